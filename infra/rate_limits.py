@@ -1,0 +1,59 @@
+"""Counters of one minute in Redis: a window opens with its first event and closes sixty seconds later.
+
+Counting and looking are Flask-Limiter's fixed-window strategy (the `limits` library). Keys hold a hash: what they are
+made of comes from outside and may be long.
+"""
+
+import hashlib
+import ipaddress
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.strategies import RateLimiter
+
+NAMESPACE = "gatepost"
+
+
+class MinuteCounters:
+    """Every method may raise redis.RedisError."""
+
+    def __init__(self, strategy: RateLimiter) -> None:
+        self._strategy = strategy
+        self._items: dict[int, RateLimitItemPerMinute] = {}
+
+    def seconds_until_free(self, key: str, per_minute: int) -> int | None:
+        """None while fewer than `per_minute` events were counted (one GET); else how long the window still lasts."""
+        item = self._item(per_minute)
+        return None if self._strategy.test(item, key) else self._remaining(item, key)
+
+    def count(self, key: str, per_minute: int) -> int | None:
+        """Count one event. None while it is within `per_minute`; else how long the window still lasts."""
+        item = self._item(per_minute)
+        return None if self._strategy.hit(item, key) else self._remaining(item, key)
+
+    def _item(self, per_minute: int) -> RateLimitItemPerMinute:
+        item = self._items.get(per_minute)
+        if item is None:
+            item = self._items[per_minute] = RateLimitItemPerMinute(per_minute, namespace=NAMESPACE)
+        return item
+
+    def _remaining(self, item: RateLimitItemPerMinute, key: str) -> int:
+        return max(1, round(self._strategy.get_window_stats(item, key).reset_time - time.time()))
+
+
+def key_of(*parts: str) -> str:
+    """One short key for any number of texts of any length."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def network_of(address: str | None) -> str:
+    """What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. Empty when the address is unknown."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
