@@ -1,0 +1,197 @@
+"""What every sign-in provider does, and the plain values it gives. Providers see no model and no Flask.
+
+An upstream's own words never leave this room: callers get `provider_unavailable` or `provider_refused`, the log the rest.
+"""
+
+import re
+import unicodedata
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote_plus
+
+import requests
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.requests_client import OAuth2Session
+
+from config import ProviderSettings
+from errors import SignInRefused
+from infra import http
+
+MAX_TEXT = 200
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
+
+
+@dataclass(frozen=True)
+class ProviderTokens:
+    """Tokens as the provider gave them. `expires_at` is seconds since the epoch."""
+
+    access_token: str = field(default="", repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    scope: str = ""
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True)
+class ProviderAccount:
+    """Who signed in at a provider. The key is (provider, issuer, subject)."""
+
+    provider_id: str
+    issuer: str
+    subject: str
+    login: str
+    name: str
+    email: str | None
+    email_verified: bool
+    tokens: ProviderTokens = ProviderTokens()
+
+    def to_values(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "ProviderAccount":
+        return cls(**{**values, "tokens": ProviderTokens(**values["tokens"])})
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the waiting authorize request asks of the provider's own sign-in page."""
+
+    login_hint: str | None = None
+    ui_locales: str | None = None
+    prompt: str | None = None
+    max_age: int | None = None
+
+
+@dataclass(frozen=True)
+class Trip:
+    """The secrets of one way to the provider and back."""
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    redirect_uri: str
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What came back: a code or an error, and the issuer when it was sent (RFC 9207)."""
+
+    code: str | None = field(repr=False)
+    error: str | None
+    issuer: str | None
+
+
+class Provider(Protocol):
+    """One upstream identity provider. All methods raise SignInRefused only."""
+
+    settings: ProviderSettings
+
+    def authorize_url(self, trip: Trip, hints: Hints) -> str:
+        """Where the browser goes."""
+        ...
+
+    def check_issuer(self, callback: Callback) -> None:
+        """Refuse an answer that another server sent (RFC 9207, mix-up)."""
+        ...
+
+    def fetch_account(self, callback: Callback, trip: Trip) -> ProviderAccount:
+        """Exchange the code, once, and read who it is. Ten seconds for everything."""
+        ...
+
+
+def unavailable(detail: str) -> SignInRefused:
+    return SignInRefused("provider_unavailable", detail=detail)
+
+
+def refused(detail: str) -> SignInRefused:
+    return SignInRefused("provider_refused", detail=detail)
+
+
+def guarded(work: Any) -> Any:
+    """Run upstream work under the deadline; every way it can fail becomes one of our two refusals."""
+    try:
+        return http.within(work)
+    except http.UpstreamFailed as error:
+        raise unavailable(str(error)) from error
+    except http.UpstreamRefused as error:
+        raise refused(str(error)) from error
+    except OAuthError as error:
+        raise refused(f"token endpoint: {clean_text(error.error)}") from error
+    except requests.HTTPError as error:
+        raise unavailable(f"{error.response.status_code} from the token endpoint") from error
+    except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise unavailable(f"malformed answer: {type(error).__name__}") from error
+
+
+def oauth_session(settings: ProviderSettings, *, auth_method: str, redirect_uri: str | None = None) -> OAuth2Session:
+    """Authlib's client on our transport, with S256 PKCE. One for each trip: nothing is shared or kept alive."""
+    session = OAuth2Session(
+        client_id=settings.client_id,
+        client_secret=settings.client_secret,
+        token_endpoint_auth_method=auth_method,
+        scope=settings.scopes,
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+    )
+    session.register_client_auth_method(("client_secret_basic", _encoded_basic))
+    http.guard(session)
+    return session
+
+
+def _encoded_basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
+    """RFC 6749 section 2.3.1 form-encodes both parts; Authlib's own method does not."""
+    headers["Authorization"] = requests.auth._basic_auth_str(quote_plus(client.client_id), quote_plus(client.client_secret))
+    return uri, headers, body
+
+
+def exchange(session: OAuth2Session, url: str, callback: Callback, trip: Trip) -> dict[str, Any]:
+    """The token answer. Sent once: codes are single use, so nothing here may retry."""
+    token = session.fetch_token(
+        url,
+        grant_type="authorization_code",
+        code=callback.code,
+        redirect_uri=trip.redirect_uri,
+        code_verifier=trip.code_verifier,
+        allow_redirects=False,
+        headers={"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", "User-Agent": "gatepost"},
+    )
+    if not isinstance(token.get("access_token"), str) or not token["access_token"]:
+        raise http.UpstreamFailed("a token answer without a token")
+    return token
+
+
+def tokens_from(token: dict[str, Any]) -> ProviderTokens:
+    refresh_token, scope, expires_at = token.get("refresh_token"), token.get("scope"), token.get("expires_at")
+    return ProviderTokens(
+        access_token=token["access_token"],
+        refresh_token=refresh_token if isinstance(refresh_token, str) else None,
+        scope=clean_text(scope, 1000),
+        expires_at=int(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 2**40 else None,
+    )
+
+
+def clean_text(value: object, length: int = MAX_TEXT) -> str:
+    """A name from outside: no control, bidirectional or private characters, one line, bounded."""
+    if not isinstance(value, str):
+        return ""
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in value[: length * 4])
+    return " ".join(kept.split())[:length]
+
+
+def clean_email(value: object) -> str | None:
+    """An address that may be stored and written to, or None."""
+    if not isinstance(value, str) or len(value) > 254 or not _EMAIL.fullmatch(value):
+        return None
+    if any(unicodedata.category(c)[0] in "CZ" for c in value) or any(c in '<>"(),:;\\[]' for c in value):
+        return None
+    return value
+
+
+def clean_subject(value: object) -> str:
+    """The provider's stable id. Raises when there is none that can be a key."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise http.UpstreamFailed("no subject")
+    text = str(value)
+    if not 0 < len(text) <= 255 or any(unicodedata.category(c)[0] == "C" for c in text):
+        raise http.UpstreamFailed("an impossible subject")
+    return text

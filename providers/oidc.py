@@ -1,0 +1,230 @@
+"""Any OpenID Connect provider, by discovery (OpenID Connect Core 3.1, Discovery 1.0, RFC 9207).
+
+Metadata and keys are kept in the process: metadata for an hour; keys too, and they are read again when a token names
+one that we do not have, once for each such name and not more often than every ten seconds.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oidc.core.util import create_half_hash
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet
+from joserfc.jws import JWSRegistry
+from joserfc.util import to_bytes
+
+from config import ProviderSettings
+from infra import clock, http
+from providers import base
+
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_KEEP_SECONDS = 3600
+_REREAD_SECONDS = 10
+_SKEW_SECONDS = 60
+_MAX_UNKNOWN = 100
+
+
+@dataclass
+class _Kept:
+    """What this process knows of one issuer."""
+
+    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata_at: float = 0.0
+    keys: KeySet | None = None
+    keys_at: float = 0.0
+    unknown: dict[str, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_kept: dict[str, _Kept] = {}
+_kept_lock = threading.Lock()
+
+
+class OpenIdProvider:
+    """`accepted_issuers` are the spellings of `iss` in an id_token; the identity always has the configured one."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self.settings = settings
+        self.accepted_issuers: tuple[str, ...] = (settings.issuer,)
+
+    def authorize_url(self, trip: base.Trip, hints: base.Hints) -> str:
+        metadata = base.guarded(lambda: self._metadata(base.oauth_session(self.settings, auth_method="none")))
+        session = base.oauth_session(self.settings, auth_method="none", redirect_uri=trip.redirect_uri)
+        url, _ = session.create_authorization_url(
+            metadata["authorization_endpoint"],
+            state=trip.state,
+            nonce=trip.nonce,
+            code_verifier=trip.code_verifier,
+            **{name: value for name, value in self.upstream_hints(hints).items() if value is not None},
+        )
+        return url
+
+    def upstream_hints(self, hints: base.Hints) -> dict[str, Any]:
+        return {
+            "login_hint": hints.login_hint,
+            "ui_locales": hints.ui_locales,
+            "prompt": hints.prompt,
+            "max_age": hints.max_age,
+        }
+
+    def check_issuer(self, callback: base.Callback) -> None:
+        if callback.issuer is not None:
+            if callback.issuer not in self.accepted_issuers:
+                raise base.refused("the callback names another issuer")
+            return
+        metadata = base.guarded(lambda: self._metadata(base.oauth_session(self.settings, auth_method="none")))
+        if metadata.get("authorization_response_iss_parameter_supported") is True:
+            raise base.refused("the callback names no issuer, though the provider says that it does")
+
+    def fetch_account(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
+        return base.guarded(lambda: self._fetch(callback, trip))
+
+    def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
+        metadata = self._metadata(base.oauth_session(self.settings, auth_method="none"))
+        session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
+        token = base.exchange(session, metadata["token_endpoint"], callback, trip)
+        claims = self._claims(session, metadata, token, trip.nonce)
+        if claims.get("email") is None and metadata.get("userinfo_endpoint"):
+            claims = {**self._userinfo(session, metadata, token, claims["sub"]), **claims}
+        login = base.clean_text(claims.get("preferred_username"), 60)
+        return base.ProviderAccount(
+            provider_id=self.settings.provider_id,
+            issuer=self.settings.issuer,
+            subject=base.clean_subject(claims.get("sub")),
+            login=login,
+            name=base.clean_text(claims.get("name")) or login,
+            email=base.clean_email(claims.get("email")),
+            email_verified=claims.get("email_verified") in (True, "true"),
+            tokens=base.tokens_from(token),
+        )
+
+    # --- what is asked of the provider ---
+
+    def _metadata(self, session: OAuth2Session) -> dict[str, Any]:
+        kept = _kept_for(self.settings.issuer)
+        with kept.lock:
+            if kept.metadata and time.monotonic() - kept.metadata_at < _KEEP_SECONDS:
+                return kept.metadata
+        found = http.get_json(session, self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if found.get("issuer") != self.settings.issuer:
+            raise http.UpstreamFailed("the metadata is another issuer's")
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            if not http.is_allowed_url(found.get(name)):
+                raise http.UpstreamFailed(f"the metadata has no usable {name}")
+        with kept.lock:
+            kept.metadata, kept.metadata_at = found, time.monotonic()
+        return found
+
+    def _userinfo(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object) -> dict[str, Any]:
+        """OpenID Connect Core 5.3.2: an answer about somebody else must not be used."""
+        claims = http.get_json(session, metadata["userinfo_endpoint"], bearer=token["access_token"])
+        if claims.get("sub") != subject:
+            raise http.UpstreamRefused("userinfo speaks of another subject")
+        return claims
+
+    def _claims(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], nonce: str) -> dict[str, Any]:
+        """The verified claims of the id_token (OpenID Connect Core 3.1.3.7)."""
+        raw = token.get("id_token")
+        if not isinstance(raw, str):
+            raise http.UpstreamFailed("no id_token")
+        try:
+            decoded = self._decode(session, metadata, raw)
+            self._check(decoded.claims, nonce)
+            _check_at_hash(decoded, token["access_token"])
+        except JoseError as error:
+            raise http.UpstreamRefused(f"id_token: {type(error).__name__}") from error
+        return decoded.claims
+
+    def _decode(self, session: OAuth2Session, metadata: dict[str, Any], raw: str) -> jwt.Token:
+        def find_key(token: Any) -> Key:
+            header = token.headers()
+            return _pick(self._keys(session, metadata["jwks_uri"], header.get("kid")), header)
+
+        return jwt.decode(raw, find_key, algorithms=_ALGORITHMS, registry=JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False))
+
+    def _check(self, claims: dict[str, Any], nonce: str) -> None:
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        jwt.JWTClaimsRegistry(
+            now=clock.now_seconds(),
+            leeway=_SKEW_SECONDS,
+            iss={"essential": True, "values": list(self.accepted_issuers)},
+            sub={"essential": True},
+            aud={"essential": True, "value": self.settings.client_id},
+            exp={"essential": True},
+            iat={"essential": True},
+            nonce={"essential": True, "value": nonce},
+        ).validate(claims)
+        if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self.settings.client_id:
+            raise http.UpstreamRefused("id_token: made for another client")
+
+    def _keys(self, session: OAuth2Session, url: str, kid: object) -> KeySet:
+        kept = _kept_for(self.settings.issuer)
+        moment = time.monotonic()
+        with kept.lock:
+            if kept.keys is not None and moment - kept.keys_at < _KEEP_SECONDS and not _should_reread(kept, kid, moment):
+                return kept.keys
+        try:
+            keys = KeySet.import_key_set(http.get_json(session, url))
+        except JoseError as error:
+            raise http.UpstreamFailed(f"unusable keys: {type(error).__name__}") from error
+        with kept.lock:
+            kept.keys, kept.keys_at = keys, moment
+            if isinstance(kid, str) and not _has(keys, kid) and len(kept.unknown) < _MAX_UNKNOWN:
+                kept.unknown[kid] = moment
+        return keys
+
+
+def _should_reread(kept: _Kept, kid: object, moment: float) -> bool:
+    """For a key name that we do not have: once each, and never more often than every ten seconds."""
+    if not isinstance(kid, str) or kept.keys is None or _has(kept.keys, kid):
+        return False
+    return kid not in kept.unknown and moment - kept.keys_at >= _REREAD_SECONDS
+
+
+def _has(keys: KeySet, kid: str) -> bool:
+    return any(key.kid == kid for key in keys.keys)
+
+
+def _pick(keys: KeySet, header: dict[str, Any]) -> Key:
+    """The key that the header names; without a name, the only one that can have signed it."""
+    kid, key_types = header.get("kid"), KeySet.algorithm_keys.get(header["alg"], [])
+    fitting = [
+        key
+        for key in keys.keys
+        if key.key_type in key_types and key.get("use") in (None, "sig") and key.get("alg") in (None, header["alg"])
+        if kid is None or key.kid == kid
+    ]
+    if not fitting or (kid is None and len(fitting) > 1):
+        raise http.UpstreamRefused("id_token: signed with a key that the provider does not publish")
+    return fitting[0]
+
+
+def _check_at_hash(token: jwt.Token, access_token: str) -> None:
+    sent = token.claims.get("at_hash")
+    if sent is None:
+        return
+    expected = create_half_hash(access_token, token.header["alg"])
+    if expected is not None and to_bytes(sent) != expected:
+        raise http.UpstreamRefused("id_token: at_hash does not match")
+
+
+def _auth_method(metadata: dict[str, Any]) -> str:
+    offered = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+    return "client_secret_post" if "client_secret_basic" not in offered and "client_secret_post" in offered else "client_secret_basic"
+
+
+def _kept_for(issuer: str) -> _Kept:
+    with _kept_lock:
+        return _kept.setdefault(issuer, _Kept())
+
+
+def forget_all() -> None:
+    """Drop what was kept. For tests: their providers come and go on the same ports."""
+    with _kept_lock:
+        _kept.clear()
+

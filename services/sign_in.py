@@ -1,0 +1,410 @@
+"""Signing in through a provider: the way there, the way back, and who it is then.
+
+On the way back the state is consumed before the code is exchanged, and the exchange happens once. The outcome is kept for
+a minute, so that the same callback again in the same browser answers as the first did.
+"""
+
+import hashlib
+import json
+import logging
+import secrets
+import time
+import uuid
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import redis as redis_py
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+import providers
+from config import ProviderSettings, current
+from errors import NotFound, SignInRefused, Unavailable
+from extensions import db, redis
+from infra import sign_in_states
+from models import Identity, User
+from providers import Callback, Hints, ProviderAccount, Trip
+from services import audit, email_confirmations, identities, organizations, user_sessions, users
+from services.actors import Actor
+from services.transactions import begin_write
+
+log = logging.getLogger("gatepost.sign_in")
+
+Purpose = Literal["sign-in", "link", "reauth"]
+_WAIT_SECONDS = 11.0
+_POLL_SECONDS = 0.1
+_ATTEMPTS = 4
+_CANCELLED = frozenset({"access_denied"})
+_UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
+
+
+@dataclass(frozen=True)
+class Journey:
+    """Why somebody goes to a provider and where they go afterwards. `user_id` is whose session asked (link, reauth)."""
+
+    purpose: Purpose = "sign-in"
+    handoff: str | None = None
+    next_path: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the browser gets: an address of this site, and the new session when it is signed in."""
+
+    location: str
+    raw_session: str | None = None
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the sign-in page may tell this browser about its last refusal."""
+
+    code: str
+    provider_id: str | None
+    email: str
+    provider_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PendingLink:
+    """An account at a provider that waits for its owner to sign in as they always did."""
+
+    user_id: uuid.UUID
+    account: ProviderAccount
+
+
+class AccountExists(SignInRefused):
+    """The verified address is another user's: they may link the account after signing in as they always did."""
+
+    def __init__(self, owner_id: uuid.UUID, account: ProviderAccount, provider_ids: list[str]) -> None:
+        super().__init__("account_exists", email=account.email or "", provider_ids=provider_ids)
+        self.owner_id = owner_id
+        self.account = account
+
+
+# --- there ---
+
+
+def get_settings(provider_id: str) -> ProviderSettings:
+    """Raises NotFound for a provider that is not configured."""
+    for settings in current().providers:
+        if settings.provider_id == provider_id:
+            return settings
+    raise NotFound()
+
+
+def begin(provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:
+    """The provider's own address to go to. Raises SignInRefused when the provider cannot be asked for it."""
+    provider = providers.build(get_settings(provider_id))
+    trip = Trip(
+        state=secrets.token_urlsafe(32),
+        nonce=secrets.token_urlsafe(32),
+        code_verifier=secrets.token_urlsafe(48),
+        redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
+    )
+    url = provider.authorize_url(trip, hints)
+    record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
+    sign_in_states.put(redis.client, trip.state, binding=_binding(raw_browser, provider_id), record=record)
+    sign_in_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
+    return url
+
+
+# --- and back ---
+
+
+def finish(
+    actor: Actor, provider_id: str, callback: Callback, *, state: str | None, raw_browser: str | None, raw_session: str | None
+) -> Outcome:
+    """Answer the provider's callback. Commits: yes.
+
+    Raises: the stores' own errors, and then no code was sent; NotFound.
+    """
+    provider = providers.build(get_settings(provider_id))
+    _check_database()
+    if not state or not raw_browser or len(state) > 256:
+        return _state_mismatch(raw_browser)
+    taken = _take(state, _binding(raw_browser, provider_id))
+    if taken.status == "finished":
+        return Outcome(**json.loads(taken.value))
+    if taken.status != "first":
+        return _state_mismatch(raw_browser)
+    record = json.loads(taken.value)
+    journey = Journey(**record["journey"])
+    trip = Trip(
+        state=state,
+        nonce=record["nonce"],
+        code_verifier=record["code_verifier"],
+        redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
+    )
+    try:
+        outcome = _answer(actor, provider, callback, trip, journey, raw_browser, raw_session)
+    except BaseException:
+        _quietly(sign_in_states.forget, redis.client, state)
+        raise
+    _quietly(sign_in_states.finish, redis.client, state, json.dumps(asdict(outcome)).encode())
+    return outcome
+
+
+def _answer(
+    actor: Actor,
+    provider: providers.Provider,
+    callback: Callback,
+    trip: Trip,
+    journey: Journey,
+    raw_browser: str,
+    raw_session: str | None,
+) -> Outcome:
+    provider_id = provider.settings.provider_id
+    try:
+        _check_callback(provider, callback)
+        account = provider.fetch_account(callback, trip)
+        if journey.purpose != "sign-in":
+            return _for_session(actor, account, journey, raw_session)
+        return complete(actor, account, journey, raw_browser=raw_browser, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
+
+
+def _check_callback(provider: providers.Provider, callback: Callback) -> None:
+    provider.check_issuer(callback)
+    if callback.error in _CANCELLED:
+        raise SignInRefused("access_denied")
+    if callback.error in _UPSTREAM_FAULTS:
+        raise SignInRefused("provider_unavailable", detail=callback.error or "")
+    if callback.error is not None or not callback.code:
+        raise SignInRefused("provider_refused", detail="an error, or no code, in the callback")
+
+
+def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Sign in as whoever this account is. Commits: yes.   Raises SignInRefused."""
+    settings = get_settings(account.provider_id)
+    if settings.email_trust == "trusted":
+        account = replace(account, email_verified=bool(account.email))
+    try:
+        user_id = _resolve(actor, account, keeps_proof=settings.email_trust == "mail")
+    except SignInRefused as refusal:
+        if refusal.code != "email_not_verified" or settings.email_trust != "mail":
+            raise
+        email_confirmations.begin(actor, account, raw_browser=raw_browser, handoff=journey.handoff, next_path=journey.next_path)
+        return Outcome("/login/check-mail")
+    raw = user_sessions.start(actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    return Outcome(_after_sign_in(user_id, journey, raw_browser), raw, account.provider_id)
+
+
+def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Go on with a sign-in whose address was proved by mail. Commits: yes."""
+    journey = Journey(handoff=confirmed.handoff, next_path=confirmed.next_path)
+    try:
+        return complete(actor, confirmed.account, journey, raw_browser=raw_browser, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=confirmed.account.provider_id, raw_browser=raw_browser)
+
+
+def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_session: str | None) -> Outcome:
+    """Link, or confirm that it is still the same person. The session that asked must still be there."""
+    signed_in = user_sessions.authenticate(raw_session) if raw_session else None
+    if signed_in is None or str(signed_in.user.id) != journey.user_id:
+        raise SignInRefused("state_mismatch", detail="the session that asked is gone")
+    if journey.purpose == "link":
+        if not account.email_verified and get_settings(account.provider_id).email_trust == "claim":
+            raise SignInRefused("email_not_verified" if account.email else "email_is_missing", email=account.email or "")
+        identities.link(actor, signed_in.user.id, account)
+        return Outcome(journey.next_path or "/account/linked")
+    identity = identities.find(account)
+    if identity is None:
+        own = [row.provider_id for row in identities.list_for(signed_in.user.id)]
+        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
+    if identity.user_id != signed_in.user.id:
+        raise SignInRefused("identity_in_use")
+    raw = user_sessions.start(actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    return Outcome(onward(journey), raw, account.provider_id)
+
+
+# --- who it is ---
+
+
+def _resolve(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uuid.UUID:
+    """The user behind an account, made when it may be. Two first sign-ins at once: the second one sees the first."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return _resolve_once(actor, account, keeps_proof=keeps_proof)
+        except IntegrityError:
+            db.session.rollback()
+    raise Unavailable(detail="sign-ins of one person kept meeting")
+
+
+def _resolve_once(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uuid.UUID:
+    begin_write()
+    identity = identities.find(account)
+    if identity is None:
+        user = _new_user(actor, account)
+    else:
+        if keeps_proof and _is_proved_already(identity, account):
+            account = replace(account, email_verified=True)
+        user = identity.user
+        identities.follow(actor, identity, account)
+        if refusal := _refusal(user, account):
+            db.session.commit()
+            raise refusal
+        identities.touch(identity)
+    organizations.add_personal(actor, user, login=account.login)
+    db.session.commit()
+    return user.id
+
+
+def _refusal(user: User, account: ProviderAccount) -> SignInRefused | None:
+    """Why a known person does not come in."""
+    if user.disabled_at is not None:
+        return SignInRefused("account_disabled", email=account.email or "")
+    return _refused_address(account)
+
+
+def _refused_address(account: ProviderAccount) -> SignInRefused | None:
+    if not account.email:
+        return SignInRefused("email_is_missing")
+    return None if account.email_verified else SignInRefused("email_not_verified", email=account.email)
+
+
+def _is_proved_already(identity: Identity, account: ProviderAccount) -> bool:
+    """Whether this very address was confirmed by mail before."""
+    same = bool(identity.email and account.email) and users.email_key(identity.email or "") == users.email_key(account.email or "")
+    return same and identity.email_verified
+
+
+def _new_user(actor: Actor, account: ProviderAccount) -> User:
+    """A user for an account seen for the first time; never one who has the same address."""
+    if refusal := _refused_address(account):
+        db.session.rollback()
+        raise refusal
+    email = account.email or ""
+    owner = users.find_verified(email)
+    if owner is not None:
+        refused = AccountExists(owner.id, account, [identity.provider_id for identity in identities.list_for(owner.id)])
+        db.session.rollback()
+        raise refused
+    if not may_sign_up(email):
+        db.session.rollback()
+        raise SignInRefused("signup_not_allowed", email=email)
+    user = users.add(actor, email=email, email_verified=True, name=account.name or account.login)
+    identity = identities.add(actor, user, account, supplies_email=True)
+    identities.touch(identity)
+    return user
+
+
+def may_sign_up(email: str) -> bool:
+    """Whether the allowlist lets this address create an account; an empty list lets everybody."""
+    allowed, key = current().signup_allowlist, users.email_key(email)
+    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed
+
+
+# --- linking an account whose address has a user already ---
+
+
+def find_pending_link(user_id: uuid.UUID, raw_browser: str) -> PendingLink | None:
+    """The account that this browser was refused with, when it now has its owner's session."""
+    return _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser))
+
+
+def link_pending(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> None:
+    """Link it, once. Commits: yes.   Raises NotFound when there is none; SignInRefused identity_in_use."""
+    if find_pending_link(user_id, raw_browser) is None:
+        raise NotFound()
+    pending = _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser, take_away=True))
+    if pending is None:
+        raise NotFound()
+    identities.link(actor, user_id, pending.account)
+
+
+def _pending_link(user_id: uuid.UUID, note: bytes | None) -> PendingLink | None:
+    values = json.loads(note) if note else None
+    if not values or values["user_id"] != str(user_id):
+        return None
+    return PendingLink(user_id, ProviderAccount.from_values(values["account"]))
+
+
+# --- where to then ---
+
+
+def onward(journey: Journey) -> str:
+    if journey.handoff:
+        return "/oauth/authorize?" + urlencode({"handoff": journey.handoff})
+    return journey.next_path or "/account"
+
+
+def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> str:
+    if find_pending_link(user_id, raw_browser) is None:
+        return onward(journey)
+    return _address("/account/link", journey)
+
+
+def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, raw_browser: str | None) -> Outcome:
+    """Back to the sign-in page, with the handoff; what it may say of the person is kept for this browser. Commits: yes."""
+    log.info("sign-in refused", extra={"code": refusal.code, "provider": provider_id, "detail": refusal.detail})
+    begin_write()
+    audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id})
+    db.session.commit()
+    if raw_browser:
+        note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
+        sign_in_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
+        if isinstance(refusal, AccountExists):
+            pending = {"user_id": str(refusal.owner_id), "account": refusal.account.to_values()}
+            sign_in_states.leave_note(redis.client, "pending-link", raw_browser, json.dumps(pending).encode())
+    return Outcome(_address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
+
+
+def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
+    """What this browser was refused with, when the page speaks of the same refusal."""
+    note = sign_in_states.read_note(redis.client, "refusal", raw_browser) if raw_browser else None
+    values = json.loads(note) if note else None
+    if not values or values["code"] != code:
+        return None
+    return Refusal(code, values["provider_id"], values["email"], tuple(values["provider_ids"]))
+
+
+def _state_mismatch(raw_browser: str | None) -> Outcome:
+    """A state that is not this browser's. The page still knows where this browser itself was going."""
+    note = sign_in_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
+    journey = Journey(**json.loads(note)) if note else Journey()
+    return Outcome(_address("/login", journey, error="state_mismatch"))
+
+
+def _address(path: str, journey: Journey, **more: str | None) -> str:
+    """An address of this site that carries the journey on."""
+    values: dict[str, Any] = {**more, "handoff": journey.handoff, "next": journey.next_path}
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"{path}?{query}" if query else path
+
+
+# --- the state ---
+
+
+def _take(state: str, binding: str) -> sign_in_states.Taken:
+    """Consume the state; while another request with the same one is at work, wait for its outcome."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        taken = sign_in_states.take(redis.client, state, binding=binding)
+        if taken.status != "taken" or time.monotonic() > deadline:
+            return taken
+        time.sleep(_POLL_SECONDS)
+
+
+def _binding(raw_browser: str, provider_id: str) -> str:
+    return hashlib.sha256(raw_browser.encode("utf-8", "surrogatepass")).hexdigest() + ":" + provider_id
+
+
+def _check_database() -> None:
+    """A database that is away is found out before a code is spent. Nothing stays open while the upstream is asked."""
+    db.session.rollback()
+    db.session.execute(select(1))
+    db.session.rollback()
+
+
+def _quietly(act: Any, *arguments: Any) -> None:
+    """The sign-in is decided; that its outcome cannot be kept changes nothing."""
+    try:
+        act(*arguments)
+    except redis_py.RedisError as error:
+        log.warning("the outcome of a sign-in was not kept", extra={"detail": type(error).__name__})

@@ -1,0 +1,169 @@
+"""People: their address, their profile, and whether they may come in."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from errors import Conflict, Invalid, NotFound
+from extensions import db
+from infra.clock import now
+from infra.ids import parse_uuid
+from models import User
+from services import audit, user_sessions
+from services.actors import Actor, UserInfo
+from services.transactions import begin_write
+
+THEMES = ("device", "light", "dark")
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A person as their own pages and the operator see them."""
+
+    id: uuid.UUID
+    email: str | None
+    email_verified: bool
+    name: str
+    time_zone: str | None
+    language: str | None
+    theme: str | None
+    is_admin: bool
+    is_disabled: bool
+    created_at: datetime
+
+
+def email_key(email: str) -> str:
+    """The spelling by which addresses are compared. ASCII letters only: other letters have look-alikes that meet in lower case."""
+    return email.translate(_ASCII_LOWER)
+
+
+def info(user: User) -> UserInfo:
+    return UserInfo(user.id, user.email, user.email_verified, user.name, user.is_admin)
+
+
+def profile(user: User) -> Profile:
+    return Profile(
+        id=user.id,
+        email=user.email,
+        email_verified=user.email_verified,
+        name=user.name,
+        time_zone=user.time_zone,
+        language=user.language,
+        theme=user.theme,
+        is_admin=user.is_admin,
+        is_disabled=user.disabled_at is not None,
+        created_at=user.created_at,
+    )
+
+
+def list_users() -> list[Profile]:
+    return [profile(user) for user in db.session.scalars(select(User).order_by(User.id))]
+
+
+def get_profile(email_or_id: str | uuid.UUID) -> Profile:
+    """Raises NotFound; Conflict when several people claim the address and none has proved it."""
+    return profile(_get(email_or_id))
+
+
+def find_verified(email: str) -> User | None:
+    """The one person with this verified address."""
+    return db.session.scalar(select(User).where(User.email_key == email_key(email), User.email_verified))
+
+
+def find_by_email(email: str) -> User | None:
+    """The person with this address, verified or, when only one claims it, not. Raises Conflict when it is not clear."""
+    users = db.session.scalars(select(User).where(User.email_key == email_key(email)).limit(3)).all()
+    verified = [user for user in users if user.email_verified]
+    if not verified and len(users) > 1:
+        raise Conflict("Several users claim this address and none has proved it. Use the id.", code="address_not_unique")
+    return (verified or list(users) or [None])[0]
+
+
+def _get(email_or_id: str | uuid.UUID) -> User:
+    user_id = parse_uuid(str(email_or_id))
+    user = db.session.get(User, user_id) if user_id else find_by_email(str(email_or_id))
+    if user is None:
+        raise NotFound("There is no such user.")
+    return user
+
+
+def add(actor: Actor, *, email: str | None, email_verified: bool, name: str) -> User:
+    """A new person. Inside another unit of work: never commits."""
+    user = User(email=email, email_key=email_key(email) if email else None, email_verified=email_verified, name=name, updated_at=now())
+    db.session.add(user)
+    db.session.flush()
+    audit.record(actor, "user.created", target_type="user", target_id=user.id)
+    return user
+
+
+def follow_address(actor: Actor, user: User, *, email: str | None, email_verified: bool) -> None:
+    """Let a person's address follow what their provider says now. Inside another unit of work: never commits.
+
+    An unverified address never replaces a verified one; one that another person has proved is not taken over.
+    """
+    if email is None or (user.email == email and user.email_verified == email_verified):
+        return
+    is_other = email_key(email) != user.email_key
+    if is_other and user.email_verified and not email_verified:
+        return
+    if email_verified:
+        owner = find_verified(email)
+        if owner is not None and owner.id != user.id:
+            audit.record(actor, "user.email_not_taken_over", target_type="user", target_id=user.id, outcome="refused", details={"owner": str(owner.id)})
+            return
+    user.email, user.email_key, user.email_verified, user.updated_at = email, email_key(email), email_verified, now()
+    audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": email_verified})
+
+
+def update_profile(
+    actor: Actor, user_id: uuid.UUID, *, name: str, time_zone: str | None = None, language: str | None = None, theme: str | None = None
+) -> Profile:
+    """Change what a person may change about themselves. Commits: yes."""
+    name = " ".join(name.split())
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise Invalid("Enter a name of at most 200 characters.", fields={"name": "Enter a name of at most 200 characters."})
+    if theme not in (None, *THEMES):
+        raise Invalid("Choose a theme.", fields={"theme": "Choose a theme."})
+    begin_write()
+    user = _get(user_id)
+    user.name, user.time_zone, user.language, user.theme, user.updated_at = name, time_zone, language, theme, now()
+    audit.record(actor, "user.profile_changed", target_type="user", target_id=user.id)
+    db.session.commit()
+    return profile(user)
+
+
+def set_admin(actor: Actor, email_or_id: str, *, is_admin: bool = True) -> Profile:
+    """Commits: yes."""
+    begin_write()
+    user = _get(email_or_id)
+    if user.is_admin != is_admin:
+        user.is_admin, user.updated_at = is_admin, now()
+        audit.record(actor, "user.made_admin" if is_admin else "user.admin_removed", target_type="user", target_id=user.id)
+    db.session.commit()
+    return profile(user)
+
+
+def disable(actor: Actor, email_or_id: str) -> Profile:
+    """Turn an account off and end its sessions and grants at once. Commits: yes, first the mark, then the ending."""
+    begin_write()
+    user = _get(email_or_id)
+    if user.disabled_at is None:
+        user.disabled_at = user.updated_at = now()
+        audit.record(actor, "user.disabled", target_type="user", target_id=user.id)
+    db.session.commit()
+    user_sessions.revoke_all(actor, user_id=user.id)
+    return get_profile(user.id)
+
+
+def enable(actor: Actor, email_or_id: str) -> Profile:
+    """Commits: yes."""
+    begin_write()
+    user = _get(email_or_id)
+    if user.disabled_at is not None:
+        user.disabled_at, user.updated_at = None, now()
+        audit.record(actor, "user.enabled", target_type="user", target_id=user.id)
+    db.session.commit()
+    return profile(user)
