@@ -1,0 +1,83 @@
+"""How gunicorn serves Gatepost. It reads this file by itself; its command line (`-b`, `--certfile` ...) wins over it.
+
+A setting that is wrong ends gunicorn here, in one line, before a worker exists.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import config as _config  # a plain `config` would be taken for the setting of that name
+from infra.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from infra.server_log import ServerLog
+
+try:
+    _settings = _config.load(instance_path=Path(__file__).parent / "instance")
+except _config.SettingError as error:
+    sys.exit(str(error))  # we are in the arbiter here: in a worker this would make gunicorn respawn for ever
+_redis = EmbeddedRedis(_settings.instance_path) if _settings.redis_url == "embedded" else None
+
+
+def _bind(public_url: str) -> str:
+    """Host and port of the public URL when it is on this machine; behind a proxy, loopback."""
+    parts = urlsplit(public_url)
+    if parts.hostname not in _config.LOOPBACK_HOSTS:
+        return "127.0.0.1:8000"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+wsgi_app = "wsgi:app"
+bind = _bind(_settings.public_url)
+if "WEB_CONCURRENCY" not in os.environ:  # gunicorn's own variable
+    workers = 2
+worker_class = "gthread"
+threads = 4
+timeout = 60
+graceful_timeout = 6  # with the embedded Redis, which ends after the workers, within 10 s
+keepalive = 5
+limit_request_line = 0  # other values are cut to 8,190 bytes, and a login handoff is longer; the application answers 414
+limit_request_field_size = 16384  # the Referer of a page with a handoff
+control_socket_disable = True  # its default is one path in the home folder for all servers of a user
+secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-*: only what GATEPOST_TRUSTED_PROXIES says, in the application
+ServerLog.is_for_people = _settings.env == "development"
+logger_class = ServerLog
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+accesslog = None
+errorlog = "-"
+
+
+def on_starting(server: Any) -> None:
+    try:
+        if _redis is not None:
+            _redis.start()
+        if _settings.metrics_bind is not None:
+            from infra import metrics
+
+            metrics.prepare_multiprocess(_settings.instance_path)
+            metrics.serve(_settings.metrics_bind)
+    except (EmbeddedRedisError, _config.SettingError) as error:
+        on_exit(server)
+        sys.exit(str(error))
+
+
+def when_ready(server: Any) -> None:
+    """Print what ./run has to say, now that the port is open. It comes through a pipe: it holds a one-time link."""
+    descriptor = os.environ.pop("RUN_ANNOUNCE_FD", "")
+    if descriptor:
+        with os.fdopen(int(descriptor)) as words:
+            print(words.read().strip(), flush=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    if _settings.metrics_bind is not None:
+        from infra import metrics
+
+        metrics.mark_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    if _redis is not None:
+        _redis.stop()

@@ -1,0 +1,11 @@
+"""The WSGI application, for gunicorn and for the `flask` command."""
+
+import click
+
+from app import create_app
+from config import SettingError
+
+try:
+    app = create_app()
+except SettingError as error:
+    raise click.ClickException(str(error)) from None  # one line and exit code 1, instead of a traceback
