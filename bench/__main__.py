@@ -1,0 +1,182 @@
+"""`./run bench`: start the stores, fill them, start the servers, measure, print. README.md tells the options."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench import load, measuring, processes, profiling, report, seeds, servers
+from bench.operations import Client, Operation, code_of, operations
+from bench.stores import Stores
+
+NAMES = ["session", "introspect", "refresh", "code", "credentials", "whoami", "whoami-jwt"]
+MEMORY_REQUESTS = 10_000
+MEMORY_LIMIT_MEGABYTES = 120
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run bench", description="What each operation costs the server.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a measured window")
+    parser.add_argument("--only", default="", metavar="NAME,...", help="of " + ", ".join(NAMES))
+    parser.add_argument("--server", choices=["gunicorn", "granian", "both"], default="both")
+    parser.add_argument("--limits", choices=["on", "off"], default="off", help="on: also once with rate limits on, beside")
+    parser.add_argument("--memory", action="store_true", help="only the memory of a worker after many mixed requests")
+    parser.add_argument("--profile", choices=NAMES, help="only where the CPU time of one operation goes")
+    parser.add_argument("--count", action="store_true", help="only the statements and Redis commands of each operation")
+    parser.add_argument("--small", action="store_true", help="a tenth of the data, to try the benchmark itself")
+    parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
+    given = parser.parse_args()
+    given.only = given.only.split(",") if given.only else NAMES
+    if unknown := set(given.only) - set(NAMES):
+        parser.error("no such operation: " + ", ".join(sorted(unknown)))
+    return given
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-bench-"))
+    folder.chmod(0o755)  # PostgreSQL may run as another user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill(stores: Stores, folder: Path, amounts: seeds.Amounts) -> seeds.Seeds:
+    servers.migrate(servers.environment(stores, folder), folder / "migrate.log")
+    with stores.connect() as connection:
+        seeded = seeds.write_tables(connection, amounts)
+    seeds.write_sessions(stores.redis_client(), seeded, amounts.sessions)
+    return seeded
+
+
+def a_jwt(ask: Callable[[bytes], load.Answer], client: Client) -> str:
+    """A person's JWT for our own API, through the front door."""
+    code = code_of(ask(client.authorize(client.seeds.sessions[0], "jwt", resource=servers.PUBLIC_URL + "/api/v1")))
+    answer = ask(client.exchange(code))
+    if answer.status != 200:
+        raise load.WrongAnswer("token", answer)
+    return json.loads(answer.body)["access_token"]
+
+
+def measure(given: argparse.Namespace, stores: Stores, targets: list[servers.Target], client: Client) -> report.Results:
+    chosen: list[Operation] = []
+    results = report.Results(given.rounds, given.seconds, stores.versions(), chosen)
+    for number in range(given.rounds):
+        every = operations(client, a_jwt(targets[0].gatepost.ask, client))
+        chosen[:] = [operation for operation in every if operation.name in given.only]
+        for operation in chosen:
+            for target in targets:
+                try:
+                    bare, sample = measuring.pair(target, operation, stores, given.seconds)
+                except load.TooManyFaults as fault:
+                    results.failed.append(f"FAILED {operation.name} under {target.name}: {fault}")
+                    say(results.failed[-1])
+                    continue
+                results.samples += [bare, sample]
+                say(
+                    f"round {number + 1} {target.name:9} {operation.name:12} {sample.server_us:6.0f} us, bare {bare.server_us:4.0f},"
+                    f" ratio {sample.ratio:5.2f}, {sample.operations_per_second:6.0f}/s, faults {sample.faults}"
+                )
+    count(results, targets[0].gatepost, stores)
+    return results
+
+
+def count(results: report.Results, server: servers.Server, stores: Stores) -> None:
+    for operation in results.operations:
+        try:
+            results.asked[operation.name] = measuring.count_asked(server, stores, operation)
+        except load.TooManyFaults as fault:
+            results.failed.append(f"FAILED to count {operation.name}: {fault}")
+            say(results.failed[-1])
+
+
+def memory(server: servers.Server, client: Client) -> str:
+    """A worker's resident memory after its first requests, after 10,000 and after 20,000 mixed ones."""
+    mixed = [operation.make for operation in operations(client, a_jwt(server.ask, client))]
+    load.run(server.port, mixed, operations=len(mixed) * 4)
+    sizes = [server.worker_megabytes()]
+    for _ in range(2):
+        load.run(server.port, mixed * 2, operations=MEMORY_REQUESTS)
+        sizes.append(server.worker_megabytes())
+    verdict = "under" if max(sizes) < MEMORY_LIMIT_MEGABYTES else "OVER"
+    return (
+        f"Memory of a worker: {sizes[0]:.0f} MB after the first requests, {sizes[1]:.1f} MB after {MEMORY_REQUESTS:,} mixed operations,"
+        f" {sizes[2]:.1f} MB after {2 * MEMORY_REQUESTS:,} ({verdict} {MEMORY_LIMIT_MEGABYTES} MB; growth {sizes[2] - sizes[1]:+.1f} MB)."
+    )
+
+
+def in_process(given: argparse.Namespace, stores: Stores, folder: Path, client: Client, cpus: set[int]) -> str:
+    """The profile of one operation, with the application in this process."""
+    os.environ.update(servers.environment(stores, folder))
+    os.sched_setaffinity(0, cpus)
+    sys.stdout = (folder / "profiled.log").open("w")  # the application's log
+    try:
+        from wsgi import app
+
+        jwt = a_jwt(lambda request: profiling.call(app, request), client)
+        operation = next(o for o in operations(client, jwt) if o.name == given.profile)
+        return profiling.profile(app, operation, given.seconds)
+    finally:
+        sys.stdout = sys.__stdout__
+
+
+def main() -> int:
+    given = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # unwinds, and so stops what was started
+    server_cpus, other_cpus = processes.cores()
+    if server_cpus == other_cpus:
+        say("only one core: the generator and the stores share it with the servers, so the numbers are poor")
+    os.sched_setaffinity(0, other_cpus)
+    kinds: list[servers.Kind] = ["gunicorn", "granian"] if given.server == "both" else [given.server]
+    amounts = seeds.Amounts(1000, 1000, 5000) if given.small else seeds.Amounts()
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(workplace())
+        stores = Stores(folder, other_cpus)
+        cleanup.callback(stores.stop)
+        stores.start()
+        say("filling the stores ...")
+        client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts))
+        if given.profile:
+            print(in_process(given, stores, folder, client, server_cpus))
+            return 0
+        targets = [servers.target(kind, stores, folder, server_cpus) for kind in kinds]
+        if given.limits == "on":
+            targets.append(servers.target(kinds[0], stores, folder, server_cpus, limits=True))
+        for target in targets:
+            cleanup.callback(target.stop)
+            target.start()
+        if given.memory:
+            print(memory(targets[0].gatepost, client))
+            return 0
+        if given.count:
+            every = operations(client, a_jwt(targets[0].gatepost.ask, client))
+            results = report.Results(0, 0, {}, [operation for operation in every if operation.name in given.only])
+            count(results, targets[0].gatepost, stores)
+            print(report.counts(results))
+            return 1 if results.failed else 0
+        results = measure(given, stores, targets, client)
+        if given.write:
+            fresh = servers.target(kinds[0], stores, folder, server_cpus)
+            cleanup.callback(fresh.stop)
+            fresh.start()
+            results.memory = memory(fresh.gatepost, client)
+            (servers.ROOT / "bench" / "RESULTS.md").write_text(report.page(results))
+        print(report.tables(results))
+        return 1 if results.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

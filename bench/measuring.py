@@ -1,0 +1,143 @@
+"""One measured window, and what one operation asks of the stores."""
+
+import re
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from bench import load, processes
+from bench.operations import Operation, bare_view
+from bench.servers import HOST, Server, Target
+from bench.stores import Stores
+
+CONNECTIONS = 16
+_STATEMENT = re.compile(rb"^~\d+ LOG:  (?:statement|execute [^:]*): *(\w+)", re.MULTILINE)
+_OWN_COMMANDS = {"info", "client|setinfo", "config|resetstat"}
+
+
+@dataclass
+class Sample:
+    """One operation in one window. The three `_us` are CPU microseconds for each operation."""
+
+    target: str
+    operation: str
+    operations_per_second: float
+    server_us: float
+    postgres_us: float
+    redis_us: float
+    p50_ms: float
+    p99_ms: float
+    generator_share: float
+    reconnects: int
+    faults: int
+    bare_us: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        return self.server_us / self.bare_us if self.bare_us else 0.0
+
+
+def sample(name: str, operation: str, server: Server, stores: Stores, make: object, seconds: float) -> Sample:
+    """Drive one operation for `seconds` and read the CPU time of every process involved at both ends."""
+    readings: list[tuple[float, float, float]] = []
+    store_pids = [process.pid for process in (stores.postgres, stores.valkey) if process]
+
+    def read(_: load.Moment) -> None:
+        postgres, valkey = (processes.cpu_seconds(pid) for pid in store_pids)
+        readings.append((server.cpu_seconds(), postgres, valkey))
+
+    window = load.run(server.port, [make] * CONNECTIONS, seconds=seconds, warmup_seconds=min(1.0, seconds / 2), at=read)  # type: ignore[list-item]
+    count = max(1, window.operations)
+    server_us, postgres_us, redis_us = ((after - before) / count * 1e6 for before, after in zip(*readings, strict=True))
+    return Sample(
+        target=name,
+        operation=operation,
+        operations_per_second=window.operations / window.seconds,
+        server_us=server_us,
+        postgres_us=postgres_us,
+        redis_us=redis_us,
+        p50_ms=window.percentile_ms(0.50),
+        p99_ms=window.percentile_ms(0.99),
+        generator_share=window.generator_cpu_seconds / window.seconds,
+        reconnects=window.reconnects,
+        faults=len(window.faults),
+    )
+
+
+def pair(target: Target, operation: Operation, stores: Stores, seconds: float) -> tuple[Sample, Sample]:
+    """(the bare view, the operation), one right after the other: what disturbs the machine disturbs both."""
+    bare = sample(target.name, "bare", target.bare, stores, bare_view(HOST), max(1.0, seconds / 2))
+    measured = sample(target.name, operation.name, target.gatepost, stores, operation.make, seconds)
+    measured.bare_us = bare.server_us
+    return bare, measured
+
+
+@dataclass
+class Asked:
+    """What one operation asks of the stores, counted on the wire. `reads`: how often Redis had something to read, which is
+    the number of round trips."""
+
+    statements: dict[str, float]
+    commands: dict[str, float]
+    reads: float
+
+    def sql(self) -> str:
+        return _listed(self.statements)
+
+    def redis(self) -> str:
+        text = _listed(self.commands)
+        trips = "1 trip" if self.reads == 1 else f"{_number(self.reads)} trips"
+        return text if self.reads == round(sum(self.commands.values()), 2) else f"{text} in {trips}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _listed(counts: dict[str, float]) -> str:
+    if not counts:
+        return "0"
+    words = ", ".join(name if count == 1 else f"{_number(count)} {name}" for name, count in counts.items())
+    return f"{_number(sum(counts.values()))} ({words})"
+
+
+def count_asked(server: Server, stores: Stores, operation: Operation, times: int = 50) -> Asked:
+    """Run an operation alone on one connection, with every statement logged."""
+    client = stores.redis_client()
+    load.run(server.port, [operation.make], operations=10)  # caches filled, statements prepared
+    try:
+        _log_statements(stores, "all")
+        start = stores.postgres_log.stat().st_size
+        before, reads_before = _commands(client), client.info("stats")["total_reads_processed"]
+        load.run(server.port, [operation.make], operations=times)
+        reads = client.info("stats")["total_reads_processed"] - reads_before - 1
+        after = _commands(client)
+        time.sleep(0.2)
+        with stores.postgres_log.open("rb") as file:
+            file.seek(start)
+            kinds = Counter(word.decode().upper() for word in _STATEMENT.findall(file.read()))
+    finally:
+        _log_statements(stores, "none")
+    commands = {name: count - before.get(name, 0) for name, count in after.items() if name not in _OWN_COMMANDS}
+    return Asked(
+        {kind: round(count / times, 2) for kind, count in kinds.items() if round(count / times, 2)},
+        {name: round(count / times, 2) for name, count in commands.items() if round(count / times, 2)},
+        round(reads / times, 2),
+    )
+
+
+def _commands(client: object) -> dict[str, int]:
+    stats = client.info("commandstats")  # type: ignore[attr-defined]
+    return {name.removeprefix("cmdstat_"): values["calls"] for name, values in stats.items()}
+
+
+def _log_statements(stores: Stores, which: str) -> None:
+    with stores.connect() as connection:
+        connection.execute(f"alter system set log_statement = '{which}'".encode())
+        connection.execute("select pg_reload_conf()")
+    time.sleep(0.3)
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values) if values else 0.0

@@ -1,0 +1,160 @@
+"""The operations that are measured: what a client sends, and what makes an answer a right one."""
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from bench.load import DONE, Answer, Caller, WrongAnswer, http
+from bench.seeds import GRANT_SCOPE, REDIRECT_URI, Seeds
+
+VERIFIER = "bench-verifier-0123456789-0123456789-0123456789"
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+BUSY_SESSIONS = 1000  # of those seeded: each is seen many times a minute, as an application's are
+_CODE = re.compile(rb"\r\nlocation: ?[^\r]*[?&]code=([^&\r]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`budget`: the most CPU it may take, as a multiple of the bare Flask view's. `store_trips`: what it may ask of them."""
+
+    name: str
+    title: str
+    budget: float
+    store_trips: str
+    make: Callable[[], Caller]
+
+
+class Client:
+    """Builds the requests. `host` is that of the public URL: the server must not care by which address it is reached."""
+
+    def __init__(self, host: str, cookie_name: str, seeds: Seeds) -> None:
+        self.seeds = seeds
+        self.headers = [("Host", host), ("User-Agent", "gatepost-bench"), ("Accept", "application/json")]
+        self.cookie_name = cookie_name
+        self.authorize_query = urlencode(
+            {
+                "response_type": "code",
+                "client_id": seeds.native.client_id,
+                "redirect_uri": REDIRECT_URI,
+                "scope": GRANT_SCOPE,
+                "code_challenge": CHALLENGE,
+                "code_challenge_method": "S256",
+            }
+        )
+
+    def get(self, target: str, **headers: str) -> bytes:
+        return http("GET", target, [*self.headers, *headers.items()])
+
+    def get_with_session(self, target: str, raw: str) -> bytes:
+        return self.get(target, Cookie=f"{self.cookie_name}={raw}")
+
+    def get_with_token(self, target: str, token: str) -> bytes:
+        return self.get(target, Authorization="Bearer " + token)
+
+    def post(self, target: str, fields: dict[str, str], basic: tuple[str, str] | None = None) -> bytes:
+        headers = list(self.headers)
+        if basic:
+            pair = ":".join(quote(part, safe="") for part in basic)
+            headers.append(("Authorization", "Basic " + base64.b64encode(pair.encode()).decode()))
+        return http("POST", target, headers, urlencode(fields))
+
+    def authorize(self, raw_session: str, state: str, *, resource: str | None = None) -> bytes:
+        extra = "&" + urlencode({"resource": resource}) if resource else ""
+        return self.get_with_session(f"/oauth/authorize?{self.authorize_query}&state={state}{extra}", raw_session)
+
+    def exchange(self, code: str) -> bytes:
+        fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI, "code_verifier": VERIFIER}
+        return self.post("/oauth/token", {"client_id": self.seeds.native.client_id, **fields})
+
+    def refresh(self, token: str) -> bytes:
+        client_id = self.seeds.native.client_id
+        return self.post("/oauth/token", {"grant_type": "refresh_token", "refresh_token": token, "client_id": client_id})
+
+
+def code_of(answer: Answer) -> str:
+    """The code in the redirect that answers an authorization request."""
+    found = _CODE.search(answer.head)
+    if answer.status not in (302, 303) or not found:
+        raise WrongAnswer("authorize", answer)
+    return found[1].decode()
+
+
+def _repeat(what: str, requests: Callable[[], bytes], must_hold: bytes) -> Callable[[], Caller]:
+    """One request an operation, right when it is a 200 that holds `must_hold`."""
+
+    def caller() -> Caller:
+        while True:
+            answer = yield requests()
+            if answer.status != 200 or must_hold not in answer.body:
+                raise WrongAnswer(what, answer)
+            yield DONE
+
+    return caller
+
+
+def bare_view(host: str) -> Callable[[], Caller]:
+    request = http("GET", "/json", [("Host", host), ("User-Agent", "gatepost-bench"), ("Accept", "application/json")])
+    return _repeat("bare view", lambda: request, b"world")
+
+
+def operations(client: Client, jwt: str) -> list[Operation]:
+    """All operations, over one set of seeds: chains go on from one server to the next."""
+    seeds = client.seeds
+    sessions = itertools.cycle(seeds.sessions[:BUSY_SESSIONS])
+    tokens = itertools.cycle(seeds.access_tokens)
+    numbers = itertools.count()
+    introspector = (seeds.introspector.client_id, seeds.introspector.secret)
+    worker = (seeds.worker.client_id, seeds.worker.secret)
+    credentials = client.post("/oauth/token", {"grant_type": "client_credentials"}, worker)
+    whoami_jwt = client.get_with_token("/api/v1/whoami", jwt)
+
+    def refresh() -> Caller:
+        while True:
+            token = seeds.chains.popleft()
+            answer = yield client.refresh(token)
+            successor = json.loads(answer.body).get("refresh_token") if answer.status == 200 else None
+            if successor in (None, token) or b'"access_token"' not in answer.body:
+                raise WrongAnswer("refresh", answer)
+            seeds.chains.append(successor)
+            yield DONE
+
+    def code_flow() -> Caller:
+        while True:
+            code = code_of((yield client.authorize(next(sessions), f"s{next(numbers)}")))
+            answer = yield client.exchange(code)
+            if answer.status != 200 or b'"refresh_token"' not in answer.body:
+                raise WrongAnswer("token", answer)
+            yield DONE
+
+    return [
+        Operation(
+            "session",
+            "session check (`GET /api/v1/session`)",
+            2.7,
+            "1 Redis, 1 SQL",
+            _repeat("session", lambda: client.get_with_session("/api/v1/session", next(sessions)), b'"user"'),
+        ),
+        Operation(
+            "introspect",
+            "introspection",
+            3.0,
+            "1 SQL",
+            _repeat("introspect", lambda: client.post("/oauth/introspect", {"token": next(tokens)}, introspector), b'"sub"'),
+        ),
+        Operation("refresh", "refresh with rotation", 4.6, "3 SQL, 2 Redis", refresh),
+        Operation("code", "whole code flow (authorize, token)", 8.5, "6 SQL, 5 Redis", code_flow),
+        Operation("credentials", "client credentials", 3.1, "1 SQL", _repeat("token", lambda: credentials, b'"access_token"')),
+        Operation(
+            "whoami",
+            "API call (`whoami`), opaque token",
+            2.1,
+            "1 SQL",
+            _repeat("whoami", lambda: client.get_with_token("/api/v1/whoami", next(tokens)), b'"access_token"'),
+        ),
+        Operation("whoami-jwt", "API call (`whoami`), JWT", 1.9, "0", _repeat("whoami", lambda: whoami_jwt, b'"jwt"')),
+    ]

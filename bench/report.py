@@ -1,0 +1,123 @@
+"""The tables: for the terminal and for RESULTS.md."""
+
+import platform
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from bench.measuring import CONNECTIONS, Asked, Sample, median
+from bench.operations import Operation
+from bench.servers import THREADS
+
+PACKAGES = ("Flask", "Werkzeug", "gunicorn", "granian", "SQLAlchemy", "psycopg", "redis", "hiredis", "Authlib", "joserfc", "cryptography")
+BARE = "bare"
+
+
+@dataclass
+class Results:
+    """Everything that a run found out."""
+
+    rounds: int
+    seconds: float
+    stores: dict[str, str]
+    operations: list[Operation]
+    samples: list[Sample] = field(default_factory=list)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    memory: str = ""
+
+    def of(self, target: str, operation: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.target == target and sample.operation == operation]
+
+    def targets(self) -> list[str]:
+        return list(dict.fromkeys(sample.target for sample in self.samples))
+
+
+def _row(title: str, samples: list[Sample], budget: str, asked: Asked | None) -> str:
+    def middle(name: str) -> float:
+        return median([getattr(sample, name) for sample in samples])
+
+    ratios = [sample.ratio for sample in samples]
+    ratio = f"**{median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f})" if samples[0].bare_us else "1"
+    stores = middle("postgres_us") + middle("redis_us")
+    cells = [
+        title,
+        budget,
+        ratio,
+        f"{middle('server_us'):.0f}",
+        f"{middle('server_us') + stores:.0f} ({middle('postgres_us'):.0f}, {middle('redis_us'):.0f})",
+        f"{middle('p50_ms'):.2f}",
+        f"{middle('p99_ms'):.2f}",
+        f"{middle('operations_per_second'):.0f}",
+        asked.sql() if asked else "",
+        asked.redis() if asked else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def tables(results: Results) -> str:
+    lines = []
+    for target in results.targets():
+        lines += [
+            f"**{target}**",
+            "",
+            "| operation | budget | ratio (least-most) | server us | with stores (PostgreSQL, Redis) | p50 ms | p99 ms | per second | SQL | Redis |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+        ]
+        if bare := results.of(target, BARE):
+            lines.append(_row("bare Flask view", bare, "", None))
+        for operation in results.operations:
+            if found := results.of(target, operation.name):
+                budget = f"{operation.budget}" if target == "gunicorn" else ""
+                lines.append(_row(operation.title, found, budget, results.asked.get(operation.name)))
+        lines.append("")
+    busiest = max((sample.generator_share for sample in results.samples), default=0.0)
+    lines.append(f"The load generator used at most {busiest:.0%} of its core.")
+    if faults := sum(sample.faults for sample in results.samples):
+        lines.append(f"{faults} wrong answers.")
+    if reconnects := sum(sample.reconnects for sample in results.samples):
+        lines.append(f"{reconnects} connections closed by the server and opened again.")
+    lines += results.failed
+    if results.memory:
+        lines += ["", results.memory]
+    return "\n".join(lines)
+
+
+def counts(results: Results) -> str:
+    """What each operation asks of the stores, beside what it may ask."""
+    lines = ["| operation | may ask | SQL | Redis |", "| --- | --- | --- | --- |"]
+    for operation in results.operations:
+        if asked := results.asked.get(operation.name):
+            lines.append(f"| {operation.title} | {operation.store_trips} | {asked.sql()} | {asked.redis()} |")
+    return "\n".join(lines + results.failed)
+
+
+def versions(stores: dict[str, str]) -> str:
+    found = {"Python": platform.python_version(), **stores}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def page(results: Results) -> str:
+    """RESULTS.md."""
+    return f"""# Results
+
+Made by `./run bench --write` on {time.strftime("%Y-%m-%d")}; [README.md](README.md) says how to read it. CPU microseconds
+depend on the machine, and the machine had other work; the ratios are what counts.
+
+{tables(results)}
+
+## How it was measured
+
+{results.rounds} rounds of {results.seconds:g} s for each operation, {CONNECTIONS} connections, one worker with {THREADS} threads on one core, the load
+generator and both stores on another. Each operation is measured right after the bare Flask view under the same server, and its
+ratio is taken to that one window; the table has medians. 10,000 users, 10,000 sessions, 50,000 access tokens and 50,000 refresh
+chains; PostgreSQL with its durable defaults; production settings with `GATEPOST_RATE_LIMITS=off` where the title does not say
+otherwise.
+
+{versions(results.stores)}.
+"""

@@ -1,0 +1,228 @@
+"""The data under load: rows written straight into the tables (COPY), sessions through the session store.
+
+Columns are taken from the models: what a row here does not name gets the model's own default, so a new column needs a line
+here only when it has none.
+"""
+
+import itertools
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import redis
+from psycopg.types.json import Jsonb
+from sqlalchemy import JSON
+
+import models
+from infra.clock import now, now_ms
+from infra.ids import uuid7
+from infra.secret_text import hash_secret, hex_hash, new_secret
+from infra.session_store import SessionRecord, SessionStore
+
+REDIRECT_URI = "http://127.0.0.1:4567/callback"
+RESOURCE = "https://api.example.com"
+GRANT_SCOPE = "profile email offline_access orgs"
+TEAMS_OF = 20
+
+
+@dataclass(frozen=True)
+class Amounts:
+    users: int = 10_000
+    sessions: int = 10_000
+    tokens: int = 50_000
+
+
+@dataclass(frozen=True)
+class Client:
+    id: uuid.UUID
+    client_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user with one organization, so that authorize asks nothing."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    slug: str
+
+
+@dataclass
+class Seeds:
+    """What the operations need of what was written. Refresh chains move on: the deque holds the newest token of each."""
+
+    native: Client
+    introspector: Client
+    worker: Client
+    people: list[Person] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list, repr=False)
+    access_tokens: list[str] = field(default_factory=list, repr=False)
+    chains: deque[str] = field(default_factory=deque, repr=False)
+
+
+def columns_of(model: Any) -> list[Any]:
+    return list(model.__table__.columns)
+
+
+def _default_of(column: Any) -> Callable[[], Any]:
+    """How to fill a column that a row does not name."""
+    if column.default is None:
+        if not column.nullable:
+            raise LookupError(f"{column} has no default: bench/seeds.py must give it a value")
+        return lambda: None
+    argument = column.default.arg
+    return (lambda: argument(None)) if column.default.is_callable else (lambda: argument)
+
+
+def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows, keyed by column name, through COPY."""
+    rows = iter(rows)
+    first = next(rows)
+    columns = columns_of(model)
+    if unknown := first.keys() - {column.name for column in columns}:
+        raise LookupError(f"{model.__tablename__} has no {', '.join(sorted(unknown))}")
+    defaults = [None if column.name in first else _default_of(column) for column in columns]
+    is_json = [isinstance(column.type, JSON) for column in columns]
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    with connection.cursor().copy(f'copy "{model.__tablename__}" ({names}) from stdin') as out:
+        for row in itertools.chain([first], rows):
+            values = [row[c.name] if default is None else default() for c, default in zip(columns, defaults, strict=True)]
+            out.write_row([Jsonb(value) if j else value for value, j in zip(values, is_json, strict=True)])
+
+
+def write_tables(connection: psycopg.Connection, amounts: Amounts) -> Seeds:
+    """Fill the tables; sessions are written by `write_sessions`."""
+    at = now()
+    seeds = _write_clients(connection)
+    users = [(uuid7(), f"user{n}@example.com", f"User {n}", f"user{n}") for n in range(amounts.users)]
+    copy(connection, models.User, ({"id": i, "email": e, "email_key": e, "email_verified": True, "name": n} for i, e, n, _ in users))
+    copy(connection, models.Identity, _identities(users))
+    teams = [(uuid7(), f"team{n}") for n in range(max(1, amounts.users // 10 // TEAMS_OF))]
+    organizations = [(i, slug, name) for i, _, name, slug in users] + [(i, slug, slug.title()) for i, slug in teams]
+    copy(connection, models.Organization, ({"id": i, "slug": slug, "name": name} for i, slug, name in organizations))
+    copy(connection, models.Membership, _memberships(users, teams))
+    seeds.people = [Person(*user) for n, user in enumerate(users) if n % 10]
+    _write_tokens(connection, seeds, [user[0] for user in users], amounts.tokens, at)
+    connection.execute("vacuum analyze")
+    connection.execute("checkpoint")
+    return seeds
+
+
+def _identities(users: list[tuple[uuid.UUID, str, str, str]]) -> Iterator[dict[str, Any]]:
+    for n, (user_id, email, _, slug) in enumerate(users):
+        yield {
+            "user_id": user_id,
+            "provider": "github",
+            "issuer": "https://github.com",
+            "subject": str(n + 1),
+            "login": slug,
+            "email": email,
+            "email_verified": True,
+            "supplies_email": True,
+        }
+
+
+def _memberships(users: list[tuple[uuid.UUID, str, str, str]], teams: list[tuple[uuid.UUID, str]]) -> Iterator[dict[str, Any]]:
+    """Everybody owns the organization of their own; every tenth user is in a team beside it."""
+    for n, (user_id, *_) in enumerate(users):
+        yield {"organization_id": user_id, "user_id": user_id, "role": "owner"}
+        if n % 10 == 0:
+            yield {"organization_id": teams[n // 10 % len(teams)][0], "user_id": user_id, "role": "member"}
+
+
+def _write_clients(connection: psycopg.Connection) -> Seeds:
+    def made(name: str, **values: Any) -> tuple[Client, dict[str, Any]]:
+        secret = new_secret("gpc_")
+        client = Client(uuid7(), name, secret)
+        row = {"id": client.id, "client_id": name, "name": name.title(), "type": "public", "trusted": True, "confirm": False}
+        row |= {"secret_hash": None, "token_endpoint_auth_method": "none", "redirect_uris": [], **values}
+        if row["type"] == "confidential":
+            row |= {"secret_hash": hash_secret(secret), "token_endpoint_auth_method": "client_secret_basic"}
+        return client, row
+
+    native, native_row = made(
+        "bench-native", redirect_uris=[REDIRECT_URI], grant_types="authorization_code refresh_token", scope=f"openid {GRANT_SCOPE}"
+    )
+    introspector, introspector_row = made("bench-introspector", type="confidential", grant_types="client_credentials", scope="introspect")
+    worker, worker_row = made("bench-worker", type="confidential", grant_types="client_credentials", scope="introspect")
+    copy(connection, models.OAuthClient, [native_row, introspector_row, worker_row])
+    copy(connection, models.Resource, [{"identifier": RESOURCE, "name": "Example API", "scope": "projects:read"}])
+    return Seeds(native, introspector, worker)
+
+
+def _write_tokens(connection: psycopg.Connection, seeds: Seeds, users: list[uuid.UUID], count: int, at: datetime) -> None:
+    """For each of `count` grants: its family, its newest refresh token and one live access token."""
+    families = [uuid7() for _ in range(count)]
+    owners = list(itertools.islice(itertools.cycle(users), count))
+    client_pk = seeds.native.id
+
+    def family_rows() -> Iterator[dict[str, Any]]:
+        for family_id, user_id in zip(families, owners, strict=True):
+            yield {
+                "id": family_id,
+                "client_pk": client_pk,
+                "user_id": user_id,
+                "organization_id": user_id,
+                "scope": GRANT_SCOPE,
+                "sid": str(uuid7()),
+                "auth_time": at,
+                "last_used_at": at,
+                "expires_at": at + timedelta(days=90),
+            }
+
+    refresh = [new_secret("gpr_") for _ in families]
+    access = [new_secret("gpo_") for _ in families]
+    copy(connection, models.RefreshFamily, family_rows())
+    copy(
+        connection,
+        models.RefreshToken,
+        (
+            {"family_id": f, "token_hash": hash_secret(raw), "expires_at": at + timedelta(days=30)}
+            for f, raw in zip(families, refresh, strict=True)
+        ),
+    )
+    copy(
+        connection,
+        models.AccessToken,
+        (
+            {
+                "family_id": f,
+                "client_pk": client_pk,
+                "token_hash": hash_secret(raw),
+                "scope": GRANT_SCOPE,
+                "expires_at": at + timedelta(days=1),
+            }
+            for f, raw in zip(families, access, strict=True)
+        ),
+    )
+    random.shuffle(access)
+    random.shuffle(refresh)
+    seeds.access_tokens = access
+    seeds.chains = deque(refresh[:2000])
+
+
+def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: int = 604_800) -> None:
+    """A browser session for `count` people, in turn; the raw cookie values are kept in `seeds.sessions`."""
+    store, moment = SessionStore(client, session_seconds=seconds), now_ms()
+    for person in itertools.islice(itertools.cycle(seeds.people), count):
+        raw = new_secret()
+        record = SessionRecord(
+            sid=str(uuid7()),
+            user_id=person.id,
+            auth_time_ms=moment,
+            created_at_ms=moment,
+            last_seen_ms=moment,
+            expires_at_ms=moment + seconds * 1000,
+            provider="github",
+            ip="192.0.2.1",
+            user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0",
+        )
+        store.add(hex_hash(raw), record)
+        seeds.sessions.append(raw)
