@@ -74,20 +74,24 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
     """
     begin_write()
     moment = now()
-    user_id = db.session.scalar(
+    used = db.session.execute(
         update(SignInLink)
         .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment)
         .values(used_at=moment)
-        .returning(SignInLink.user_id)
-    )
-    if user_id is None:
+        .returning(SignInLink.user_id, SignInLink.is_bootstrap)
+    ).first()
+    if used is None:
         db.session.rollback()
         raise LinkEnded()
+    user_id, is_bootstrap = used
     user = db.session.get_one(User, user_id)
     if user.disabled_at is not None:
         db.session.rollback()
         raise SignInRefused("account_disabled")
     organizations.add_personal(actor, user)
+    if is_bootstrap and not user.is_admin:
+        user.is_admin, user.updated_at = True, moment
+        audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
     return user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)

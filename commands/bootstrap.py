@@ -1,0 +1,16 @@
+"""`flask bootstrap`: what ./run does before it serves. Prints what ./run is to say once the port is open."""
+
+import click
+from flask_migrate import upgrade
+
+from commands.door import OperatorCommand
+from services import bootstrap
+
+
+@click.command("bootstrap", cls=OperatorCommand)
+def command() -> None:
+    """Migrate; print a sign-in link while no administrator exists."""
+    upgrade()
+    link = bootstrap.bootstrap_link()
+    if link is not None:
+        click.echo(f"sign in: {link}")
