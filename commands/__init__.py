@@ -1,0 +1,21 @@
+"""`flask ...` for operators: one module per group. A door like a view: it reads arguments, calls one service, prints."""
+
+from flask import Flask
+
+from commands import bootstrap, clients, doctor, keys, orgs, seed_clients, sessions, sweep, users
+
+
+def register(app: Flask) -> None:
+    """Add every command to `flask`."""
+    for command in (
+        bootstrap.command,
+        clients.group,
+        doctor.command,
+        keys.group,
+        orgs.group,
+        seed_clients.command,
+        sessions.group,
+        sweep.command,
+        users.group,
+    ):
+        app.cli.add_command(command)

@@ -1,0 +1,75 @@
+"""`flask clients`: registered OAuth clients."""
+
+from typing import Any
+
+import click
+
+from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from services import oauth_clients
+from services.actors import Actor
+
+group = OperatorGroup("clients", help="OAuth clients.")
+_SHOWN = (
+    "client_id",
+    "name",
+    "type",
+    "origin",
+    "grant_types",
+    "scope",
+    "redirect_uris",
+    "post_logout_redirect_uris",
+    "backchannel_logout_uri",
+    "token_endpoint_auth_method",
+    "trusted",
+    "confirm",
+    "created_at",
+    "updated_at",
+    "previous_secret_expires_at",
+)
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _SHOWN} | {"has_secret": row.secret_hash is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(value) or "-"
+    return moment(value) if hasattr(value, "strftime") else str(value or "-")
+
+
+@group.command("list")
+@json_option
+def list_clients(as_json: bool) -> None:
+    """All clients: id, type, name."""
+    rows = [_shown(row) for row in oauth_clients.list_clients()]
+    tell_many(rows, lambda row: f"{row['client_id']}  {row['type']}  {row['name']}", as_json=as_json)
+
+
+@group.command()
+@click.argument("client_id")
+@json_option
+def show(client_id: str, as_json: bool) -> None:
+    """One client, without its secret."""
+    row = _shown(oauth_clients.get_client(client_id))
+    tell(row, (f"{name}: {_text(value)}" for name, value in row.items()), as_json=as_json)
+
+
+@group.command("rotate-secret")
+@click.argument("client_id")
+@json_option
+def rotate_secret(client_id: str, as_json: bool) -> None:
+    """Make a new secret, printed once; the old one works for another 24 hours."""
+    raw = oauth_clients.rotate_secret(Actor.operator(), client_id)
+    tell({"client_id": client_id, "secret": raw}, [f"secret {client_id} {raw}"], as_json=as_json)
+
+
+@group.command()
+@click.argument("client_id")
+@json_option
+def delete(client_id: str, as_json: bool) -> None:
+    """Remove a client and every grant and token of it."""
+    oauth_clients.delete(Actor.operator(), client_id)
+    tell({"deleted": client_id}, [f"deleted {client_id}"], as_json=as_json)

@@ -1,0 +1,88 @@
+"""What every command has in common: stores, `--json`, errors of one line, exit codes.
+
+Exit codes: 0 done, 1 refused or failed (also a store that is away), 2 wrong usage. Plain lines or JSON go to standard
+output, everything else to standard error.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import click
+from flask.cli import ScriptInfo
+from redis import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import SettingError
+from errors import GatepostError
+from services import operators
+
+
+class OperatorCommand(click.Command):
+    """A command inside the application, with its stores; what it raises becomes one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            app = ctx.ensure_object(ScriptInfo).load_app()
+            with app.app_context():
+                operators.prepare()
+                return super().invoke(ctx)
+        except GatepostError as error:
+            problem = error.message
+        except SettingError as error:
+            problem = str(error)
+        except RedisError as error:
+            problem = f"Redis does not answer: {_first_line(error)}"
+        except SQLAlchemyError as error:
+            problem = f"the database does not answer as it should: {_first_line(getattr(error, 'orig', None) or error)}"
+        click.echo(f"error: {problem}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+class OperatorGroup(click.Group):
+    command_class = OperatorCommand
+
+
+def _first_line(error: object) -> str:
+    """Without the rest, which may show a statement or where a password was tried."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def tell(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print `value` as JSON, or `lines` for people."""
+    if as_json:
+        click.echo(json.dumps(value, default=_plain, indent=2))
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def tell_many(values: Iterable[Any], line: Callable[[Any], str], *, as_json: bool) -> None:
+    """Print a list: JSON as an array, or a line each, as they come."""
+    if as_json:
+        click.echo(json.dumps(list(values), default=_plain, indent=2))
+        return
+    for value in values:
+        click.echo(line(value))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def moment(value: datetime | None) -> str:
+    """A time for people, UTC."""
+    return value.strftime("%Y-%m-%d %H:%M:%SZ") if value else "-"

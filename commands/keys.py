@@ -1,0 +1,58 @@
+"""`flask keys`: the keys that sign JWTs."""
+
+import json
+
+import click
+
+from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from services import signing_keys
+from services.actors import Actor
+
+group = OperatorGroup("keys", help="Signing keys: next, signing, old, retired.")
+
+
+@group.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """All keys: id, state, when made, since when it signs."""
+    rows = [
+        {
+            "kid": key.kid,
+            "state": key.state,
+            "algorithm": key.algorithm,
+            "created_at": key.created_at,
+            "signing_since": key.signing_since,
+            "old_since": key.old_since,
+            "retired_at": key.retired_at,
+        }
+        for key in signing_keys.list_keys()
+    ]
+    tell_many(
+        rows,
+        lambda row: f"{row['kid']}  {row['state']}  {row['algorithm']}  {moment(row['created_at'])}  {moment(row['signing_since'])}",
+        as_json=as_json,
+    )
+
+
+@group.command()
+@json_option
+def rotate(as_json: bool) -> None:
+    """Sign with the next key from now on, and publish a new next one."""
+    kid = signing_keys.rotate(Actor.operator())
+    tell({"kid": kid, "state": "signing"}, [f"signing {kid}"], as_json=as_json)
+
+
+@group.command()
+@click.argument("kid")
+@json_option
+def retire(kid: str, as_json: bool) -> None:
+    """Stop accepting an old key; tokens that it signed stop working."""
+    signing_keys.retire(Actor.operator(), kid)
+    tell({"kid": kid, "state": "retired"}, [f"retired {kid}"], as_json=as_json)
+
+
+@group.command()
+@json_option
+def jwks(as_json: bool) -> None:
+    """The public set as JSON, to build into a service's settings."""
+    click.echo(json.dumps(signing_keys.public_jwks(), indent=2))

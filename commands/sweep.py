@@ -1,0 +1,21 @@
+"""`flask sweep`: delete what has expired."""
+
+import click
+
+from commands.door import OperatorCommand, json_option, tell
+from services import sweeping
+
+
+@click.command("sweep", cls=OperatorCommand)
+@click.option("--dry-run", is_flag=True, help="Count, delete nothing.")
+@click.option("--batch-size", type=click.IntRange(1, 100_000), default=sweeping.BATCH_SIZE, show_default=True, help="Rows per transaction.")
+@click.option("--kind", "kinds", type=click.Choice(sweeping.KINDS), multiple=True, help="Only this kind; may be given again.")
+@json_option
+def command(dry_run: bool, batch_size: int, kinds: tuple[str, ...], as_json: bool) -> None:
+    """Delete expired rows in batches. Safe while the server runs, several times at once, and from cron."""
+
+    def progress(kind: str, count: int) -> None:
+        click.echo(f"{kind}: {count} so far", err=True)
+
+    counts = sweeping.sweep(kinds, dry_run=dry_run, batch_size=batch_size, progress=None if dry_run else progress)
+    tell(counts, (f"{kind}: {count}" for kind, count in counts.items()), as_json=as_json)
