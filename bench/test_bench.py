@@ -28,7 +28,8 @@ def test_a_window_counts_what_was_answered_in_it(bare: Server) -> None:
     moments: list[str] = []
     window = load.run(bare.port, [bare_view(HOST)] * 4, seconds=0.4, warmup_seconds=0.1, at=moments.append)
     assert moments == ["begin", "end"]
-    assert window.operations > 20 and not window.faults
+    assert window.operations > 20
+    assert not window.faults
     assert window.latencies == sorted(window.latencies)
     assert 0.4 <= window.seconds < 2
     assert 0 < window.percentile_ms(0.5) <= window.percentile_ms(0.99)
@@ -48,7 +49,8 @@ def test_a_number_of_operations_is_exact_and_every_one_under_way_ends(bare: Serv
             yield load.DONE
 
     assert load.run(bare.port, [caller] * 3, operations=10).operations == 10
-    assert len(taken) == 10 and sorted(chains) == [0, 1, 2]
+    assert len(taken) == 10
+    assert sorted(chains) == [0, 1, 2]
     load.run(bare.port, [caller] * 3, seconds=0.2, warmup_seconds=0)
     assert sorted(chains) == [0, 1, 2]
 
@@ -86,9 +88,13 @@ def test_the_code_is_found_in_a_redirect_and_nowhere_else() -> None:
 
 def test_a_request_reaches_the_application_the_same_without_a_server() -> None:
     answer = profiling.call(app, load.http("GET", "/json?x=1", [("Host", HOST)]))
-    assert answer.status == 200 and b"world" in answer.body and b"\r\nContent-Type: application/json" in answer.head
+    assert answer.status == 200
+    assert b"world" in answer.body
+    assert b"\r\nContent-Type: application/json" in answer.head
     environ = profiling.environ_of(load.http("POST", "/a?b=c", [("Authorization", "Basic eA==")], "d=e"))
-    assert environ["QUERY_STRING"] == "b=c" and environ["CONTENT_LENGTH"] == "3" and environ["HTTP_AUTHORIZATION"] == "Basic eA=="
+    assert environ["QUERY_STRING"] == "b=c"
+    assert environ["CONTENT_LENGTH"] == "3"
+    assert environ["HTTP_AUTHORIZATION"] == "Basic eA=="
     assert environ["wsgi.input"].read() == b"d=e"
 
 
