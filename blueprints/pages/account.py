@@ -1,0 +1,91 @@
+"""`/account`: who a person is here."""
+
+from functools import cache
+from zoneinfo import available_timezones
+
+from flask import Blueprint, flash, g, redirect
+from werkzeug.wrappers import Response
+from wtforms import RadioField, SelectField, StringField, ValidationError
+
+from blueprints import browser
+from blueprints.pages import frame
+from services import identities, users
+from services.identities import IdentityInfo
+
+blueprint = Blueprint("account", __name__)
+
+_NAME_LENGTH = 80
+
+
+@cache
+def _zones() -> list[tuple[str, str]]:
+    """The cities that this machine's zone data knows; UTC first."""
+    cities = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/", "posix", "right")))
+    return [("", "UTC"), *((name, name.replace("_", " ")) for name in cities)]
+
+
+class ProfileForm(browser.Form):
+    """What a person may change. `email` is the id of the identity that supplies the address."""
+
+    name = StringField("Name")
+    email = SelectField("Email address", description="From the accounts you sign in with. Only verified addresses can be chosen.")
+    time_zone = SelectField("Time zone", description="Times on these pages are shown in it.")
+    theme = RadioField("Theme", choices=[("device", "Same as device"), ("light", "Light"), ("dark", "Dark")])
+
+    def validate_name(self, field: StringField) -> None:
+        text = " ".join((field.data or "").split())
+        if not text:
+            raise ValidationError("Enter a name")
+        if len(text) > _NAME_LENGTH:
+            raise ValidationError(f"Use {_NAME_LENGTH} characters or fewer")
+        if not text.isprintable():
+            raise ValidationError("Use letters, numbers and spaces")
+
+
+def _form(ways: list[IdentityInfo]) -> ProfileForm:
+    """The form with its choices; without `email` when there is nothing to choose from."""
+    profile = users.get_profile(g.actor.user.id)
+    usable = {way.id: way for way in ways if way.email and way.email_verified}
+    supplying = next((way for way in ways if way.supplies_email), None)
+    form = ProfileForm(data={
+        "name": profile.name,
+        "time_zone": profile.time_zone or "",
+        "theme": profile.theme or "device",
+        "email": str(supplying.id) if supplying else "",
+    })  # fmt: skip
+    form.time_zone.choices = _zones()
+    if form.time_zone.data not in dict(_zones()) and not form.is_submitted():
+        form.time_zone.data = ""
+    if len(usable) > 1 or (usable and supplying is None):
+        form.email.choices = [(str(way.id), f"{way.email}, from {way.label}") for way in usable.values()]
+        if supplying is None or supplying.id not in usable:
+            form.email.choices.insert(0, (str(supplying.id) if supplying else "", profile.email or "None"))
+    else:
+        del form.email
+    return form
+
+
+def _page(form: ProfileForm, ways: list[IdentityInfo]) -> str:
+    return frame.render("account/profile.html", "profile", form=form, source=next((way for way in ways if way.supplies_email), None))
+
+
+@blueprint.get("/account")
+def profile() -> str:
+    ways = identities.list_for(g.actor.user.id)
+    return _page(_form(ways), ways)
+
+
+@blueprint.post("/account")
+def save_profile() -> Response | tuple[str, int]:
+    browser.check_csrf()
+    ways = identities.list_for(g.actor.user.id)
+    form = _form(ways)
+    if not form.validate():
+        return _page(form, ways), 422
+    user_id = g.actor.user.id
+    users.update_profile(g.actor, user_id, name=form.name.data or "", time_zone=form.time_zone.data or None, theme=form.theme.data)
+    chosen = next((way for way in ways if "email" in form and str(way.id) == form.email.data and not way.supplies_email), None)
+    if chosen:
+        identities.choose_email(g.actor, user_id, chosen.id)
+    flash("Saved.", "ok")
+    return redirect("/account", 303)

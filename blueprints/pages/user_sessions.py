@@ -1,0 +1,110 @@
+"""`/account/sessions`: where a person is signed in, and ending it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Blueprint, flash, g, redirect
+from markupsafe import Markup
+from werkzeug.wrappers import Response
+
+from blueprints import browser, session_cookie
+from blueprints.pages import frame, words
+from config import current
+from errors import NotFound
+from services import connected_apps, moments, user_sessions
+from services.user_sessions import GrantInfo, SessionRecord
+
+blueprint = Blueprint("user_sessions", __name__)
+
+
+@dataclass(frozen=True)
+class AppSession:
+    """A grant as a row: `program` is what its user agent says, `is_native` picks the icon."""
+
+    grant: GrantInfo
+    name: Markup
+    program: str
+    is_native: bool
+
+
+def _own_sid() -> str:
+    signed_in = session_cookie.current_signed_in()
+    return signed_in.record.sid if signed_in else ""
+
+
+def _app_sessions() -> list[AppSession]:
+    apps = {app.client_id: app for app in connected_apps.list_for(g.actor.user.id)}
+    rows = []
+    for grant in user_sessions.list_grants_for(g.actor.user.id):
+        app = apps.get(grant.client_id)
+        name = words.untrusted(grant.client_name, quoted=bool(app and app.is_self_registered))
+        program = words.device(grant.user_agent) if grant.user_agent else ""
+        rows.append(AppSession(grant, name, program, is_native=bool(app and app.is_native)))
+    return rows
+
+
+def _browsers() -> tuple[SessionRecord | None, list[SessionRecord]]:
+    """This browser's session and the others, the one active last first."""
+    own = _own_sid()
+    records = sorted(user_sessions.list_for(g.actor.user.id), key=lambda record: record.last_seen_ms, reverse=True)
+    return next((record for record in records if record.sid == own), None), [record for record in records if record.sid != own]
+
+
+def _count_elsewhere() -> int:
+    """What "Sign out everywhere else" would end: other browsers, and grants that did not begin in this one."""
+    return len(_browsers()[1]) + sum(grant.sid != _own_sid() for grant in user_sessions.list_grants_for(g.actor.user.id))
+
+
+@blueprint.get("/account/sessions")
+def show() -> str:
+    here, others = _browsers()
+    return frame.render(
+        "account/sessions.html",
+        "sessions",
+        here=here,
+        others=others,
+        app_sessions=_app_sessions(),
+        new_since=moments.now() - timedelta(hours=24),
+        has_elsewhere=_count_elsewhere() > 0,
+        token_seconds=current().access_token_seconds,
+    )
+
+
+@blueprint.get("/account/sessions/<uuid:sid>/revoke")
+def confirm_revoke(sid: uuid.UUID) -> str:
+    here, others = _browsers()
+    apps = _app_sessions()
+    record = next((record for record in [*([here] if here else []), *others] if record.sid == str(sid)), None)
+    app = next((app for app in apps if app.grant.id == sid), None)
+    if record is None and app is None:
+        raise NotFound()
+    began_here = [app.name for app in apps if app.grant.sid == str(sid)]
+    return frame.render("account/revoke_session.html", "sessions", sid=sid, record=record, app=app, began_here=words.joined(began_here))
+
+
+@blueprint.post("/account/sessions/<uuid:sid>/revoke")
+def revoke(sid: uuid.UUID) -> Response:
+    browser.check_csrf()
+    own = _own_sid()
+    changed = user_sessions.revoke(g.actor, user_id=g.actor.user.id, sid=str(sid))
+    if str(sid) == own:
+        return session_cookie.clear_on(redirect("/signed-out", 303))
+    flash("Session revoked." if changed else "Nothing changed.", "ok" if changed else "info")
+    return redirect("/account/sessions", 303)
+
+
+@blueprint.get("/account/sessions/revoke-others")
+def confirm_revoke_others() -> str:
+    return frame.render("account/revoke_others.html", "sessions", count=_count_elsewhere())
+
+
+@blueprint.post("/account/sessions/revoke-others")
+def revoke_others() -> Response:
+    browser.check_csrf()
+    count = user_sessions.revoke_others(g.actor, user_id=g.actor.user.id, keep_sid=_own_sid())
+    if count:
+        flash("Signed out 1 other session." if count == 1 else f"Signed out {count} other sessions.", "ok")
+    else:
+        flash("Nothing changed.", "info")
+    return redirect("/account/sessions", 303)
