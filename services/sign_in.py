@@ -337,7 +337,7 @@ def onward(journey: Journey) -> str:
 def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> str:
     if find_pending_link(user_id, raw_browser) is None:
         return onward(journey)
-    return _address("/account/link", journey)
+    return address("/account/link", journey)
 
 
 def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, raw_browser: str | None) -> Outcome:
@@ -352,7 +352,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
         if isinstance(refusal, AccountExists):
             pending = {"user_id": str(refusal.owner_id), "account": refusal.account.to_values()}
             sign_in_states.leave_note(redis.client, "pending-link", raw_browser, json.dumps(pending).encode())
-    return Outcome(_address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
+    return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
 
 
 def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
@@ -368,10 +368,10 @@ def _state_mismatch(raw_browser: str | None) -> Outcome:
     """A state that is not this browser's. The page still knows where this browser itself was going."""
     note = sign_in_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
     journey = Journey(**json.loads(note)) if note else Journey()
-    return Outcome(_address("/login", journey, error="state_mismatch"))
+    return Outcome(address("/login", journey, error="state_mismatch"))
 
 
-def _address(path: str, journey: Journey, **more: str | None) -> str:
+def address(path: str, journey: Journey, **more: str | None) -> str:
     """An address of this site that carries the journey on."""
     values: dict[str, Any] = {**more, "handoff": journey.handoff, "next": journey.next_path}
     query = urlencode({name: value for name, value in values.items() if value})

@@ -70,6 +70,8 @@ def get_info(raw: str) -> LinkInfo:
 def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> str:
     """Sign in with a link, once; the raw value of the new session. Commits: yes, before the session begins.
 
+    The link that a fresh server prints makes its person administrator.
+
     Raises: LinkEnded; SignInRefused account_disabled, and then the link is not spent.
     """
     begin_write()

@@ -6,7 +6,7 @@ one must be recognized; access tokens that still work, whatever became of their 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, select
@@ -51,6 +51,11 @@ def _has_live_access_token(moment: datetime) -> ColumnElement[bool]:
     return select(AccessToken.id).where(AccessToken.family_id == RefreshFamily.id, AccessToken.expires_at >= moment).exists()
 
 
+def _has_no_live_jwt(moment: datetime) -> ColumnElement[bool]:
+    """A JWT has no row; the last one of a family may live as long as access tokens do."""
+    return RefreshFamily.resource.is_(None) | (RefreshFamily.expires_at < moment - timedelta(seconds=current().access_token_seconds))
+
+
 def _has_refresh_token(_moment: datetime) -> ColumnElement[bool]:
     return select(RefreshToken.id).where(RefreshToken.family_id == RefreshFamily.id).exists()
 
@@ -75,6 +80,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _simple(
             RefreshFamily,
             RefreshFamily.id,
+            _has_no_live_jwt,
             lambda moment: ~_has_live_access_token(moment),
             lambda moment: ~_has_refresh_token(moment),
             is_counted=False,

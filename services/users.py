@@ -1,4 +1,4 @@
-"""People: their address, their profile, and whether they may come in."""
+"""People: their address and their profile."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
 from models import User
-from services import audit, user_sessions
+from services import audit
 from services.actors import Actor, UserInfo
 from services.transactions import begin_write
 
@@ -57,10 +57,6 @@ def profile(user: User) -> Profile:
         is_disabled=user.disabled_at is not None,
         created_at=user.created_at,
     )
-
-
-def list_users() -> list[Profile]:
-    return [profile(user) for user in db.session.scalars(select(User).order_by(User.id))]
 
 
 def get_profile(email_or_id: str | uuid.UUID) -> Profile:
@@ -134,36 +130,3 @@ def update_profile(
     db.session.commit()
     return profile(user)
 
-
-def set_admin(actor: Actor, email_or_id: str, *, is_admin: bool = True) -> Profile:
-    """Commits: yes."""
-    begin_write()
-    user = _get(email_or_id)
-    if user.is_admin != is_admin:
-        user.is_admin, user.updated_at = is_admin, now()
-        audit.record(actor, "user.made_admin" if is_admin else "user.admin_removed", target_type="user", target_id=user.id)
-    db.session.commit()
-    return profile(user)
-
-
-def disable(actor: Actor, email_or_id: str) -> Profile:
-    """Turn an account off and end its sessions and grants at once. Commits: yes, first the mark, then the ending."""
-    begin_write()
-    user = _get(email_or_id)
-    if user.disabled_at is None:
-        user.disabled_at = user.updated_at = now()
-        audit.record(actor, "user.disabled", target_type="user", target_id=user.id)
-    db.session.commit()
-    user_sessions.revoke_all(actor, user_id=user.id)
-    return get_profile(user.id)
-
-
-def enable(actor: Actor, email_or_id: str) -> Profile:
-    """Commits: yes."""
-    begin_write()
-    user = _get(email_or_id)
-    if user.disabled_at is not None:
-        user.disabled_at, user.updated_at = None, now()
-        audit.record(actor, "user.enabled", target_type="user", target_id=user.id)
-    db.session.commit()
-    return profile(user)

@@ -77,7 +77,6 @@ def profile() -> str:
 
 @blueprint.post("/account")
 def save_profile() -> Response | tuple[str, int]:
-    browser.check_csrf()
     ways = identities.list_for(g.actor.user.id)
     form = _form(ways)
     if not form.validate():

@@ -5,7 +5,6 @@ import uuid
 from flask import Blueprint, flash, g, redirect
 from werkzeug.wrappers import Response
 
-from blueprints import browser
 from blueprints.pages import frame, words
 from config import current
 from services import connected_apps, permissions
@@ -40,7 +39,6 @@ def confirm_remove(app_id: uuid.UUID) -> str:
 
 @blueprint.post("/account/apps/<uuid:app_id>/remove")
 def remove(app_id: uuid.UUID) -> Response:
-    browser.check_csrf()
     app = next((app for app in connected_apps.list_for(g.actor.user.id) if app.id == app_id), None)
     if app is None:
         flash("Nothing changed.", "info")

@@ -5,7 +5,6 @@ import uuid
 from flask import Blueprint, flash, g, redirect
 from werkzeug.wrappers import Response
 
-from blueprints import browser
 from blueprints.pages import frame
 from config import current
 from errors import NotFound
@@ -38,7 +37,6 @@ def confirm_unlink(identity_id: uuid.UUID) -> str:
 
 @blueprint.post("/account/linked/<uuid:identity_id>/unlink")
 def unlink(identity_id: uuid.UUID) -> Response:
-    browser.check_csrf()
     way = _get(identity_id)
     if len(identities.list_for(g.actor.user.id)) == 1:
         flash(f"{way.label} is your only way to sign in. Link another account first.", "warn")

@@ -8,7 +8,7 @@ from flask import Blueprint, flash, g, redirect
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from blueprints import browser, session_cookie
+from blueprints import session_cookie
 from blueprints.pages import frame, words
 from config import current
 from errors import NotFound
@@ -85,7 +85,6 @@ def confirm_revoke(sid: uuid.UUID) -> str:
 
 @blueprint.post("/account/sessions/<uuid:sid>/revoke")
 def revoke(sid: uuid.UUID) -> Response:
-    browser.check_csrf()
     own = _own_sid()
     changed = user_sessions.revoke(g.actor, user_id=g.actor.user.id, sid=str(sid))
     if str(sid) == own:
@@ -101,7 +100,6 @@ def confirm_revoke_others() -> str:
 
 @blueprint.post("/account/sessions/revoke-others")
 def revoke_others() -> Response:
-    browser.check_csrf()
     count = user_sessions.revoke_others(g.actor, user_id=g.actor.user.id, keep_sid=_own_sid())
     if count:
         flash("Signed out 1 other session." if count == 1 else f"Signed out {count} other sessions.", "ok")

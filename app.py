@@ -1,0 +1,52 @@
+"""The application factory: settings, extensions, doors. Nothing else."""
+
+from pathlib import Path
+
+from flask import Flask
+from jinja2 import StrictUndefined
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import blueprints
+import commands
+import config
+from blueprints import assets, browser, cors, error_handlers, headers, rate_limits, request_log, session_cookie
+from blueprints.pages import words
+from extensions import db, engine_options, login_manager, migrate, redis
+from infra import embedded_redis, logging_setup
+
+ROOT = Path(__file__).parent
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """Build the application. Raises config.SettingError, naming the setting, before anything is opened."""
+    settings = settings or config.load(instance_path=ROOT / "instance")
+    logging_setup.configure(settings)
+    app = Flask("gatepost", root_path=str(ROOT), instance_path=settings.instance_path, static_folder=None, template_folder="templates")
+    app.extensions["gatepost.settings"] = settings
+    app.config.update(
+        SECRET_KEY=settings.secret_keys[0],
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+    )
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.globals.update(asset=assets.asset, csrf_token=browser.csrf_token, settings=settings, version=config.VERSION)
+    words.register(app)
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
+    redis.init_app(app, embedded_redis.resolve_url(settings))
+    login_manager.init_app(app)
+    session_cookie.init_app(app, settings)
+
+    request_log.init_app(app, settings)
+    rate_limits.init_app(app, settings)
+    headers.init_app(app, settings)
+    cors.init_app(app, settings)
+    error_handlers.init_app(app)
+    blueprints.register(app)
+    commands.register(app)
+    return app

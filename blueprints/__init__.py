@@ -1,0 +1,39 @@
+"""Doors: HTTP in, HTTP out. One table says which blueprint stands where and who guards it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask
+
+from blueprints import assets, guards, health, oauth, well_known
+from blueprints.api import session as api_session
+from blueprints.api import whoami as api_whoami
+from blueprints.pages import account, connected_apps, done, home, linked_accounts, sign_in, user_sessions
+
+Guard = Callable[[], Any]
+
+DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
+    (assets.blueprint, None, guards.public),
+    (health.blueprint, None, guards.public),
+    (well_known.blueprint, None, guards.public),
+    (oauth.blueprint, None, guards.public),
+    (home.blueprint, None, guards.gate),
+    (done.blueprint, None, guards.gate),
+    (sign_in.blueprint, None, guards.gate),
+    (account.blueprint, None, guards.pages),
+    (linked_accounts.blueprint, None, guards.pages),
+    (user_sessions.blueprint, None, guards.pages),
+    (connected_apps.blueprint, None, guards.pages),
+    (api_session.blueprint, "/api/v1", guards.api),
+    (api_whoami.blueprint, "/api/v1", guards.api),
+)
+
+
+def register(app: Flask) -> None:
+    for blueprint, prefix, guard in DOORS:
+        if guard is not guards.public and guard not in blueprint.before_request_funcs.get(None, []):
+            blueprint.before_request(guard)
+        app.register_blueprint(blueprint, url_prefix=prefix)
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/api/v1/") and not hasattr(app.view_functions[rule.endpoint], "required_scopes"):
+            raise RuntimeError(f"{rule.endpoint} does not say which scopes it requires")

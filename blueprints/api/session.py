@@ -1,0 +1,38 @@
+"""`GET /api/v1/session`: the browser session, its person and their organizations."""
+
+from flask import Blueprint, Response, json
+
+from blueprints import guards, session_cookie
+from blueprints.api.times import from_milliseconds
+from errors import Unauthenticated
+
+blueprint = Blueprint("api_session", __name__)
+
+
+@blueprint.get("/session")
+@guards.requires(session_only=True)
+def show() -> Response:
+    signed_in = session_cookie.current_signed_in()
+    if signed_in is None:
+        raise Unauthenticated()
+    user, record, organizations = signed_in.user, signed_in.record, signed_in.organizations
+    last_used = next((org for org in organizations if org.slug == record.organization_slug), None)
+    active = last_used or (organizations[0] if organizations else None)
+    body = {
+        "user": {
+            "id": str(user.id),
+            "email": user.email,
+            "email_verified": user.email_verified,
+            "name": user.name,
+            "admin": user.is_admin,
+        },
+        "session": {
+            "id": record.sid,
+            "created_at": from_milliseconds(record.created_at_ms),
+            "expires_at": from_milliseconds(record.expires_at_ms),
+            "auth_time": from_milliseconds(record.auth_time_ms),
+        },
+        "orgs": [{"id": str(org.id), "slug": org.slug, "name": org.name, "role": org.role} for org in organizations],
+        "active_org": active.slug if active else None,
+    }
+    return Response(json.dumps(body), mimetype="application/json")

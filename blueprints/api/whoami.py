@@ -1,0 +1,25 @@
+"""`GET /api/v1/whoami`: the caller as its credential tells, without another look-up."""
+
+from flask import Blueprint, Response, g, json
+
+from blueprints import guards
+from services.scopes import API_SCOPES, IDENTITY_SCOPES
+
+blueprint = Blueprint("api_whoami", __name__)
+_ALL_SCOPES = sorted({*API_SCOPES, *IDENTITY_SCOPES})
+
+
+@blueprint.get("/whoami")
+@guards.requires(reads_store=False)
+def show() -> Response:
+    actor = g.actor
+    user, organization = actor.user, actor.organization
+    body = {
+        "actor": {"type": actor.type, "id": actor.id},
+        "user": user and {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name},
+        "org": organization
+        and {"id": str(organization.id), "slug": organization.slug, "name": organization.name, "role": organization.role},
+        "scopes": _ALL_SCOPES if actor.scopes is None else sorted(actor.scopes),
+        "credential": {"type": actor.credential_type, "id": actor.credential_id},
+    }
+    return Response(json.dumps(body), mimetype="application/json")

@@ -1,0 +1,36 @@
+"""Static files under names that carry their content's hash, so that they may be cached for ever."""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, current_app, send_from_directory
+
+blueprint = Blueprint("assets", __name__)
+_NAME = re.compile(r"(?P<stem>[a-z0-9_-]+)\.(?P<hash>[0-9a-f]{12})\.(?P<ending>css|svg|js|png)")
+
+
+@cache
+def _hash_of(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+
+
+def asset(name: str) -> str:
+    """The address of a static file by its plain name, `gatepost.css`."""
+    stem, _, ending = name.rpartition(".")
+    return f"/static/{stem}.{_hash_of(str(Path(current_app.root_path) / 'static' / name))}.{ending}"
+
+
+@blueprint.get("/static/<name>")
+def static_file(name: str) -> Response:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        abort(404)
+    plain = f"{match['stem']}.{match['ending']}"
+    folder = Path(current_app.root_path) / "static"
+    if not (folder / plain).is_file() or _hash_of(str(folder / plain)) != match["hash"]:
+        abort(404)
+    response = send_from_directory(folder, plain, max_age=31_536_000)
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response

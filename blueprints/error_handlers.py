@@ -1,0 +1,121 @@
+"""What is refused or broken, in the shape of the door: JSON for programs, a page for people.
+
+One place for the translation; views have no `try`. A store that does not answer is a 503 with Retry-After, whatever the
+library calls it, and no cookie is touched.
+"""
+
+import logging
+from typing import Any
+
+import redis
+from flask import Flask, Response, json, make_response, request
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from blueprints.pages import errors as error_pages
+from blueprints.request_log import request_id
+from config import current
+from errors import GatepostError, InsufficientScope, Malformed, NotFound, RateLimited, SignInTooOld, Unauthenticated, Unavailable
+
+log = logging.getLogger("gatepost.errors")
+
+_JSON_PATHS = ("/api/", "/.well-known/", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo", "/healthz", "/readyz")
+_HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    414: "request_too_long",
+    415: "unsupported_media_type",
+}
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(GatepostError, answer)
+    for store_error in (redis.RedisError, OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(store_error, _store_failed)
+    app.register_error_handler(DBAPIError, _database_error)
+    app.register_error_handler(UnicodeError, lambda error: answer(Malformed(detail=repr(error))))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _broken)
+
+
+def wants_json() -> bool:
+    return request.path.startswith(_JSON_PATHS)
+
+
+def answer(error: GatepostError) -> Response:
+    """The response for a refusal."""
+    if error.status >= 500:
+        log.warning("unavailable", extra={"code": error.code, "detail": error.detail})
+    else:
+        log.info("refused", extra={"code": error.code, "status": error.status, "detail": error.detail})
+    response = _json(error) if wants_json() else make_response(error_pages.page(error), error.status)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _json(error: GatepostError) -> Response:
+    body: dict[str, Any] = {"error": error.code, "error_description": error.message, "request_id": request_id()}
+    if error.fields:
+        body["fields"] = dict(error.fields)
+    response = Response(json.dumps(body), error.status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    if challenge := _challenge(error):
+        response.headers["WWW-Authenticate"] = challenge
+    return response
+
+
+def _challenge(error: GatepostError) -> str | None:
+    """RFC 6750 section 3, RFC 9728 section 5.1, RFC 9470."""
+    metadata = f'resource_metadata="{current().public_url}/.well-known/oauth-protected-resource/api/v1"'
+    if isinstance(error, SignInTooOld):
+        return f'Bearer error="{error.code}", error_description="{error.message}", max_age="{error.max_age_seconds}", {metadata}'
+    if isinstance(error, InsufficientScope):
+        return f'Bearer error="insufficient_scope", scope="{" ".join(error.missing)}", {metadata}'
+    if isinstance(error, Unauthenticated):
+        return f"Bearer {metadata}" if error.code == "unauthenticated" else f'Bearer error="{error.code}", {metadata}'
+    return None
+
+
+def _store_failed(error: Exception) -> Response:
+    return answer(Unavailable(detail=f"{type(error).__name__}: {error}"))
+
+
+def _database_error(error: DBAPIError) -> Response:
+    """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault."""
+    if isinstance(error, DataError):
+        return answer(Malformed(detail=str(error.orig)))
+    if error.connection_invalidated:
+        return _store_failed(error)
+    return _broken(error)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return make_response(error)
+    if status >= 500:
+        return _broken(error)
+    refusal = NotFound() if status == 404 else GatepostError(error.description or "", code=_HTTP_CODES.get(status, "invalid_request"))
+    refusal.status = status
+    if status == 429:
+        refusal = RateLimited(retry_after_seconds=60)
+    response = answer(refusal)
+    if status == 405:
+        response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    return response
+
+
+def _broken(error: Exception) -> Response:
+    original = getattr(error, "original_exception", None) if isinstance(error, InternalServerError) else error
+    log.error("broken", exc_info=original or error)
+    failure = GatepostError(detail=type(error).__name__)
+    if wants_json():
+        return _json(failure)
+    try:
+        return make_response(error_pages.page(failure), 500)
+    except Exception:
+        log.exception("the error page is broken too")
+        return Response("Something broke on our side.", 500, mimetype="text/plain")

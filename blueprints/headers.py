@@ -1,0 +1,36 @@
+"""Security headers of every answer, set once, for all doors."""
+
+from flask import Flask, Response, g
+
+from blueprints import browser
+from config import Settings
+
+_GATE_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'none'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_APP_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HSTS = "max-age=63072000; includeSubDomains"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    is_https = settings.is_https
+
+    @app.after_request
+    def set_headers(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Content-Type-Options"] = "nosniff"
+        if is_https:
+            headers["Strict-Transport-Security"] = _HSTS
+        if response.mimetype == "text/html":
+            is_app_page = g.get("page_kind") == "app"
+            headers["Content-Security-Policy"] = _APP_POLICY if is_app_page else _GATE_POLICY
+            if is_app_page:
+                headers["Cross-Origin-Opener-Policy"] = "same-origin"
+            headers.setdefault("Referrer-Policy", "same-origin")
+            headers.setdefault("Cache-Control", "no-store")
+        if "browser_is_new" in g:
+            browser.set_cookie_if_new(response)
+        return response

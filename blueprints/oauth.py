@@ -1,0 +1,270 @@
+"""The protocol door: authorize, token, revoke, introspect, userinfo, logout.
+
+Authorize is the one endpoint that people see: a client's request comes in, every detour brings the browser back with
+`?handoff=`, our own forms post to that address. The rules are in services/authorize_requests.py.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from flask import Blueprint, Response, json, make_response, redirect, render_template, request
+
+from blueprints import browser, guards, rate_limits, session_cookie
+from blueprints.error_handlers import answer
+from config import current
+from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
+from oauth import client_authentication, endpoints
+from oauth.server import read_request, token_response
+from services import authorization_codes, authorize_requests, consents, handoffs, logout_requests, permissions, user_sessions
+from services.actors import OrganizationInfo
+from services.authorization_codes import CodeRequest
+from services.authorize_requests import AuthorizeRequest, Step
+from services.user_sessions import SignedIn
+
+blueprint = Blueprint("oauth", __name__)
+
+_TEMPLATES = {
+    Step.CONSENT: "oauth/consent.html",
+    Step.CONFIRM: "oauth/confirm_native.html",
+    Step.CHOOSE_ORGANIZATION: "oauth/choose_organization.html",
+}
+
+
+@dataclass(frozen=True)
+class OrganizationChoice:
+    slug: str
+    name: str
+    is_selected: bool
+
+
+@dataclass(frozen=True)
+class ConsentView:
+    """Values of the pages that ask: consent, native confirmation, organization choice."""
+
+    client_id: str
+    client_name: str
+    is_self_registered: bool
+    is_trusted: bool
+    redirect_kind: str
+    redirect_host: str
+    resource: str | None
+    user_id: Any
+    user_name: str
+    user_email: str
+    organizations: list[OrganizationChoice]
+    permissions: list[Any]
+    nots: list[str]
+    scope: str
+    action: str
+    switch_href: str
+    ip: str | None
+    registered_at: Any = field(default=None)
+
+
+# --- authorize ------------------------------------------------------------------------------------------------------
+
+
+@blueprint.route("/oauth/authorize", methods=["GET", "POST"])
+def authorize() -> Response:
+    rate_limits.count_browser("authorize")
+    raw_handoff = request.args.get("handoff")
+    is_our_form = request.method == "POST" and raw_handoff is not None
+    handoff = handoffs.open_handoff(raw_handoff) if raw_handoff is not None else None
+    decision = None
+    if is_our_form:
+        browser.check_csrf()
+        decision = request.form.get("decision")
+    asked = authorize_requests.parse(handoff.query if handoff else _query_of_client())
+    signed_in = session_cookie.current_signed_in()
+    if decision == "deny":
+        raise asked.refuse("access_denied", "The person chose not to allow it.")
+    organization = _organization(asked, signed_in)
+    step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
+    if step is Step.ANSWER and signed_in is not None and organization is not None:
+        return _answer_client(asked, signed_in, organization, has_decided=decision == "allow", is_our_form=is_our_form)
+    if "none" in asked.prompts:
+        raise asked.refuse(step.oauth_error, "The person would have to be asked.")
+    raw_handoff = raw_handoff or handoffs.sign(asked.query)
+    if step in (Step.SIGN_IN, Step.CHOOSE_ACCOUNT) or signed_in is None:
+        return _no_store(redirect("/login?" + urlencode({"handoff": raw_handoff}), 303))
+    status = 422 if is_our_form else 200
+    return make_response(render_template(_TEMPLATES[step], view=_view(asked, signed_in, raw_handoff)), status)
+
+
+def _query_of_client() -> bytes:
+    """The parameters as the client sent them, byte for byte: the query, and the body of a POST."""
+    query = request.environ.get("QUERY_STRING", "").encode("latin-1")
+    if request.method == "POST":
+        if request.mimetype != "application/x-www-form-urlencoded":
+            raise AuthorizeRefused("invalid_request", "Send the parameters as application/x-www-form-urlencoded.")
+        body = request.get_data()
+        return query + b"&" + body if query and body else query or body
+    return query
+
+
+def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> OrganizationInfo | None:
+    if signed_in is None:
+        return None
+    chosen = request.form.get("organization") if request.method == "POST" and "handoff" in request.args else None
+    return authorize_requests.choose_organization(asked, signed_in, chosen)
+
+
+def _answer_client(
+    asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool, is_our_form: bool
+) -> Response:
+    if has_decided and authorize_requests.needs_consent(asked, signed_in, organization):
+        consents.record(guards.session_actor(signed_in), asked, user_id=signed_in.user.id, organization=organization)
+    code = authorization_codes.create(
+        CodeRequest(
+            client_pk=asked.client.pk,
+            user_id=signed_in.user.id,
+            organization_id=organization.id,
+            redirect_uri=asked.sent_redirect_uri,
+            scope=asked.scope,
+            resource=asked.resource,
+            code_challenge=asked.code_challenge,
+            nonce=asked.nonce,
+            sid=signed_in.record.sid,
+            auth_time=authorize_requests.auth_time(signed_in),
+        )
+    )
+    return _to_client(asked.redirect_uri, {"code": code}, asked.state, is_our_form=is_our_form, app_name=asked.client.name)
+
+
+def _to_client(redirect_uri: str, values: dict[str, str], state: str | None, *, is_our_form: bool, app_name: str) -> Response:
+    """The authorization response (RFC 6749 section 4.1.2, RFC 9207). One function for every way back."""
+    values = {**values, **({"state": state} if state is not None else {}), "iss": current().public_url}
+    target = redirect_uri + ("&" if "?" in redirect_uri else "?") + urlencode(values)
+    if not is_our_form:
+        return _no_store(redirect(target, 303))
+    return onward(target, app_name)
+
+
+def onward(target: str, app_name: str) -> Response:
+    """Leave the site after a form post: a page, because `form-action 'self'` would stop a redirect."""
+    parts = urlsplit(target)
+    page = render_template("oauth/onward.html", target=target, host=parts.netloc or parts.scheme, app_name=app_name)
+    response = make_response(page)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _no_store(response: Any) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.errorhandler(RedirectRefused)
+def _refused_to_client(error: RedirectRefused) -> Response:
+    is_our_form = request.method == "POST" and "handoff" in request.args
+    values = {"error": error.code, "error_description": error.message}
+    return _to_client(error.redirect_uri, values, error.state, is_our_form=is_our_form, app_name="the app")
+
+
+def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:
+    parts = urlsplit(asked.redirect_uri)
+    kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
+    wanted = asked.organization or signed_in.record.organization_slug
+    offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
+    selected = wanted if wanted in [org.slug for org in offered] else offered[0].slug if offered else None
+    return ConsentView(
+        client_id=asked.client.client_id,
+        client_name=asked.client.name,
+        is_self_registered=asked.client.origin == "registered",
+        is_trusted=asked.client.is_trusted,
+        redirect_kind=kind,
+        redirect_host=parts.scheme if kind == "scheme" else parts.netloc,
+        resource=asked.resource,
+        user_id=signed_in.user.id,
+        user_name=signed_in.user.name,
+        user_email=signed_in.user.email or "",
+        organizations=[OrganizationChoice(org.slug, org.name, org.slug == selected) for org in offered],
+        permissions=permissions.in_words(
+            asked.scopes,
+            organization=offered[0].name if len(offered) == 1 else None,
+            refresh_days=current().refresh_token_seconds // 86_400,
+        ),
+        nots=permissions.what_not(asked.scopes),
+        scope=asked.scope,
+        action="/oauth/authorize?" + urlencode({"handoff": raw_handoff}),
+        switch_href="/login?" + urlencode({"handoff": raw_handoff, "switch": "1"}),
+        ip=request.remote_addr,
+    )
+
+
+# --- endpoints for programs -------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/oauth/token")
+def token() -> Response:
+    protocol_request = read_request()
+    with rate_limits.refusals("token", client_authentication.presented_client_id(protocol_request)):
+        return token_response(guards.anonymous_actor(), protocol_request)
+
+
+@blueprint.post("/oauth/revoke")
+def revoke() -> Response:
+    protocol_request = read_request()
+    with rate_limits.refusals("revoke", client_authentication.presented_client_id(protocol_request)):
+        endpoints.revoke(guards.anonymous_actor(), protocol_request)
+    return _json({})
+
+
+@blueprint.post("/oauth/introspect")
+def introspect() -> Response:
+    protocol_request = read_request()
+    with rate_limits.refusals("introspect", client_authentication.presented_client_id(protocol_request)):
+        return _json(endpoints.introspect(protocol_request))
+
+
+@blueprint.route("/oauth/userinfo", methods=["GET", "POST"])
+def userinfo() -> Response:
+    with rate_limits.refusals("api"):
+        return _json(endpoints.userinfo(guards.bearer_actor()))
+
+
+def _json(body: dict[str, Any]) -> Response:
+    response = Response(json.dumps(body), mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.errorhandler(OAuthRefused)
+def _refused(error: OAuthRefused) -> Response:
+    """RFC 6749 section 5.2: `invalid_client` names the scheme."""
+    response = answer(error)
+    if error.code == "invalid_client":
+        response.headers["WWW-Authenticate"] = 'Basic realm="gatepost"'
+    response.headers["Pragma"] = "no-cache"
+    return response
+
+
+# --- RP-initiated logout (OIDC RP-Initiated Logout 1.0) -----------------------------------------------------------------
+
+
+@blueprint.route("/oauth/logout", methods=["GET", "POST"])
+def logout() -> Response:
+    """End the browser session. Only a hint that names this very session spares the question."""
+    if request.method == "POST" and "confirmed" in request.form:
+        browser.check_csrf()
+    values = request.form if request.method == "POST" else request.args
+    asked = logout_requests.parse(
+        id_token_hint=values.get("id_token_hint"),
+        client_id=values.get("client_id"),
+        redirect_uri=values.get("post_logout_redirect_uri"),
+        state=values.get("state"),
+    )
+    signed_in = session_cookie.current_signed_in()
+    is_confirmed = request.method == "POST" and values.get("confirmed") == "yes"
+    if signed_in is not None and not is_confirmed and asked.sid != signed_in.record.sid:
+        return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
+    target = asked.target or "/signed-out"
+    if is_confirmed and asked.target:
+        response = onward(target, asked.client_name)
+    else:
+        response = _no_store(redirect(target, 303))
+    if signed_in is not None:
+        user_sessions.end(guards.session_actor(signed_in), signed_in.record)
+        session_cookie.clear_on(response)
+    return response

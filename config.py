@@ -1,0 +1,472 @@
+"""Every setting of Gatepost: its name, default, unit and one sentence. The only reader of the environment.
+
+`load()` resolves them once, from the environment (`GATEPOST_...`, `__` nests) and then from
+`instance/gatepost.toml` (the same names in lower case), into one frozen `Settings`. The words are those of
+docs/settings.md. Nothing else in the code base reads `os.environ`.
+"""
+
+import base64
+import binascii
+import os
+import re
+import secrets
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+PREFIX = "GATEPOST_"
+VERSION = "0.1.0"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+RESERVED_PROVIDER_NAMES = frozenset({"github", "google", "link", "confirm", "check_mail"})
+RATE_LIMIT_DEFAULTS: dict[str, int] = {
+    "token": 60,
+    "revoke": 60,
+    "introspect": 60,
+    "api": 60,
+    "authorize": 120,
+    "authorize_address": 600,
+    "register": 20,
+    "device": 10,
+    "link": 10,
+}
+EmailTrust = Literal["claim", "trusted", "mail"]
+
+
+class SettingError(Exception):
+    """A setting that stops the start. `name` is the full name, `GATEPOST_...`."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+
+
+# --- parsers: text -> value, ValueError with the reason when it is of the wrong form -------------------------
+
+
+def _seconds(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text):
+            raise ValueError("must be a whole number of seconds")
+        if not low <= int(text) <= high:
+            raise ValueError(f"must be between {low} and {high} seconds")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError("must be " + " or ".join(words))
+        return text
+
+    return parse
+
+
+def _on_off(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text):
+        raise ValueError("must be a whole number of proxies")
+    return int(text)
+
+
+def is_loopback_http(url: str) -> bool:
+    """Whether `url` is plain http on a host that never leaves the machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+
+
+def _url(text: str) -> str:
+    """An address without credentials, query or fragment, and without a trailing slash."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an http or https address")
+    if "?" in text or "#" in text or "\\" in text or not text.isascii() or re.search(r"\s", text):
+        raise ValueError("must have no query, fragment or space")
+    _ = parts.port  # raises ValueError when it is out of range
+    return text.rstrip("/")
+
+
+def _public_url(text: str) -> str:
+    url = _url(text)
+    if urlsplit(url).path:
+        raise ValueError("must have no path")
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _upstream_url(text: str) -> str:
+    url = _url(text)
+    if url.startswith("http:") and not is_loopback_http(url):
+        raise ValueError("must be https, or http on a loopback host")
+    return url
+
+
+def _issuer(text: str) -> str:
+    """An issuer is compared byte for byte, so a trailing slash is part of it."""
+    _upstream_url(text)
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(_public_url(word) for word in _words(text))
+
+
+def _secret_keys(text: str) -> tuple[bytes, ...]:
+    keys = tuple(word.strip().encode() for word in text.split(","))
+    if any(len(key) < 32 for key in keys):
+        raise ValueError("each key must have 32 bytes or more")
+    return keys
+
+
+@dataclass(frozen=True)
+class EncryptionKey:
+    """One AES-256 key; `key_id` is stored beside everything that it encrypted."""
+
+    key_id: str
+    key: bytes = field(repr=False)
+
+
+def _encryption_keys(text: str) -> tuple[EncryptionKey, ...]:
+    keys = []
+    for word in text.split(","):
+        key_id, _, encoded = word.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded, altchars=b"-_" if set("-_") & set(encoded) else None, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", key_id) or len(key) != 32:
+            raise ValueError("must be comma-separated id:base64-of-32-bytes")
+        keys.append(EncryptionKey(key_id, key))
+    if len({key.key_id for key in keys}) != len(keys):
+        raise ValueError("has the same key id twice")
+    return tuple(keys)
+
+
+def _database_url(text: str) -> str:
+    if not re.match(r"(postgresql(\+psycopg)?|sqlite)://", text):
+        raise ValueError("must be postgresql+psycopg://... or sqlite:///...")
+    return re.sub(r"^postgresql://", "postgresql+psycopg://", text)
+
+
+def _redis_url(text: str) -> str:
+    if text == "embedded":
+        return text
+    if re.match(r"redis\+(sentinel|cluster)://", text):
+        raise ValueError("Sentinel and Cluster are not in this version")
+    if not re.match(r"(rediss?|unix)://", text):
+        raise ValueError("must be embedded, redis://... or rediss://...")
+    return text
+
+
+def _mail_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "log" and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
+        raise ValueError("must be smtp://[user:password@]host:port or smtps://...")
+    _ = parts.port
+    return text
+
+
+def _bind(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError("must be host:port")
+    return host.strip("[]"), int(port)
+
+
+def _allowlist(text: str) -> tuple[str, ...]:
+    words = tuple(word.lower() for word in _words(text))
+    if any("@" not in word or word.endswith("@") for word in words):
+        raise ValueError("must be addresses and @domains")
+    return words
+
+
+def _rate_limits(text: str) -> dict[str, int] | None:
+    """`on`, `off` (None), or overrides such as `token=120,authorize=300`; each a number per minute."""
+    if text == "off":
+        return None
+    limits = dict(RATE_LIMIT_DEFAULTS)
+    if text == "on":
+        return limits
+    for word in _words(text):
+        name, _, number = word.partition("=")
+        if name not in limits or not re.fullmatch(r"[1-9][0-9]{0,6}", number):
+            raise ValueError("must be on, off or a list such as token=120; names are " + ", ".join(limits))
+        limits[name] = int(number)
+    return limits
+
+
+def _absent(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("not in this version")
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str:
+    return text
+
+
+# --- the settings ---------------------------------------------------------------------------------------------
+
+
+def _setting(about: str, parse: Callable[[str], Any], default: str | None = None, *, dev: str | None = None, secret: bool = False) -> Any:
+    """One setting. `default` and `dev` are texts, parsed like any other; a setting with only `dev` is required
+    in production; one with neither is off (None) when it is not given."""
+    return field(repr=not secret, metadata={"about": about, "parse": parse, "default": default, "dev": dev, "secret": secret})
+
+
+@dataclass(frozen=True)
+class ProviderSettings:
+    """One upstream identity provider. `provider_id` is its name in URLs; `kind` picks the module."""
+
+    provider_id: str
+    kind: Literal["github", "google", "oidc"]
+    label: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str = ""
+    url: str = ""
+    api_url: str = ""
+    scopes: str = "openid profile email"
+    email_trust: EmailTrust = "claim"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the server was told, in typed form. Durations are seconds."""
+
+    env: str = _setting("development allows the defaults made for a laptop", _one_of("production", "development"), "production")
+    public_url: str = _setting("the issuer and the base of every absolute URL", _public_url, dev="http://127.0.0.1:8000")
+    secret_keys: tuple[bytes, ...] = _setting("sign cookies and handoffs; newest first", _secret_keys, dev="generate", secret=True)
+    encryption_keys: tuple[EncryptionKey, ...] = _setting(
+        "encrypt stored secrets; id:base64, newest first", _encryption_keys, dev="generate", secret=True
+    )
+    database_url: str = _setting("PostgreSQL or SQLite", _database_url, dev="instance", secret=True)
+    database_owner_url: str | None = _setting("migrations, sweeping, operator commands", _database_url, secret=True)
+    redis_url: str = _setting("sessions, states, replays; Redis 7.0 or Valkey 7.2 and newer", _redis_url, dev="embedded", secret=True)
+    trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
+    signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
+    mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)
+    registration: str = _setting("dynamic client registration", _absent("off"), "off")
+    client_id_metadata: str = _setting("client ID metadata documents", _absent("off"), "off")
+    registration_scopes: str = _setting(
+        "what self-registered clients may ask for",
+        _absent("openid profile email offline_access"),
+        "openid profile email offline_access",
+    )
+    registration_resources: str = _setting("resources self-registered clients may ask for", _absent(""), "")
+    rate_limits: dict[str, int] | None = _setting("on, off, or overrides such as token=120", _rate_limits, "on")
+    cors_origins: tuple[str, ...] = _setting("origins that may call /api/v1 from a browser", _origins, "")
+    metrics_bind: tuple[str, int] | None = _setting("host:port for /metrics", _bind)
+    session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
+    session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
+    handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")
+    code_seconds: int = _setting("life of an authorization code", _seconds(1, 600), "60")
+    access_token_seconds: int = _setting("life of an access token", _seconds(1, 86_400), "1800")
+    refresh_token_seconds: int = _setting("idle life of a refresh token", _seconds(1, 31_536_000), "2592000")
+    refresh_family_seconds: int = _setting("absolute life of a chain of refresh tokens", _seconds(1, 315_360_000), "7776000")
+    refresh_grace_seconds: int = _setting("a repeat of a just-rotated refresh token gets the identical answer", _seconds(0, 60), "30")
+    providers: tuple[ProviderSettings, ...] = ()
+    instance_path: str = "instance"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https:")
+
+    @property
+    def host(self) -> str:
+        """Host and port of the public URL, as people see it."""
+        return urlsplit(self.public_url).netloc
+
+    @property
+    def api_resource(self) -> str:
+        return self.public_url + "/api/v1"
+
+    @property
+    def owner_url(self) -> str:
+        return self.database_owner_url or self.database_url
+
+    @property
+    def sends_mail(self) -> bool:
+        return self.mail_url != "log"
+
+
+def current() -> Settings:
+    """The settings of the running application. The only place below the doors that asks Flask for anything."""
+    from flask import current_app
+
+    return current_app.extensions["gatepost.settings"]
+
+
+def named_value(name: str) -> str | None:
+    """A value that a seed file names by its environment variable (`secret_env`)."""
+    return os.environ.get(name)
+
+
+def plain_settings() -> list[Any]:
+    """The dataclass fields that are single settings (all but the providers and the bookkeeping)."""
+    return [f for f in fields(Settings) if "about" in f.metadata]
+
+
+def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "instance") -> Settings:
+    """Resolve every setting, or raise SettingError naming the one that is wrong."""
+    environ = os.environ if environ is None else environ
+    instance = Path(instance_path).absolute()
+    given: dict[str, tuple[str, str]] = {}
+    for name, text in _from_toml(instance / "gatepost.toml").items():
+        given[name] = (text, "instance/gatepost.toml")
+    for name, text in environ.items():
+        if name.startswith(PREFIX):
+            given[name.removeprefix(PREFIX)] = (text.strip(), "environment")
+
+    is_development = given.get("ENV", ("production", ""))[0] == "development"
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for item in plain_settings():
+        name, meta = item.name.upper(), item.metadata
+        text, source = given.pop(name, (None, "default"))
+        if text is None or (text == "" and meta["default"] != ""):
+            text, source = meta["default"], "default"
+            if text is None and meta["dev"] is not None:
+                if not is_development:
+                    raise SettingError(PREFIX + name, "is required in production")
+                text, source = _development_default(item.name, meta["dev"], instance), "default (development)"
+        sources[PREFIX + name] = source
+        values[item.name] = None if text is None else _parse(name, meta["parse"], text)
+
+    providers, provider_sources = _providers(given)
+    sources |= provider_sources
+    warnings = tuple(f"{PREFIX}{name} is not a setting" for name in sorted(given))
+    settings = Settings(**values, providers=providers, instance_path=str(instance), sources=sources, warnings=warnings)
+    _judge(settings)
+    return settings
+
+
+def _parse(name: str, parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingError(PREFIX + name, str(error)) from None
+
+
+def _judge(settings: Settings) -> None:
+    """What no single value can know by itself."""
+    if not settings.is_https and not (settings.env == "development" and is_loopback_http(settings.public_url)):
+        raise SettingError("GATEPOST_PUBLIC_URL", "must be https; development also allows http on 127.0.0.1, [::1] and localhost")
+    if settings.env == "production" and settings.redis_url == "embedded":
+        raise SettingError("GATEPOST_REDIS_URL", "embedded is for development only")
+    for provider in settings.providers:
+        if provider.email_trust == "mail" and settings.env == "production" and not settings.sends_mail:
+            name = "OIDC__" + provider.provider_id.upper() if provider.kind == "oidc" else provider.provider_id.upper()
+            raise SettingError(f"{PREFIX}{name}__EMAIL_TRUST", "mail needs GATEPOST_MAIL_URL")
+
+
+def _from_toml(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingError("instance/gatepost.toml", str(error)) from None
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, node: dict[str, Any]) -> None:
+        for key, value in node.items():
+            name = prefix + key.upper()
+            if isinstance(value, dict):
+                walk(name + "__", value)
+            elif isinstance(value, bool):
+                flat[name] = "on" if value else "off"
+            else:
+                flat[name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    walk("", tree)
+    return flat
+
+
+def _development_default(name: str, text: str, instance: Path) -> str:
+    if name == "database_url":
+        return f"sqlite:///{instance / 'gatepost.sqlite'}"
+    if text != "generate":
+        return text
+    fresh = secrets.token_urlsafe(48) if name == "secret_keys" else "dev:" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return _generated(instance / name, fresh)
+
+
+def _generated(path: Path, fresh: str) -> str:
+    """The content of `path`, written once: of several processes that start at once, one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(fresh)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSettings, ...], dict[str, str]]:
+    """Take the provider settings out of `given`, in the fixed order GitHub, Google, then OIDC as named."""
+    _refuse_connectors(given)
+    groups: dict[str, tuple[str, str, dict[str, Callable[[str], str]]]] = {
+        "GITHUB": ("github", "GitHub", {"URL": _upstream_url, "API_URL": _upstream_url}),
+        "GOOGLE": ("google", "Google", {"ISSUER": _issuer}),
+    }
+    for name in sorted(given):
+        if match := re.fullmatch(r"OIDC__(.+?)__[A-Z_]+", name):
+            word = match[1]
+            if not re.fullmatch(r"[A-Z0-9_]+", word) or word.lower() in RESERVED_PROVIDER_NAMES:
+                raise SettingError(PREFIX + name, "provider names are [A-Z0-9_]+ and none of GITHUB, GOOGLE, LINK, CONFIRM, CHECK_MAIL")
+            groups[f"OIDC__{word}"] = ("oidc", word.replace("_", " ").title(), {"ISSUER": _issuer, "SCOPES": _text})
+    found, sources = [], {}
+    for group, (kind, label, extra) in groups.items():
+        parsers = {"CLIENT_ID": _text, "CLIENT_SECRET": _text, "LABEL": _text, "EMAIL_TRUST": _one_of("claim", "trusted", "mail"), **extra}
+        if kind != "oidc":
+            del parsers["LABEL"]
+        values = {}
+        for key, parse in parsers.items():
+            text, source = given.pop(f"{group}__{key}", ("", ""))
+            if text:
+                values[key.lower()] = _parse(f"{group}__{key}", parse, text)
+                sources[f"{PREFIX}{group}__{key}"] = source
+        if values:
+            found.append(_provider(group, kind, label, values))
+    return tuple(found), sources
+
+
+def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> ProviderSettings:
+    needed = ["client_id", "client_secret", *(["issuer"] if kind == "oidc" else [])]
+    for key in needed:
+        if key not in values:
+            raise SettingError(f"{PREFIX}{group}__{key.upper()}", "is required with the provider's other settings")
+    if kind == "github":
+        values = {"url": "https://github.com", "api_url": "https://api.github.com", "scopes": "read:user user:email", **values}
+    elif kind == "google":
+        values = {"issuer": "https://accounts.google.com", **values}
+    return ProviderSettings(provider_id=group.removeprefix("OIDC__").lower(), kind=kind, **{"label": label, **values})
+
+
+def _refuse_connectors(given: Mapping[str, tuple[str, str]]) -> None:
+    for name in given:
+        if name.startswith("CONNECTOR__"):
+            raise SettingError(PREFIX + name, "connectors are not in this version")

@@ -1,0 +1,94 @@
+"""Flask extensions, created unbound and bound in app.py. Nobody else makes a database or Redis connection."""
+
+import sqlite3
+from typing import Any
+
+import redis as redis_py
+from flask import Flask
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.orm import DeclarativeBase
+
+from config import Settings
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Our own declarative base: Flask-SQLAlchemy only carries the engine and the session."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+migrate = Migrate()
+login_manager = LoginManager()
+
+
+class Redis:
+    """The Redis client of this application, bound once; attribute access goes to the real client.
+
+    Time-outs are short and there is one retry: a store that is away must be a 503 within a second, not a hang.
+    (redis-py's own defaults retry ten times.)
+    """
+
+    client: redis_py.Redis
+
+    def init_app(self, app: Flask, url: str) -> None:
+        self.client = redis_py.Redis.from_url(
+            url,
+            socket_timeout=2,
+            socket_connect_timeout=1,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=0,
+            protocol=2,
+            max_connections=64,
+        )
+        app.extensions["gatepost.redis"] = self.client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+redis = Redis()
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """SQLAlchemy engine options for the database of `settings`."""
+    if settings.database_url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 5}}
+    return {
+        "pool_size": 8,
+        "max_overflow": 8,
+        "pool_timeout": 2,
+        "pool_recycle": 1800,
+        "connect_args": {"connect_timeout": 2, "prepare_threshold": 1, "options": "-c statement_timeout=10000"},
+    }
+
+
+@event.listens_for(Engine, "connect")
+def _open_sqlite(connection: Any, _record: Any) -> None:
+    """Take transactions away from Python's driver, which begins them late and loses updates."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.isolation_level = None
+        for pragma in ("busy_timeout=5000", "foreign_keys=ON", "synchronous=NORMAL"):
+            connection.execute("PRAGMA " + pragma)
+
+
+@event.listens_for(Engine, "begin")
+def _begin_sqlite(connection: Any) -> None:
+    """A transaction that means to write says so at once (execution option `gatepost_write`): a snapshot that later
+    wants to write would fail with "database is locked" whatever the busy time-out is."""
+    if connection.dialect.name == "sqlite":
+        writes = connection.get_execution_options().get("gatepost_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

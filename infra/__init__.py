@@ -1,0 +1,1 @@
+"""Things that know no domain word: clocks, ciphers, Redis records, HTTP, mail."""

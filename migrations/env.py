@@ -1,0 +1,39 @@
+"""Alembic's environment: the engine of the application, or the tables' owner where GATEPOST_DATABASE_OWNER_URL names one."""
+
+from typing import Any
+
+from alembic import context
+from flask import current_app
+from sqlalchemy import create_engine, pool
+
+import models
+from config import current
+from extensions import db
+from models.types import UtcDateTime
+
+_ = models
+
+
+def _render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
+    """Migrations name plain SQL types: they must read the same when our own types have moved on."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+
+
+def _run() -> None:
+    settings = current()
+    engine = db.engine if settings.owner_url == settings.database_url else create_engine(settings.owner_url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            # Once, here: from every worker's connect it fails with "database is locked".
+            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+        arguments = current_app.extensions["migrate"].configure_args
+        context.configure(
+            connection=connection, target_metadata=db.metadata, transaction_per_migration=True, render_item=_render_item, **arguments
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    raise SystemExit("migrations run against a database; --sql is not supported")
+_run()

@@ -1,0 +1,62 @@
+"""Grants and their refresh tokens: a family is one person's permission to one client; its tokens rotate."""
+
+import uuid
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from extensions import db
+from models.types import CreatedAt, Id, Moment, SecretHash
+
+
+class RefreshFamily(db.Model):
+    """What a code exchange began: every token that follows belongs to it and dies with it.
+
+    `sid` is the public id of the session that it began in; `expires_at` its absolute end.
+    """
+
+    __tablename__ = "refresh_families"
+    __table_args__ = (
+        Index("ix_refresh_families_expires_at", "expires_at"),
+        Index("ix_refresh_families_client_pk", "client_pk"),
+        Index("ix_refresh_families_user_id", "user_id"),
+        Index("ix_refresh_families_organization_id", "organization_id"),
+        Index("ix_refresh_families_sid", "sid"),
+    )
+
+    id: Mapped[Id]
+    client_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    scope: Mapped[str]
+    resource: Mapped[str | None]
+    nonce: Mapped[str | None]
+    sid: Mapped[str]
+    auth_time: Mapped[Moment]
+    ip: Mapped[str | None]
+    user_agent: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    revoked_at: Mapped[Moment | None]
+    revoked_because: Mapped[str | None]
+
+
+class RefreshToken(db.Model):
+    """One link of the chain. `used_at`, `successor_id` and `request_hash` are set by the rotation that spent it;
+    `request_hash` is that of the request (scope, resource), so that a repeat can be told from another request."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        Index("ix_refresh_tokens_family_id", "family_id"),
+        Index("ix_refresh_tokens_expires_at", "expires_at"),
+    )
+
+    id: Mapped[Id]
+    family_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("refresh_families.id", ondelete="CASCADE"))
+    token_hash: Mapped[SecretHash] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment]
+    used_at: Mapped[Moment | None]
+    successor_id: Mapped[uuid.UUID | None]
+    request_hash: Mapped[SecretHash | None]

@@ -1,0 +1,1 @@
+"""The protocol: Authlib wired to our services. What the RFCs say, nothing about pages; no query, no commit."""

@@ -1,0 +1,126 @@
+"""The grants of the token endpoint: Authlib's classes, their steps, our rules.
+
+Authlib finds, saves and revokes in three steps that are not atomic; each grant here asks one service function instead.
+"""
+
+from typing import Any
+
+from authlib.oauth2.rfc6749 import grants as authlib_grants
+from authlib.oauth2.rfc7636.challenge import CODE_VERIFIER_PATTERN
+
+from config import current
+from errors import OAuthRefused
+from infra import metrics
+from oauth import client_authentication
+from services import access_tokens, authorization_codes, authorize_requests, refresh_tokens, token_claims
+from services.actors import Actor
+from services.grants import Grant, RawTokens
+from services.oauth_clients import ClientInfo
+
+_HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("Pragma", "no-cache")]
+Answer = tuple[int, dict[str, Any], list[tuple[str, str]]]
+
+
+class _OurGrant:
+    """What the three share: authenticate, check the grant type, do the work, answer."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = list(client_authentication.METHODS)
+    GRANT_TYPE: str
+    actor: Actor
+
+    def validate_token_request(self) -> None:
+        """Authlib calls this first. The client is authenticated with the work, because the work checks its version."""
+
+    def create_token_response(self) -> Answer:
+        body = client_authentication.with_current_client(self.request, self._work)  # type: ignore[attr-defined]
+        metrics.count("token_grants", grant_type=self.GRANT_TYPE, outcome="ok")
+        return 200, body, _HEADERS
+
+    def _work(self, client: ClientInfo) -> dict[str, Any]:
+        if self.GRANT_TYPE not in client.grant_types:
+            raise OAuthRefused("unauthorized_client", "The client may not use this grant type.")
+        return self.answer(client, self.request.form)  # type: ignore[attr-defined]
+
+    def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def resource(self) -> str | None:
+        """The one resource asked for (RFC 8707 section 2), or None."""
+        values = self.request.payload.datalist["resource"]  # type: ignore[attr-defined]
+        if len(set(values)) > 1:
+            raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
+        return values[0] if values else None
+
+
+class AuthorizationCodeGrant(_OurGrant, authlib_grants.AuthorizationCodeGrant):
+    """RFC 6749 section 4.1.3 with PKCE for every client (OAuth 2.1)."""
+
+    def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
+        if "code" not in form:
+            raise OAuthRefused("invalid_request", "code is missing.")
+        if "code_verifier" not in form:
+            raise OAuthRefused("invalid_request", "code_verifier is missing.")
+        if not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
+            raise OAuthRefused("invalid_grant", "code_verifier is not one.")
+        resource = self.resource()
+
+        def build(grant: Grant, tokens: RawTokens, has_refresh_token: bool) -> dict[str, Any]:
+            if resource is not None and resource != grant.resource:
+                raise OAuthRefused("invalid_target", "The resource is not the one that was granted.")
+            return token_answer(grant, tokens, grant.scope, has_refresh_token=has_refresh_token)
+
+        return authorization_codes.exchange(
+            self.request.actor,
+            client,
+            raw_code=form["code"],
+            redirect_uri=form.get("redirect_uri"),
+            code_verifier=form["code_verifier"],
+            build_answer=build,
+        )
+
+
+class RefreshTokenGrant(_OurGrant, authlib_grants.RefreshTokenGrant):
+    """RFC 6749 section 6."""
+
+    def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
+        if "refresh_token" not in form:
+            raise OAuthRefused("invalid_request", "refresh_token is missing.")
+
+        def build(grant: Grant, tokens: RawTokens, scope: str) -> dict[str, Any]:
+            return token_answer(grant, tokens, scope, has_refresh_token=True)
+
+        return refresh_tokens.rotate(
+            self.request.actor,
+            client,
+            raw_token=form["refresh_token"],
+            scope=form.get("scope"),
+            resource=self.resource(),
+            build_answer=build,
+        )
+
+
+class ClientCredentialsGrant(_OurGrant, authlib_grants.ClientCredentialsGrant):
+    """RFC 6749 section 4.4."""
+
+    def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
+        if client.is_public:
+            raise OAuthRefused("unauthorized_client", "A public client cannot act for itself.")
+        scopes, resource = authorize_requests.granted_scopes(client, form.get("scope"), self.request.payload.datalist["resource"])
+        scope = " ".join(scopes)
+        raw = access_tokens.issue_to_client(client, scope=scope, resource=resource)
+        return _bearer(raw, scope)
+
+
+def token_answer(grant: Grant, tokens: RawTokens, scope: str, *, has_refresh_token: bool) -> dict[str, Any]:
+    """RFC 6749 section 5.1; the id_token of OIDC Core section 3.1.3.3 when `openid` was granted."""
+    access = tokens.access if grant.resource is None else token_claims.access_token(grant, scope)
+    answer = _bearer(access, scope)
+    if has_refresh_token:
+        answer["refresh_token"] = tokens.refresh
+    if "openid" in scope.split(" "):
+        answer["id_token"] = token_claims.id_token(grant, scope, access)
+    return answer
+
+
+def _bearer(access: str, scope: str) -> dict[str, Any]:
+    return {"access_token": access, "token_type": "Bearer", "expires_in": current().access_token_seconds, "scope": scope}

@@ -1,0 +1,59 @@
+"""Who is acting, and on whose behalf: made once at the door, passed to every service that changes something."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+ActorType = Literal["anonymous", "user", "agent", "client", "operator", "system"]
+CredentialType = Literal["session", "access_token", "jwt", "api_key"]
+
+
+@dataclass(frozen=True)
+class UserInfo:
+    """A person as the door knows them."""
+
+    id: uuid.UUID
+    email: str | None
+    email_verified: bool
+    name: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True)
+class OrganizationInfo:
+    """An organization and the role that the actor's user has there."""
+
+    id: uuid.UUID
+    slug: str
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The caller of one request or command.
+
+    `scopes` is None where nothing narrows the actor (a session, an operator). `organization` is the one that the
+    credential is bound to. `auth_time_ms` is the sign-in behind a session or token. `ip`, `user_agent` and `request_id`
+    are for the audit.
+    """
+
+    type: ActorType
+    id: str | None = None
+    credential_type: CredentialType | None = None
+    credential_id: str | None = None
+    user: UserInfo | None = None
+    organization: OrganizationInfo | None = None
+    scopes: frozenset[str] | None = None
+    auth_time_ms: int | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def operator(cls) -> "Actor":
+        """Somebody with a shell on the server."""
+        return cls(type="operator")
+
+    def missing_scopes(self, *needed: str) -> list[str]:
+        return [] if self.scopes is None else [scope for scope in needed if scope not in self.scopes]

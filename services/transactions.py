@@ -1,0 +1,23 @@
+"""The beginning of a unit of work. Its end, `db.session.commit()`, stands in the service function itself."""
+
+from sqlalchemy import Engine
+
+from extensions import db
+
+
+def begin_write() -> None:
+    """Open a transaction that will write. On SQLite that must be said at its beginning (BEGIN IMMEDIATE), so a read
+    transaction that is open is ended first; what was read is read again when it is used."""
+    session = db.session()
+    if session.in_transaction():
+        if session.connection().get_execution_options().get("gatepost_write"):
+            return
+        if session.new or session.dirty or session.deleted:
+            raise RuntimeError("begin_write comes before the first change")
+        session.rollback()
+    session.connection(execution_options={"gatepost_write": True})
+
+
+def engine() -> Engine:
+    """The application's engine, for hot statements."""
+    return db.engine

@@ -1,0 +1,254 @@
+"""Browser sessions: begun at sign-in, listed, revoked. Revoking one takes along every grant that began in it.
+
+Signing out, expiry and RP-initiated logout end the browser session only.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select, update
+
+from config import current
+from extensions import db, redis
+from infra.clock import now, now_ms
+from infra.hot_statements import HotStatement
+from infra.ids import parse_uuid, uuid7
+from infra.secret_text import hex_hash, new_secret
+from infra.session_store import SessionRecord, SessionStore
+from models import AccessToken, AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
+from services import audit
+from services.actors import Actor, OrganizationInfo, UserInfo
+from services.transactions import begin_write, engine
+
+_TOUCH_EVERY_MS = 60_000
+_USER_AGENT_LENGTH = 300
+
+_USER_WITH_ORGANIZATIONS = HotStatement(
+    select(
+        User.id,
+        User.email,
+        User.email_verified,
+        User.name,
+        User.is_admin,
+        User.disabled_at,
+        Organization.id,
+        Organization.slug,
+        Organization.name,
+        Membership.role,
+    )
+    .outerjoin(Membership, Membership.user_id == User.id)
+    .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
+    .where(User.id == bindparam("user_id"))
+    .order_by(Membership.created_at, Organization.id)
+)
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A usable session: the record, its person and their organizations, read just now."""
+
+    record: SessionRecord
+    user: UserInfo
+    organizations: tuple[OrganizationInfo, ...]
+
+
+@dataclass(frozen=True)
+class GrantInfo:
+    """A refresh family as its person sees it. `sid` is that of the session it began in."""
+
+    id: uuid.UUID
+    sid: str
+    client_id: str
+    client_name: str
+    scope: str
+    organization_id: uuid.UUID
+    ip: str | None
+    user_agent: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+def _store() -> SessionStore:
+    return SessionStore(redis.client, session_seconds=current().session_seconds)
+
+
+def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | None = None, replaces: str | None = None) -> str:
+    """Begin a session for a person who has just signed in; the raw cookie value, shown once.
+
+    handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
+    Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
+    """
+    settings = current()
+    raw, moment = new_secret(), now_ms()
+    record = SessionRecord(
+        sid=str(uuid7()),
+        user_id=user_id,
+        auth_time_ms=moment,
+        created_at_ms=moment,
+        last_seen_ms=moment,
+        expires_at_ms=moment + settings.session_seconds * 1000,
+        provider=provider,
+        ip=actor.ip,
+        user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
+        handoff_hash=hex_hash(handoff) if handoff else None,
+    )
+    previous = find(replaces) if replaces else None
+    if previous and previous.user_id == user_id:
+        record.organization_slug = previous.organization_slug
+    _store().add(hex_hash(raw), record)
+    if previous:
+        _store().remove(previous.user_id, previous.sid)
+    begin_write()
+    audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
+    db.session.commit()
+    return raw
+
+
+def find(raw: str) -> SessionRecord | None:
+    """The live session of a cookie value; its expiry slides, written at most once a minute."""
+    cookie_hash = hex_hash(raw)
+    record = _store().find(cookie_hash)
+    moment = now_ms()
+    if record is None or record.expires_at_ms <= moment:
+        return None
+    if moment - record.last_seen_ms > _TOUCH_EVERY_MS:
+        record.last_seen_ms = moment
+        record.expires_at_ms = moment + current().session_seconds * 1000
+        if not _store().save(cookie_hash, record):
+            return None
+    return record
+
+
+def authenticate(raw: str) -> SignedIn | None:
+    """Who a cookie value is: None unless the session lives and its user exists and is not disabled."""
+    record = find(raw)
+    if record is None:
+        return None
+    rows = _USER_WITH_ORGANIZATIONS.all(engine(), user_id=record.user_id)
+    if not rows or rows[0][5] is not None:
+        return None
+    user_id, email, email_verified, name, is_admin = rows[0][:5]
+    organizations = tuple(OrganizationInfo(id=row[6], slug=row[7], name=row[8], role=row[9]) for row in rows if row[6] is not None)
+    return SignedIn(record, UserInfo(user_id, email, email_verified, name, is_admin), organizations)
+
+
+def save(raw: str, record: SessionRecord) -> None:
+    """Write a changed record of a session that still lives."""
+    _store().save(hex_hash(raw), record)
+
+
+def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
+    """ "Continue as": this session answers this handoff."""
+    record.handoff_hash = hex_hash(handoff)
+    save(raw, record)
+
+
+def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
+    moment = now_ms()
+    return [record for record in _store().list_for(user_id) if record.expires_at_ms > moment]
+
+
+def end(actor: Actor, record: SessionRecord) -> None:
+    """Sign out: this browser session only. Commits: yes (the audit row)."""
+    _store().remove(record.user_id, record.sid)
+    begin_write()
+    audit.record(actor, "user_session.ended", target_type="user_session", target_id=record.sid)
+    db.session.commit()
+
+
+def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
+    """End one session of a person, every grant that began in it and their tokens. Twice is no error.
+
+    sid may also be the id of a grant: then that grant alone. Commits: yes.   Returns: whether there was something.
+    """
+    was_live = _store().remove(user_id, sid)
+    begin_write()
+    families = _revoke_families(user_id, RefreshFamily.sid == sid, because="session_revoked")
+    families += _revoke_families(user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user")
+    _spend_codes(user_id, AuthorizationCode.sid == sid)
+    if was_live or families:
+        audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details={"grants": families})
+    db.session.commit()
+    return bool(was_live or families)
+
+
+def revoke_others(actor: Actor, *, user_id: uuid.UUID, keep_sid: str) -> int:
+    """End all but one session and all grants that did not begin in it. Commits: yes.   Returns: how many."""
+    return _revoke_many(actor, user_id=user_id, keep_sid=keep_sid)
+
+
+def revoke_all(actor: Actor, *, user_id: uuid.UUID) -> int:
+    """End every session and grant of a person. Commits: yes.   Returns: how many."""
+    return _revoke_many(actor, user_id=user_id, keep_sid=None)
+
+
+def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> int:
+    store = _store()
+    ended = sum(store.remove(user_id, record.sid) for record in store.list_for(user_id) if record.sid != keep_sid)
+    begin_write()
+    ended += _revoke_families(user_id, RefreshFamily.sid != (keep_sid or ""), because="session_revoked")
+    _spend_codes(user_id, AuthorizationCode.sid != (keep_sid or ""))
+    audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details={"count": ended, "kept": keep_sid})
+    db.session.commit()
+    return ended
+
+
+def _revoke_families(user_id: uuid.UUID, which: object, *, because: str) -> int:
+    """Inside another unit of work: never commits. A family's opaque tokens die with it, they are read through it."""
+    result = db.session.execute(
+        update(RefreshFamily)
+        .where(RefreshFamily.user_id == user_id, which, RefreshFamily.revoked_at.is_(None))
+        .values(revoked_at=now(), revoked_because=because)
+        .execution_options(synchronize_session=False)
+    )
+    return result.rowcount
+
+
+def _spend_codes(user_id: uuid.UUID, which: object) -> None:
+    """Codes handed out by a session that is being revoked are not exchanged any more. Never commits."""
+    db.session.execute(
+        update(AuthorizationCode)
+        .where(AuthorizationCode.user_id == user_id, which, AuthorizationCode.used_at.is_(None))
+        .values(expires_at=AuthorizationCode.created_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
+    """The live grants of a person: not revoked, with a token that still works. Newest first."""
+    moment = now()
+    has_refresh = select(RefreshToken.id).where(
+        RefreshToken.family_id == RefreshFamily.id, RefreshToken.used_at.is_(None), RefreshToken.expires_at > moment
+    )
+    has_access = select(AccessToken.id).where(
+        AccessToken.family_id == RefreshFamily.id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > moment
+    )
+    rows = db.session.execute(
+        select(RefreshFamily, OAuthClient.client_id, OAuthClient.name)
+        .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+        .where(
+            RefreshFamily.user_id == user_id,
+            RefreshFamily.revoked_at.is_(None),
+            RefreshFamily.expires_at > moment,
+            has_refresh.exists() | has_access.exists(),
+        )
+        .order_by(RefreshFamily.id.desc())
+    )
+    return [
+        GrantInfo(
+            id=family.id,
+            sid=family.sid,
+            client_id=client_id,
+            client_name=client_name,
+            scope=family.scope,
+            organization_id=family.organization_id,
+            ip=family.ip,
+            user_agent=family.user_agent,
+            created_at=family.created_at,
+            last_used_at=family.last_used_at,
+            expires_at=family.expires_at,
+        )
+        for family, client_id, client_name in rows
+    ]
