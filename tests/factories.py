@@ -1,0 +1,188 @@
+"""Things to test with: plain functions with a default for everything. Each commits, and returns a row that is read and
+detached: its columns can be looked at anywhere, also outside an application context.
+
+They write to the application that the fixtures made last (`app`, `make_app`); a `live_server` sees the same stores.
+"""
+
+import itertools
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from blueprints import session_cookie
+from extensions import db
+from infra.clock import now
+from infra.secret_text import hash_secret, new_secret
+from models import Identity, Membership, OAuthClient, Organization, Resource, User
+from services import oauth_clients, organizations, user_sessions, users
+from services.actors import Actor, UserInfo
+from services.transactions import begin_write
+
+Row = TypeVar("Row")
+
+_numbers = itertools.count(1)
+_app: Flask | None = None
+
+
+def use(app: Flask | None) -> None:
+    """Which application the factories write to. Called by the fixtures."""
+    global _app
+    _app = app
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    if _app is None:
+        raise RuntimeError("a factory needs the `app` fixture")
+    with _app.app_context():
+        begin_write()
+        yield
+
+
+def _kept(row: Row) -> Row:
+    """Commit, and give the row out for looking."""
+    db.session.commit()
+    db.session.refresh(row)
+    db.session.expunge(row)
+    return row
+
+
+def make_user(
+    *,
+    email: str | None = None,
+    email_verified: bool = True,
+    name: str = "Ada Lovelace",
+    is_admin: bool = False,
+    personal: bool = True,
+    **columns: Any,
+) -> User:
+    """A person who has signed in before. personal: with the personal organization that a sign-in makes."""
+    email = email or f"person{next(_numbers)}@example.com"
+    with _writing():
+        user = User(
+            email=email,
+            email_key=users.email_key(email),
+            email_verified=email_verified,
+            name=name,
+            is_admin=is_admin,
+            updated_at=now(),
+            **columns,
+        )
+        db.session.add(user)
+        db.session.flush()
+        if personal:
+            organizations.add_personal(Actor.operator(), user)
+        return _kept(user)
+
+
+def make_organization(*, owner: User | None = None, slug: str | None = None, name: str | None = None, **columns: Any) -> Organization:
+    """An organization, with `owner` (else nobody) in it."""
+    slug = slug or f"org-{next(_numbers)}"
+    with _writing():
+        organization = Organization(slug=slug, name=name or slug.title(), **columns)
+        db.session.add(organization)
+        db.session.flush()
+        if owner is not None:
+            db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner"))
+        return _kept(organization)
+
+
+def make_membership(organization: Organization, user: User, role: str = "member") -> Membership:
+    with _writing():
+        membership = Membership(organization_id=organization.id, user_id=user.id, role=role)
+        db.session.add(membership)
+        return _kept(membership)
+
+
+def make_identity(
+    user: User,
+    *,
+    provider: str = "github",
+    issuer: str = "https://github.com",
+    subject: str | None = None,
+    login: str = "ada",
+    **columns: Any,
+) -> Identity:
+    """An account at a provider that `user` signs in with."""
+    columns = {"email": user.email, "email_verified": user.email_verified, "supplies_email": True, **columns}
+    with _writing():
+        identity = Identity(
+            user_id=user.id, provider=provider, issuer=issuer, subject=subject or str(1000 + next(_numbers)), login=login, **columns
+        )
+        db.session.add(identity)
+        return _kept(identity)
+
+
+def make_client(
+    *,
+    client_id: str | None = None,
+    name: str = "Example App",
+    type: str = "public",
+    redirect_uris: Sequence[str] = ("https://app.example.com/callback",),
+    grant_types: str = "authorization_code refresh_token",
+    scope: str = "openid profile email offline_access orgs",
+    trusted: bool = False,
+    secret: str | None = None,
+    **columns: Any,
+) -> OAuthClient:
+    """A registered client. A confidential one has its secret in `raw_secret`."""
+    raw = (secret or new_secret("gpc_")) if type == "confidential" else None
+    with _writing():
+        client = OAuthClient(
+            client_id=client_id or f"client-{next(_numbers)}",
+            name=name,
+            type=type,
+            redirect_uris=list(redirect_uris),
+            grant_types=grant_types,
+            scope=scope,
+            trusted=trusted,
+            secret_hash=hash_secret(raw) if raw else None,
+            updated_at=now(),
+            **columns,
+        )
+        db.session.add(client)
+        _kept(client)
+        oauth_clients.forget()
+    client.raw_secret = raw  # type: ignore[attr-defined]  # for the test only, no column
+    return client
+
+
+def make_resource(*, identifier: str = "https://api.example.com", name: str = "Example API", scope: str = "projects:read") -> Resource:
+    """An API that takes JWT access tokens."""
+    with _writing():
+        resource = Resource(identifier=identifier, name=name, scope=scope, updated_at=now())
+        db.session.add(resource)
+        return _kept(resource)
+
+
+def make_session(
+    user: User, *, provider: str = "github", handoff: str | None = None, ip: str = "127.0.0.1", user_agent: str = "tests"
+) -> str:
+    """A session as a sign-in begins it; the raw cookie value."""
+    if _app is None:
+        raise RuntimeError("a factory needs the `app` fixture")
+    with _app.app_context():
+        return user_sessions.start(make_actor(user, ip=ip, user_agent=user_agent), user_id=user.id, provider=provider, handoff=handoff)
+
+
+def make_actor(user: User | None = None, **fields: Any) -> Actor:
+    """The caller that a service is told about: `user` with a session, else an operator."""
+    if user is None:
+        return Actor.operator()
+    info = UserInfo(user.id, user.email, user.email_verified, user.name, user.is_admin)
+    fields = {"ip": "127.0.0.1", "user_agent": "tests", **fields}
+    return Actor(type="user", id=str(user.id), credential_type="session", credential_id=str(uuid.uuid4()), user=info, **fields)
+
+
+def sign_in(client: FlaskClient, user: User, **session: Any) -> str:
+    """Give a test client the cookie of a real session; the raw value."""
+    raw = make_session(user, **session)
+    settings = client.application.extensions["gatepost.settings"]
+    client.set_cookie(
+        session_cookie.cookie_name(settings), raw, domain=settings.host.rpartition(":")[0] or settings.host, secure=settings.is_https
+    )
+    return raw

@@ -1,0 +1,192 @@
+"""Who may import whom, where commits and queries stand, where Flask appears."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROOMS = ("blueprints", "commands", "jobs", "oauth", "services", "models", "providers", "connectors", "infra")
+SINGLES = ("app", "wsgi", "config", "errors", "extensions")
+OURS = {*ROOMS, *SINGLES}
+
+# room -> what of ours it may import besides itself
+ALLOWED = {
+    "wsgi": OURS,
+    "app": OURS,
+    "blueprints": {"oauth", "services", "errors", "config"},
+    "commands": {"services", "errors", "config"},
+    "jobs": {"services", "errors", "config"},
+    "oauth": {"services", "errors", "config"},
+    "services": {"models", "providers", "connectors", "infra", "extensions", "errors", "config"},
+    "models": {"extensions", "infra"},
+    "providers": {"infra", "errors", "config"},
+    "connectors": {"infra", "errors", "config"},
+    "infra": {"errors", "config"},
+    "extensions": {"config"},
+    "errors": set(),
+    "config": set(),
+}
+# "models import extensions.db only", but for the types of time and id that their columns default to
+MODELS_MAY_USE = ("infra.clock", "infra.ids")
+MAKES_COMMIT_POSSIBLE = ("infra/hot_statements.py",)  # the means; only services call it
+KNOWS_FLASK = ("app.py", "extensions.py", "config.py", "oauth/server.py", "oauth/requests.py")
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.partition("/")[0] in ROOMS or name.removesuffix(".py") in SINGLES:
+            yield name, ast.parse(path.read_text(), name)
+
+
+MODULES = dict(_modules())
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every module that is imported, wherever in the file. `from a import b` gives a.b: it may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def _room(name: str) -> str:
+    return name.partition("/")[0].removesuffix(".py")
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for name, tree in MODULES.items():
+        room = _room(name)
+        for imported, line in _imports(tree):
+            target = imported.partition(".")[0]
+            is_up = target in OURS and target != room and target not in ALLOWED[room]
+            if is_up or (room == "models" and target == "infra" and not imported.startswith(MODELS_MAY_USE)):
+                wrong.append(f"{name}:{line} imports {imported}")
+    assert wrong == []
+
+
+def test_services_form_no_cycle() -> None:
+    edges = {
+        name.removesuffix(".py").replace("/", "."): {
+            imported
+            for dotted, _ in _imports(tree)
+            for imported in (dotted, dotted.rpartition(".")[0])
+            if imported.startswith("services.") and f"{imported.replace('.', '/')}.py" in MODULES
+        }
+        for name, tree in MODULES.items()
+        if name.startswith("services/")
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in done:
+            for target in edges[module]:
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def _calls(tree: ast.AST, attribute: str) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (
+            (isinstance(node.func, ast.Attribute) and node.func.attr == attribute)
+            or (isinstance(node.func, ast.Name) and node.func.id == attribute)
+        )
+    ]
+
+
+def test_only_services_commit() -> None:
+    wrong = [
+        f"{name}:{line}"
+        for name, tree in MODULES.items()
+        if _room(name) != "services" and name not in MAKES_COMMIT_POSSIBLE
+        for line in _calls(tree, "commit")
+    ]
+    assert wrong == []
+
+
+def test_only_services_and_models_query() -> None:
+    queries = ("sqlalchemy.select", "sqlalchemy.update", "sqlalchemy.delete")
+    wrong = [
+        f"{name}:{line}"
+        for name, tree in MODULES.items()
+        if _room(name) not in ("services", "models")
+        for imported, line in _imports(tree)
+        if imported in queries
+    ]
+    assert wrong == []
+
+
+def test_flask_stays_at_the_doors() -> None:
+    wrong = [
+        f"{name}:{line}"
+        for name, tree in MODULES.items()
+        if _room(name) not in ("blueprints", "commands") and name not in KNOWS_FLASK
+        for imported, line in _imports(tree)
+        if imported.partition(".")[0] == "flask"
+    ]
+    assert wrong == []
+
+
+def test_only_config_reads_the_settings() -> None:
+    wrong = []
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_environment_read(tree, node) and name != "config.py":
+                wrong.append(f"{name}:{node.lineno} {node.value}")
+    assert wrong == []
+
+
+def _is_environment_read(tree: ast.AST, constant: ast.Constant) -> bool:
+    """`os.environ["GATEPOST_..."]`, `os.environ.get(...)`, `os.getenv(...)`."""
+    if not str(constant.value).startswith("GATEPOST_"):
+        return False
+    for node in ast.walk(tree):
+        inside = node.args if isinstance(node, ast.Call) else [node.slice] if isinstance(node, ast.Subscript) else []
+        if constant in inside:
+            return "environ" in ast.unparse(node) or "getenv" in ast.unparse(node)
+    return False
+
+
+def test_every_signature_is_typed() -> None:
+    wrong = []
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = [
+                    *node.args.posonlyargs,
+                    *node.args.args,
+                    *node.args.kwonlyargs,
+                    *filter(None, (node.args.vararg, node.args.kwarg)),
+                ]
+                bare = [argument.arg for argument in arguments if argument.annotation is None and argument.arg not in ("self", "cls")]
+                if bare or node.returns is None:
+                    wrong.append(f"{name}:{node.lineno} {node.name}({', '.join(bare)}){'' if node.returns else ' has no result type'}")
+    assert wrong == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name for name, tree in MODULES.items() if tree.body and not ast.get_docstring(tree)] == []
+
+
+def test_no_room_for_odds_and_ends() -> None:
+    wrong = [name for name in MODULES if Path(name).stem in ("utils", "util", "helpers", "helper", "common", "misc", "core", "lib")]
+    assert wrong == []
+
+
+def test_the_server_imports_nothing_of_the_sdk_nor_of_the_tests() -> None:
+    outside = {"gatepost", "sdk", "tests", "bench"} - set(sys.stdlib_module_names)
+    wrong = [
+        f"{name}:{line}" for name, tree in MODULES.items() for imported, line in _imports(tree) if imported.partition(".")[0] in outside
+    ]
+    assert wrong == []
