@@ -10,9 +10,8 @@ from authlib.oauth2.rfc7636.challenge import CODE_VERIFIER_PATTERN
 
 from config import current
 from errors import OAuthRefused
-from infra import metrics
 from oauth import client_authentication
-from services import access_tokens, authorization_codes, authorize_requests, refresh_tokens, token_claims
+from services import access_tokens, authorization_codes, authorize_requests, metrics, refresh_tokens, token_claims
 from services.actors import Actor
 from services.grants import Grant, RawTokens
 from services.oauth_clients import ClientInfo

@@ -7,9 +7,9 @@ from authlib.oauth2.rfc6749 import OAuth2Error, OAuth2Request
 from flask import Response, json, request
 
 from errors import OAuthRefused
-from infra import metrics
 from oauth.grants import AuthorizationCodeGrant, ClientCredentialsGrant, RefreshTokenGrant
 from oauth.requests import ProtocolRequest
+from services import metrics
 from services.actors import Actor
 
 GRANTS = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)

@@ -1,7 +1,8 @@
-"""A real server for a test: gunicorn in a checkout of its own, made of links to this one, so that it has its own
-`instance/`. It ends with the test, and with the test's process."""
+"""A real server for a test: gunicorn in a checkout of its own, whose folders are links to this one's, so that it has
+its own `instance/`. It ends with the test, and with the test's process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +24,16 @@ class ServerDidNotStart(Exception):
 
 
 def linked_checkout(folder: Path) -> Path:
-    """A checkout that shares every file with this one but has an `instance/` of its own."""
+    """A checkout that shares every folder with this one but has an `instance/` of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     for entry in ROOT.iterdir():
         link = folder / entry.name
-        if entry.name not in _NOT_LINKED and not link.exists():
+        if entry.name in _NOT_LINKED or link.exists():
+            continue
+        if entry.is_dir():
             link.symlink_to(entry)
+        else:
+            shutil.copy(entry, link)  # `flask` looks where wsgi.py really is
     return folder
 
 
