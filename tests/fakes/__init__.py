@@ -1,0 +1,1 @@
+"""Upstream providers as real HTTP servers on loopback."""

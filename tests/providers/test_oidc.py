@@ -1,0 +1,251 @@
+"""OpenID Connect sign-in against a provider that can lie."""
+
+import base64
+import hmac
+import time
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
+
+import providers
+from config import ProviderSettings
+from errors import SignInRefused
+from providers import Callback, Hints, ProviderAccount, Trip, oidc
+from tests.fakes.browser import query_of
+from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc
+
+REDIRECT_URI = "http://127.0.0.1:8000/login/authentik/callback"
+TRIP = Trip(state="state", nonce="the-nonce", code_verifier="v" * 64, redirect_uri=REDIRECT_URI)
+
+
+def provider_of(op: FakeOidc, kind: Any = "oidc", **changes: Any) -> providers.Provider:
+    values = {"issuer": op.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, **changes}
+    return providers.build(ProviderSettings("authentik", kind, "Authentik", **values))
+
+
+def sign_in(op: FakeOidc, provider: providers.Provider | None = None) -> ProviderAccount:
+    provider = provider or provider_of(op)
+    back = query_of(op.visit(provider.authorize_url(TRIP, Hints())))
+    callback = Callback(back.get("code"), back.get("error"), back.get("iss"))
+    provider.check_issuer(callback)
+    return provider.fetch_account(callback, TRIP)
+
+
+def refusal_of(op: FakeOidc) -> str:
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(op)
+    assert "secret upstream text" not in caught.value.message
+    return caught.value.code
+
+
+def test_the_account_is_issuer_and_subject_with_the_claims(op: FakeOidc) -> None:
+    account = sign_in(op)
+    assert (account.provider_id, account.issuer, account.subject) == ("authentik", op.issuer, "sub-1")
+    assert (account.email, account.email_verified, account.name, account.login) == ("ann@example.com", True, "Ann", "ann")
+    assert account.tokens.refresh_token == "refresh-1"
+    assert op.count("/userinfo") == 0
+
+
+def test_userinfo_is_asked_when_the_address_is_missing(op: FakeOidc) -> None:
+    op.in_id_token = False
+    account = sign_in(op)
+    assert (account.email, account.email_verified, account.name) == ("ann@example.com", True, "Ann")
+    assert op.count("/userinfo") == 1
+
+
+def test_userinfo_about_somebody_else_is_refused(op: FakeOidc) -> None:
+    op.in_id_token = False
+    op.userinfo = {"sub": "sub-2"}
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_userinfo_cannot_replace_what_was_signed(op: FakeOidc) -> None:
+    op.in_id_token = False
+    op.claims = {"email_verified": False}
+    op.userinfo = {"email_verified": True}
+    assert sign_in(op).email_verified is False
+
+
+def test_the_hints_go_upstream(op: FakeOidc) -> None:
+    url = provider_of(op).authorize_url(TRIP, Hints(login_hint="ann@example.com", ui_locales="de fr", prompt="login", max_age=0))
+    query = query_of(url)
+    assert (query["login_hint"], query["ui_locales"], query["prompt"], query["max_age"]) == ("ann@example.com", "de fr", "login", "0")
+    assert (query["nonce"], query["state"], query["code_challenge_method"]) == ("the-nonce", "state", "S256")
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "another-client"},
+        {"aud": ["another-client"]},
+        {"aud": [CLIENT_ID, "another-client"]},
+        {"azp": "another-client"},
+        {"aud": None},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"exp": 1},
+        {"exp": None},
+        {"exp": "soon"},
+        {"iat": None},
+        {"sub": None},
+        {"sub": 5},
+        {"sub": ""},
+        {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+        {"nbf": int(time.time()) + 3600},
+    ],
+)
+def test_an_id_token_with_a_wrong_claim_is_refused(op: FakeOidc, claims: dict[str, Any]) -> None:
+    op.claims = claims
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_two_audiences_are_good_when_azp_names_us(op: FakeOidc) -> None:
+    op.claims = {"aud": [CLIENT_ID, "another"], "azp": CLIENT_ID}
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_an_id_token_without_at_hash_is_good(op: FakeOidc) -> None:
+    op.claims = {"at_hash": None}
+    assert sign_in(op).subject == "sub-1"
+
+
+def encode(op: FakeOidc, header: dict[str, Any], key: Any) -> str:
+    now = int(time.time())
+    claims = {"iss": op.issuer, "sub": "admin", "aud": CLIENT_ID, "exp": now + 60, "iat": now, "nonce": "the-nonce", "email": "a@b.example"}
+    return jwt.encode(header, claims, key, algorithms=[header["alg"]])
+
+
+def test_an_unsigned_id_token_is_refused(op: FakeOidc) -> None:
+    op.raw_id_token = encode(op, {"alg": "none"}, OctKey.generate_key(256))
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_an_id_token_signed_with_the_client_secret_is_refused(op: FakeOidc) -> None:
+    op.raw_id_token = encode(op, {"alg": "HS256", "kid": op.key.kid}, OctKey.import_key(CLIENT_SECRET.ljust(40)))
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_an_id_token_signed_with_the_public_key_as_a_secret_is_refused(op: FakeOidc) -> None:
+    body = encode(op, {"alg": "HS256", "kid": op.key.kid}, OctKey.generate_key(256)).rpartition(".")[0]
+    mac = hmac.digest(op.key.as_pem(private=False), body.encode(), "sha256")
+    op.raw_id_token = f"{body}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_an_id_token_of_another_key_under_the_same_name_is_refused(op: FakeOidc) -> None:
+    op.raw_id_token = encode(op, {"alg": "ES256", "kid": op.key.kid}, ECKey.generate_key("P-256"))
+    assert refusal_of(op) == "provider_refused"
+
+
+@pytest.mark.parametrize("raw", ["", "x", "a.b", "a.b.c", "....", "e30.e30.", "\u00e4.\u00f6.\u00fc", "a." * 50_000, "W10.W10.W10"])
+def test_a_malformed_id_token_is_a_refusal_and_no_crash(op: FakeOidc, raw: str) -> None:
+    op.raw_id_token = raw or " "
+    assert refusal_of(op) in ("provider_refused", "provider_unavailable")
+
+
+def test_no_id_token_is_a_malformed_answer(op: FakeOidc) -> None:
+    op.faults["/token"] = "list"
+    assert refusal_of(op) == "provider_unavailable"
+
+
+def test_a_key_without_a_name_is_found_when_it_is_the_only_one(op: FakeOidc) -> None:
+    op.header = {"kid": None}
+    assert sign_in(op).subject == "sub-1"
+
+
+# --- RFC 9207, mix-up -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.example", "", "http://127.0.0.1"])
+def test_another_issuer_in_the_callback_is_refused_before_the_exchange(op: FakeOidc, issuer: str) -> None:
+    op.callback = {"iss": issuer}
+    assert refusal_of(op) == "provider_refused"
+    assert op.count("/token") == 0
+
+
+def test_a_missing_issuer_is_refused_when_the_metadata_promises_one(op: FakeOidc) -> None:
+    op.callback = {"iss": None}
+    assert refusal_of(op) == "provider_refused"
+    assert op.count("/token") == 0
+
+
+def test_a_missing_issuer_is_good_when_nothing_promises_it(op: FakeOidc) -> None:
+    op.sends_iss = False
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_metadata_of_another_issuer_is_not_used(op: FakeOidc) -> None:
+    op.metadata = {"issuer": "https://evil.example"}
+    assert refusal_of(op) == "provider_unavailable"
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+@pytest.mark.parametrize("value", [None, "http://upstream.example/x", "file:///etc/passwd", "javascript:alert(1)", 5, ""])
+def test_metadata_without_a_safe_endpoint_is_not_used(op: FakeOidc, name: str, value: object) -> None:
+    op.metadata = {name: value}
+    assert refusal_of(op) == "provider_unavailable"
+
+
+def test_an_issuer_with_a_path_and_a_trailing_slash_is_taken_byte_for_byte() -> None:
+    oidc.forget_all()
+    op = FakeOidc("/application/o/gatepost/")
+    try:
+        assert sign_in(op).issuer == op.url + "/application/o/gatepost/"
+    finally:
+        op.stop()
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def test_metadata_and_keys_are_kept(op: FakeOidc) -> None:
+    for _ in range(3):
+        sign_in(op)
+    assert op.count("/jwks") == 1
+    assert op.count("/.well-known/openid-configuration") == 1
+
+
+def test_a_rotated_key_is_found_after_one_look(op: FakeOidc, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_in(op)
+    op.rotate()
+    monkeypatch.setattr(oidc, "_REREAD_SECONDS", 0)
+    assert sign_in(op).subject == "sub-1"
+    assert op.count("/jwks") == 2
+
+
+def test_unknown_keys_do_not_make_us_ask_again_and_again(op: FakeOidc, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_in(op)
+    stranger = ECKey.generate_key("P-256")
+    for number in range(5):
+        op.raw_id_token = encode(op, {"alg": "ES256", "kid": f"unknown-{number}"}, stranger)
+        assert refusal_of(op) == "provider_refused"
+    assert op.count("/jwks") == 1  # ten seconds have not passed
+    monkeypatch.setattr(oidc, "_REREAD_SECONDS", 0)
+    for _ in range(5):
+        assert refusal_of(op) == "provider_refused"
+    assert op.count("/jwks") == 2  # once for each name
+
+
+# --- faults -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/jwks", "/userinfo"])
+@pytest.mark.parametrize("fault", ["500", "503", "302", "malformed", "list", "null", "huge", "close"])
+def test_every_upstream_fault_is_provider_unavailable(op: FakeOidc, path: str, fault: str) -> None:
+    op.in_id_token = False
+    op.faults[path] = fault
+    assert refusal_of(op) == "provider_unavailable"
+
+
+def test_a_wrong_secret_is_provider_refused(op: FakeOidc) -> None:
+    with pytest.raises(SignInRefused, match="provider_refused"):
+        sign_in(op, provider_of(op, client_secret="wrong"))
+
+
+def test_google_is_this_with_its_own_prompt_word() -> None:
+    google = providers.build(ProviderSettings("google", "google", "Google", "id", "secret", issuer="https://accounts.google.com"))
+    assert google.upstream_hints(Hints(prompt="login"))["prompt"] == "select_account"  # type: ignore[attr-defined]
+    google.check_issuer(Callback("code", None, "https://accounts.google.com"))
