@@ -82,7 +82,7 @@ def measure(given: argparse.Namespace, stores: Stores, targets: list[servers.Tar
                     bare, sample = measuring.pair(target, operation, stores, given.seconds)
                 except load.TooManyFaults as fault:
                     results.failed.append(f"FAILED {operation.name} under {target.name}: {fault}")
-                    say(results.failed[-1])
+                    say(results.failed[-1] + "\n" + processes.tail(target.gatepost.log))
                     continue
                 results.samples += [bare, sample]
                 say(
@@ -153,6 +153,7 @@ def main() -> int:
             print(in_process(given, stores, folder, client, server_cpus))
             return 0
         targets = [servers.target(kind, stores, folder, server_cpus) for kind in kinds]
+        cleanup.push(lambda kind, *_: say(processes.tail(targets[0].gatepost.log)) if kind in (load.WrongAnswer, processes.Failed) else None)
         if given.limits == "on":
             targets.append(servers.target(kinds[0], stores, folder, server_cpus, limits=True))
         for target in targets:
