@@ -6,7 +6,10 @@ from typing import Any
 from flask import Blueprint, Flask
 
 from blueprints import assets, guards, health, oauth, well_known
+from blueprints.api import openapi as api_openapi
+from blueprints.api import orgs as api_orgs
 from blueprints.api import session as api_session
+from blueprints.api import user_sessions as api_user_sessions
 from blueprints.api import whoami as api_whoami
 from blueprints.pages import account, connected_apps, done, home, linked_accounts, sign_in, user_sessions
 
@@ -26,6 +29,9 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (connected_apps.blueprint, None, guards.pages),
     (api_session.blueprint, "/api/v1", guards.api),
     (api_whoami.blueprint, "/api/v1", guards.api),
+    (api_user_sessions.blueprint, "/api/v1", guards.api),
+    (api_orgs.blueprint, "/api/v1", guards.api),
+    (api_openapi.blueprint, "/api/v1", guards.public),
 )
 
 

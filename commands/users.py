@@ -15,7 +15,11 @@ _user = click.argument("user", metavar="EMAIL-OR-ID")
 def _line(user: UserRow) -> str:
     marks = [
         word
-        for word, holds in (("admin", user.is_admin), ("disabled", user.disabled_at), ("unverified", user.email and not user.email_verified))
+        for word, holds in (
+            ("admin", user.is_admin),
+            ("disabled", user.disabled_at),
+            ("unverified", user.email and not user.email_verified),
+        )
         if holds
     ]
     return "  ".join([str(user.id), user.email or "-", user.name or "-", ",".join(marks) or "-"])

@@ -107,7 +107,10 @@ def serve(bind: tuple[str, int]) -> subprocess.Popen[bytes]:
     listener = _listen(bind)
     with listener:
         return subprocess.Popen(
-            [sys.executable, "-m", "infra.metrics", str(listener.fileno())], cwd=_ROOT, pass_fds=(listener.fileno(),), start_new_session=True
+            [sys.executable, "-m", "infra.metrics", str(listener.fileno())],
+            cwd=_ROOT,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,
         )
 
 

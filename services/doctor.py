@@ -73,7 +73,11 @@ def _shown(value: Any, *, is_secret: bool) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={number}" for name, number in value.items())
     if isinstance(value, tuple):
-        return ":".join(map(str, value)) if all(isinstance(part, str | int) for part in value) and len(value) == 2 else ", ".join(map(str, value))
+        return (
+            ":".join(map(str, value))
+            if all(isinstance(part, str | int) for part in value) and len(value) == 2
+            else ", ".join(map(str, value))
+        )
     return str(value) or "none"
 
 

@@ -106,9 +106,7 @@ def _told(outcomes: list[SeedOutcome], *, update: bool) -> list[SeedOutcome]:
     """Without `update` a change is a conflict, and then no secret of the file came to be."""
     if update or not any(outcome.outcome == "updated" for outcome in outcomes):
         return outcomes
-    return [
-        SeedOutcome("conflict" if outcome.outcome == "updated" else outcome.outcome, outcome.kind, outcome.id) for outcome in outcomes
-    ]
+    return [SeedOutcome("conflict" if outcome.outcome == "updated" else outcome.outcome, outcome.kind, outcome.id) for outcome in outcomes]
 
 
 # --- reading --------------------------------------------------------------------------------------------------

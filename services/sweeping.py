@@ -87,9 +87,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "authorization_codes": (
-        _simple(
-            AuthorizationCode, AuthorizationCode.id, lambda moment: AuthorizationCode.used_at.is_(None) | ~_family_goes_on(moment)
-        ),
+        _simple(AuthorizationCode, AuthorizationCode.id, lambda moment: AuthorizationCode.used_at.is_(None) | ~_family_goes_on(moment)),
     ),
     "device_codes": (),
     "invitations": (),
@@ -155,16 +153,10 @@ def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, bat
     chosen = rule.source(select(rule.key.label("key")))
     conditions = rule.may_go(moment) + ([rule.expires_at >= since] if since is not None else [])
     gone = (
-        chosen.where(*conditions)
-        .order_by(rule.expires_at)
-        .limit(batch_size)
-        .with_for_update(skip_locked=True, of=rule.model)
-        .cte("gone")
+        chosen.where(*conditions).order_by(rule.expires_at).limit(batch_size).with_for_update(skip_locked=True, of=rule.model).cte("gone")
     )
     returned = rule.expires_at if rule.expires_at.class_ is rule.model else rule.key
-    return (
-        delete(rule.model).where(rule.key.in_(select(gone.c.key))).returning(returned).execution_options(synchronize_session=False)
-    )
+    return delete(rule.model).where(rule.key.in_(select(gone.c.key))).returning(returned).execution_options(synchronize_session=False)
 
 
 def _last_expiry(rule: Rule, rows: Any) -> datetime | None:

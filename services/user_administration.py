@@ -64,7 +64,9 @@ def get_details(email_or_id: str) -> UserDetails:
     """Raises NotFound, Conflict."""
     user = _get(email_or_id)
     identities = db.session.execute(
-        select(Identity.provider, Identity.login, Identity.issuer, Identity.subject).where(Identity.user_id == user.id).order_by(Identity.id)
+        select(Identity.provider, Identity.login, Identity.issuer, Identity.subject)
+        .where(Identity.user_id == user.id)
+        .order_by(Identity.id)
     )
     organizations = db.session.execute(
         select(Organization.slug, Membership.role)
@@ -130,7 +132,9 @@ def _get(email_or_id: str) -> User:
     if not found:
         raise NotFound(f"There is no user {email_or_id[:200]!r}.")
     if len(found) > 1:
-        raise Conflict(f"Several users claim that address: {', '.join(str(user.id) for user in found)}. Name one by id.", code="ambiguous_user")
+        raise Conflict(
+            f"Several users claim that address: {', '.join(str(user.id) for user in found)}. Name one by id.", code="ambiguous_user"
+        )
     return found[0]
 
 

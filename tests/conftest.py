@@ -178,6 +178,15 @@ def settings(environment: dict[str, str], tmp_path: Path) -> Callable[..., confi
     return make
 
 
+class Browser(FlaskClient):
+    """A test client that asks for the public URL, so that cookies and links fit."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], str):
+            kwargs.setdefault("base_url", self.application.extensions["gatepost.settings"].public_url)
+        return super().open(*args, **kwargs)
+
+
 @pytest.fixture
 def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Iterator[Callable[..., Flask]]:
     """`make_app(rate_limits="on")`: the application with other settings than usual."""
@@ -188,6 +197,7 @@ def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Itera
     def make(**overrides: Any) -> Flask:
         app = create_app(settings(**overrides))
         app.testing = True
+        app.test_client_class = Browser
         made.append(app)
         factories.use(app)
         return app

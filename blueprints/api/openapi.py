@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, json
 
+from blueprints import guards
 from config import VERSION, current
 
 blueprint = Blueprint("api_openapi", __name__)
@@ -148,6 +149,7 @@ def _document(public_url: str, cookie_name: str) -> str:
 
 
 @blueprint.get("/openapi.json")
+@guards.requires()
 def document() -> Response:
     settings = current()
     name = "__Host-gatepost_session" if settings.is_https else "gatepost_session"

@@ -66,16 +66,19 @@ def test_the_contract_example_is_created_once_and_then_unchanged(app, seed):
     assert (first.exit_code, first.stdout.splitlines()) == (0, [f"created {name}" for name in ids])
     assert (second.exit_code, second.stdout.splitlines()) == (0, [f"unchanged {name}" for name in ids])
     rows = _clients(app)
-    assert rows["gatepost-cli"].trusted and rows["gatepost-cli"].secret_hash is None
+    assert rows["gatepost-cli"].trusted
+    assert rows["gatepost-cli"].secret_hash is None
     assert rows["gatepost-cli"].scope == "openid profile email offline_access orgs credentials:read"
-    assert rows["worker"].secret_hash == hash_secret(SECRET) and rows["worker"].version == 1
+    assert rows["worker"].secret_hash == hash_secret(SECRET)
+    assert rows["worker"].version == 1
 
 
 def test_a_secret_is_generated_and_printed_once(app, seed):
     lines = seed(GENERATED).stdout.splitlines()
     assert lines[0] == "created client worker"
     word, client_id, raw = lines[1].split(" ")
-    assert (word, client_id) == ("secret", "worker") and raw.startswith("gpc_")
+    assert (word, client_id) == ("secret", "worker")
+    assert raw.startswith("gpc_")
     assert _clients(app)["worker"].secret_hash == hash_secret(raw)
     assert seed(GENERATED).stdout.splitlines() == ["unchanged client worker"]
     assert _clients(app)["worker"].secret_hash == hash_secret(raw)
@@ -91,9 +94,14 @@ def test_one_conflict_and_nothing_of_the_file_is_applied(app, seed):
     seed(CLI)
     result = seed(CLI.replace("trusted = true", "trusted = false") + GENERATED + RESOURCE)
     assert result.exit_code == 1
-    assert result.stdout.splitlines() == ["conflict client gatepost-cli", "created client worker", "created resource https://api.example.com"]
+    assert result.stdout.splitlines() == [
+        "conflict client gatepost-cli",
+        "created client worker",
+        "created resource https://api.example.com",
+    ]
     assert "gpc_" not in result.output, "a secret that was not stored is not shown"
-    assert set(_clients(app)) == {"gatepost-cli"} and _clients(app)["gatepost-cli"].trusted
+    assert set(_clients(app)) == {"gatepost-cli"}
+    assert _clients(app)["gatepost-cli"].trusted
     with app.app_context():
         assert db.session.scalar(select(Resource)) is None
 
@@ -102,16 +110,20 @@ def test_update_makes_the_database_follow_and_moves_the_version(app, seed):
     seed(CLI + RESOURCE)
     changed = CLI.replace('"credentials:read"', '"example:do"') + RESOURCE.replace("Example API", "Another name")
     assert seed(changed, "--update").stdout.splitlines() == ["updated client gatepost-cli", "updated resource https://api.example.com"]
-    assert _clients(app)["gatepost-cli"].version == 2 and _clients(app)["gatepost-cli"].scope.endswith("example:do")
+    assert _clients(app)["gatepost-cli"].version == 2
+    assert _clients(app)["gatepost-cli"].scope.endswith("example:do")
     with app.app_context():
         assert db.session.scalar(select(Resource)).version == 2
         event = db.session.scalar(select(AuditEvent).where(AuditEvent.action == "oauth_client.updated"))
-        assert event.details == {"changed": ["scope"]} and event.actor_type == "operator"
+        assert event.details == {"changed": ["scope"]}
+        assert event.actor_type == "operator"
 
 
 def test_another_order_of_a_list_is_no_change(seed):
     seed(CLI)
-    turned = CLI.replace('"http://127.0.0.1/callback", "http://localhost/callback"', '"http://localhost/callback", "http://127.0.0.1/callback"')
+    turned = CLI.replace(
+        '"http://127.0.0.1/callback", "http://localhost/callback"', '"http://localhost/callback", "http://127.0.0.1/callback"'
+    )
     assert seed(turned.replace('"openid", "profile"', '"profile", "openid"')).stdout.splitlines() == ["unchanged client gatepost-cli"]
 
 
@@ -123,7 +135,8 @@ def test_a_secret_that_drifted_is_a_conflict_and_update_keeps_the_old_one_for_a_
     assert _clients(app)["worker"].secret_hash == hash_secret(SECRET)
     assert seed(WORKER, "--update").stdout.splitlines() == ["updated client worker"]
     row = _clients(app)["worker"]
-    assert row.secret_hash == hash_secret("another-" + SECRET) and row.previous_secret_hash == hash_secret(SECRET)
+    assert row.secret_hash == hash_secret("another-" + SECRET)
+    assert row.previous_secret_hash == hash_secret(SECRET)
     assert timedelta(hours=23) < row.previous_secret_expires_at - now() <= timedelta(hours=24)
     assert row.version == 2
 
@@ -131,10 +144,13 @@ def test_a_secret_that_drifted_is_a_conflict_and_update_keeps_the_old_one_for_a_
 def test_a_client_that_becomes_public_loses_its_secrets(app, seed):
     seed(WORKER)
     public = WORKER.replace("confidential", "public").replace('secret_env = "WORKER_CLIENT_SECRET"\n', "")
-    public = public.replace("client_credentials", "authorization_code").replace('["introspect"]', '["openid"]\nredirect_uris = ["https://a.example/cb"]')
+    public = public.replace("client_credentials", "authorization_code").replace(
+        '["introspect"]', '["openid"]\nredirect_uris = ["https://a.example/cb"]'
+    )
     assert seed(public, "--update").exit_code == 0
     row = _clients(app)["worker"]
-    assert row.secret_hash is None and row.previous_secret_hash is None
+    assert row.secret_hash is None
+    assert row.previous_secret_hash is None
 
 
 BAD = {
@@ -181,7 +197,8 @@ def test_a_bad_file_is_wrong_usage_and_nothing_is_applied(app, seed, why):
     text = BAD[why].replace("{public_url}", app.extensions["gatepost.settings"].public_url)
     result = seed(text if why == "not TOML" else GENERATED.replace('"worker"', '"good"') + text)
     assert result.exit_code == 2, result.output
-    assert "gpc_" not in result.output and "Traceback" not in result.output
+    assert "gpc_" not in result.output
+    assert "Traceback" not in result.output
     assert _clients(app) == {}
 
 

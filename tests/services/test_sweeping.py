@@ -49,23 +49,17 @@ class Rows:
         db.session.commit()
 
     def family(self, ends_in: timedelta) -> uuid.UUID:
-        family = RefreshFamily(
-            **self.ids, scope="", sid="s", auth_time=self.now, last_used_at=self.now, expires_at=self.now + ends_in
-        )
+        family = RefreshFamily(**self.ids, scope="", sid="s", auth_time=self.now, last_used_at=self.now, expires_at=self.now + ends_in)
         db.session.add(family)
         db.session.commit()
         return family.id
 
     def refresh(self, family_id: uuid.UUID, ends_in: timedelta, *, used: bool = False) -> uuid.UUID:
-        row = RefreshToken(
-            family_id=family_id, token_hash=_hash(), expires_at=self.now + ends_in, used_at=self.now if used else None
-        )
+        row = RefreshToken(family_id=family_id, token_hash=_hash(), expires_at=self.now + ends_in, used_at=self.now if used else None)
         return self._add(row)
 
     def access(self, family_id: uuid.UUID | None, ends_in: timedelta) -> uuid.UUID:
-        row = AccessToken(
-            family_id=family_id, client_pk=self.ids["client_pk"], token_hash=_hash(), scope="", expires_at=self.now + ends_in
-        )
+        row = AccessToken(family_id=family_id, client_pk=self.ids["client_pk"], token_hash=_hash(), scope="", expires_at=self.now + ends_in)
         return self._add(row)
 
     def code(self, family_id: uuid.UUID, ends_in: timedelta, *, used: bool = False) -> uuid.UUID:
@@ -106,7 +100,8 @@ def test_expired_access_tokens_go_and_live_ones_stay(context):
     db.session.add_all([RevokedJwt(jti="a", expires_at=rows.now - HOUR), RevokedJwt(jti="b", expires_at=rows.now + HOUR)])
     db.session.commit()
     assert sweeping.sweep(("access_tokens",)) == {"access_tokens": 3}
-    assert _there(AccessToken) == {live} and {expired, alone}.isdisjoint(_there(AccessToken))
+    assert _there(AccessToken) == {live}
+    assert {expired, alone}.isdisjoint(_there(AccessToken))
     assert list(db.session.scalars(select(RevokedJwt.jti))) == ["b"]
 
 
@@ -141,11 +136,13 @@ def test_a_family_that_ended_stays_while_an_access_token_of_it_works(context):
     ended = rows.family(-HOUR)
     live = rows.access(ended, HOUR)
     sweeping.sweep()
-    assert _there(RefreshFamily) == {ended} and _there(AccessToken) == {live}
+    assert _there(RefreshFamily) == {ended}
+    assert _there(AccessToken) == {live}
     db.session.execute(AccessToken.__table__.update().values(expires_at=rows.now - HOUR))
     db.session.commit()
     sweeping.sweep()
-    assert _there(RefreshFamily) == set() and _there(AccessToken) == set()
+    assert _there(RefreshFamily) == set()
+    assert _there(AccessToken) == set()
 
 
 @both
@@ -187,7 +184,8 @@ def test_a_dry_run_counts_the_same_and_deletes_nothing(context):
     counted = sweeping.sweep(dry_run=True)
     assert {model: _there(model) for model in before} == before
     assert counted == sweeping.sweep()
-    assert counted["refresh_tokens"] == 3 and counted["authorization_codes"] == 1
+    assert counted["refresh_tokens"] == 3
+    assert counted["authorization_codes"] == 1
 
 
 def _many(count: int) -> None:
@@ -244,7 +242,8 @@ def test_twenty_thousand_rows_go_in_batches_with_flat_memory_and_nothing_live_go
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert counts["access_tokens"] == 18_000 and counts["authorization_codes"] == 18_000
+    assert counts["access_tokens"] == 18_000
+    assert counts["authorization_codes"] == 18_000
     assert db.session.scalar(select(func.count()).select_from(AccessToken)) == 2_000
     assert db.session.scalar(select(func.count()).select_from(AuthorizationCode)) == 2_000
     assert len(told) >= 70, "each batch is a transaction of its own"
@@ -279,5 +278,7 @@ def test_every_sweep_statement_follows_an_index(context, kind, number):
 
 
 def _bound(compiled) -> dict:
-    binders = {name: bind.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect) for bind, name in compiled.bind_names.items()}
+    binders = {
+        name: bind.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect) for bind, name in compiled.bind_names.items()
+    }
     return {name: binders[name](value) if binders.get(name) else value for name, value in compiled.params.items()}
