@@ -39,7 +39,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     db.init_app(app)
     migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
     redis.init_app(app, embedded_redis.resolve_url(settings))
-    login_manager.init_app(app)
+    login_manager.init_app(app, add_context_processor=False)  # an error page must not read the session
     session_cookie.init_app(app, settings)
 
     request_log.init_app(app, settings)

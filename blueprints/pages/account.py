@@ -18,7 +18,7 @@ _NAME_LENGTH = 80
 
 
 @cache
-def _zones() -> list[tuple[str, str]]:
+def zones() -> list[tuple[str, str]]:
     """The cities that this machine's zone data knows; UTC first."""
     cities = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/", "posix", "right")))
     return [("", "UTC"), *((name, name.replace("_", " ")) for name in cities)]
@@ -53,8 +53,8 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
         "theme": profile.theme or "device",
         "email": str(supplying.id) if supplying else "",
     })  # fmt: skip
-    form.time_zone.choices = _zones()
-    if form.time_zone.data not in dict(_zones()) and not form.is_submitted():
+    form.time_zone.choices = zones()
+    if form.time_zone.data not in dict(zones()) and not form.is_submitted():
         form.time_zone.data = ""
     if len(usable) > 1 or (usable and supplying is None):
         form.email.choices = [(str(way.id), f"{way.email}, from {way.label}") for way in usable.values()]

@@ -163,7 +163,7 @@ def initials(name: str | None) -> str:
 
 
 def app_initials(name: str | None) -> str:
-    """Of an app: the first letter and the next consonant, "Pw" for Patchwork; of two words their first letters."""
+    """Of an app: the first letters of its first two words, or the first two of its only one."""
     words = [word for word in re.split(r"[\s._-]+", plain(name, 200)) if word and word[0].isalnum()]
     if not words:
         return "?"
@@ -223,9 +223,9 @@ def device_icon(user_agent: str | None) -> str:
 
 
 def provider_label(provider: str) -> str:
-    """How people know a sign-in provider, by its id; "a one-time link" for sign-ins without one."""
+    """How people know a sign-in provider, by its id; also one that the settings do not know any more."""
     labels = {known.provider_id: known.label for known in current().providers}
-    return labels.get(provider) or {"github": "GitHub", "google": "Google", "link": "a one-time link"}.get(provider, plain(provider) or "an unknown way")
+    return labels.get(provider) or {"github": "GitHub", "google": "Google", "link": "One-time link"}.get(provider, plain(provider))
 
 
 def joined(items: Sequence[str]) -> Markup:

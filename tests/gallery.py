@@ -1,0 +1,327 @@
+"""Every template with values as its door gives them: for the template tests, the screenshots and axe. No store is asked.
+
+`pages(name=...)` puts one hostile name everywhere a stranger may choose one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, g, make_response, render_template
+from wtforms import StringField
+
+from blueprints import browser
+from blueprints.oauth import ConsentView, OrganizationChoice
+from blueprints.pages import sign_in_errors, words
+from blueprints.pages.account import ProfileForm, zones
+from blueprints.pages.frame import Frame, Group, Link
+from blueprints.pages.sign_in import ProviderLink
+from blueprints.pages.user_sessions import AppSession
+from config import ProviderSettings
+from infra import clock
+from infra.session_store import SessionRecord
+from services import permissions
+from services.authorize_requests import WaitingParty
+from services.connected_apps import ConnectedApp
+from services.identities import IdentityInfo
+from services.user_sessions import GrantInfo
+from services.users import Profile
+
+ID = UUID("01939000-0000-7000-8000-000000000001")
+OTHER_ID = UUID("01939000-0000-7000-8000-000000000002")
+FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:145.0) Gecko/20100101 Firefox/145.0"
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page in one state. `is_app`: with navigation."""
+
+    name: str
+    template: str
+    values: dict[str, Any] = field(default_factory=dict)
+    is_app: bool = False
+
+
+class CodeForm(browser.Form):
+    code = StringField("Code from the other browser", description="Eight letters, like WDJB-MJHT")
+
+
+def pages(name: str | None = None) -> list[Page]:
+    """All of them. Call it inside a request: forms make CSRF tokens. name: used for every untrusted text."""
+    return [*_sign_in_pages(name), *_oauth_pages(name), *_other_gate_pages(name), *_account_pages(name)]
+
+
+# --- gate pages ---------------------------------------------------------------------------------------------------
+
+
+def _sign_in_pages(name: str | None) -> list[Page]:
+    email = name if name is not None else "maya@northwind.dev"
+    providers = [
+        ProviderLink("github", "GitHub", "github", "/login/github", True),
+        ProviderLink("google", "Google", "google", "/login/google", False),
+        ProviderLink("northwind", "Northwind SSO", "oidc", "/login/northwind", False),
+    ]
+    started = int((clock.now() - timedelta(seconds=90)).timestamp() * 1000)
+    cli = WaitingParty(name if name is not None else "Gatepost CLI", True, True, "127.0.0.1:33418", started, frozenset(), None, None, None)
+    web = WaitingParty(name if name is not None else "Patchwork", False, False, "patchwork.example", started, frozenset(), None, None, None)
+    facts = sign_in_errors.Facts("id.northwind.dev", "github", "GitHub", email, ("Google",), (), "3f1c2a9e77d0b412", 3)
+    plain = {
+        "purpose": "sign-in", "providers": providers, "waiting": None, "error": None, "continue_as": None, "handoff": None, "next_path": None,
+        "invite_only": False,
+    }  # fmt: skip
+    found = [
+        Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),
+        Page("sign-in-web", "sign_in/page.html", {**plain, "waiting": web, "invite_only": True}),
+        Page("sign-in-no-provider", "sign_in/page.html", {**plain, "providers": []}),
+        Page("sign-in-continue", "sign_in/page.html", {**plain, "waiting": cli, "continue_as": email, "handoff": "h.1.s"}),
+        Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "next_path": "/account"}),
+    ]
+    for code in sign_in_errors.TABLE:
+        error = sign_in_errors.describe(code, facts)
+        found.append(Page(f"sign-in-{code}", "sign_in/page.html", {**plain, "waiting": cli, "error": error, "invite_only": True}))
+    link = {"email": email, "action": "/login/link/token"}
+    mail = {"email": email, "provider_label": "Northwind SSO", "account": name if name is not None else "mayak", "action": "/login/confirm/token"}
+    wrong = CodeForm()
+    wrong.code.errors = ["That code isn’t right"]
+    return [
+        *found,
+        Page("link", "sign_in/link.html", link),
+        Page("confirm-email", "sign_in/confirm_email.html", {**mail, "is_same_browser": True, "code": None}),
+        Page("confirm-email-elsewhere", "sign_in/confirm_email.html", {**mail, "is_same_browser": False, "code": "WDJB-MJHT"}),
+        Page("check-mail", "sign_in/check_mail.html", {"email": email, "action": "/login/check-mail", "form": CodeForm()}),
+        Page("check-mail-wrong", "sign_in/check_mail.html", {"email": email, "action": "/login/check-mail", "form": wrong}),
+        Page("link-accounts", "sign_in/link_accounts.html", {
+            "user_email": email, "provider_label": "GitHub", "account": name if name is not None else "mayak", "action": "/account/link", "skip_href": "/account",
+        }),
+        Page("signed-out", "sign_in/signed_out.html"),
+    ]  # fmt: skip
+
+
+def _view(name: str | None, **changes: Any) -> ConsentView:
+    scope = "openid profile email connections:use offline_access"
+    values: dict[str, Any] = {
+        "client_id": "patchwork",
+        "client_name": name if name is not None else "Patchwork",
+        "is_self_registered": True,
+        "is_trusted": False,
+        "redirect_kind": "loopback",
+        "redirect_host": "127.0.0.1:33418",
+        "resource": "mcp.northwind.dev/github",
+        "user_id": ID,
+        "user_name": name if name is not None else "Maya Kovač",
+        "user_email": name if name is not None else "maya@northwind.dev",
+        "organizations": [
+            OrganizationChoice("northwind", name if name is not None else "Northwind", True),
+            OrganizationChoice("fjord-labs", name if name is not None else "Fjord Labs", False),
+        ],
+        "permissions": permissions.in_words(scope.split(), organization=None, refresh_days=30),
+        "nots": permissions.what_not(scope.split()),
+        "scope": scope,
+        "action": "/oauth/authorize?handoff=h.1.s",
+        "switch_href": "/login?handoff=h.1.s&switch=1",
+        "ip": "81.166.20.4",
+        "registered_at": clock.now() - timedelta(minutes=4),
+    }
+    return ConsentView(**{**values, **changes})
+
+
+def _oauth_pages(name: str | None) -> list[Page]:
+    everything = "openid profile email orgs projects:read audit:read credentials:read credentials:write orgs:write keys:write unknown:thing"
+    checked = _view(
+        name,
+        is_self_registered=False,
+        redirect_kind="https",
+        redirect_host="patchwork.example",
+        resource=None,
+        organizations=[OrganizationChoice("northwind", name if name is not None else "Northwind", True)],
+        permissions=permissions.in_words(everything.split(), organization=name if name is not None else "Northwind", refresh_days=30),
+        nots=[],
+        scope=everything,
+    )
+    cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False, is_trusted=True)
+    one = {"organizations": [OrganizationChoice("northwind", name if name is not None else "Northwind", True)]}
+    target = "/gallery/onward#a-fragment-so-that-it-stays-here"
+    return [
+        Page("consent", "oauth/consent.html", {"view": _view(name)}),
+        Page("consent-checked", "oauth/consent.html", {"view": checked}),
+        Page("consent-scheme", "oauth/consent.html", {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app", registered_at=None)}),
+        Page("confirm-native", "oauth/confirm_native.html", {"view": _view(name, **{"client_name": cli.client_name, "is_self_registered": False, **one})}),
+        Page("confirm-native-organizations", "oauth/confirm_native.html", {"view": cli}),
+        Page("choose-organization", "oauth/choose_organization.html", {"view": cli}),
+        Page("onward", "oauth/onward.html", {"target": target, "host": "127.0.0.1:33418", "app_name": name if name is not None else "Gatepost CLI"}),
+        Page("logout", "oauth/logout.html", {
+            "email": name if name is not None else "maya@northwind.dev", "values": {"client_id": "patchwork", "state": name if name is not None else "s"},
+        }),
+    ]  # fmt: skip
+
+
+def _other_gate_pages(name: str | None) -> list[Page]:
+    app_name, email = name if name is not None else "Gatepost CLI", name if name is not None else "maya@northwind.dev"
+    blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
+    mismatch = {
+        **blank, "heading": "This app’s return address isn’t registered", "text": "For your safety you weren’t sent there. Tell the app’s maker:",
+        "code": "REDIRECT_MISMATCH", "value": name if name is not None else "https://evil.example/callback?" + "x" * 150,
+    }  # fmt: skip
+    broken = {**blank, "heading": "Something broke on our side", "text": "It’s been recorded. Try again in a minute.", "reference": "3f1c2a9e77d0b412"}
+    return [
+        Page("done", "done.html", {"app_name": app_name, "email": email, "is_denied": False}),
+        Page("done-no-app", "done.html", {"app_name": None, "email": email, "is_denied": False}),
+        Page("done-nobody", "done.html", {"app_name": None, "email": None, "is_denied": False}),
+        Page("done-denied", "done.html", {"app_name": None, "email": None, "is_denied": True}),
+        Page("error-404", "errors/page.html", {**blank, "heading": "Nothing here", "text": "The address may be wrong, or you may not have access."}),
+        Page("error-redirect", "errors/page.html", mismatch),
+        Page("error-500", "errors/page.html", broken),
+    ]
+
+
+# --- account pages ------------------------------------------------------------------------------------------------
+
+
+def _profile(name: str | None, theme: str | None = None) -> Profile:
+    return Profile(
+        id=ID,
+        email=name if name is not None else "maya@northwind.dev",
+        email_verified=True,
+        name=name if name is not None else "Maya Kovač",
+        time_zone="Europe/Oslo",
+        language=None,
+        theme=theme,
+        is_admin=False,
+        is_disabled=False,
+        created_at=datetime(2026, 3, 3, tzinfo=UTC),
+    )
+
+
+def _frame(name: str | None, section: str) -> Frame:
+    links = [
+        Link("profile", "Profile", "/account", "user", None, section == "profile"),
+        Link("linked", "Linked accounts", "/account/linked", "link", None, section == "linked"),
+        Link("sessions", "Sessions", "/account/sessions", "screen", 5, section == "sessions"),
+        Link("apps", "Connected apps", "/account/apps", "app", 3, section == "apps"),
+    ]
+    return Frame(_profile(name), (Group("You", tuple(links[:2])), Group("Access", tuple(links[2:]))), words.zone_of("Europe/Oslo"))
+
+
+def _account(page_name: str, template: str, section: str, name: str | None, **values: Any) -> Page:
+    return Page(page_name, template, {"frame": _frame(name, section), "profile": _profile(name), **values}, is_app=True)
+
+
+def _identity(id_: UUID, provider: str, label: str, login: str, email: str, supplies: bool) -> IdentityInfo:
+    return IdentityInfo(id_, provider, label, login, email, True, supplies, datetime(2026, 3, 3, tzinfo=UTC), None)
+
+
+def _record(number: int, user_agent: str, ip: str, provider: str, age: timedelta, seen: timedelta) -> SessionRecord:
+    moment = clock.now()
+    made, active = (int((moment - ago).timestamp() * 1000) for ago in (age, seen))
+    return SessionRecord(
+        sid=f"01939000-0000-7000-8000-{number:012}", user_id=ID, auth_time_ms=made, created_at_ms=made, last_seen_ms=active,
+        expires_at_ms=active + 604_800_000, provider=provider, ip=ip, user_agent=user_agent, handoff_hash=None,
+    )  # fmt: skip
+
+
+def _grant(number: int, client: str, user_agent: str | None, ip: str, age: timedelta, seen: timedelta) -> GrantInfo:
+    moment = clock.now()
+    return GrantInfo(
+        UUID(int=number), str(ID), "gatepost-cli", client, "openid", ID, ip, user_agent, moment - age, moment - seen, moment + timedelta(days=80)
+    )
+
+
+def _profile_form(name: str | None, *, emails: list[tuple[str, str]] | None = None, wrong: bool = False) -> ProfileForm:
+    form = ProfileForm(data={"name": name if name is not None else "Maya Kovač", "time_zone": "Europe/Oslo", "theme": "device", "email": str(ID)})
+    form.time_zone.choices = zones()
+    if emails:
+        form.email.choices = emails
+    else:
+        del form.email
+    if wrong:
+        form.name.errors = ["Enter a name"]
+    return form
+
+
+def _account_pages(name: str | None) -> list[Page]:
+    login = name if name is not None else "mayak"
+    github = _identity(ID, "github", "GitHub", login, name if name is not None else "maya@northwind.dev", True)
+    sso = _identity(OTHER_ID, "northwind", "Northwind SSO", login, name if name is not None else "maya.kovac@northwind.dev", False)
+    google = ProviderSettings("google", "google", "Google", "x", "x")
+    kinds = {"github": "github", "northwind": "oidc"}
+    emails = [(str(way.id), f"{way.email}, from {way.label}") for way in (github, sso)]
+    day, hour, minute = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+    here = _record(1, FIREFOX, "81.166.20.4", "github", 4 * day, 0 * day)
+    others = [
+        _record(2, CHROME, "185.71.9.30", "northwind", 3 * hour, 2 * hour),
+        _record(3, IPHONE, "2a01:799:1d0:ab00:85a3:8d3:1319:8a2e", "link", 40 * day, 26 * hour),
+        *([_record(4, name, "10.0.0.1", "gone", 400 * day, 399 * day)] if name is not None else []),
+    ]
+    client = name if name is not None else "Gatepost CLI"
+    app_sessions = [
+        AppSession(_grant(7, client, "gatepost-cli/1.4.2", "81.166.20.4", 9 * day, 6 * minute), words.untrusted(client), "gatepost-cli 1.4.2", True),
+        AppSession(_grant(8, client, None, "10.20.0.14", 90 * day, 50 * day), words.untrusted(client, quoted=True), "", False),
+    ]
+    scopes = ("openid", "profile", "email", "connections:use", "offline_access")
+    rows = permissions.in_words(scopes, organization=None, refresh_days=30)
+    moment = clock.now()
+    org = name if name is not None else "Northwind"
+    registered = ConnectedApp(
+        ID, "patchwork", name if name is not None else "Patchwork", True, "loopback", "127.0.0.1", (org,), ("https://mcp.northwind.dev/github",), scopes,
+        moment - 9 * day, moment - 2 * hour,
+    )  # fmt: skip
+    web = ConnectedApp(
+        OTHER_ID, "boards", name if name is not None else "Boards", False, "https", "boards.example", (org, "Fjord Labs"), (), scopes, moment - 90 * day, None
+    )
+    nots = permissions.what_not(scopes)
+    sessions = {"here": here, "others": others, "app_sessions": app_sessions, "new_since": moment - day, "has_elsewhere": True, "token_seconds": 1800}
+    began = words.joined([words.untrusted(client)])
+    return [
+        _account("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
+        _account("profile-emails", "account/profile.html", "profile", name, form=_profile_form(name, emails=emails), source=github),
+        _account("profile-wrong", "account/profile.html", "profile", name, form=_profile_form(name, wrong=True), source=None),
+        _account("linked", "account/linked.html", "linked", name, ways=[github, sso], kinds=kinds, others=[google]),
+        _account("linked-only", "account/linked.html", "linked", name, ways=[github], kinds=kinds, others=[google]),
+        _account("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),
+        _account("unlink", "account/unlink.html", "linked", name, way=github),
+        _account("sessions", "account/sessions.html", "sessions", name, **sessions),
+        _account("sessions-one", "account/sessions.html", "sessions", name, **{**sessions, "others": [], "app_sessions": [], "has_elsewhere": False}),
+        _account("sessions-fifty", "account/sessions.html", "sessions", name, **{**sessions, "others": others[:2] * 25, "app_sessions": []}),
+        _account("revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began),
+        _account("revoke-app-session", "account/revoke_session.html", "sessions", name, sid=ID, record=None, app=app_sessions[0], began_here=""),
+        _account("revoke-others", "account/revoke_others.html", "sessions", name, count=4),
+        _account("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0),
+        _account("apps", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)]),
+        _account("apps-fifty", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)] * 25),
+        _account("apps-none", "account/apps.html", "apps", name, apps=[]),
+        _account("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
+        _account("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
+        _account("remove-app", "account/remove_app.html", "apps", name, app=registered, organizations=words.names([org])),
+    ]
+
+
+# --- showing them -------------------------------------------------------------------------------------------------
+
+
+def add_to(app: Flask) -> None:
+    """Serve them at `/gallery/<name>`, with the headers of real pages. Before the first request."""
+    blueprint = Blueprint("gallery", __name__)
+
+    @blueprint.get("/gallery/<name>")
+    def show(name: str) -> Response:
+        page = next(page for page in pages() if page.name == name)
+        return make_response(render(page))
+
+    app.register_blueprint(blueprint)
+
+
+def render(page: Page) -> str:
+    g.page_kind = "app" if page.is_app else "gate"
+    return render_template(page.template, **page.values)
+
+
+@contextmanager
+def rendering(app: Flask) -> Iterator[None]:
+    """A request in which `pages` and `render` work."""
+    with app.test_request_context("/gallery"):
+        yield
