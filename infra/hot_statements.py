@@ -27,7 +27,7 @@ class _Compiled:
         compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
         self.positional: Sequence[str] | None = compiled.positiontup
-        self.defaults = dict(compiled.construct_params())
+        self.defaults = dict(compiled.construct_params(_check=False))
         self.binders: list[tuple[str, Callable[[Any], Any]]] = []
         for bind, name in compiled.bind_names.items():
             if processor := bind.type.dialect_impl(dialect).bind_processor(dialect):
