@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 from urllib.parse import urlsplit
@@ -50,7 +50,7 @@ class ConfirmationInfo:
     provider_label: str
     login: str
     email: str
-    code: str | None = None
+    code: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

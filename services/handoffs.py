@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclass, fieldes import dataclass
 
 from config import current
 from errors import AuthorizeRefused
@@ -25,7 +25,7 @@ _CLOCK_SKEW_MS = 60_000
 class Handoff:
     """A verified handoff: `query` as the client sent it, `time_ms` when it was signed."""
 
-    raw: str
+    raw: str = field(repr=False)
     query: bytes
     time_ms: int
 

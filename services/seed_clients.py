@@ -4,7 +4,7 @@ import hmac
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclass, fieldes import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -49,7 +49,7 @@ class SeedOutcome:
     outcome: Outcome
     kind: Literal["client", "resource"]
     id: str
-    raw_secret: str | None = None
+    raw_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Client:
     trusted: bool
     confirm: bool
     token_endpoint_auth_method: str | None
-    raw_secret: str | None
+    raw_secret: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -54,7 +54,7 @@ class Outcome:
     """What the browser gets: an address of this site, and the new session when it is signed in."""
 
     location: str
-    raw_session: str | None = None
+    raw_session: str | None = field(default=None, repr=False)
     provider_id: str | None = None
 
 

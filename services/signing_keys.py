@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclass, fieldes import dataclass
 from typing import Any
 
 from joserfc import jwt
@@ -46,7 +46,7 @@ class KeySet:
     """What one process knows: the key that signs, and all that are published, by `kid`."""
 
     kid: str
-    private_key: ECKey
+    private_key: ECKey = field(repr=False)
     public_keys: dict[str, ECKey]
     jwks: dict[str, list[dict[str, Any]]]
     read_at: float

@@ -1,5 +1,6 @@
 """What the browser and interop tests need besides Python: found, or installed where that is possible."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -45,7 +46,5 @@ def find_node() -> str | None:
 
 
 def _try(command: list[str], environment: dict[str, str]) -> None:
-    try:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=900, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        pass

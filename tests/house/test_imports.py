@@ -139,11 +139,13 @@ def test_flask_stays_at_the_doors() -> None:
 
 
 def test_only_config_reads_the_settings() -> None:
-    wrong = []
-    for name, tree in MODULES.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_environment_read(tree, node) and name != "config.py":
-                wrong.append(f"{name}:{node.lineno} {node.value}")
+    wrong = [
+        f"{name}:{node.lineno} {node.value}"
+        for name, tree in MODULES.items()
+        if name != "config.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_environment_read(tree, node)
+    ]
     assert wrong == []
 
 
