@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclass, fieldes import dataclass
+from dataclasses import dataclass, field
 
 from config import current
 from errors import AuthorizeRefused

@@ -4,7 +4,7 @@ import hmac
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclass, fieldes import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 

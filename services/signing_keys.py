@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 import time
-from dataclass, fieldes import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jwt
