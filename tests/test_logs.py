@@ -1,0 +1,192 @@
+"""Logs: one line an event, with a request id, and no secret in it, whatever was sent."""
+
+import base64
+import contextlib
+import io
+import json
+import logging
+import secrets
+
+import pytest
+
+from infra.logging_setup import JsonLines, PlainLines, redact
+from tests import factories
+
+JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+RANDOM = secrets.token_urlsafe(32)
+
+SECRETS = {
+    f"token gpo_{RANDOM} unknown": RANDOM,
+    f"client secret gpc_{RANDOM}": RANDOM,
+    "key gpp_abc_defghijklmn": "defghijklmn",
+    f"bad token {JWT}": "eyJzdWIiOiJhIn0",
+    f"GET /oauth/authorize?handoff={RANDOM}.1.{RANDOM}": RANDOM,
+    "GET /login/github/callback?code=abc123&state=xyz789 refused": "abc123",
+    "callback?code=abc123&state=xyz789": "xyz789",
+    "GET /login/link/short-token?next=/": "short-token",
+    "POST /login/confirm/short-token": "short-token",
+    "Authorization: Basic d29ya2VyOnNlY3JldA==": "d29ya2VyOnNlY3JldA",
+    "Cookie: gatepost_session=abcdef; a=b": "abcdef",
+    "{'refresh_token': 'hunter2hunter2'}": "hunter2",
+    "client_secret=hunter2hunter2&grant_type=x": "hunter2",
+    "postgresql+psycopg://gatepost:hunter2@db/gatepost": "hunter2",
+    f"a stray {RANDOM}": RANDOM,
+}
+
+
+@pytest.mark.parametrize("line", SECRETS)
+def test_what_looks_like_a_secret_is_cut_out(line):
+    assert SECRETS[line] not in redact(line)
+    assert "[cut]" in redact(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "refused code=invalid_grant status=400",
+        "user 01a1fe02-30e6-750f-975b-173f915aa697 disabled",
+        "commit 2948c8f4a1b7c3d2e5f60718293a4b5c6d7e8f90",
+        "redis.exceptions.ConnectionError: Error 111 connecting to 127.0.0.1:6379. Connection refused.",
+        "state: next, code: 3, token endpoint",
+        "test_the_contract_example_is_created_once_and_then_unchanged",
+    ],
+)
+def test_what_helps_the_operator_stays(line):
+    assert redact(line) == line
+
+
+def _record(**extra) -> logging.LogRecord:
+    record = logging.LogRecord("gatepost.x", logging.WARNING, "file", 1, "refused %s", ("gpr_" + RANDOM,), None)
+    record.__dict__.update(extra)
+    return record
+
+
+def test_production_lines_are_json_and_say_what_happened():
+    line = json.loads(JsonLines().format(_record(code="invalid_grant", detail=f"gpo_{RANDOM}", request_id="abc")))
+    assert line["level"] == "warning"
+    assert line["event"] == "refused gpr_[cut]"
+    assert (line["code"], line["detail"], line["request_id"]) == ("invalid_grant", "gpo_[cut]", "abc")
+    assert line["time"].endswith("Z")
+
+
+def test_a_traceback_is_one_line_and_redacted_too():
+    try:
+        raise ValueError(f"cannot read gpo_{RANDOM}")
+    except ValueError as error:
+        record = _record()
+        record.exc_info = (type(error), error, error.__traceback__)
+    text = JsonLines().format(record)
+    assert "\n" not in text
+    assert RANDOM not in text
+    assert "Traceback" in json.loads(text)["traceback"]
+    assert RANDOM not in PlainLines().format(record)
+
+
+# --- the whole application ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _log():
+    """What the application's own handler writes, as text."""
+    handler = next(handler for handler in logging.getLogger().handlers if isinstance(handler.formatter, PlainLines | JsonLines))
+    stream, before = io.StringIO(), handler.stream
+    handler.setStream(stream)
+    try:
+        yield stream
+    finally:
+        handler.setStream(before)
+
+
+def test_a_storm_of_requests_leaves_no_presented_secret_in_the_log(make_app):
+    app = make_app(env="production", public_url="https://id.example.com", rate_limits="token=100,api=5")
+    worker = factories.make_client(type="confidential", grant_types="client_credentials", scope="introspect")
+    native = factories.make_client(redirect_uris=["http://127.0.0.1/cb"])
+    factories.make_user()
+    secret = {
+        name: secrets.token_urlsafe(24) for name in ("token", "code", "verifier", "state", "cookie", "link", "form", "nonce", "query")
+    }
+    http = app.test_client()
+    http.set_cookie("__Host-gatepost_session", secret["cookie"], domain="id.example.com", secure=True)
+    basic = {"Authorization": "Basic " + base64.b64encode(f"{worker.client_id}:{secret['token']}".encode()).decode()}
+    good = {"Authorization": "Basic " + base64.b64encode(f"{worker.client_id}:{worker.raw_secret}".encode()).decode()}
+    authorize = (
+        f"response_type=code&client_id={native.client_id}&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fcb&scope=openid"
+        f"&code_challenge={'a' * 43}&code_challenge_method=S256&state={secret['state']}&nonce={secret['nonce']}&x={secret['query']}"
+    )
+    jwt = f"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJqdGkiOiJ4In0.{secret['token']}"
+    with _log() as log:
+        for prefix in ("gpo_", "gpr_", "gpc_", "gpi_", "gpp_", "gpa_", "", "a b", "é"):
+            raw = prefix + secret["token"]
+            http.get("/api/v1/whoami", headers={"Authorization": f"Bearer {raw}"})
+            http.get(f"/api/v1/whoami?access_token={raw}")
+            for form in ({"grant_type": "refresh_token", "refresh_token": raw}, {"token": raw}, {"client_secret": raw}):
+                for door in ("token", "revoke", "introspect"):
+                    http.post(f"/oauth/{door}", data={**form, "client_id": native.client_id})
+                    http.post(f"/oauth/{door}?token={raw}", data=form, headers=good)
+        http.post("/oauth/token", data={"grant_type": "client_credentials"}, headers=basic)
+        code = {"grant_type": "authorization_code", "code": secret["code"], "code_verifier": secret["verifier"]}
+        http.post("/oauth/token", data={**code, "client_id": native.client_id, "redirect_uri": "http://127.0.0.1:9/cb"})
+        http.get("/api/v1/whoami", headers={"Authorization": f"Bearer {jwt}"})
+        http.get("/oauth/userinfo", headers={"Authorization": f"Bearer {jwt}"})
+        waiting = http.get(f"/oauth/authorize?{authorize}")
+        secret["handoff"] = waiting.headers["Location"].partition("handoff=")[2].rpartition(".")[2]
+        http.get(waiting.headers["Location"])
+        http.get(waiting.headers["Location"] + "x")
+        http.get(f"/oauth/authorize?handoff={secret['handoff']}")
+        http.get(f"/oauth/authorize?{authorize}&client_id=twice")
+        http.get(f"/login/link/{secret['link']}")
+        http.post(f"/login/link/{secret['link']}", data={"csrf_token": secret["form"]})
+        http.get(f"/login/confirm/{secret['link']}")
+        http.get(f"/login/github/callback?code={secret['code']}&state={secret['state']}")
+        http.get(f"/nowhere/{secret['link']}?token={secret['token']}")
+        http.post("/logout", data={"csrf_token": secret["form"]})
+        http.get("/account", headers={"Referer": waiting.headers["Location"]})
+        http.delete(f"/api/v1/user-sessions/{secret['cookie']}")
+        logging.getLogger("gatepost").exception("broken", exc_info=ValueError(f"unexpected gpo_{secret['token']}"))
+    text = log.getvalue()
+    assert text.count("\n") > 30, "the refusals are logged"
+    for name, value in [*secret.items(), ("client secret", worker.raw_secret)]:
+        assert value not in text, name
+    for line in text.splitlines():
+        json.loads(line)
+
+
+def test_a_refusal_is_logged_once_with_code_endpoint_and_the_id_of_the_answer(client):
+    with _log() as log:
+        response = client.get("/api/v1/whoami", headers={"Authorization": "Bearer gpo_nonsense"})
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 1
+    for word in ("refused", "code=invalid_token", "status=401", "endpoint=api_whoami.show", "request_id=" + response.json["request_id"]):
+        assert word in lines[0]
+    assert response.headers["X-Request-Id"] == response.json["request_id"]
+
+
+def test_what_breaks_is_logged_with_its_traceback(app):
+    @app.get("/breaks")
+    def breaks():
+        raise RuntimeError("out of paper")
+
+    app.testing = False
+    with _log() as log:
+        response = app.test_client().get("/breaks")
+    assert response.status_code == 500
+    assert "out of paper" not in response.text
+    assert "RuntimeError: out of paper" in log.getvalue()
+    assert "in breaks" in log.getvalue()
+
+
+def test_what_goes_well_makes_no_line_and_no_id(client):
+    with _log() as log:
+        response = client.get("/.well-known/jwks.json")
+    assert response.status_code == 200
+    assert log.getvalue() == ""
+    assert "X-Request-Id" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("proxies", "sent", "is_taken"),
+    [(0, "abcdef-123456", False), (1, "abcdef-123456", True), (1, "bad id\u00e9", False), (1, "x" * 65, False)],
+)
+def test_a_request_id_is_taken_from_trusted_proxies_only_and_when_it_looks_like_one(make_app, proxies, sent, is_taken):
+    response = make_app(trusted_proxies=proxies).test_client().get("/api/v1/whoami", headers={"X-Request-Id": sent})
+    assert (response.json["request_id"] == sent) is is_taken

@@ -1,0 +1,91 @@
+"""Metrics: several workers, one address of their own, nothing at all when they are off."""
+
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests import factories
+from tests.stores import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def _total(text: str, pattern: str) -> float:
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line))
+
+
+def test_workers_count_together_and_the_public_port_has_no_metrics(app, live_server):
+    worker = factories.make_client(type="confidential", grant_types="client_credentials", scope="introspect")
+    bind = f"127.0.0.1:{free_port()}"
+    server = live_server(workers=2, env={"GATEPOST_METRICS_BIND": bind})
+    for _ in range(40):
+        _read(server.url + "/healthz")
+    form = f"grant_type=client_credentials&client_id={worker.client_id}&client_secret={worker.raw_secret}".encode()
+    for _ in range(6):
+        urllib.request.urlopen(server.url + "/oauth/token", data=form, timeout=5).close()
+    text = _read(f"http://{bind}/metrics")
+    assert _total(text, r'gatepost_requests_total{.*endpoint="health.healthz".*status="2xx"') >= 40
+    assert _total(text, r'gatepost_request_seconds_count{endpoint="oauth.token"}') == 6
+    assert (
+        _total(
+            text, r'gatepost_token_grants_total{.*client_credentials.*outcome="ok"|gatepost_token_grants_total{.*outcome="ok".*client_cred'
+        )
+        == 6
+    )
+    assert "pid=" not in text, "counters of all workers are added up"
+    try:
+        _read(server.url + "/metrics")
+        raise AssertionError("the public port answers /metrics")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+    server.stop()
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            _read(f"http://{bind}/metrics")
+        except OSError:
+            break
+        assert time.monotonic() < deadline, "the listener outlives its server"
+        time.sleep(0.1)
+
+
+def test_an_address_that_is_taken_stops_the_start_with_the_settings_name(live_server, app):
+    from tests.live_server import ServerDidNotStart
+
+    server = live_server(workers=1)
+    taken = server.url.removeprefix("http://")
+    try:
+        live_server(workers=1, env={"GATEPOST_METRICS_BIND": taken})
+        raise AssertionError("it started")
+    except ServerDidNotStart as error:
+        assert "GATEPOST_METRICS_BIND" in str(error)
+
+
+def test_off_costs_nothing_and_imports_nothing():
+    script = (
+        "import sys; sys.path.insert(0, '.'); from infra import metrics; metrics.enable(None); metrics.count('sign_ins', provider='x', outcome='ok');"
+        "metrics.observe_request(endpoint='a', method='GET', status=200, seconds=1); print('prometheus_client' in sys.modules, metrics.is_on())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"
+
+
+def test_without_gunicorn_the_first_request_opens_the_address():
+    port = free_port()
+    script = (
+        f"import sys; sys.path.insert(0, '.'); from infra import metrics; import urllib.request; metrics.enable(('127.0.0.1', {port}));"
+        "metrics.count('sign_ins', provider='github', outcome='ok'); metrics.observe_request(endpoint='a', method='GET', status=503, seconds=0.2);"
+        f"print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert 'gatepost_sign_ins_total{outcome="ok",provider="github"} 1.0' in done.stdout
+    assert 'gatepost_requests_total{endpoint="a",method="GET",status="5xx"} 1.0' in done.stdout
