@@ -8,7 +8,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests import factories
+from tests.live_server import ServerDidNotStart
 from tests.stores import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,11 +45,8 @@ def test_workers_count_together_and_the_public_port_has_no_metrics(app, live_ser
         == 6
     )
     assert "pid=" not in text, "counters of all workers are added up"
-    try:
+    with pytest.raises(urllib.error.HTTPError, match="404"):
         _read(server.url + "/metrics")
-        raise AssertionError("the public port answers /metrics")
-    except urllib.error.HTTPError as error:
-        assert error.code == 404
     server.stop()
     deadline = time.monotonic() + 5
     while True:
@@ -59,33 +59,36 @@ def test_workers_count_together_and_the_public_port_has_no_metrics(app, live_ser
 
 
 def test_an_address_that_is_taken_stops_the_start_with_the_settings_name(live_server, app):
-    from tests.live_server import ServerDidNotStart
-
-    server = live_server(workers=1)
-    taken = server.url.removeprefix("http://")
-    try:
+    taken = live_server(workers=1).url.removeprefix("http://")
+    with pytest.raises(ServerDidNotStart, match="GATEPOST_METRICS_BIND"):
         live_server(workers=1, env={"GATEPOST_METRICS_BIND": taken})
-        raise AssertionError("it started")
-    except ServerDidNotStart as error:
-        assert "GATEPOST_METRICS_BIND" in str(error)
+
+
+def _alone(*lines: str) -> str:
+    """What a process without gunicorn prints after `lines`."""
+    script = "\n".join(("import sys", "sys.path.insert(0, '.')", "from infra import metrics", *lines))
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout
 
 
 def test_off_costs_nothing_and_imports_nothing():
-    script = (
-        "import sys; sys.path.insert(0, '.'); from infra import metrics; metrics.enable(None); metrics.count('sign_ins', provider='x', outcome='ok');"
-        "metrics.observe_request(endpoint='a', method='GET', status=200, seconds=1); print('prometheus_client' in sys.modules, metrics.is_on())"
+    told = _alone(
+        "metrics.enable(None)",
+        "metrics.count('sign_ins', provider='x', outcome='ok')",
+        "metrics.observe_request(endpoint='a', method='GET', status=200, seconds=1)",
+        "print('prometheus_client' in sys.modules, metrics.is_on())",
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False False"
+    assert told.strip() == "False False"
 
 
 def test_without_gunicorn_the_first_request_opens_the_address():
     port = free_port()
-    script = (
-        f"import sys; sys.path.insert(0, '.'); from infra import metrics; import urllib.request; metrics.enable(('127.0.0.1', {port}));"
-        "metrics.count('sign_ins', provider='github', outcome='ok'); metrics.observe_request(endpoint='a', method='GET', status=503, seconds=0.2);"
-        f"print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    told = _alone(
+        "import urllib.request",
+        f"metrics.enable(('127.0.0.1', {port}))",
+        "metrics.count('sign_ins', provider='github', outcome='ok')",
+        "metrics.observe_request(endpoint='a', method='GET', status=503, seconds=0.2)",
+        f"print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())",
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-    assert 'gatepost_sign_ins_total{outcome="ok",provider="github"} 1.0' in done.stdout
-    assert 'gatepost_requests_total{endpoint="a",method="GET",status="5xx"} 1.0' in done.stdout
+    assert 'gatepost_sign_ins_total{outcome="ok",provider="github"} 1.0' in told
+    assert 'gatepost_requests_total{endpoint="a",method="GET",status="5xx"} 1.0' in told

@@ -1,0 +1,118 @@
+"""`flask doctor`: every line ok, warning or fault; exit code 1 on a fault; never a secret."""
+
+import json
+import re
+
+import pytest
+from sqlalchemy import text
+
+import config
+from extensions import db
+from services import signing_keys
+
+
+def _findings(app) -> tuple[int, dict[str, dict]]:
+    result = app.test_cli_runner().invoke(args=["doctor", "--json"])
+    return result.exit_code, {finding["subject"]: finding for finding in json.loads(result.stdout)}
+
+
+@pytest.mark.both_databases
+def test_a_good_installation_has_no_fault(app):
+    with app.app_context():
+        signing_keys.public_jwks()
+    code, findings = _findings(app)
+    assert [finding for finding in findings.values() if finding["level"] == "fault"] == []
+    assert code == 0
+    for subject in ("connection", "migrations", "schema", "version", "maxmemory-policy"):
+        assert findings[subject]["level"] == "ok", findings[subject]
+
+
+def test_lines_for_people_begin_with_the_judgement(cli):
+    for line in cli.invoke(args=["doctor"]).stdout.splitlines():
+        assert re.match(r"(ok|warning|fault) +(settings|database|redis|keys): ", line), line
+
+
+def test_every_setting_is_named_with_its_source_and_no_secret_is_told(app, environment):
+    settings = app.extensions["gatepost.settings"]
+    _, findings = _findings(app)
+    for item in config.plain_settings():
+        assert re.search(
+            r"\((default|default \(development\)|environment|instance/gatepost\.toml)\)", findings["GATEPOST_" + item.name.upper()]["text"]
+        )
+    assert findings["GATEPOST_PUBLIC_URL"]["text"].startswith(settings.public_url)
+    told = json.dumps(findings)
+    for secret in (environment["GATEPOST_SECRET_KEYS"], environment["GATEPOST_ENCRYPTION_KEYS"].partition(":")[2]):
+        assert secret not in told
+
+
+def test_passwords_in_addresses_are_not_told(make_app):
+    app = make_app(
+        database_owner_url="postgresql+psycopg://owner:hunter2hunter2@127.0.0.1:1/x", mail_url="smtp://a:hunter2hunter2@mail.example:25"
+    )
+    code, findings = _findings(app)
+    assert code == 1
+    assert findings["database"]["level"] == "fault"
+    assert "hunter2" not in json.dumps(findings)
+
+
+def test_unknown_settings_are_a_warning(make_app):
+    _, findings = _findings(make_app(colour="red"))
+    assert findings["GATEPOST_COLOUR"]["level"] == "warning"
+    assert "red" not in findings["GATEPOST_COLOUR"]["text"]
+
+
+def test_a_missing_column_is_a_fault(app):
+    with app.app_context():
+        db.session.execute(text("ALTER TABLE users RENAME COLUMN theme TO colour"))
+        db.session.commit()
+    try:
+        code, findings = _findings(app)
+        assert (code, findings["schema"]["level"]) == (1, "fault")
+        assert "theme" in findings["schema"]["text"]
+    finally:
+        with app.app_context():
+            db.session.execute(text("ALTER TABLE users RENAME COLUMN colour TO theme"))
+            db.session.commit()
+
+
+def test_a_database_that_was_not_migrated_is_a_fault(make_app, tmp_path):
+    code, findings = _findings(make_app(database_url=f"sqlite:///{tmp_path / 'empty.sqlite'}"))
+    assert (code, findings["migrations"]["level"]) == (1, "fault")
+    assert "flask db upgrade" in findings["migrations"]["text"]
+
+
+def test_a_redis_that_evicts_is_a_fault(app, redis):
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        code, findings = _findings(app)
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+    assert (code, findings["maxmemory-policy"]["level"]) == (1, "fault")
+
+
+def test_stores_that_are_away_are_faults_and_not_tracebacks(make_app):
+    code, findings = _findings(make_app(redis_url="redis://127.0.0.1:1"))
+    assert (code, findings["redis"]["level"]) == (1, "fault")
+    assert findings["connection"]["level"] == "ok"
+
+
+def test_a_signing_key_that_does_not_open_is_a_fault(app, make_app):
+    with app.app_context():
+        signing_keys.public_jwks()
+    other = make_app(encryption_keys="new:" + "A" * 43 + "=")
+    code, findings = _findings(other)
+    assert code == 1
+    assert any(finding["level"] == "fault" and finding["area"] == "keys" for finding in findings.values())
+
+
+def test_a_powerful_role_is_a_warning(app):
+    _, findings = _findings(app)
+    assert findings["role"]["level"] == "warning"
+    assert "owner of the tables" in findings["role"]["text"]
+
+
+def test_an_unwise_setting_is_a_warning_and_not_a_fault(make_app):
+    app = make_app(env="production", public_url="https://id.example.com", rate_limits="off")
+    _, findings = _findings(app)
+    for name in ("GATEPOST_RATE_LIMITS", "GATEPOST_MAIL_URL", "GATEPOST_PUBLIC_URL"):
+        assert findings[name]["level"] == "warning", findings[name]
