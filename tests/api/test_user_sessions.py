@@ -108,7 +108,7 @@ def test_ending_a_grant_ends_that_alone(app, person):
 
 
 def test_others_ends_all_but_this_one_and_what_began_in_it(app, person):
-    foreign_grant, foreign_token = _grant(app, person.user, sid=person.other_sid)
+    _foreign_grant, foreign_token = _grant(app, person.user, sid=person.other_sid)
     assert person.http.delete("/api/v1/user-sessions?others=true", headers=SAME_ORIGIN).status_code == 204
     assert person.other.get("/api/v1/session").status_code == 401
     assert app.test_client().get("/api/v1/orgs", headers=_bearer(foreign_token)).status_code == 401

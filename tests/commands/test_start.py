@@ -107,7 +107,7 @@ def wait_for(url: str) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            requests.get(f"{url}/healthz", timeout=2)
+            requests.get(f"{url}/healthz", timeout=20)
             return
         except requests.ConnectionError:
             assert time.monotonic() < deadline, "the server does not answer"
