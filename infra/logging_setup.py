@@ -99,7 +99,7 @@ def dict_config(env: str) -> dict[str, Any]:
         "root": {"level": "INFO", "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
-            "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": False},
+            "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": False},
             "werkzeug": quiet,
             "sqlalchemy.engine": quiet,
             "urllib3": quiet,
