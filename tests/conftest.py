@@ -22,6 +22,8 @@ from infra import clock
 from tests import closed_network, factories, machine, stores
 from tests.live_server import LiveServer, clean_environment
 
+pytest_plugins = ["tests.fakes.fixtures"]
+
 SECRET_KEY = "a-secret-key-that-only-the-tests-know-0123456789"
 ENCRYPTION_KEY = "test:" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 PUBLIC_URL = "http://127.0.0.1:8000"

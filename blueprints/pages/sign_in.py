@@ -32,6 +32,7 @@ blueprint = Blueprint("sign_in", __name__)
 
 _LAST = "gatepost_last"
 _MAX_NEXT = 2000
+_MAX_ENCODED = 8
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 
 
@@ -369,11 +370,13 @@ def safe_path(text: str | None) -> str | None:
     if not text or len(text) > _MAX_NEXT or not text.startswith("/") or not _PLAIN.fullmatch(text):
         return None
     path = text.partition("?")[0].partition("#")[0]
-    for _ in range(3):
-        if "//" in path or "\\" in path or any(part in (".", "..") for part in path.split("/")) or not _PLAIN.fullmatch(path):
+    for _ in range(_MAX_ENCODED):
+        if "//" in path or "\\" in path or {".", ".."} & set(path.split("/")) or not _PLAIN.fullmatch(path):
             return None
-        path = unquote(path)
-    return text
+        path, before = unquote(path), path
+        if path == before:
+            return text
+    return None
 
 
 def _after_post(location: str) -> Response:

@@ -1,0 +1,51 @@
+"""Fixtures of the fakes: providers of a test's own, and applications that know them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from providers import oidc
+from tests.fakes.browser import Browser
+from tests.fakes.github import CLIENT_ID, CLIENT_SECRET, FakeGitHub
+from tests.fakes.oidc import CLIENT_ID as OIDC_CLIENT_ID
+from tests.fakes.oidc import CLIENT_SECRET as OIDC_CLIENT_SECRET
+from tests.fakes.oidc import FakeOidc
+
+
+@pytest.fixture
+def github() -> Iterator[FakeGitHub]:
+    """A strict GitHub."""
+    fake = FakeGitHub()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def op() -> Iterator[FakeOidc]:
+    """An OpenID provider that can lie."""
+    oidc.forget_all()
+    fake = FakeOidc()
+    yield fake
+    fake.stop()
+
+
+def github_settings(fake: FakeGitHub) -> dict[str, Any]:
+    return {"github__client_id": CLIENT_ID, "github__client_secret": CLIENT_SECRET, "github__url": fake.url, "github__api_url": fake.url}
+
+
+def oidc_settings(fake: Any, name: str = "authentik", **more: Any) -> dict[str, Any]:
+    values = {"issuer": fake.issuer, "client_id": OIDC_CLIENT_ID, "client_secret": OIDC_CLIENT_SECRET, **more}
+    return {f"oidc__{name}__{key}": value for key, value in values.items()}
+
+
+@pytest.fixture
+def sign_in_app(make_app: Callable[..., Flask], github: FakeGitHub, op: FakeOidc) -> Flask:
+    """The application with GitHub and an OpenID provider called Authentik."""
+    return make_app(**github_settings(github), **oidc_settings(op))
+
+
+@pytest.fixture
+def browser(sign_in_app: Flask) -> Browser:
+    return Browser(sign_in_app)
