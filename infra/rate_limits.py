@@ -7,6 +7,7 @@ made of comes from outside and may be long.
 import hashlib
 import ipaddress
 import time
+from functools import lru_cache
 
 from limits import RateLimitItemPerMinute
 from limits.strategies import RateLimiter
@@ -46,6 +47,7 @@ def key_of(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str:
     """What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. Empty when the address is unknown."""
     try:

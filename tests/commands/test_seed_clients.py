@@ -1,6 +1,7 @@
 """`flask seed-clients`: the contract's words, all or nothing, the same again is no change."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
 from models import AuditEvent, OAuthClient, Resource
+from services import seed_clients
+from services.actors import Actor
 
 pytestmark = pytest.mark.both_databases
 
@@ -215,3 +218,13 @@ def test_a_missing_file_and_one_that_is_not_text_are_wrong_usage(app, tmp_path):
 def test_good_redirect_uris_are_accepted(app, seed, uri):
     assert seed(CLI.replace("http://localhost/callback", uri)).exit_code == 0
     assert uri in _clients(app)["gatepost-cli"].redirect_uris
+
+
+def test_several_at_once_create_each_entry_once(app):
+    def apply(_number: int) -> list[str]:
+        with app.app_context():
+            return [outcome.outcome for outcome in seed_clients.apply(Actor.operator(), CLI + GENERATED + RESOURCE)]
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = sorted(pool.map(apply, range(4)))
+    assert outcomes == [["created"] * 3, *[["unchanged"] * 3] * 3]
