@@ -325,6 +325,15 @@ def test_an_access_log_shows_no_secret(starts: list[Start], checkout: Path, url:
     assert "/login/link/" in lines
 
 
+def test_what_is_installed_is_not_installed_again(checkout: Path) -> None:
+    install = ["./run", "install"]
+    subprocess.run(install, cwd=checkout, capture_output=True, check=True)
+    began = time.monotonic()
+    again = subprocess.run(install, cwd=checkout, capture_output=True, text=True, check=True)
+    assert (again.stdout, again.stderr) == ("", "")
+    assert time.monotonic() - began < 1
+
+
 def test_help_lists_what_run_can_do(checkout: Path) -> None:
     shown = subprocess.run(["./run", "help"], cwd=checkout, capture_output=True, text=True, check=True).stdout
     assert all(f"./run {word}" in shown for word in ("install", "test", "lint", "bench", "shots", "help"))
