@@ -137,6 +137,7 @@ def get_json(session: requests.Session, url: str, *, bearer: str | None = None) 
     except ValueError as error:
         raise UpstreamFailed(f"no JSON from {urlsplit(url).path}") from error
 
+
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
     """The system's certificates, or those of SSL_CERT_FILE. Read once: it takes longer than a request."""

@@ -227,4 +227,3 @@ def forget_all() -> None:
     """Drop what was kept. For tests: their providers come and go on the same ports."""
     with _kept_lock:
         _kept.clear()
-

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select, update
 
 from config import current
-from errors import Invalid, NotFound, SignInRefused, Unavailable
+from errors import NotFound, SignInRefused, Unavailable
 from extensions import db
 from infra import mailer
 from infra.clock import now
@@ -114,10 +114,10 @@ def use(actor: Actor, raw: str, *, raw_browser: str) -> Confirmed:
     return _use(actor, EmailConfirmation.token_hash == hash_secret(raw), EmailConfirmation.browser_hash == hash_secret(raw_browser))
 
 
-def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed:
-    """Confirm by the code shown elsewhere. Every try counts, five at most. Commits: yes, also a wrong try.
+def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed | None:
+    """Confirm by the code shown elsewhere; None for a wrong one. Every try counts, five at most. Commits: yes.
 
-    Raises: ConfirmationEnded; Invalid for a wrong code.
+    Raises: ConfirmationEnded.
     """
     begin_write()
     row = _newest(raw_browser)
@@ -128,7 +128,7 @@ def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed:
     if not hmac.compare_digest(row.code_hash or b"", code_hash):
         audit.record(actor, "email_confirmation.tried", target_type="email_confirmation", target_id=row.id, outcome="refused")
         db.session.commit()
-        raise Invalid("That code isn't right.", code="wrong_code", fields={"code": "That code isn't right."})
+        return None
     return _use(actor, EmailConfirmation.id == row.id)
 
 
@@ -174,7 +174,11 @@ def _is_live() -> tuple[object, object]:
 def _letters_lately(email: str) -> int:
     """Letters to one address in the last hour, so that nobody's mailbox is filled from here."""
     an_hour_ago = now() - timedelta(hours=1) + timedelta(seconds=CONFIRMATION_SECONDS)
-    rows = db.session.scalars(select(EmailConfirmation.email).where(EmailConfirmation.expires_at > an_hour_ago, func.length(EmailConfirmation.email) == len(email)))
+    rows = db.session.scalars(
+        select(EmailConfirmation.email).where(
+            EmailConfirmation.expires_at > an_hour_ago, func.length(EmailConfirmation.email) == len(email)
+        )
+    )
     return sum(users.email_key(row) == users.email_key(email) for row in rows)
 
 

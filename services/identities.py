@@ -78,7 +78,13 @@ def add(actor: Actor, user: User, account: ProviderAccount, *, supplies_email: b
     _follow(identity, account)
     db.session.add(identity)
     db.session.flush()
-    audit.record(actor, "identity.linked", target_type="identity", target_id=identity.id, details={"provider": account.provider_id, "user": str(user.id)})
+    audit.record(
+        actor,
+        "identity.linked",
+        target_type="identity",
+        target_id=identity.id,
+        details={"provider": account.provider_id, "user": str(user.id)},
+    )
     return identity
 
 

@@ -52,7 +52,10 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     if list_for(user.id):
         return
     name = user.name or login or "Personal"
-    made = any(_insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now()) for slug in _slugs(user.id, login or user.name))
+    made = any(
+        _insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now())
+        for slug in _slugs(user.id, login or user.name)
+    )
     joined = _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", created_at=now())
     if made and joined:
         audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)

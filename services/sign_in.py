@@ -22,10 +22,10 @@ import providers
 from config import ProviderSettings, current
 from errors import NotFound, SignInRefused, Unavailable
 from extensions import db, redis
-from infra import sign_in_states
+from infra import metrics, sign_in_states
 from models import Identity, User
 from providers import Callback, Hints, ProviderAccount, Trip
-from services import audit, email_confirmations, identities, organizations, user_sessions, users
+from services import audit, email_confirmations, identities, organizations, sign_in_links, user_sessions, users
 from services.actors import Actor
 from services.transactions import begin_write
 
@@ -96,8 +96,8 @@ def get_settings(provider_id: str) -> ProviderSettings:
     raise NotFound()
 
 
-def begin(provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:
-    """The provider's own address to go to. Raises SignInRefused when the provider cannot be asked for it."""
+def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:
+    """Where to send the browser: the provider's own address, or back to the sign-in page when the provider is away."""
     provider = providers.build(get_settings(provider_id))
     trip = Trip(
         state=secrets.token_urlsafe(32),
@@ -105,7 +105,10 @@ def begin(provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str)
         code_verifier=secrets.token_urlsafe(48),
         redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
     )
-    url = provider.authorize_url(trip, hints)
+    try:
+        url = provider.authorize_url(trip, hints)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
     record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
     sign_in_states.put(redis.client, trip.state, binding=_binding(raw_browser, provider_id), record=record)
     sign_in_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
@@ -201,6 +204,15 @@ def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_brows
         return complete(actor, confirmed.account, journey, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=confirmed.account.provider_id, raw_browser=raw_browser)
+
+
+def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Sign in with a one-time link. Commits: yes.   Raises sign_in_links.LinkEnded."""
+    try:
+        user_id, raw_new = sign_in_links.use(actor, raw, handoff=journey.handoff, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+    return Outcome(_after_sign_in(user_id, journey, raw_browser), raw_new)
 
 
 def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_session: str | None) -> Outcome:
@@ -308,14 +320,16 @@ def find_pending_link(user_id: uuid.UUID, raw_browser: str) -> PendingLink | Non
     return _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser))
 
 
-def link_pending(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> None:
-    """Link it, once. Commits: yes.   Raises NotFound when there is none; SignInRefused identity_in_use."""
-    if find_pending_link(user_id, raw_browser) is None:
-        raise NotFound()
-    pending = _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser, take_away=True))
-    if pending is None:
-        raise NotFound()
-    identities.link(actor, user_id, pending.account)
+def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
+    """Link it, once, and go on; there may be none any more. Commits: yes."""
+    if find_pending_link(user_id, raw_browser) is not None:
+        pending = _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser, take_away=True))
+        try:
+            if pending is not None:
+                identities.link(actor, user_id, pending.account)
+        except SignInRefused as refusal:
+            return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+    return Outcome(onward(journey))
 
 
 def _pending_link(user_id: uuid.UUID, note: bytes | None) -> PendingLink | None:
@@ -343,6 +357,7 @@ def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> st
 def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, raw_browser: str | None) -> Outcome:
     """Back to the sign-in page, with the handoff; what it may say of the person is kept for this browser. Commits: yes."""
     log.info("sign-in refused", extra={"code": refusal.code, "provider": provider_id, "detail": refusal.detail})
+    metrics.count("sign_ins", provider=provider_id or "none", outcome=refusal.code)
     begin_write()
     audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id})
     db.session.commit()

@@ -22,7 +22,8 @@ LINK_SECONDS = 600
 class LinkEnded(NotFound):
     """Altered, used or expired: which of them is nobody's business."""
 
-    status, code, message = 410, "sign_in_link_ended", "This sign-in link has ended. It works once, and for a short time. Ask for a new one."
+    status, code = 410, "sign_in_link_ended"
+    message = "This sign-in link has ended. It works once, and for a short time. Ask for a new one."
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def get_info(raw: str) -> LinkInfo:
     return LinkInfo(*row)
 
 
-def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> str:
-    """Sign in with a link, once; the raw value of the new session. Commits: yes, before the session begins.
+def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> tuple[uuid.UUID, str]:
+    """Sign in with a link, once; who it is, and the raw value of the new session. Commits: yes, before the session begins.
 
     The link that a fresh server prints makes its person administrator.
 
@@ -96,4 +97,4 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
         audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
-    return user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)
+    return user_id, user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)

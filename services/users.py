@@ -108,7 +108,14 @@ def follow_address(actor: Actor, user: User, *, email: str | None, email_verifie
     if email_verified:
         owner = find_verified(email)
         if owner is not None and owner.id != user.id:
-            audit.record(actor, "user.email_not_taken_over", target_type="user", target_id=user.id, outcome="refused", details={"owner": str(owner.id)})
+            audit.record(
+                actor,
+                "user.email_not_taken_over",
+                target_type="user",
+                target_id=user.id,
+                outcome="refused",
+                details={"owner": str(owner.id)},
+            )
             return
     user.email, user.email_key, user.email_verified, user.updated_at = email, email_key(email), email_verified, now()
     audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": email_verified})
@@ -129,4 +136,3 @@ def update_profile(
     audit.record(actor, "user.profile_changed", target_type="user", target_id=user.id)
     db.session.commit()
     return profile(user)
-

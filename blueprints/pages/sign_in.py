@@ -22,7 +22,6 @@ from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.pages import sign_in_errors
 from blueprints.request_log import request_id
 from config import ProviderSettings, current
-from errors import Invalid, NotFound, SignInRefused
 from services import authorize_requests, email_confirmations, handoffs, identities, sign_in, sign_in_links, user_sessions
 from services.authorize_requests import WaitingParty
 from services.sign_in import Journey, Outcome, Purpose
@@ -65,7 +64,8 @@ def login() -> Any:
     waiting = authorize_requests.describe(journey.handoff)
     error = _error()
     may_continue = signed_in is not None and not _must_sign_in_again(waiting, signed_in, journey)
-    if signed_in and may_continue and error is None and not _must_choose(waiting, signed_in, journey):
+    wants_another = "switch" in request.args
+    if signed_in and may_continue and error is None and not wants_another and not _must_choose(waiting, signed_in, journey):
         return redirect(sign_in.onward(journey), 303)
     return _card(journey, waiting=waiting, error=error, continue_as=signed_in if may_continue else None)
 
@@ -177,12 +177,7 @@ def start(provider_id: str) -> Any:
         handoffs.open_handoff(journey.handoff)
     if signed_in:
         journey = Journey(journey.purpose, journey.handoff, journey.next_path, str(signed_in.user.id))
-    raw_browser = browser.browser_id()
-    try:
-        url = sign_in.begin(provider_id, journey, _hints(journey), raw_browser=raw_browser)
-    except SignInRefused as refusal:
-        outcome = sign_in.refuse(guards.anonymous_actor(), refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
-        return redirect(outcome.location, 303)
+    url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, _hints(journey), raw_browser=browser.browser_id())
     response = redirect(url, 303)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -251,12 +246,10 @@ def link(token: str) -> Any:
 @blueprint.post("/login/link/<token>")
 def use_link(token: str) -> Any:
     rate_limits.count_address("link")
-    journey = _journey()
-    try:
-        raw = sign_in_links.use(guards.anonymous_actor(), token, handoff=journey.handoff, raw_session=session_cookie.current_raw())
-    except SignInRefused as refusal:
-        return redirect(sign_in.address("/login", journey, error=refusal.code), 303)
-    return _signed_in(_after_post(sign_in.onward(journey)), Outcome("", raw))
+    outcome = sign_in.use_link(
+        guards.anonymous_actor(), token, _journey(), raw_browser=browser.browser_id(), raw_session=session_cookie.current_raw()
+    )
+    return _signed_in(_after_post(outcome.location), outcome)
 
 
 # --- mailed confirmations -----------------------------------------------------------------------------------------
@@ -287,10 +280,10 @@ def check_mail() -> Any:
     raw_browser, form = browser.browser_id(), CodeForm()
     if request.method == "POST":
         rate_limits.count_address("link")
-        try:
-            return _confirmed(email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser))
-        except Invalid as error:
-            form.code.errors = [error.message]
+        confirmed = email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser)
+        if confirmed is not None:
+            return _confirmed(confirmed)
+        form.code.errors = ["That code isn’t right"]
     waiting = email_confirmations.find_waiting(raw_browser)
     if waiting is None:
         return redirect("/login", 303)
@@ -314,13 +307,8 @@ def link_accounts() -> Any:
     if signed_in is None:
         return redirect(sign_in.address("/login", journey), 303)
     if request.method == "POST":
-        try:
-            sign_in.link_pending(guards.session_actor(signed_in), signed_in.user.id, raw_browser)
-        except NotFound:
-            return _after_post(sign_in.onward(journey))
-        except SignInRefused as refusal:
-            return redirect(sign_in.address("/login", journey, error=refusal.code), 303)
-        return _after_post(sign_in.onward(journey))
+        outcome = sign_in.link_pending(guards.session_actor(signed_in), signed_in.user.id, journey, raw_browser=raw_browser)
+        return _after_post(outcome.location)
     pending = sign_in.find_pending_link(signed_in.user.id, raw_browser)
     if pending is None:
         return redirect(sign_in.onward(journey), 303)
@@ -386,11 +374,12 @@ def _after_post(location: str) -> Response:
     handoff = location.partition("handoff=")[2]
     waiting = authorize_requests.describe(unquote(handoff))
     page = render_template(
-        "oauth/onward.html", target=location, host=waiting.host if waiting else current().host, app_name=waiting.client_name if waiting else "Gatepost"
+        "oauth/onward.html",
+        target=location,
+        host=waiting.host if waiting else current().host,
+        app_name=waiting.client_name if waiting else "Gatepost",
     )
     response = make_response(page)
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-store"
     return response
-
-

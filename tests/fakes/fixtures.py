@@ -12,6 +12,7 @@ from tests.fakes.github import CLIENT_ID, CLIENT_SECRET, FakeGitHub
 from tests.fakes.oidc import CLIENT_ID as OIDC_CLIENT_ID
 from tests.fakes.oidc import CLIENT_SECRET as OIDC_CLIENT_SECRET
 from tests.fakes.oidc import FakeOidc
+from tests.fakes.smtp import FakeSmtp
 
 
 @pytest.fixture
@@ -49,3 +50,11 @@ def sign_in_app(make_app: Callable[..., Flask], github: FakeGitHub, op: FakeOidc
 @pytest.fixture
 def browser(sign_in_app: Flask) -> Browser:
     return Browser(sign_in_app)
+
+
+@pytest.fixture
+def smtp() -> Iterator[FakeSmtp]:
+    """A mail server that keeps its letters."""
+    fake = FakeSmtp()
+    yield fake
+    fake.stop()

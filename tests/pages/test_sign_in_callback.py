@@ -163,7 +163,20 @@ def test_nothing_readable_is_kept_in_the_store(browser: Browser, github: FakeGit
         assert (secret or "").encode() not in dump
 
 
-@pytest.mark.parametrize("query", ["", "state=", "state=x", "code=x", "state=x&code=y", "state=%00", "state=%ff%fe&code=%ff", "error=access_denied", "state=" + "x" * 6000])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "state=",
+        "state=x",
+        "code=x",
+        "state=x&code=y",
+        "state=%00",
+        "state=%ff%fe&code=%ff",
+        "error=access_denied",
+        "state=" + "x" * 6000,
+    ],
+)
 def test_a_callback_that_nobody_began_is_state_mismatch(browser: Browser, github: FakeGitHub, query: str) -> None:
     assert refused_with(browser.get("/login/github/callback?" + query)) == "state_mismatch"
     browser.start()
@@ -294,7 +307,14 @@ def test_a_provider_that_is_away_is_told_already_at_the_start(browser: Browser, 
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [("access_denied", "access_denied"), ("server_error", "provider_unavailable"), ("temporarily_unavailable", "provider_unavailable"), ("invalid_scope", "provider_refused"), ("login_required", "provider_refused"), ("<script>", "provider_refused")],
+    [
+        ("access_denied", "access_denied"),
+        ("server_error", "provider_unavailable"),
+        ("temporarily_unavailable", "provider_unavailable"),
+        ("invalid_scope", "provider_refused"),
+        ("login_required", "provider_refused"),
+        ("<script>", "provider_refused"),
+    ],
 )
 def test_an_error_from_the_provider_is_told_in_our_words(browser: Browser, op: FakeOidc, error: str, code: str) -> None:
     op.cancels = error
@@ -312,7 +332,9 @@ def test_an_error_without_a_good_state_is_state_mismatch(browser: Browser) -> No
 # --- stores away ------------------------------------------------------------------------------------------------
 
 
-def test_without_redis_the_callback_is_503_sends_no_code_and_touches_no_cookie(browser: Browser, github: FakeGitHub, ann: GitHubUser, valkey: Any) -> None:
+def test_without_redis_the_callback_is_503_sends_no_code_and_touches_no_cookie(
+    browser: Browser, github: FakeGitHub, ann: GitHubUser, valkey: Any
+) -> None:
     back = github.visit(browser.start())
     valkey.stop()
     try:
@@ -403,7 +425,12 @@ def test_the_allowlist_decides_who_may_create_an_account(
 
 def test_the_way_there_is_not_begun_by_other_sites_or_prefetching(browser: Browser) -> None:
     store = browser.client.application.extensions["gatepost.redis"]
-    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"}):
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Purpose": "prefetch"},
+        {"X-Moz": "prefetch"},
+    ):
         response = browser.get("/login/github?next=/account/linked", headers=headers)
         assert response.status_code == 200
         assert "Continue with GitHub" in response.text
@@ -427,11 +454,15 @@ def test_a_subject_at_userinfo_or_a_name_with_nul_makes_no_500(browser: Browser,
     op.in_id_token = False  # its own JSON can carry half a character
     op.signed_in = OidcUser("sub\0", {"email": "ann@example.com", "email_verified": True})
     assert refused_with(browser.sign_in(op, "authentik")) == "provider_unavailable"
-    op.signed_in = OidcUser("sub", {"email": "ann@example.com", "email_verified": True, "name": "A\0nn\ud83d", "preferred_username": {"x": 1}})
+    op.signed_in = OidcUser(
+        "sub", {"email": "ann@example.com", "email_verified": True, "name": "A\0nn\ud83d", "preferred_username": {"x": 1}}
+    )
     assert path_of(browser.sign_in(op, "authentik")) == "/account"
 
 
-def test_the_callback_answers_within_the_deadline(browser: Browser, github: FakeGitHub, ann: GitHubUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callback_answers_within_the_deadline(
+    browser: Browser, github: FakeGitHub, ann: GitHubUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from infra import http
 
     monkeypatch.setattr(http.within, "__defaults__", (1.0,))

@@ -106,7 +106,9 @@ def test_next_leads_nowhere_else(browser: Browser, github: FakeGitHub, ann: GitH
     assert (again.status_code, again.headers["Location"]) == (303, "/account")
 
 
-@pytest.mark.parametrize("text", ["/account", "/account/linked", "/orgs/acme/members?page=2&q=a%20b", "/account?x=//y", "/account#top", "/a-b_c.d~e"])
+@pytest.mark.parametrize(
+    "text", ["/account", "/account/linked", "/orgs/acme/members?page=2&q=a%20b", "/account?x=//y", "/account#top", "/a-b_c.d~e"]
+)
 def test_next_leads_to_a_path_of_this_site(browser: Browser, github: FakeGitHub, ann: GitHubUser, text: str) -> None:
     assert browser.sign_in(github, query=urlencode({"next": text})).headers["Location"] == text
 
@@ -168,10 +170,19 @@ def test_every_error_return_keeps_the_handoff(browser: Browser, github: FakeGitH
         assert "/login/github?handoff=" in page.text
 
 
-def test_what_the_client_asks_of_the_sign_in_goes_upstream_and_the_handoff_does_not(browser: Browser, op: FakeOidc, github: FakeGitHub) -> None:
-    handoff = make_handoff(browser.client.application, login_hint="ann@example.com", ui_locales="de", prompt="login", max_age="60", organization="acme")
+def test_what_the_client_asks_of_the_sign_in_goes_upstream_and_the_handoff_does_not(
+    browser: Browser, op: FakeOidc, github: FakeGitHub
+) -> None:
+    handoff = make_handoff(
+        browser.client.application, login_hint="ann@example.com", ui_locales="de", prompt="login", max_age="60", organization="acme"
+    )
     upstream = query_of(browser.start("authentik", "handoff=" + handoff))
-    assert (upstream["login_hint"], upstream["ui_locales"], upstream["prompt"], upstream["max_age"]) == ("ann@example.com", "de", "login", "60")
+    assert (upstream["login_hint"], upstream["ui_locales"], upstream["prompt"], upstream["max_age"]) == (
+        "ann@example.com",
+        "de",
+        "login",
+        "60",
+    )
     assert handoff not in str(upstream)
     assert "client-state" not in str(upstream)
     assert query_of(browser.start("github", "handoff=" + handoff))["login"] == "ann@example.com"
@@ -209,6 +220,14 @@ def test_account_choice_offers_to_continue_and_a_post_chooses(browser: Browser, 
     assert browser.get("/login?handoff=" + handoff).status_code == 303
 
 
+def test_who_wants_another_account_is_not_sent_on(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
+    browser.sign_in(github)
+    page = browser.get("/login?switch=1&handoff=" + make_handoff(browser.client.application))
+    assert page.status_code == 200
+    assert "Continue as" in page.text
+    assert "Use another account" in page.text
+
+
 def test_continue_needs_a_token_of_this_browser(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
     browser.sign_in(github)
     handoff = make_handoff(browser.client.application, prompt="select_account")
@@ -242,7 +261,9 @@ def test_max_age_is_not_answered_by_an_older_session(browser: Browser, github: F
 # --- the card -------------------------------------------------------------------------------------------------------
 
 
-def test_providers_stand_in_a_fixed_order_and_the_last_one_used_is_marked(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
+def test_providers_stand_in_a_fixed_order_and_the_last_one_used_is_marked(
+    browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser
+) -> None:
     page = browser.get("/login").text
     assert page.index("Continue with GitHub") < page.index("Continue with Authentik")
     assert "Last used" not in page
@@ -366,4 +387,3 @@ def test_a_reauth_that_began_in_another_session_is_refused(browser: Browser, git
     response = browser.come_back(back)
     assert query_of(response.headers["Location"])["error"] == "state_mismatch"
     assert browser.session is None
-

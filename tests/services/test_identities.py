@@ -27,7 +27,9 @@ def app(make_app: Any) -> Flask:
     return make_app(**settings)
 
 
-def account(subject: str = "1", email: str | None = "ann@example.com", *, verified: bool = True, provider: str = "claiming", **more: Any) -> ProviderAccount:
+def account(
+    subject: str = "1", email: str | None = "ann@example.com", *, verified: bool = True, provider: str = "claiming", **more: Any
+) -> ProviderAccount:
     values = {"login": "ann", "name": "Ann", "tokens": ProviderTokens("access", "refresh", "openid", 2_000_000_000), **more}
     return ProviderAccount(provider, "https://idp.example", subject, email=email, email_verified=verified, **values)
 
@@ -115,7 +117,13 @@ def test_letters_that_only_look_alike_are_not_the_same_address(context: Flask) -
 
 @pytest.mark.parametrize(
     ("provider", "verified", "code"),
-    [("claiming", True, ""), ("claiming", False, "email_not_verified"), ("trusted", False, ""), ("mailing", True, ""), ("mailing", False, "/login/check-mail")],
+    [
+        ("claiming", True, ""),
+        ("claiming", False, "email_not_verified"),
+        ("trusted", False, ""),
+        ("mailing", True, ""),
+        ("mailing", False, "/login/check-mail"),
+    ],
 )
 def test_email_trust(context: Flask, provider: str, verified: bool, code: str) -> None:
     assert come(account(provider=provider, verified=verified)) == code
