@@ -66,8 +66,9 @@ redis = Redis()
 def engine_options(settings: Settings) -> dict[str, Any]:
     """SQLAlchemy engine options for the database of `settings`."""
     if settings.database_url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 5}}
+        return {"hide_parameters": True, "connect_args": {"timeout": 5}}
     return {
+        "hide_parameters": True,  # an error's text goes to the log; what was bound does not
         "pool_size": 8,
         "max_overflow": 8,
         "pool_timeout": 2,

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, select, update
 
 from config import current
 from extensions import db, redis
+from infra import metrics
 from infra.clock import now, now_ms
 from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
@@ -103,6 +104,7 @@ def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | Non
     begin_write()
     audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
     db.session.commit()
+    metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
 
 
