@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from flask import current_app, g, redirect, request, session
+from flask import Flask, Request, current_app, g, redirect, request, session
 from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from blueprints import browser, rate_limits, session_cookie
@@ -17,7 +18,7 @@ from config import current
 from errors import Forbidden, InsufficientScope, Malformed, Unauthenticated
 from services import access_tokens
 from services.access_tokens import TokenInfo
-from services.actors import Actor
+from services.actors import Actor, UserInfo
 from services.user_sessions import SignedIn
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -36,6 +37,30 @@ def requires(*scopes: str, session_only: bool = False, reads_store: bool = True)
         return view
 
     return mark
+
+
+class LoginUser(UserMixin):
+    """Flask-Login's view of the person whose session this request carries."""
+
+    def __init__(self, user: UserInfo) -> None:
+        self.info = user
+        self.id = str(user.id)
+
+
+def init_app(app: Flask, login_manager: LoginManager) -> None:
+    """Give Flask-Login our session to load `current_user` from.
+
+    Not through its own `init_app`: that adds an after_request hook for a remember-me cookie, which looks into the
+    session, and so into the stores, on every answer. Our session lives long instead.
+    """
+    app.login_manager = login_manager  # type: ignore[attr-defined]
+    app.jinja_env.globals["current_user"] = current_user
+    login_manager.request_loader(_load_user)
+
+
+def _load_user(_request: Request) -> LoginUser | None:
+    signed_in = session_cookie.current_signed_in()
+    return LoginUser(signed_in.user) if signed_in else None
 
 
 # --- the three guards ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from flask import Response, json, request
 from errors import OAuthRefused
 from oauth.grants import AuthorizationCodeGrant, ClientCredentialsGrant, RefreshTokenGrant
 from oauth.requests import ProtocolRequest
-from services import metrics
+from services import metrics, signing_keys
 from services.actors import Actor
 
 GRANTS = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
@@ -41,6 +41,7 @@ def token_response(actor: Actor, protocol_request: ProtocolRequest) -> Response:
     protocol_request.actor = actor
     if "grant_type" not in protocol_request.form:
         raise OAuthRefused("invalid_request", "grant_type is missing.")
+    signing_keys.key_set()  # read, or made, before a write transaction is open: SQLite has one writer
     try:
         return server.create_token_response(protocol_request)
     except OAuthRefused as error:
