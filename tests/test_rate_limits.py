@@ -2,6 +2,10 @@
 
 import base64
 import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import pytest
 
@@ -209,3 +213,24 @@ def test_a_declared_proxy_tells_callers_apart(make_app):
     assert _is_limited(ask("203.0.113.9", worker.raw_secret))
     assert ask("203.0.113.10", worker.raw_secret).status_code == 200
     assert _is_limited(ask("198.51.100.1, 203.0.113.9", worker.raw_secret)), "what the caller wrote itself does not count"
+
+
+def test_workers_share_one_count_and_good_clients_do_not_notice(app, live_server):
+    good, guessed = (factories.make_client(type="confidential", grant_types="client_credentials", scope="introspect") for _ in range(2))
+    server = live_server(workers=2, env={"GATEPOST_RATE_LIMITS": "token=10"})
+
+    def ask(client_id: str, secret: str) -> int:
+        form = urlencode({"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}).encode()
+        try:
+            with urllib.request.urlopen(server.url + "/oauth/token", data=form, timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with ThreadPoolExecutor(4) as pool:
+        guesses = list(pool.map(lambda _: ask(guessed.client_id, "wrong"), range(40)))
+        work = list(pool.map(lambda _: ask(good.client_id, good.raw_secret), range(40)))
+    assert 10 <= guesses.count(401) <= 13, "at most what was in flight goes past the limit"
+    assert set(guesses) == {401, 429}
+    assert ask(guessed.client_id, guessed.raw_secret) == 429
+    assert set(work) == {200}
