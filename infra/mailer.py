@@ -24,6 +24,8 @@ def send(mail_url: str, *, sender_host: str, to: str, subject: str, text: str) -
         return
     parts = urlsplit(mail_url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not to.isprintable():
+        raise MailFailed("not an address")
     letter = _letter(user if "@" in user else f"no-reply@{sender_host}", to, subject, text)
     try:
         with _connect(parts.scheme, parts.hostname or "", parts.port) as server:

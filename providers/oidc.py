@@ -89,6 +89,8 @@ class OpenIdProvider:
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
         claims = self._claims(session, metadata, token, trip.nonce)
         if claims.get("email") is None and metadata.get("userinfo_endpoint"):
+            if claims.get("email_verified") is not False:
+                claims.pop("email_verified", None)  # it spoke of no address
             claims = {**self._userinfo(session, metadata, token, claims["sub"]), **claims}
         login = base.clean_text(claims.get("preferred_username"), 60)
         return base.ProviderAccount(
@@ -98,7 +100,7 @@ class OpenIdProvider:
             login=login,
             name=base.clean_text(claims.get("name")) or login,
             email=base.clean_email(claims.get("email")),
-            email_verified=claims.get("email_verified") in (True, "true"),
+            email_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
             tokens=base.tokens_from(token),
         )
 

@@ -7,11 +7,12 @@ import pytest
 from flask import Flask
 
 from providers import oidc
+from tests import machine
 from tests.fakes.browser import Browser
 from tests.fakes.github import CLIENT_ID, CLIENT_SECRET, FakeGitHub
 from tests.fakes.oidc import CLIENT_ID as OIDC_CLIENT_ID
 from tests.fakes.oidc import CLIENT_SECRET as OIDC_CLIENT_SECRET
-from tests.fakes.oidc import FakeOidc
+from tests.fakes.oidc import FakeOidc, NodeMissing, NpmOidcProvider
 from tests.fakes.smtp import FakeSmtp
 
 
@@ -58,3 +59,23 @@ def smtp() -> Iterator[FakeSmtp]:
     fake = FakeSmtp()
     yield fake
     fake.stop()
+
+
+NPM_USERS = {
+    "ann": {"email": "ann@example.com", "email_verified": True, "name": "Ann Example", "preferred_username": "ann", "groups": ["staff"]},
+    "bob": {"email": "bob@example.com", "email_verified": False, "name": "Bob", "preferred_username": "bob"},
+    "eve": {"name": "Eve", "preferred_username": "eve"},
+}
+
+
+@pytest.fixture(scope="session")
+def authentik() -> Iterator[NpmOidcProvider]:
+    """npm's oidc-provider: ann's address is verified, bob's is not, eve has none."""
+    try:
+        provider = NpmOidcProvider(NPM_USERS, "http://127.0.0.1:8000/login/authentik/callback")
+    except NodeMissing as error:
+        if machine.is_strict():
+            pytest.fail(f"CI skips nothing, and this machine has no {error}")
+        pytest.skip(f"this machine has no {error}")
+    yield provider
+    provider.stop()

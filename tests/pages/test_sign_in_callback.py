@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import requests
 from flask import Flask
 
 from extensions import db
@@ -484,3 +485,27 @@ def test_first_sign_ins_at_once_make_one_person(browser: Browser, github: FakeGi
         thread.join()
     assert [path_of(answer) for answer in answers] == ["/account"] * 6
     assert [len(rows(app, model)) for model in (User, Identity, Organization, Membership)] == [1, 1, 1, 1]
+
+
+def test_duplicates_at_different_workers_are_one_exchange(
+    live_server: Callable[..., Any], github: FakeGitHub, ann: GitHubUser, valkey_url: str
+) -> None:
+    names = {name.upper(): str(value) for name, value in github_settings(github).items()}
+    server = live_server(workers=2, env={f"GATEPOST_{name}": value for name, value in names.items()})
+    github.faults["/user"] = "slow:0.5"
+    with requests.Session() as first:
+        start = first.get(server.url + "/login/github?next=/account/apps", allow_redirects=False, timeout=10)
+        back = github.visit(start.headers["Location"])
+        cookies, answers = first.cookies.get_dict(), []
+
+        def come() -> None:
+            answers.append(requests.get(back, cookies=cookies, allow_redirects=False, timeout=20))
+
+        threads = [threading.Thread(target=come) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {(answer.status_code, answer.headers["Location"]) for answer in answers} == {(303, "/account/apps")}
+    assert len({answer.cookies["gatepost_session"] for answer in answers}) == 1
+    assert github.count(TOKEN) == 1

@@ -95,9 +95,8 @@ def test_a_link_works_once_however_many_press_at_once(app: Flask) -> None:
     raw, seen = make_link(app), []
 
     def use() -> None:
-        with app.app_context():
-            with contextlib.suppress(sign_in_links.LinkEnded):
-                seen.append(sign_in_links.use(factories.make_actor(), raw))
+        with app.app_context(), contextlib.suppress(sign_in_links.LinkEnded):
+            seen.append(sign_in_links.use(factories.make_actor(), raw))
 
     threads = [threading.Thread(target=use) for _ in range(6)]
     for thread in threads:

@@ -68,6 +68,21 @@ def test_userinfo_cannot_replace_what_was_signed(op: FakeOidc) -> None:
     assert sign_in(op).email_verified is False
 
 
+def test_a_flag_without_an_address_vouches_for_none(op: FakeOidc) -> None:
+    op.in_id_token = False
+    op.claims = {"email_verified": True}
+    op.userinfo = {"email_verified": False}
+    assert sign_in(op).email_verified is False
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_verified"), [(True, True), ("true", True), (1, False), ("1", False), ("false", False), ([True], False), (None, False)]
+)
+def test_only_true_is_verified(op: FakeOidc, claim: object, is_verified: bool) -> None:
+    op.signed_in.claims["email_verified"] = claim
+    assert sign_in(op).email_verified is is_verified
+
+
 def test_the_hints_go_upstream(op: FakeOidc) -> None:
     url = provider_of(op).authorize_url(TRIP, Hints(login_hint="ann@example.com", ui_locales="de fr", prompt="login", max_age=0))
     query = query_of(url)

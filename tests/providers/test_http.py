@@ -1,0 +1,137 @@
+"""Outgoing HTTP and mail: which certificates, which addresses, which passwords."""
+
+import datetime
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from infra import http, mailer
+from tests.fakes.github import FakeGitHub
+from tests.fakes.smtp import FakeSmtp
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An https server whose certificate only `path` vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    moment = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, moment - datetime.timedelta(1), moment + datetime.timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+    certificate = builder.sign(key, hashes.SHA256())
+    pem, both = tmp_path / "ca.pem", tmp_path / "both.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    both.write_bytes(pem.read_bytes() + secret)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ok": true}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    http._tls.cache_clear()
+    yield f"https://localhost:{server.server_port}/", pem
+    http._tls.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+def get(url: str) -> object:
+    return http.within(lambda: http.get_json(http.guard(requests.Session()), url))
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: tuple[str, Path]) -> None:
+    with pytest.raises(http.UpstreamFailed):
+        get(tls_server[0])
+
+
+def test_ssl_cert_file_vouches(tls_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_server[1]))
+    assert get(tls_server[0]) == {"ok": True}
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_other_libraries_settings_do_not(tls_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, str(tls_server[1]))
+    with pytest.raises(http.UpstreamFailed):
+        get(tls_server[0])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://upstream.example/", "http://127.0.0.1.evil.example/", "http://[::2]/", "http://127.0.0.1@evil.example/"]
+)
+def test_plain_http_leaves_the_machine_for_nothing(url: str) -> None:
+    with pytest.raises(http.UpstreamFailed):
+        get(url)
+
+
+def test_no_redirect_is_followed_and_no_netrc_is_read(github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    github.faults["/user"] = "302"
+    with pytest.raises(http.UpstreamFailed):
+        get(github.url + "/user")
+    assert [request.path for request in github.asked] == ["/user"]
+    assert "authorization" not in github.asked[0].headers
+
+
+def test_what_the_work_raises_comes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        http.within(lambda: 1 // 0)
+
+
+# --- mail -------------------------------------------------------------------------------------------------------
+
+
+def send(url: str) -> None:
+    mailer.send(url, sender_host="gatepost.example", to="ann@example.com", subject="Hello", text="A line\n.\nand the end\n")
+
+
+def test_a_letter_arrives_whole(smtp: FakeSmtp) -> None:
+    send(smtp.url)
+    (letter,) = smtp.letters
+    assert (letter["To"], letter["From"]) == ("ann@example.com", "Gatepost <no-reply@gatepost.example>")
+    assert letter.get_content().replace("\r\n", "\n") == "A line\n.\nand the end\n"
+
+
+def test_a_password_goes_out_on_loopback_or_encrypted_only(smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(smtp.url.replace("smtp://", "smtp://sender%40example.com:pass%20word@"))
+    assert len(smtp.logins) == 1
+    assert smtp.letters[0]["From"] == "Gatepost <sender@example.com>"
+    monkeypatch.setattr(mailer, "LOOPBACK_HOSTS", frozenset())
+    with pytest.raises(mailer.MailFailed):
+        send(smtp.url.replace("smtp://", "smtp://user:password@"))
+    assert len(smtp.logins) == 1
+
+
+def test_a_server_that_refuses_or_is_away_is_mail_failed(smtp: FakeSmtp) -> None:
+    smtp.refuses = True
+    with pytest.raises(mailer.MailFailed):
+        send(smtp.url)
+    with pytest.raises(mailer.MailFailed):
+        send("smtp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("to", ["a@b.example\r\nBcc: c@d.example", "a@b.example\n"])
+def test_no_header_can_be_smuggled_in(smtp: FakeSmtp, to: str) -> None:
+    with pytest.raises(mailer.MailFailed):
+        mailer.send(smtp.url, sender_host="gatepost.example", to=to, subject="x", text="x")
+    assert smtp.letters == []
