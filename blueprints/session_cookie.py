@@ -6,15 +6,17 @@ The cookie's value is opaque and taken byte for byte. A new one is set at every 
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, g, session
+from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
 from config import Settings, current
-from services import user_sessions
+from services import session_snapshots, user_sessions
 from services.user_sessions import SignedIn
 
 _UNREAD = object()
 _MAX_COOKIE_LENGTH = 128
+_SNAPSHOT = "gatepost_snapshot"
+_SNAPSHOT_PATHS = frozenset({"/api/v1/session", "/api/v1/whoami", "/account"})
 
 
 def cookie_name(settings: Settings) -> str:
@@ -27,18 +29,28 @@ class BrowserSession(SessionMixin):
     def __init__(self, raw: str | None) -> None:
         self.raw = raw
         self.modified = False
+        self.is_from_snapshot = False
         self._signed_in: Any = _UNREAD
         self._anonymous_data: dict[str, Any] = {}
 
     @property
     def signed_in(self) -> SignedIn | None:
         if self._signed_in is _UNREAD:
-            self._signed_in = user_sessions.authenticate(self.raw) if self.raw else None
+            self._signed_in = self._from_snapshot() or (user_sessions.authenticate(self.raw) if self.raw else None)
         return self._signed_in
 
-    def become(self, signed_in: SignedIn | None) -> None:
-        """Use what a snapshot said, or nobody after signing out."""
-        self._signed_in = signed_in
+    def _from_snapshot(self) -> SignedIn | None:
+        if not self.raw or not current().session_cache_seconds or not _may_use_snapshot():
+            return None
+        text = request.cookies.get(_SNAPSHOT)
+        found = session_snapshots.read(self.raw, text) if text else None
+        self.is_from_snapshot = found is not None
+        return found
+
+    @property
+    def fresh_signed_in(self) -> SignedIn | None:
+        """The person as the stores told just now; None when nobody asked, or a snapshot answered."""
+        return None if self._signed_in is _UNREAD or self.is_from_snapshot else self._signed_in
 
     @property
     def _data(self) -> dict[str, Any]:
@@ -70,8 +82,29 @@ class RedisSessionInterface(SessionInterface):
         return BrowserSession(raw if raw and len(raw) <= _MAX_COOKIE_LENGTH else None)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if current().session_cache_seconds:
+            _keep_snapshot(session, response)  # type: ignore[arg-type]  # our BrowserSession
         if session.modified and isinstance(session, BrowserSession) and session.raw and session.signed_in:
             user_sessions.save(session.raw, session.signed_in.record)
+
+
+def _may_use_snapshot() -> bool:
+    """Reads of the session, whoami and account pages; nothing that decides or changes anything."""
+    return request.method == "GET" and (request.path in _SNAPSHOT_PATHS or request.path.startswith("/account/"))
+
+
+def _keep_snapshot(session: BrowserSession, response: Response) -> None:
+    """Refresh the snapshot after a read that asked the stores; take it away after anything that may have changed them."""
+    settings = current()
+    if request.method == "GET" and _may_use_snapshot():
+        signed_in = session.fresh_signed_in
+        text = session_snapshots.make(session.raw, signed_in) if signed_in and session.raw else None
+        if text:
+            response.set_cookie(
+                _SNAPSHOT, text, max_age=settings.session_cache_seconds, path="/", secure=settings.is_https, httponly=True, samesite="Lax"
+            )
+    elif _SNAPSHOT in request.cookies and request.method != "GET" and response.status_code < 500:
+        response.delete_cookie(_SNAPSHOT, path="/", secure=settings.is_https, httponly=True, samesite="Lax")
 
 
 def current_signed_in() -> SignedIn | None:
@@ -102,7 +135,7 @@ def set_on(response: Response, raw: str) -> Response:
 def clear_on(response: Response) -> Response:
     """Take the session from the browser, after it was ended in the store."""
     settings = current()
-    for name in (current_app.extensions["gatepost.session_cookie"], "gatepost_snapshot"):
+    for name in (current_app.extensions["gatepost.session_cookie"], _SNAPSHOT):
         response.delete_cookie(name, path="/", secure=settings.is_https, httponly=True, samesite="Lax")
     return response
 
