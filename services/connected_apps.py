@@ -106,9 +106,8 @@ def _read(user_id: uuid.UUID, app_id: uuid.UUID | None) -> list[ConnectedApp]:
     if not rows:
         return []
     clients = {row.id: row for row in db.session.scalars(select(OAuthClient).where(OAuthClient.id.in_({row.client_pk for row in rows})))}
-    names = dict(
-        db.session.execute(select(Organization.id, Organization.name).where(Organization.id.in_({row.organization_id for row in rows}))).tuples().all()
-    )
+    organizations = select(Organization.id, Organization.name).where(Organization.id.in_({row.organization_id for row in rows}))
+    names = {row.id: row.name for row in db.session.execute(organizations)}
     apps = [_app(client, [row for row in rows if row.client_pk == client.id], names) for client in clients.values()]
     return sorted(apps, key=lambda app: app.last_used_at or app.allowed_at, reverse=True)
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Flask, Response, g, make_response, render_template
-from wtforms import StringField
+from flask import Blueprint, Flask, Response, g, make_response, render_template, request
+from wtforms import SelectChoice, StringField
 
 from blueprints import browser
 from blueprints.oauth import ConsentView, OrganizationChoice
@@ -145,7 +145,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
     )
     cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False, is_trusted=True)
     one = {"organizations": [OrganizationChoice("northwind", name if name is not None else "Northwind", True)]}
-    target = "/gallery/onward#a-fragment-so-that-it-stays-here"
+    target = "http://127.0.0.1:33418/callback?code=abc&state=x%22y&iss=http%3A%2F%2F127.0.0.1"
     return [
         Page("consent", "oauth/consent.html", {"view": _view(name)}),
         Page("consent-checked", "oauth/consent.html", {"view": checked}),
@@ -231,7 +231,7 @@ def _grant(number: int, client: str, user_agent: str | None, ip: str, age: timed
     )
 
 
-def _profile_form(name: str | None, *, emails: list[tuple[str, str]] | None = None, wrong: bool = False) -> ProfileForm:
+def _profile_form(name: str | None, *, emails: list[SelectChoice] | None = None, wrong: bool = False) -> ProfileForm:
     form = ProfileForm(data={"name": name if name is not None else "Maya Kovač", "time_zone": "Europe/Oslo", "theme": "device", "email": str(ID)})
     form.time_zone.choices = zones()
     if emails:
@@ -249,7 +249,7 @@ def _account_pages(name: str | None) -> list[Page]:
     sso = _identity(OTHER_ID, "northwind", "Northwind SSO", login, name if name is not None else "maya.kovac@northwind.dev", False)
     google = ProviderSettings("google", "google", "Google", "x", "x")
     kinds = {"github": "github", "northwind": "oidc"}
-    emails = [(str(way.id), f"{way.email}, from {way.label}") for way in (github, sso)]
+    emails = [SelectChoice(str(way.id), f"{way.email}, from {way.label}") for way in (github, sso)]
     day, hour, minute = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
     here = _record(1, FIREFOX, "81.166.20.4", "github", 4 * day, 0 * day)
     others = [
@@ -304,13 +304,13 @@ def _account_pages(name: str | None) -> list[Page]:
 
 
 def add_to(app: Flask) -> None:
-    """Serve them at `/gallery/<name>`, with the headers of real pages. Before the first request."""
+    """Serve them at `/gallery/<name>`, `?named=` everybody so, with the headers of real pages. Before the first request."""
     blueprint = Blueprint("gallery", __name__)
 
     @blueprint.get("/gallery/<name>")
     def show(name: str) -> Response:
-        page = next(page for page in pages() if page.name == name)
-        return make_response(render(page))
+        page = next(page for page in pages(request.args.get("named")) if page.name == name)
+        return make_response(render(page).replace('content="0;url=', 'content="86400;url='))  # the onward page stays to be looked at
 
     app.register_blueprint(blueprint)
 

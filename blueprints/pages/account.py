@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from flask import Blueprint, flash, g, redirect
 from werkzeug.wrappers import Response
-from wtforms import RadioField, SelectField, StringField, ValidationError
+from wtforms import RadioField, SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import browser
 from blueprints.pages import frame
@@ -18,10 +18,10 @@ _NAME_LENGTH = 80
 
 
 @cache
-def zones() -> list[tuple[str, str]]:
+def zones() -> list[SelectChoice]:
     """The cities that this machine's zone data knows; UTC first."""
     cities = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/", "posix", "right")))
-    return [("", "UTC"), *((name, name.replace("_", " ")) for name in cities)]
+    return [SelectChoice("", "UTC"), *(SelectChoice(name, name.replace("_", " ")) for name in cities)]
 
 
 class ProfileForm(browser.Form):
@@ -30,7 +30,7 @@ class ProfileForm(browser.Form):
     name = StringField("Name")
     email = SelectField("Email address", description="From the accounts you sign in with. Only verified addresses can be chosen.")
     time_zone = SelectField("Time zone", description="Times on these pages are shown in it.")
-    theme = RadioField("Theme", choices=[("device", "Same as device"), ("light", "Light"), ("dark", "Dark")])
+    theme = RadioField("Theme", choices=[SelectChoice("device", "Same as device"), SelectChoice("light", "Light"), SelectChoice("dark", "Dark")])
 
     def validate_name(self, field: StringField) -> None:
         text = " ".join((field.data or "").split())
@@ -54,12 +54,12 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
         "email": str(supplying.id) if supplying else "",
     })  # fmt: skip
     form.time_zone.choices = zones()
-    if form.time_zone.data not in dict(zones()) and not form.is_submitted():
+    if not form.is_submitted() and form.time_zone.data not in {zone.value for zone in zones()}:
         form.time_zone.data = ""
     if len(usable) > 1 or (usable and supplying is None):
-        form.email.choices = [(str(way.id), f"{way.email}, from {way.label}") for way in usable.values()]
+        form.email.choices = [SelectChoice(str(way.id), f"{way.email}, from {way.label}") for way in usable.values()]
         if supplying is None or supplying.id not in usable:
-            form.email.choices.insert(0, (str(supplying.id) if supplying else "", profile.email or "None"))
+            form.email.choices.insert(0, SelectChoice(str(supplying.id) if supplying else "", profile.email or "None"))
     else:
         del form.email
     return form

@@ -42,7 +42,7 @@ class Frame:
 
     @property
     def short_name(self) -> str:
-        return self.name.split()[0]
+        return words.plain(self.name.split()[0], 20)
 
     @property
     def email(self) -> str:

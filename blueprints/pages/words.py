@@ -1,6 +1,6 @@
 """How pages say things: moments, devices, initials, untrusted names. Registered as filters and globals of templates.
 
-Filters: `untrusted`, `plain`, `names`, `day`, `moment`, `on_moment`, `initials`, `app_initials`, `colour`, `device`, `device_icon`, `provider_label`, `duration`.
+Filters: `untrusted`, `plain`, `clean`, `names`, `day`, `moment`, `on_moment`, `initials`, `app_initials`, `colour`, `device`, `device_icon`, `provider_label`, `duration`.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ def register(app: Flask) -> None:
     app.jinja_env.filters.update(
         untrusted=untrusted,
         plain=plain_name,
+        clean=clean,
         names=names,
         day=day,
         moment=moment,
@@ -69,6 +70,11 @@ def plain_name(text: str | None, *, quoted: bool = False, empty: str = "No name"
     """The same where no markup may stand: titles, options."""
     name = plain(text) or empty
     return f"“{name}”" if quoted else name
+
+
+def clean(text: str | None) -> str:
+    """A sentence of ours with somebody's name in it."""
+    return plain(text, 300)
 
 
 def names(items: Iterable[str]) -> Markup:

@@ -30,7 +30,7 @@ def serve() -> Iterator[tuple[str, list[gallery.Page]]]:
     """Yields the address of the gallery's folder and its pages."""
     with tempfile.TemporaryDirectory() as folder:
         port = stores.free_port()
-        app = create_app(config.load(environ=_environment(folder, port), instance_path=folder))
+        app = create_app(config.load(environ=environment(folder, port), instance_path=folder))
         gallery.add_to(app)
         with gallery.rendering(app):
             pages = gallery.pages()
@@ -45,7 +45,7 @@ def serve() -> Iterator[tuple[str, list[gallery.Page]]]:
             server.server_close()
 
 
-def _environment(folder: str, port: int) -> dict[str, str]:
+def environment(folder: str, port: int) -> dict[str, str]:
     return {
         "GATEPOST_ENV": "development",
         "GATEPOST_PUBLIC_URL": f"http://127.0.0.1:{port}",

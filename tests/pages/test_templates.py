@@ -1,0 +1,172 @@
+"""Every template in every state: complete, within the policy and the weight, safe with any name that people choose."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+import config
+from app import create_app
+from tests import gallery
+from tests.browser import site
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GATE_LIMIT, APP_LIMIT, CSS_LIMIT, ICONS_LIMIT, HTML_LIMIT = 14_000, 30_000, 9_000, 3_000, 10_000
+HOSTILE = {
+    "two hundred letters": "W" * 200,
+    "right-to-left override": "safe\u202eelif.exe\u2066\u200f",
+    "script": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "emoji": "👩‍💻🏳️‍🌈 Ada",
+    "control characters": "Ada\x00\x1b[31m\x07 Lovelace",
+    "quotes": "\" onmouseover='alert(1)' style=\"x",
+    "empty": "",
+}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The application without stores: templates ask none."""
+    folder = tmp_path_factory.mktemp("templates")
+    yield create_app(config.load(environ=site.environment(str(folder), 8000), instance_path=folder))
+
+
+def rendered(app: Flask, name: str | None = None) -> dict[str, tuple[gallery.Page, str]]:
+    with gallery.rendering(app):
+        return {page.name: (page, gallery.render(page)) for page in gallery.pages(name)}
+
+
+class Reader(HTMLParser):
+    """Collects what a page is made of."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
+    SELF_CLOSED = frozenset({"path", "circle", "rect", "use"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def weight(*parts: bytes) -> int:
+    return sum(len(gzip.compress(part, 9)) for part in parts)
+
+
+def test_every_template_is_rendered_with_strict_undefined(app: Flask) -> None:
+    used = {page.template for page, _ in rendered(app).values()}
+    folder = ROOT / "templates"
+    pages = {str(path.relative_to(folder)) for path in folder.rglob("*.html") if not path.name.startswith("_")}
+    assert pages - used == {"layouts/gate.html", "layouts/app.html", "_macros/ui.html"}
+    assert app.jinja_env.undefined.__name__ == "StrictUndefined"
+
+
+def test_every_page_is_well_formed_with_one_heading_and_unique_ids(app: Flask) -> None:
+    for name, (_, text) in rendered(app).items():
+        page = Reader(text)
+        assert not page.faults, (name, page.faults)
+        assert not page.open, (name, page.open)
+        assert [tag for tag, _ in page.tags].count("h1") == 1, name
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(ids) == len(set(ids)), (name, ids)
+        for tag, attributes in page.tags:
+            for reference in (attributes.get("aria-describedby") or "").split() + [attributes.get("aria-labelledby") or ""]:
+                assert not reference or reference in ids, (name, reference)
+            if tag == "label":
+                assert attributes["for"] in ids, name
+
+
+def test_no_page_needs_a_weaker_policy(app: Flask) -> None:
+    """No style or event attribute, no inline style or script, nothing from another origin."""
+    for name, (_, text) in rendered(app).items():
+        for tag, attributes in Reader(text).tags:
+            assert tag not in ("script", "style", "img", "iframe"), name
+            assert not [key for key in attributes if key == "style" or key.startswith("on")], (name, tag)
+            if tag in ("link", "use"):
+                assert (attributes["href"] or "").startswith(("/static/", "#")), name
+
+
+def test_gate_pages_are_two_requests_and_app_pages_three(app: Flask) -> None:
+    for name, (page, text) in rendered(app).items():
+        files = set(re.findall(r'(?:href|src)="(/static/[^"#]+)', text))
+        assert len(files) == (2 if page.is_app else 1), (name, files)
+
+
+def test_every_icon_is_there_and_nothing_else_is_inlined(app: Flask) -> None:
+    for name, (page, text) in rendered(app).items():
+        wanted = set(re.findall(r'<use href="#([^"]+)"', text))
+        carried = set(re.findall(r'<symbol id="([^"]+)"', text))
+        assert wanted == carried, name
+        assert not (page.is_app and carried), name
+
+
+def test_every_form_posts_to_this_site_with_a_csrf_token(app: Flask) -> None:
+    for name, (_, text) in rendered(app).items():
+        for form in re.findall(r"<form.*?</form>", text, re.DOTALL):
+            assert 'method="post"' in form, name
+            assert re.search(r'action="/[^/]', form), name
+            assert form.count('name="csrf_token"') == 1, name
+
+
+def test_pages_keep_to_their_weight(app: Flask) -> None:
+    css = (ROOT / "static" / "gatepost.css").read_bytes()
+    icons = (ROOT / "static" / "icons.svg").read_bytes()
+    assert weight(css) < CSS_LIMIT
+    assert weight(icons) < ICONS_LIMIT
+    for name, (page, text) in rendered(app).items():
+        html = text.encode()
+        assert weight(html) < HTML_LIMIT, name
+        assert (weight(html, css, icons) < APP_LIMIT) if page.is_app else (weight(html, css) < GATE_LIMIT), name
+
+
+def test_neither_button_of_a_decision_has_focus_and_refusing_comes_first(app: Flask) -> None:
+    found = rendered(app)
+    for name in ("consent", "consent-checked", "confirm-native", "choose-organization"):
+        text = found[name][1]
+        decisions = re.findall(r'<button class="([^"]*)" name="decision" value="(\w+)">', text)
+        assert [value for _, value in decisions] == ["deny", "allow"], name
+        assert "autofocus" not in text
+
+
+def test_an_error_takes_the_focus_and_says_so_in_the_title(app: Flask) -> None:
+    found = rendered(app)
+    for name in ("sign-in-email_not_verified", "profile-wrong", "check-mail-wrong"):
+        text = found[name][1]
+        assert text.count("autofocus") == 1, name
+        assert "<title>Error: " in text, name
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_name_stays_text(app: Flask, hostile: str) -> None:
+    ordinary = rendered(app)
+    for name, (_, text) in rendered(app, hostile).items():
+        page = Reader(text)
+        assert not page.faults, name
+        assert not page.open, name
+        assert {tag for tag, _ in page.tags} <= {tag for tag, _ in Reader(ordinary[name][1]).tags} | {"bdi"}, name
+        assert not [key for _, attributes in page.tags for key in attributes if key == "style" or key.startswith("on")], name
+        visible = re.sub(r'value="[^"]*"', "", text)
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x08\x0b-\x1f]", visible), name
+        heading = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)
+        assert heading and "W" * 61 not in heading[1], name
