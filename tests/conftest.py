@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         both = metafunc.definition.get_closest_marker("both_databases") is not None
         kinds = ["postgresql", "sqlite"] if choice == "both" and both else ["postgresql" if choice == "both" else choice]
         metafunc.parametrize("database", kinds, indirect=True)
+
+
+_RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[A-Za-z0-9_-]{32,}")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Test ids without what is random in them: parallel workers must all find the same tests."""
+    return _RANDOM.sub("*", val) if isinstance(val, str) and _RANDOM.search(val) else None
 
 
 def _migrate(url: str) -> None:
