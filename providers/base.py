@@ -91,11 +91,11 @@ class Provider(Protocol):
         ...
 
     def check_issuer(self, callback: Callback) -> None:
-        """Refuse an answer that another server sent (RFC 9207, mix-up)."""
+        """Refuse an error that another server sent (RFC 9207, mix-up)."""
         ...
 
     def fetch_account(self, callback: Callback, trip: Trip) -> ProviderAccount:
-        """Exchange the code, once, and read who it is. Ten seconds for everything."""
+        """Check the issuer, exchange the code, once, and read who it is. Ten seconds for everything."""
         ...
 
 

@@ -33,6 +33,7 @@ class GitHub:
         return base.guarded(lambda: self._fetch(callback, trip))
 
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
+        self.check_issuer(callback)
         session = base.oauth_session(self.settings, auth_method="client_secret_post")
         token = base.exchange(session, f"{self.settings.url}/login/oauth/access_token", callback, trip)
         user = http.get_json(session, f"{self.settings.api_url}/user", bearer=token["access_token"])

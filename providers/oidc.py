@@ -72,11 +72,14 @@ class OpenIdProvider:
         }
 
     def check_issuer(self, callback: base.Callback) -> None:
+        base.guarded(lambda: self._judge_issuer(callback))
+
+    def _judge_issuer(self, callback: base.Callback) -> None:
         if callback.issuer is not None:
             if callback.issuer not in self.accepted_issuers:
                 raise base.refused("the callback names another issuer")
             return
-        metadata = base.guarded(lambda: self._metadata(base.oauth_session(self.settings, auth_method="none")))
+        metadata = self._metadata(base.oauth_session(self.settings, auth_method="none"))
         if metadata.get("authorization_response_iss_parameter_supported") is True:
             raise base.refused("the callback names no issuer, though the provider says that it does")
 
@@ -84,6 +87,7 @@ class OpenIdProvider:
         return base.guarded(lambda: self._fetch(callback, trip))
 
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
+        self._judge_issuer(callback)
         metadata = self._metadata(base.oauth_session(self.settings, auth_method="none"))
         session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)

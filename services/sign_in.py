@@ -172,7 +172,9 @@ def _answer(
 
 
 def _check_callback(provider: providers.Provider, callback: Callback) -> None:
-    provider.check_issuer(callback)
+    """Refuse what is no code. An error counts only from the server that was asked."""
+    if callback.error is not None:
+        provider.check_issuer(callback)
     if callback.error in _CANCELLED:
         raise SignInRefused("access_denied")
     if callback.error in _UPSTREAM_FAULTS:

@@ -136,6 +136,13 @@ def test_a_wrong_issuer_in_the_callback_ends_before_the_exchange(browser: Browse
     assert op.count("/token") == 0
 
 
+def test_an_error_that_another_server_sent_is_not_believed(browser: Browser, op: FakeOidc) -> None:
+    op.cancels, op.callback = "access_denied", {"iss": "https://evil.example"}
+    assert refused_with(browser.sign_in(op, "authentik")) == "provider_refused"
+    op.callback = {"iss": None}
+    assert refused_with(browser.sign_in(op, "authentik")) == "provider_refused"
+
+
 def test_every_tab_has_its_own_state(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
     first, second = github.visit(browser.start(query="next=/account/one")), github.visit(browser.start(query="next=/account/two"))
     assert browser.come_back(first).headers["Location"] == "/account/one"

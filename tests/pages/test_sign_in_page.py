@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -12,6 +13,7 @@ from infra import clock
 from services import handoffs
 from tests import factories
 from tests.fakes.browser import Browser, csrf_token_of, path_of, query_of
+from tests.fakes.fixtures import github_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc
 
@@ -387,3 +389,44 @@ def test_a_reauth_that_began_in_another_session_is_refused(browser: Browser, git
     response = browser.come_back(back)
     assert query_of(response.headers["Location"])["error"] == "state_mismatch"
     assert browser.session is None
+
+
+@pytest.mark.parametrize("way", ["github", "authentik", "after an error"])
+def test_from_the_clients_request_through_sign_in_back_to_the_client(
+    browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser, way: str
+) -> None:
+    factories.make_client(client_id="example", redirect_uris=["https://app.example.com/callback"], trusted=True)
+    query = {
+        "response_type": "code",
+        "client_id": "example",
+        "redirect_uri": "https://app.example.com/callback",
+        "state": "st ate&+",
+        "nonce": "n",
+    }
+    query |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256", "scope": "openid email", "unknown": "kept"}
+    to_login = browser.get("/oauth/authorize?" + urlencode(query))
+    handoff = query_of(to_login.headers["Location"])["handoff"]
+    assert browser.get(to_login.headers["Location"]).status_code == 200
+    if way == "after an error":
+        github.faults["/user"] = "500"
+        refused = browser.sign_in(github, query="handoff=" + handoff)
+        handoff = query_of(refused.headers["Location"])["handoff"]
+        github.faults.clear()
+    fake, provider_id = (op, "authentik") if way == "authentik" else (github, "github")
+    onward = browser.sign_in(fake, provider_id, "handoff=" + handoff)
+    answer = browser.get(onward.headers["Location"])
+    assert answer.headers["Location"].startswith("https://app.example.com/callback?")
+    back = query_of(answer.headers["Location"])
+    assert (back["state"], back["iss"]) == ("st ate&+", browser.settings.public_url)
+    assert back["code"]
+
+
+def test_too_many_callbacks_are_429_and_consume_nothing(make_app: Callable[..., Flask], github: FakeGitHub, ann: GitHubUser) -> None:
+    browser = Browser(make_app(**github_settings(github), rate_limits="authorize=3"))
+    back = github.visit(browser.start())
+    for _ in range(3):
+        browser.get("/login/github/callback?state=x&code=y")
+    response = browser.come_back(back)
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 0
+    assert github.count("/login/oauth/access_token") == 0
