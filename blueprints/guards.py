@@ -97,19 +97,21 @@ def api() -> None:
     """One credential: a Bearer token, else the session cookie."""
     view = current_app.view_functions[request.endpoint or ""]
     authorization = request.headers.get("Authorization")
-    if authorization is None:
-        g.actor = _actor_from_cookie()
-    else:
-        if session.raw:  # type: ignore[attr-defined]  # our BrowserSession
-            raise Malformed("Send a token or a session cookie, not both.")
+    if authorization is not None and session.raw:  # type: ignore[attr-defined]  # our BrowserSession
+        raise Malformed("Send a token or a session cookie, not both.")
+    asks_first = authorization is not None and authorization.count(".") != 2  # a JWT is proven without a store
+    if asks_first:
         rate_limits.check("api")
-        try:
-            g.actor = _actor_from_bearer(authorization, reads_store=view.reads_store)  # type: ignore[attr-defined]
-        except Unauthenticated:
+    try:
+        g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=view.reads_store)  # type: ignore[attr-defined]
+    except Unauthenticated as error:
+        if error.code == "invalid_token" or session.raw:  # type: ignore[attr-defined]
+            if not asks_first:
+                rate_limits.check("api")
             rate_limits.count_refusal("api")
-            raise
-        if view.session_only:  # type: ignore[attr-defined]
-            raise Forbidden("This needs a browser session.", code="session_required")
+        raise
+    if view.session_only and authorization is not None:  # type: ignore[attr-defined]
+        raise Forbidden("This needs a browser session.", code="session_required")
     if missing := g.actor.missing_scopes(*view.required_scopes):  # type: ignore[attr-defined]
         raise InsufficientScope(missing)
 
@@ -186,4 +188,6 @@ def _token_actor(token: TokenInfo) -> Actor:
         scopes=frozenset(token.scopes),
         auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time else None,
         ip=request.remote_addr,
+        user_agent=request.headers.get("User-Agent"),
+        request_id=request_id(),
     )

@@ -12,11 +12,20 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql import ClauseElement
 
 Row = tuple[Any, ...]
-_DRIVER_FAULTS = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
+_DRIVER_ERRORS = (psycopg.Error, sqlite3.Error)
+_ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
+    (psycopg.OperationalError, OperationalError),
+    (psycopg.InterfaceError, OperationalError),
+    (psycopg.DataError, DataError),
+    (psycopg.IntegrityError, IntegrityError),
+    (sqlite3.OperationalError, OperationalError),
+    (sqlite3.IntegrityError, IntegrityError),
+)
 
 
 class _Compiled:
@@ -27,26 +36,29 @@ class _Compiled:
         compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
         self.positional: Sequence[str] | None = compiled.positiontup
-        self.defaults = dict(compiled.construct_params(_check=False))
+        self.defaults = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
         self.binders: list[tuple[str, Callable[[Any], Any]]] = []
         for bind, name in compiled.bind_names.items():
             if processor := bind.type.dialect_impl(dialect).bind_processor(dialect):
                 self.binders.append((name, processor))
+        columns = list(getattr(statement, "selected_columns", None) or getattr(statement, "exported_columns", ()))
+        self.returns_rows = bool(columns)
         self.readers: list[tuple[int, Callable[[Any], Any]]] = []
-        columns = getattr(statement, "selected_columns", None) or getattr(statement, "exported_columns", ())
         for index, column in enumerate(columns):
             if processor := column.type.dialect_impl(dialect).result_processor(dialect, None):
                 self.readers.append((index, processor))
 
-    def bind(self, given: Mapping[str, Any]) -> Any:
+    def run(self, cursor: Any, given: Mapping[str, Any]) -> list[Row]:
         values = {**self.defaults, **given}
         for name, processor in self.binders:
             values[name] = processor(values[name])
-        return [values[name] for name in self.positional] if self.positional is not None else values
+        cursor.execute(self.sql, [values[name] for name in self.positional] if self.positional is not None else values)
+        if not self.returns_rows:
+            return []
+        rows = cursor.fetchall()
+        return [self._read(row) for row in rows] if self.readers else rows
 
-    def read(self, row: Row) -> Row:
-        if not self.readers:
-            return row
+    def _read(self, row: Row) -> Row:
         values = list(row)
         for index, processor in self.readers:
             values[index] = processor(values[index])
@@ -60,7 +72,7 @@ class HotStatement:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def compiled(self, engine: Engine) -> _Compiled:
+    def _for(self, engine: Engine) -> _Compiled:
         name = engine.dialect.name
         if name not in self._compiled:
             self._compiled[name] = _Compiled(self._statement, engine)
@@ -72,35 +84,37 @@ class HotStatement:
         return rows[0] if rows else None
 
     def all(self, engine: Engine, **params: Any) -> list[Row]:
-        compiled = self.compiled(engine)
-        with autocommit(engine) as cursor:
-            return _run(compiled, cursor, params)
+        compiled = self._for(engine)
+        pooled = engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        has_autocommit = isinstance(connection, psycopg.Connection)
+        try:
+            if has_autocommit:
+                connection.autocommit = True
+            return compiled.run(connection.cursor(), params)
+        except _DRIVER_ERRORS as error:
+            raise _translated(engine, pooled, error) from error
+        finally:
+            if has_autocommit and not connection.closed:
+                connection.autocommit = False
+            pooled.close()
 
     def one_in(self, transaction: "HotTransaction", **params: Any) -> Row | None:
-        rows = _run(self.compiled(transaction.engine), transaction.cursor, params)
+        rows = self._for(transaction.engine).run(transaction.cursor, params)
         return rows[0] if rows else None
 
 
-def _run(compiled: _Compiled, cursor: Any, params: Mapping[str, Any]) -> list[Row]:
-    cursor.execute(compiled.sql, compiled.bind(params))
-    if cursor.description is None:
-        return []
-    return [compiled.read(row) for row in cursor.fetchall()]
-
-
-@contextmanager
-def autocommit(engine: Engine) -> Iterator[Any]:
-    """A driver cursor on a pooled connection, each statement its own transaction."""
-    with _connection(engine) as connection:
-        if isinstance(connection, psycopg.Connection):
-            connection.autocommit = True
-            try:
-                yield connection.cursor()
-            finally:
-                if not connection.closed:
-                    connection.autocommit = False
-        else:
-            yield connection.cursor()
+def _translated(engine: Engine, pooled: PoolProxiedConnection, error: Exception) -> DBAPIError:
+    """The driver's error in SQLAlchemy's words. A connection that broke is thrown away, and with it all that were opened
+    before: the next request meets the database as it is now."""
+    connection = pooled.driver_connection
+    if isinstance(connection, psycopg.Connection) and (connection.closed or connection.broken):
+        pooled.invalidate(error)
+        engine.dispose(close=False)
+    for driver_class, our_class in _ERRORS:
+        if isinstance(error, driver_class):
+            return our_class("hot statement", None, error)
+    return DBAPIError("hot statement", None, error)
 
 
 class HotTransaction:
@@ -119,8 +133,10 @@ class HotTransaction:
 @contextmanager
 def write_transaction(engine: Engine) -> Iterator[HotTransaction]:
     """BEGIN (IMMEDIATE on SQLite); rolled back unless the body calls `commit`."""
-    with _connection(engine) as connection:
-        cursor = connection.cursor()
+    pooled = engine.raw_connection()
+    try:
+        connection = pooled.driver_connection
+        cursor = connection.cursor()  # type: ignore[union-attr]
         if engine.dialect.name == "sqlite":
             cursor.execute("BEGIN IMMEDIATE")
         transaction = HotTransaction(engine, cursor)
@@ -128,28 +144,16 @@ def write_transaction(engine: Engine) -> Iterator[HotTransaction]:
             yield transaction
         finally:
             if not transaction.committed:
-                _roll_back(engine, connection)
+                _roll_back(connection)
+    except _DRIVER_ERRORS as error:
+        raise _translated(engine, pooled, error) from error
+    finally:
+        pooled.close()
 
 
-def _roll_back(engine: Engine, connection: Any) -> None:
-    if engine.dialect.name == "sqlite":
+def _roll_back(connection: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     elif not connection.closed:
         connection.rollback()
-
-
-@contextmanager
-def _connection(engine: Engine) -> Iterator[Any]:
-    """A driver connection from the pool. One that fails is thrown away, and with it all that were opened before: the
-    next request then meets the database as it is now."""
-    pooled = engine.raw_connection()
-    try:
-        yield pooled.driver_connection
-    except _DRIVER_FAULTS as error:
-        if not isinstance(error, sqlite3.Error) and getattr(pooled.driver_connection, "closed", True):
-            pooled.invalidate(error)
-            engine.dispose(close=False)
-        raise OperationalError("hot statement", None, error) from error
-    finally:
-        pooled.close()
