@@ -12,7 +12,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
 from models import Identity, Membership, Organization, User
-from services import audit, user_sessions
+from services import audit, users, user_sessions
 from services.actors import Actor
 from services.transactions import begin_write
 
@@ -127,7 +127,7 @@ def _get(email_or_id: str) -> User:
     if user_id := parse_uuid(email_or_id):
         found = list(db.session.scalars(select(User).where(User.id == user_id)))
     else:
-        found = list(db.session.scalars(select(User).where(User.email_key == email_or_id.strip().lower())))
+        found = list(db.session.scalars(select(User).where(User.email_key == users.email_key(email_or_id.strip()))))
     found = [user for user in found if user.email_verified] or found
     if not found:
         raise NotFound(f"There is no user {email_or_id[:200]!r}.")

@@ -18,7 +18,7 @@ from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from services import audit
+from services import audit, organizations
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.transactions import begin_write, engine
 
@@ -131,9 +131,15 @@ def authenticate(raw: str) -> SignedIn | None:
     rows = _USER_WITH_ORGANIZATIONS.all(engine(), user_id=record.user_id)
     if not rows or rows[0][5] is not None:
         return None
-    user_id, email, email_verified, name, is_admin = rows[0][:5]
-    organizations = tuple(OrganizationInfo(id=row[6], slug=row[7], name=row[8], role=row[9]) for row in rows if row[6] is not None)
-    return SignedIn(record, UserInfo(user_id, email, email_verified, name, is_admin), organizations)
+    user = UserInfo(*rows[0][:5])
+    joined = tuple(OrganizationInfo(*row[6:10]) for row in rows if row[6] is not None)
+    return SignedIn(record, user, joined or _with_personal_organization(record, user))
+
+
+def _with_personal_organization(record: SessionRecord, user: UserInfo) -> tuple[OrganizationInfo, ...]:
+    """Somebody without any organization (all were left, or the account is brand new) gets a personal one. Commits: yes."""
+    actor = Actor(type="user", id=str(user.id), credential_type="session", credential_id=record.sid, user=user)
+    return tuple(organizations.ensure_personal(actor, user.id))
 
 
 def save(raw: str, record: SessionRecord) -> None:
