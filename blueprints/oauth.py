@@ -115,6 +115,8 @@ def _answer_client(
 ) -> Response:
     if has_decided and authorize_requests.needs_consent(asked, signed_in, organization):
         consents.record(guards.session_actor(signed_in), asked, user_id=signed_in.user.id, organization=organization)
+    if has_decided and signed_in.record.organization_slug != organization.slug:
+        user_sessions.remember_organization(session_cookie.current_raw() or "", signed_in.record, organization.slug)
     code = authorization_codes.create(
         CodeRequest(
             client_pk=asked.client.pk,

@@ -16,11 +16,12 @@ from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
-from services import handoffs, oauth_clients, resources
+from services import handoffs, oauth_clients, resources, signing_keys
 from services.actors import OrganizationInfo
 from services.handoffs import Handoff
 from services.oauth_clients import ClientInfo
 from services.scopes import IDENTITY_SCOPES, join, split
+from services.signing_keys import TokenUnreadable
 from services.transactions import engine
 from services.user_sessions import SignedIn
 
@@ -89,6 +90,7 @@ class AuthorizeRequest:
     login_hint: str | None
     ui_locales: str | None
     organization: str | None
+    id_token_hint: str | None
     query: bytes
 
     @property
@@ -176,6 +178,7 @@ def parse(query: bytes) -> AuthorizeRequest:
         login_hint=values.get("login_hint"),
         ui_locales=values.get("ui_locales"),
         organization=values.get("organization"),
+        id_token_hint=values.get("id_token_hint"),
         query=query,
     )
 
@@ -208,17 +211,14 @@ def _client_and_redirect_uri(values: dict[str, str], repeated: set[str]) -> tupl
     for name in ("client_id", "redirect_uri"):
         if name in repeated:
             raise AuthorizeRefused("invalid_request", f"{name} is given twice.")
-    client = oauth_clients.find(values.get("client_id", ""))
+    client = oauth_clients.find_fresh(values.get("client_id", ""))
     if client is None:
         raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.", value=values.get("client_id", ""))
     redirect_uri = values.get("redirect_uri")
     if redirect_uri is None and len(client.redirect_uris) == 1:
         return client, client.redirect_uris[0]
     if redirect_uri is None or not client.has_redirect_uri(redirect_uri):
-        fresh = oauth_clients.find_fresh(client.client_id)
-        if fresh is None or redirect_uri is None or not fresh.has_redirect_uri(redirect_uri):
-            raise AuthorizeRefused("redirect_mismatch", "For your safety you weren’t sent there.", value=redirect_uri or "")
-        client = fresh
+        raise AuthorizeRefused("redirect_mismatch", "For your safety you weren’t sent there.", value=redirect_uri or "")
     return client, redirect_uri
 
 
@@ -293,6 +293,16 @@ def needs_sign_in(request: AuthorizeRequest | WaitingParty, signed_in: SignedIn,
     return request.max_age_seconds is not None and now_ms() - auth_time_ms > request.max_age_seconds * 1000
 
 
+def _hints_at_another(request: AuthorizeRequest, signed_in: SignedIn) -> bool:
+    """`prompt=none` with an id_token of somebody else is not answered for this person (OIDC Core section 3.1.2.1)."""
+    if request.id_token_hint is None or "none" not in request.prompts:
+        return False
+    try:
+        return signing_keys.verify(request.id_token_hint, typ="JWT").get("sub") != str(signed_in.user.id)
+    except TokenUnreadable:
+        return True
+
+
 def is_own(signed_in: SignedIn, handoff: Handoff | None) -> bool:
     """Whether the session was signed in with this handoff, or "Continue as" chose it."""
     return handoff is not None and signed_in.record.handoff_hash == handoffs.hash_of(handoff.raw)
@@ -307,7 +317,7 @@ def next_step(
     has_decided: bool = False,
 ) -> Step:
     """What stands between this request and its answer. `has_decided`: the person has just chosen Allow on our page."""
-    if signed_in is None or needs_sign_in(request, signed_in, handoff):
+    if signed_in is None or needs_sign_in(request, signed_in, handoff) or _hints_at_another(request, signed_in):
         return Step.SIGN_IN
     if "select_account" in request.prompts and not is_own(signed_in, handoff):
         return Step.CHOOSE_ACCOUNT

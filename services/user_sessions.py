@@ -153,6 +153,12 @@ def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
     save(raw, record)
 
 
+def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
+    """The organization used last: a default for pages and choices, which authorizes nothing."""
+    record.organization_slug = slug
+    save(raw, record)
+
+
 def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
     moment = now_ms()
     return [record for record in _store().list_for(user_id) if record.expires_at_ms > moment]

@@ -35,12 +35,16 @@ _BY_STATUS = {
     422: ErrorWords("That request didn’t make sense"),
     429: ErrorWords("Too many tries", "", "Try again", "."),
     500: ErrorWords("Something broke on our side", "It’s been recorded. Try again in a minute.", "Try again", ".", has_reference=True),
-    503: ErrorWords("Gatepost is being updated", "Signed-in apps keep working. Try again in a few minutes.", "Try again", ".", has_reference=True),
+    503: ErrorWords(
+        "Gatepost is being updated", "Signed-in apps keep working. Try again in a few minutes.", "Try again", ".", has_reference=True
+    ),
 }
 _BY_CODE = {
     "form_expired": ErrorWords("This page was open too long", "Nothing was saved. Go back, reload and try again.", "Go back", "."),
     "client_unknown": ErrorWords("Gatepost doesn’t know this app", "It may have been removed. Start again from the app."),
-    "redirect_mismatch": ErrorWords("This app’s return address isn’t registered", "For your safety you weren’t sent there. Tell the app’s maker:"),
+    "redirect_mismatch": ErrorWords(
+        "This app’s return address isn’t registered", "For your safety you weren’t sent there. Tell the app’s maker:"
+    ),
     "handoff_expired": ErrorWords("That sign-in took too long", "Start again from the app."),
     "handoff_altered": ErrorWords("That sign-in link was changed on its way", "Start again from the app."),
     "request_too_long": ErrorWords("That request is too long", "The app asked for more than fits. Tell the app’s maker."),
@@ -57,7 +61,7 @@ def page(error: GatepostError) -> str:
         text=_wait(error.retry_after_seconds) if error.status == 429 else words.text or error.message,
         way_out_text=words.way_out_text,
         way_out_href=_same_page() if words.way_out_href == "." else words.way_out_href,
-        code=error.code.upper() if isinstance(error, AuthorizeRefused) else "",
+        code=error.code.upper() if isinstance(error, AuthorizeRefused) else error.code if error.status == 503 else "",
         value=error.value if isinstance(error, AuthorizeRefused) else "",
         reference=request_id() if words.has_reference else "",
     )
