@@ -10,7 +10,7 @@ The index may name a session that is gone; whoever meets such an entry drops it.
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -40,7 +40,7 @@ class SessionRecord:
     data: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "user_id": str(self.user_id)}, separators=(",", ":"))
+        return json.dumps({**vars(self), "user_id": str(self.user_id)}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "SessionRecord":

@@ -8,7 +8,7 @@ within the grace finds the answer; one whose worker died before (4) finishes its
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -270,7 +270,7 @@ def _keep_or_take(raw_token: str) -> tuple[_Kept, bool]:
     grace_ms = current().refresh_grace_seconds * 1000
     if not grace_ms:
         return fresh, True
-    sealed = seal_with(raw_token, json.dumps(asdict(fresh)).encode(), purpose=_PURPOSE)
+    sealed = seal_with(raw_token, json.dumps(vars(fresh)).encode(), purpose=_PURPOSE)
     found = redis.client.set(_kept_key(raw_token), sealed, nx=True, get=True, px=grace_ms + _KEPT_SLACK_MS)
     if found is None:
         return fresh, True
@@ -285,7 +285,7 @@ def _keep_answer(raw_token: str, kept: _Kept, answer: dict[str, Any]) -> None:
     grace_ms = current().refresh_grace_seconds * 1000
     if grace_ms:
         whole = _Kept(kept.access, kept.refresh, answer, now_ms())
-        sealed = seal_with(raw_token, json.dumps(asdict(whole)).encode(), purpose=_PURPOSE)
+        sealed = seal_with(raw_token, json.dumps(vars(whole)).encode(), purpose=_PURPOSE)
         redis.client.set(_kept_key(raw_token), sealed, px=grace_ms + _KEPT_SLACK_MS)
 
 
