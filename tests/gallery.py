@@ -34,7 +34,7 @@ ID = UUID("01939000-0000-7000-8000-000000000001")
 OTHER_ID = UUID("01939000-0000-7000-8000-000000000002")
 FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:145.0) Gecko/20100101 Firefox/145.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1"
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,15 @@ def _sign_in_pages(name: str | None) -> list[Page]:
     web = WaitingParty(name if name is not None else "Patchwork", False, False, "patchwork.example", started, frozenset(), None, None, None)
     facts = sign_in_errors.Facts("id.northwind.dev", "github", "GitHub", email, ("Google",), (), "3f1c2a9e77d0b412", 3)
     plain = {
-        "purpose": "sign-in", "providers": providers, "waiting": None, "error": None, "continue_as": None, "handoff": None, "next_path": None,
+        "purpose": "sign-in",
+        "providers": providers,
+        "waiting": None,
+        "error": None,
+        "continue_as": None,
+        "handoff": None,
+        "next_path": None,
         "invite_only": False,
-    }  # fmt: skip
+    }
     found = [
         Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),
         Page("sign-in-web", "sign_in/page.html", {**plain, "waiting": web, "invite_only": True}),
@@ -85,7 +91,12 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         error = sign_in_errors.describe(code, facts)
         found.append(Page(f"sign-in-{code}", "sign_in/page.html", {**plain, "waiting": cli, "error": error, "invite_only": True}))
     link = {"email": email, "action": "/login/link/token"}
-    mail = {"email": email, "provider_label": "Northwind SSO", "account": name if name is not None else "mayak", "action": "/login/confirm/token"}
+    mail = {
+        "email": email,
+        "provider_label": "Northwind SSO",
+        "account": name if name is not None else "mayak",
+        "action": "/login/confirm/token",
+    }
     wrong = CodeForm()
     wrong.code.errors = ["That code isn’t right"]
     return [
@@ -95,11 +106,19 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         Page("confirm-email-elsewhere", "sign_in/confirm_email.html", {**mail, "is_same_browser": False, "code": "WDJB-MJHT"}),
         Page("check-mail", "sign_in/check_mail.html", {"email": email, "action": "/login/check-mail", "form": CodeForm()}),
         Page("check-mail-wrong", "sign_in/check_mail.html", {"email": email, "action": "/login/check-mail", "form": wrong}),
-        Page("link-accounts", "sign_in/link_accounts.html", {
-            "user_email": email, "provider_label": "GitHub", "account": name if name is not None else "mayak", "action": "/account/link", "skip_href": "/account",
-        }),
+        Page(
+            "link-accounts",
+            "sign_in/link_accounts.html",
+            {
+                "user_email": email,
+                "provider_label": "GitHub",
+                "account": name if name is not None else "mayak",
+                "action": "/account/link",
+                "skip_href": "/account",
+            },
+        ),
         Page("signed-out", "sign_in/signed_out.html"),
-    ]  # fmt: skip
+    ]
 
 
 def _view(name: str | None, **changes: Any) -> ConsentView:
@@ -149,31 +168,60 @@ def _oauth_pages(name: str | None) -> list[Page]:
     return [
         Page("consent", "oauth/consent.html", {"view": _view(name)}),
         Page("consent-checked", "oauth/consent.html", {"view": checked}),
-        Page("consent-scheme", "oauth/consent.html", {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app", registered_at=None)}),
-        Page("confirm-native", "oauth/confirm_native.html", {"view": _view(name, **{"client_name": cli.client_name, "is_self_registered": False, **one})}),
+        Page(
+            "consent-scheme",
+            "oauth/consent.html",
+            {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app", registered_at=None)},
+        ),
+        Page(
+            "confirm-native",
+            "oauth/confirm_native.html",
+            {"view": _view(name, **{"client_name": cli.client_name, "is_self_registered": False, **one})},
+        ),
         Page("confirm-native-organizations", "oauth/confirm_native.html", {"view": cli}),
         Page("choose-organization", "oauth/choose_organization.html", {"view": cli}),
-        Page("onward", "oauth/onward.html", {"target": target, "host": "127.0.0.1:33418", "app_name": name if name is not None else "Gatepost CLI"}),
-        Page("logout", "oauth/logout.html", {
-            "email": name if name is not None else "maya@northwind.dev", "values": {"client_id": "patchwork", "state": name if name is not None else "s"},
-        }),
-    ]  # fmt: skip
+        Page(
+            "onward",
+            "oauth/onward.html",
+            {"target": target, "host": "127.0.0.1:33418", "app_name": name if name is not None else "Gatepost CLI"},
+        ),
+        Page(
+            "logout",
+            "oauth/logout.html",
+            {
+                "email": name if name is not None else "maya@northwind.dev",
+                "values": {"client_id": "patchwork", "state": name if name is not None else "s"},
+            },
+        ),
+    ]
 
 
 def _other_gate_pages(name: str | None) -> list[Page]:
     app_name, email = name if name is not None else "Gatepost CLI", name if name is not None else "maya@northwind.dev"
     blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
     mismatch = {
-        **blank, "heading": "This app’s return address isn’t registered", "text": "For your safety you weren’t sent there. Tell the app’s maker:",
-        "code": "REDIRECT_MISMATCH", "value": name if name is not None else "https://evil.example/callback?" + "x" * 150,
-    }  # fmt: skip
-    broken = {**blank, "heading": "Something broke on our side", "text": "It’s been recorded. Try again in a minute.", "reference": "3f1c2a9e77d0b412"}
+        **blank,
+        "heading": "This app’s return address isn’t registered",
+        "text": "For your safety you weren’t sent there. Tell the app’s maker:",
+        "code": "REDIRECT_MISMATCH",
+        "value": name if name is not None else "https://evil.example/callback?" + "x" * 150,
+    }
+    broken = {
+        **blank,
+        "heading": "Something broke on our side",
+        "text": "It’s been recorded. Try again in a minute.",
+        "reference": "3f1c2a9e77d0b412",
+    }
     return [
         Page("done", "done.html", {"app_name": app_name, "email": email, "is_denied": False}),
         Page("done-no-app", "done.html", {"app_name": None, "email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"app_name": None, "email": None, "is_denied": False}),
         Page("done-denied", "done.html", {"app_name": None, "email": None, "is_denied": True}),
-        Page("error-404", "errors/page.html", {**blank, "heading": "Nothing here", "text": "The address may be wrong, or you may not have access."}),
+        Page(
+            "error-404",
+            "errors/page.html",
+            {**blank, "heading": "Nothing here", "text": "The address may be wrong, or you may not have access."},
+        ),
         Page("error-redirect", "errors/page.html", mismatch),
         Page("error-500", "errors/page.html", broken),
     ]
@@ -219,20 +267,40 @@ def _record(number: int, user_agent: str, ip: str, provider: str, age: timedelta
     moment = clock.now()
     made, active = (int((moment - ago).timestamp() * 1000) for ago in (age, seen))
     return SessionRecord(
-        sid=f"01939000-0000-7000-8000-{number:012}", user_id=ID, auth_time_ms=made, created_at_ms=made, last_seen_ms=active,
-        expires_at_ms=active + 604_800_000, provider=provider, ip=ip, user_agent=user_agent, handoff_hash=None,
-    )  # fmt: skip
+        sid=f"01939000-0000-7000-8000-{number:012}",
+        user_id=ID,
+        auth_time_ms=made,
+        created_at_ms=made,
+        last_seen_ms=active,
+        expires_at_ms=active + 604_800_000,
+        provider=provider,
+        ip=ip,
+        user_agent=user_agent,
+        handoff_hash=None,
+    )
 
 
 def _grant(number: int, client: str, user_agent: str | None, ip: str, age: timedelta, seen: timedelta) -> GrantInfo:
     moment = clock.now()
     return GrantInfo(
-        UUID(int=number), str(ID), "gatepost-cli", client, "openid", ID, ip, user_agent, moment - age, moment - seen, moment + timedelta(days=80)
+        UUID(int=number),
+        str(ID),
+        "gatepost-cli",
+        client,
+        "openid",
+        ID,
+        ip,
+        user_agent,
+        moment - age,
+        moment - seen,
+        moment + timedelta(days=80),
     )
 
 
 def _profile_form(name: str | None, *, emails: list[SelectChoice] | None = None, wrong: bool = False) -> ProfileForm:
-    form = ProfileForm(data={"name": name if name is not None else "Maya Kovač", "time_zone": "Europe/Oslo", "theme": "device", "email": str(ID)})
+    form = ProfileForm(
+        data={"name": name if name is not None else "Maya Kovač", "time_zone": "Europe/Oslo", "theme": "device", "email": str(ID)}
+    )
     form.time_zone.choices = zones()
     if emails:
         form.email.choices = emails
@@ -259,7 +327,9 @@ def _account_pages(name: str | None) -> list[Page]:
     ]
     client = name if name is not None else "Gatepost CLI"
     app_sessions = [
-        AppSession(_grant(7, client, "gatepost-cli/1.4.2", "81.166.20.4", 9 * day, 6 * minute), words.untrusted(client), "gatepost-cli 1.4.2", True),
+        AppSession(
+            _grant(7, client, "gatepost-cli/1.4.2", "81.166.20.4", 9 * day, 6 * minute), words.untrusted(client), "gatepost-cli 1.4.2", True
+        ),
         AppSession(_grant(8, client, None, "10.20.0.14", 90 * day, 50 * day), words.untrusted(client, quoted=True), "", False),
     ]
     scopes = ("openid", "profile", "email", "connections:use", "offline_access")
@@ -267,14 +337,40 @@ def _account_pages(name: str | None) -> list[Page]:
     moment = clock.now()
     org = name if name is not None else "Northwind"
     registered = ConnectedApp(
-        ID, "patchwork", name if name is not None else "Patchwork", True, "loopback", "127.0.0.1", (org,), ("https://mcp.northwind.dev/github",), scopes,
-        moment - 9 * day, moment - 2 * hour,
-    )  # fmt: skip
+        ID,
+        "patchwork",
+        name if name is not None else "Patchwork",
+        True,
+        "loopback",
+        "127.0.0.1",
+        (org,),
+        ("https://mcp.northwind.dev/github",),
+        scopes,
+        moment - 9 * day,
+        moment - 2 * hour,
+    )
     web = ConnectedApp(
-        OTHER_ID, "boards", name if name is not None else "Boards", False, "https", "boards.example", (org, "Fjord Labs"), (), scopes, moment - 90 * day, None
+        OTHER_ID,
+        "boards",
+        name if name is not None else "Boards",
+        False,
+        "https",
+        "boards.example",
+        (org, "Fjord Labs"),
+        (),
+        scopes,
+        moment - 90 * day,
+        None,
     )
     nots = permissions.what_not(scopes)
-    sessions = {"here": here, "others": others, "app_sessions": app_sessions, "new_since": moment - day, "has_elsewhere": True, "token_seconds": 1800}
+    sessions = {
+        "here": here,
+        "others": others,
+        "app_sessions": app_sessions,
+        "new_since": moment - day,
+        "has_elsewhere": True,
+        "token_seconds": 1800,
+    }
     began = words.joined([words.untrusted(client)])
     return [
         _account("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
@@ -285,10 +381,20 @@ def _account_pages(name: str | None) -> list[Page]:
         _account("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),
         _account("unlink", "account/unlink.html", "linked", name, way=github),
         _account("sessions", "account/sessions.html", "sessions", name, **sessions),
-        _account("sessions-one", "account/sessions.html", "sessions", name, **{**sessions, "others": [], "app_sessions": [], "has_elsewhere": False}),
-        _account("sessions-fifty", "account/sessions.html", "sessions", name, **{**sessions, "others": others[:2] * 25, "app_sessions": []}),
+        _account(
+            "sessions-one",
+            "account/sessions.html",
+            "sessions",
+            name,
+            **{**sessions, "others": [], "app_sessions": [], "has_elsewhere": False},
+        ),
+        _account(
+            "sessions-fifty", "account/sessions.html", "sessions", name, **{**sessions, "others": others[:2] * 25, "app_sessions": []}
+        ),
         _account("revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began),
-        _account("revoke-app-session", "account/revoke_session.html", "sessions", name, sid=ID, record=None, app=app_sessions[0], began_here=""),
+        _account(
+            "revoke-app-session", "account/revoke_session.html", "sessions", name, sid=ID, record=None, app=app_sessions[0], began_here=""
+        ),
         _account("revoke-others", "account/revoke_others.html", "sessions", name, count=4),
         _account("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0),
         _account("apps", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)]),

@@ -20,7 +20,9 @@ _NAME_LENGTH = 80
 @cache
 def zones() -> list[SelectChoice]:
     """The cities that this machine's zone data knows; UTC first."""
-    cities = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/", "posix", "right")))
+    cities = sorted(
+        name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/", "posix", "right"))
+    )
     return [SelectChoice("", "UTC"), *(SelectChoice(name, name.replace("_", " ")) for name in cities)]
 
 
@@ -30,7 +32,9 @@ class ProfileForm(browser.Form):
     name = StringField("Name")
     email = SelectField("Email address", description="From the accounts you sign in with. Only verified addresses can be chosen.")
     time_zone = SelectField("Time zone", description="Times on these pages are shown in it.")
-    theme = RadioField("Theme", choices=[SelectChoice("device", "Same as device"), SelectChoice("light", "Light"), SelectChoice("dark", "Dark")])
+    theme = RadioField(
+        "Theme", choices=[SelectChoice("device", "Same as device"), SelectChoice("light", "Light"), SelectChoice("dark", "Dark")]
+    )
 
     def validate_name(self, field: StringField) -> None:
         text = " ".join((field.data or "").split())
@@ -47,12 +51,14 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
     profile = users.get_profile(g.actor.user.id)
     usable = {way.id: way for way in ways if way.email and way.email_verified}
     supplying = next((way for way in ways if way.supplies_email), None)
-    form = ProfileForm(data={
-        "name": profile.name,
-        "time_zone": profile.time_zone or "",
-        "theme": profile.theme or "device",
-        "email": str(supplying.id) if supplying else "",
-    })  # fmt: skip
+    form = ProfileForm(
+        data={
+            "name": profile.name,
+            "time_zone": profile.time_zone or "",
+            "theme": profile.theme or "device",
+            "email": str(supplying.id) if supplying else "",
+        }
+    )
     form.time_zone.choices = zones()
     if not form.is_submitted() and form.time_zone.data not in {zone.value for zone in zones()}:
         form.time_zone.data = ""

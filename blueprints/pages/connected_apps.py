@@ -34,7 +34,9 @@ def detail(app_id: uuid.UUID) -> str:
 @blueprint.get("/account/apps/<uuid:app_id>/remove")
 def confirm_remove(app_id: uuid.UUID) -> str:
     app = connected_apps.get(g.actor.user.id, app_id)
-    return frame.render("account/remove_app.html", "apps", app=app, organizations=words.joined([words.plain(name) for name in app.organizations]))
+    return frame.render(
+        "account/remove_app.html", "apps", app=app, organizations=words.joined([words.plain(name) for name in app.organizations])
+    )
 
 
 @blueprint.post("/account/apps/<uuid:app_id>/remove")

@@ -57,7 +57,9 @@ class Facts:
 def _not_verified(f: Facts) -> SignInError:
     link_text, link_href = _PROVIDER_SETTINGS.get(f.provider_kind, ("", ""))
     if f.email:
-        text = Markup("{p} says {email} isn’t verified. Verify it there, then continue with {p} again.").format(p=f.provider, email=f.bold_email)
+        text = Markup("{p} says {email} isn’t verified. Verify it there, then continue with {p} again.").format(
+            p=f.provider, email=f.bold_email
+        )
     else:
         text = Markup("{p} says your email address isn’t verified. Verify it there, then continue with {p} again.").format(p=f.provider)
     heading = f"Verify your email on {f.provider_label} first" if f.provider_label else "Verify your email first"
@@ -114,9 +116,9 @@ def _exists(f: Facts) -> SignInError:
     if f.other_labels:
         text = Markup("{} signs in with {}. Continue with it once to link {}.").format(who, joined(list(f.other_labels)), this)
     else:
-        text = Markup("{} has no provider linked yet. Ask whoever runs this Gatepost for a sign-in link, then link {} in your account.").format(
-            who, this
-        )
+        text = Markup(
+            "{} has no provider linked yet. Ask whoever runs this Gatepost for a sign-in link, then link {} in your account."
+        ).format(who, this)
     return SignInError("ACCOUNT_EXISTS", "You already have an account", text)
 
 

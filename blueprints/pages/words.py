@@ -1,6 +1,7 @@
 """How pages say things: moments, devices, initials, untrusted names. Registered as filters and globals of templates.
 
-Filters: `untrusted`, `plain`, `clean`, `names`, `day`, `moment`, `on_moment`, `initials`, `app_initials`, `colour`, `device`, `device_icon`, `provider_label`, `duration`.
+Filters: `untrusted`, `plain`, `clean`, `names`, `moment`, `on_moment`, `day`, `duration`, `initials`, `app_initials`, `colour`,
+`device`, `device_icon`, `provider_label`.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ HEADING_LENGTH = 60
 _KEPT = "\t\n\r\u200c\u200d"  # the last two join letters and emoji
 _SPACES = "\t\n\r"
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -125,7 +127,7 @@ def _time_element(then: datetime, text: str) -> Markup:
 
 
 def moment(value: datetime | int, zone: tzinfo = UTC) -> Markup:
-    """"6 minutes ago", "yesterday at 21:15", "2 Oct at 11:20", "2 Oct 2025", as `<time>`."""
+    """ "6 minutes ago", "yesterday at 21:15", "2 Oct at 11:20", "2 Oct 2025", as `<time>`."""
     then = _aware(value)
     return _time_element(then, _in_words(then, moments.now(), zone)[0])
 
@@ -138,7 +140,7 @@ def on_moment(value: datetime | int, zone: tzinfo = UTC) -> Markup:
 
 
 def day(value: datetime, zone: tzinfo = UTC) -> str:
-    """"3 Mar", with the year when it is not this one."""
+    """ "3 Mar", with the year when it is not this one."""
     local, today = value.astimezone(zone), moments.now().astimezone(zone)
     text = f"{local.day} {_MONTHS[local.month - 1]}"
     return text if local.year == today.year else f"{text} {local.year}"
@@ -146,12 +148,8 @@ def day(value: datetime, zone: tzinfo = UTC) -> str:
 
 def duration(seconds: int) -> str:
     """A time limit in words, rounded up: "30 minutes", "1 hour"."""
-    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size and seconds % size == 0:
-            count = seconds // size
-            break
-    else:
-        unit, count = ("minute", -(-seconds // 60)) if seconds > 60 else ("second", seconds)
+    whole = next(((unit, seconds // size) for unit, size in _UNITS if seconds >= size and seconds % size == 0), None)
+    unit, count = whole or (("minute", -(-seconds // 60)) if seconds > 60 else ("second", seconds))
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 

@@ -24,7 +24,9 @@ def find(node: str) -> str | None:
         arguments = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", f"axe-core@{VERSION}"]
         environment = {**os.environ, "PATH": f"{Path(node).parent}:{os.environ.get('PATH', '')}"}
         try:
-            subprocess.run([*command, *arguments, "--prefix", str(FOLDER)], cwd=FOLDER, env=environment, capture_output=True, timeout=300, check=False)
+            subprocess.run(
+                [*command, *arguments, "--prefix", str(FOLDER)], cwd=FOLDER, env=environment, capture_output=True, timeout=300, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
     return SCRIPT.read_text() if SCRIPT.exists() else None

@@ -21,12 +21,12 @@ PAGES = ("/account", "/account/linked", "/account/sessions", "/account/sessions/
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 
 
-@pytest.fixture()
+@pytest.fixture
 def user(app: Flask) -> User:
     return factories.make_user(name="Maya Kovač", email="maya@northwind.dev")
 
 
-@pytest.fixture()
+@pytest.fixture
 def signed_in(client: FlaskClient, user: User) -> FlaskClient:
     factories.sign_in(client, user)
     return client
@@ -39,14 +39,25 @@ def sid_of(app: Flask, user: User, user_agent: str = "tests") -> str:
         return next(record.sid for record in user_sessions.list_for(user.id) if record.user_agent == user_agent)
 
 
-def grant(app: Flask, user: User, client: OAuthClient, *, sid: str = "elsewhere", scope: str = "openid email", user_agent: str | None = None) -> Any:
+def grant(
+    app: Flask, user: User, client: OAuthClient, *, sid: str = "elsewhere", scope: str = "openid email", user_agent: str | None = None
+) -> Any:
     """A live grant with its refresh token."""
     with app.app_context():
         organization = db.session.scalar(select(Organization).where(Organization.id == user.id))
         family = RefreshFamily(
-            id=uuid7(), client_pk=client.id, user_id=user.id, organization_id=organization.id, scope=scope, sid=sid, auth_time=now(), ip="10.20.0.14",
-            user_agent=user_agent, last_used_at=now(), expires_at=now() + timedelta(days=90),
-        )  # fmt: skip
+            id=uuid7(),
+            client_pk=client.id,
+            user_id=user.id,
+            organization_id=organization.id,
+            scope=scope,
+            sid=sid,
+            auth_time=now(),
+            ip="10.20.0.14",
+            user_agent=user_agent,
+            last_used_at=now(),
+            expires_at=now() + timedelta(days=90),
+        )
         token = RefreshToken(family_id=family.id, token_hash=hash_secret(new_secret("gpr_")), expires_at=now() + timedelta(days=30))
         db.session.add_all([family, token])
         db.session.commit()
@@ -94,7 +105,14 @@ def test_account_pages_answer_with_their_headers(signed_in: FlaskClient, databas
 
 
 @pytest.mark.parametrize(
-    "path", ["/account", "/account/sessions/revoke-others", f"/account/sessions/{uuid7()}/revoke", f"/account/apps/{uuid7()}/remove", f"/account/linked/{uuid7()}/unlink"]
+    "path",
+    [
+        "/account",
+        "/account/sessions/revoke-others",
+        f"/account/sessions/{uuid7()}/revoke",
+        f"/account/apps/{uuid7()}/remove",
+        f"/account/linked/{uuid7()}/unlink",
+    ],
 )
 def test_a_post_without_a_csrf_token_changes_nothing(signed_in: FlaskClient, database: Any, path: str) -> None:
     answer = signed_in.post(path, data={"name": "Mallory"})
@@ -156,7 +174,9 @@ def test_the_profile_is_saved_and_says_so(signed_in: FlaskClient, app: Flask, us
         ({"name": "A", "time_zone": "Mars/Olympus"}, "There is a problem"),
     ],
 )
-def test_a_wrong_field_is_told_at_the_field_and_nothing_is_saved(signed_in: FlaskClient, app: Flask, fields: dict[str, str], message: str, database: Any) -> None:
+def test_a_wrong_field_is_told_at_the_field_and_nothing_is_saved(
+    signed_in: FlaskClient, app: Flask, fields: dict[str, str], message: str, database: Any
+) -> None:
     answer = post(signed_in, "/account", **{"theme": "device", "time_zone": "", **fields})
     assert answer.status_code == 422
     assert message in answer.text
@@ -173,12 +193,16 @@ def test_a_post_with_half_the_fields_leaves_the_others_as_they_were(signed_in: F
     assert "Times shown in Europe/Oslo" in page
 
 
-def test_the_address_is_read_only_with_one_account_and_a_choice_with_two(signed_in: FlaskClient, app: Flask, user: User, database: Any) -> None:
+def test_the_address_is_read_only_with_one_account_and_a_choice_with_two(
+    signed_in: FlaskClient, app: Flask, user: User, database: Any
+) -> None:
     factories.make_identity(user, login="mayak")
     page = signed_in.get("/account").text
     assert "verified there." in page
     assert 'name="email"' not in page
-    second = factories.make_identity(user, provider="google", issuer="https://accounts.google.com", email="maya@home.example", supplies_email=False)
+    second = factories.make_identity(
+        user, provider="google", issuer="https://accounts.google.com", email="maya@home.example", supplies_email=False
+    )
     assert f'<option value="{second.id}">maya@home.example, from' in signed_in.get("/account").text
     assert post(signed_in, "/account", name="Maya", time_zone="", theme="device", email=str(second.id)).status_code == 303
     with app.app_context():
@@ -241,9 +265,19 @@ def test_sessions_stand_in_three_groups(signed_in: FlaskClient, app: Flask, user
     assert "Command line and apps" not in page
     assert "Sign out everywhere else" not in page
     factories.make_session(user, provider="link", ip="185.71.9.30", user_agent=CHROME)
-    grant(app, user, factories.make_client(name="Gatepost CLI", redirect_uris=["http://127.0.0.1/callback"]), user_agent="gatepost-cli/1.4.2")
+    grant(
+        app, user, factories.make_client(name="Gatepost CLI", redirect_uris=["http://127.0.0.1/callback"]), user_agent="gatepost-cli/1.4.2"
+    )
     page = signed_in.get("/account/sessions").text
-    for text in ("Other browsers", "Chrome on Windows", "185.71.9.30", "One-time link", "Command line and apps", "Gatepost CLI", "gatepost-cli 1.4.2"):
+    for text in (
+        "Other browsers",
+        "Chrome on Windows",
+        "185.71.9.30",
+        "One-time link",
+        "Command line and apps",
+        "Gatepost CLI",
+        "gatepost-cli 1.4.2",
+    ):
         assert text in page
     assert page.count("First seen today") == 2
     assert "within 30 minutes" in page
@@ -287,7 +321,9 @@ def test_revoking_this_browser_signs_it_out(signed_in: FlaskClient, app: Flask, 
     assert signed_in.get("/account").status_code == 303
 
 
-def test_signing_out_everywhere_else_keeps_this_browser_and_what_began_in_it(signed_in: FlaskClient, app: Flask, user: User, database: Any) -> None:
+def test_signing_out_everywhere_else_keeps_this_browser_and_what_began_in_it(
+    signed_in: FlaskClient, app: Flask, user: User, database: Any
+) -> None:
     own = sid_of(app, user)
     factories.make_session(user, user_agent=CHROME)
     client = factories.make_client()
@@ -318,7 +354,14 @@ def test_apps_are_listed_with_what_they_may_do(signed_in: FlaskClient, app: Flas
     grant(app, user, web, scope="openid offline_access")
     grant(app, user, native, scope="credentials:read")
     page = signed_in.get("/account/apps").text
-    for text in ("Boards", "boards.example", "See who you are", "Keep working while you’re away", "“<bdi>Evil &lt;b&gt;</bdi>”", "Read credential values"):
+    for text in (
+        "Boards",
+        "boards.example",
+        "See who you are",
+        "Keep working while you’re away",
+        "“<bdi>Evil &lt;b&gt;</bdi>”",
+        "Read credential values",
+    ):
         assert text in page
     assert page.count('class="row-t"') == 2
     detail = signed_in.get(f"/account/apps/{web.id}").text
@@ -337,9 +380,17 @@ def test_removing_an_app_ends_everything_it_had(signed_in: FlaskClient, app: Fla
     with app.app_context():
         db.session.add(
             AuthorizationCode(
-                code_hash=hash_secret("code"), client_pk=client.id, user_id=user.id, organization_id=user.id, family_id=uuid7(), scope="openid",
-                code_challenge="x", sid="x", auth_time=now(), expires_at=now() + timedelta(seconds=60),
-            )  # fmt: skip
+                code_hash=hash_secret("code"),
+                client_pk=client.id,
+                user_id=user.id,
+                organization_id=user.id,
+                family_id=uuid7(),
+                scope="openid",
+                code_challenge="x",
+                sid="x",
+                auth_time=now(),
+                expires_at=now() + timedelta(seconds=60),
+            )
         )
         db.session.commit()
     question = signed_in.get(f"/account/apps/{client.id}/remove").text

@@ -2,7 +2,6 @@
 
 import gzip
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,10 +27,10 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """The application without stores: templates ask none."""
     folder = tmp_path_factory.mktemp("templates")
-    yield create_app(config.load(environ=site.environment(str(folder), 8000), instance_path=folder))
+    return create_app(config.load(environ=site.environment(str(folder), 8000), instance_path=folder))
 
 
 def rendered(app: Flask, name: str | None = None) -> dict[str, tuple[gallery.Page, str]]:
@@ -91,7 +90,7 @@ def test_every_page_is_well_formed_with_one_heading_and_unique_ids(app: Flask) -
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids)), (name, ids)
         for tag, attributes in page.tags:
-            for reference in (attributes.get("aria-describedby") or "").split() + [attributes.get("aria-labelledby") or ""]:
+            for reference in [*(attributes.get("aria-describedby") or "").split(), attributes.get("aria-labelledby")]:
                 assert not reference or reference in ids, (name, reference)
             if tag == "label":
                 assert attributes["for"] in ids, name

@@ -47,7 +47,10 @@ def test_an_unknown_zone_is_utc() -> None:
     assert str(words.zone_of("Europe/Oslo")) == "Europe/Oslo"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(30, "30 seconds"), (60, "1 minute"), (90, "2 minutes"), (1800, "30 minutes"), (7200, "2 hours"), (86_400, "1 day")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30, "30 seconds"), (60, "1 minute"), (90, "2 minutes"), (1800, "30 minutes"), (7200, "2 hours"), (86_400, "1 day")],
+)
 def test_time_limits_are_rounded_up(seconds: int, text: str) -> None:
     assert words.duration(seconds) == text
 
@@ -56,10 +59,22 @@ def test_time_limits_are_rounded_up(seconds: int, text: str) -> None:
     ("user_agent", "text"),
     [
         ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:145.0) Gecko/20100101 Firefox/145.0", "Firefox on macOS"),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36", "Chrome on Windows"),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36 Edg/142.0", "Edge on Windows"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1", "Safari on iPhone"),
-        ("Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36", "Chrome on Android"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+            "Chrome on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36 Edg/142.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
         ("Mozilla/5.0", "An unknown browser"),
         ("gatepost-cli/1.4.2 (maya-mbp.local)", "gatepost-cli 1.4.2"),
         ("python-requests/2.32.3", "python-requests 2.32.3"),
@@ -83,7 +98,16 @@ def test_untrusted_names_lose_what_could_deceive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("Maya Kovač", "MK"), ("maya@northwind.dev", "MD"), ("Plato", "P"), ("", "?"), ("!!!", "?"), ("Ada B. Lovelace", "AL"), ("李 小龍", "李小")]
+    ("name", "text"),
+    [
+        ("Maya Kovač", "MK"),
+        ("maya@northwind.dev", "MD"),
+        ("Plato", "P"),
+        ("", "?"),
+        ("!!!", "?"),
+        ("Ada B. Lovelace", "AL"),
+        ("李 小龍", "李小"),
+    ],
 )
 def test_initials_are_two_letters_at_most(name: str, text: str) -> None:
     assert words.initials(name) == text
@@ -123,7 +147,9 @@ def test_refused_sign_ups_name_the_domains_only_when_nothing_else_is_allowed() -
 
 
 def test_permissions_are_sorted_and_unknown_scopes_are_owned_up_to() -> None:
-    rows = permissions.in_words(["offline_access", "credentials:write", "orgs", "weird", "email", "openid", "profile"], organization="Northwind", refresh_days=30)
+    rows = permissions.in_words(
+        ["offline_access", "credentials:write", "orgs", "weird", "email", "openid", "profile"], organization="Northwind", refresh_days=30
+    )
     assert [row.title for row in rows] == [
         "See who you are",
         "See your organizations",
