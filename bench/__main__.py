@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench import load, measuring, processes, profiling, report, seeds, servers
-from bench.operations import Client, Operation, code_of, operations
+from bench import load, measuring, plain_app, processes, profiling, report, seeds, servers
+from bench.operations import Client, Operation, bare_view, code_of, operations
 from bench.stores import Stores
 
 NAMES = ["session", "introspect", "refresh", "code", "credentials", "whoami", "whoami-jwt"]
@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limits", choices=["on", "off"], default="off", help="on: also once with rate limits on, beside")
     parser.add_argument("--memory", action="store_true", help="only the memory of a worker after many mixed requests")
     parser.add_argument("--profile", choices=NAMES, help="only where the CPU time of one operation goes")
+    parser.add_argument("--inside", action="store_true", help="only the CPU time of each operation without a server, the least of many")
     parser.add_argument("--count", action="store_true", help="only the statements and Redis commands of each operation")
     parser.add_argument("--small", action="store_true", help="a tenth of the data, to try the benchmark itself")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
@@ -117,17 +118,24 @@ def memory(server: servers.Server, client: Client) -> str:
     )
 
 
-def in_process(given: argparse.Namespace, stores: Stores, folder: Path, client: Client, cpus: set[int]) -> str:
-    """The profile of one operation, with the application in this process."""
+def inside(given: argparse.Namespace, stores: Stores, folder: Path, client: Client, cpus: set[int]) -> str:
+    """A profile, or the least CPU time of each operation, with the application in this process."""
     os.environ.update(servers.environment(stores, folder))
     os.sched_setaffinity(0, cpus)
-    sys.stdout = (folder / "profiled.log").open("w")  # the application's log
+    sys.stdout = (folder / "inside.log").open("w")  # the application's log
     try:
         from wsgi import app
 
-        jwt = a_jwt(lambda request: profiling.call(app, request), client)
-        operation = next(o for o in operations(client, jwt) if o.name == given.profile)
-        return profiling.profile(app, operation, given.seconds)
+        every = operations(client, a_jwt(lambda request: profiling.call(app, request), client))
+        if given.profile:
+            return profiling.profile(app, next(operation for operation in every if operation.name == given.profile), given.seconds)
+        bare = profiling.least_us(plain_app.app, Operation("bare", "bare Flask view", 1, "", bare_view(servers.HOST)))
+        lines = [f"{'bare':12} {bare:7.0f} us"]
+        for operation in every:
+            if operation.name in given.only:
+                least = profiling.least_us(app, operation)
+                lines.append(f"{operation.name:12} {least:7.0f} us  {least / bare:5.2f}")
+        return "\n".join(lines)
     finally:
         sys.stdout = sys.__stdout__
 
@@ -149,11 +157,13 @@ def main() -> int:
         stores.start()
         say("filling the stores ...")
         client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts))
-        if given.profile:
-            print(in_process(given, stores, folder, client, server_cpus))
+        if given.profile or given.inside:
+            print(inside(given, stores, folder, client, server_cpus))
             return 0
         targets = [servers.target(kind, stores, folder, server_cpus) for kind in kinds]
-        cleanup.push(lambda kind, *_: say(processes.tail(targets[0].gatepost.log)) if kind in (load.WrongAnswer, processes.Failed) else None)
+        cleanup.push(
+            lambda kind, *_: say(processes.tail(targets[0].gatepost.log)) if kind in (load.WrongAnswer, processes.Failed) else None
+        )
         if given.limits == "on":
             targets.append(servers.target(kinds[0], stores, folder, server_cpus, limits=True))
         for target in targets:
