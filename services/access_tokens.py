@@ -308,9 +308,14 @@ def revoke(actor: Actor, client: ClientInfo, raw: str) -> None:
     An access or refresh token takes its family along; a JWT is remembered until it expires. Commits: yes.
     """
     if len(raw) > MAX_TOKEN_LENGTH:
-        return None
+        return
     if raw.count(".") == 2:
-        return _revoke_jwt(actor, client, raw)
+        _revoke_jwt(actor, client, raw)
+    else:
+        _revoke_row(actor, client, raw)
+
+
+def _revoke_row(actor: Actor, client: ClientInfo, raw: str) -> None:
     begin_write()
     column = RefreshToken if raw.startswith("gpr_") else AccessToken
     token = db.session.scalar(select(column).where(column.token_hash == hash_secret(raw)))

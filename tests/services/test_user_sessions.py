@@ -87,7 +87,7 @@ def test_an_unknown_value_is_never_adopted(client, redis):
     client.set_cookie("gatepost_session", "a-value-that-the-visitor-chose", domain="127.0.0.1")
     answer = client.get("/login")
     assert answer.status_code == 200
-    assert not [key for key in redis.keys("gatepost:session:*")]
+    assert redis.keys("gatepost:session:*") == []
     assert "gatepost_session" not in " ".join(answer.headers.getlist("Set-Cookie"))
 
 

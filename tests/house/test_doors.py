@@ -1,0 +1,60 @@
+"""Every route has a guard, or stands on this list; every API route says which scopes it needs."""
+
+from blueprints import DOORS, guards
+
+PUBLIC_BLUEPRINTS = {
+    "assets": "static files",
+    "health": "load balancers",
+    "well_known": "metadata for programs that know nothing yet",
+    "oauth": "each endpoint authenticates its client, and authorize its person",
+    "api_openapi": "the description of the API",
+}
+NO_SCOPE_NEEDED = {"api_session.show", "api_whoami.show", "api_openapi.document"}
+
+
+def test_every_blueprint_has_a_guard_or_a_reason():
+    without = {blueprint.name for blueprint, _, guard in DOORS if guard is guards.public}
+    assert without == set(PUBLIC_BLUEPRINTS)
+
+
+def test_every_route_belongs_to_a_guarded_blueprint(app):
+    known = {blueprint.name for blueprint, _, _ in DOORS}
+    assert {rule.endpoint.partition(".")[0] for rule in app.url_map.iter_rules()} <= known
+
+
+def test_every_api_route_says_which_scopes_it_requires(app):
+    without = set()
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/api/v1/"):
+            view = app.view_functions[rule.endpoint]
+            if not view.required_scopes:
+                without.add(rule.endpoint)
+    assert without == NO_SCOPE_NEEDED
+
+
+def test_only_what_reads_no_store_believes_a_jwt_unasked(app):
+    unasked = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/v1/") and not app.view_functions[rule.endpoint].reads_store
+    }
+    assert unasked <= {"api_whoami.show", "api_openapi.document"}
+
+
+def test_every_form_of_a_page_needs_a_token_of_this_browser(client):
+    posts = ["/login/continue", "/logout", "/login/check-mail", "/account/link", "/login/link/x", "/login/confirm/x"]
+    for path in posts:
+        answer = client.post(path, data={"csrf_token": "made-up"})
+        assert answer.status_code == 400, path
+        assert "This page was open too long" in answer.text, path
+
+
+def test_a_post_from_another_site_is_refused_even_with_a_token(client):
+    client.get("/login")
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert client.post("/logout", data={"csrf_token": "x"}, headers=headers).status_code == 400
