@@ -9,7 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import blueprints
 import commands
 import config
-from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
+from blueprints import assets, browser, cors, error_handlers, headers, rate_limits, request_log, session_cookie
 from blueprints.pages import words
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup

@@ -12,7 +12,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
 from models import Identity, Membership, Organization, User
-from services import audit, users, user_sessions
+from services import audit, user_sessions, users
 from services.actors import Actor
 from services.transactions import begin_write
 
