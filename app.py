@@ -9,7 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import blueprints
 import commands
 import config
-from blueprints import assets, browser, cors, error_handlers, headers, rate_limits, request_log, session_cookie
+from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
 from blueprints.pages import words
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
@@ -39,7 +39,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     db.init_app(app)
     migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
     redis.init_app(app, embedded_redis.resolve_url(settings))
-    login_manager.init_app(app, add_context_processor=False)  # an error page must not read the session
+    guards.init_app(app, login_manager)
     session_cookie.init_app(app, settings)
 
     request_log.init_app(app, settings)

@@ -1,6 +1,9 @@
 """Every route has a guard, or stands on this list; every API route says which scopes it needs."""
 
+from flask_login import current_user
+
 from blueprints import DOORS, guards
+from tests.factories import make_user
 
 PUBLIC_BLUEPRINTS = {
     "assets": "static files",
@@ -58,3 +61,23 @@ def test_a_post_from_another_site_is_refused_even_with_a_token(client):
         {"Sec-Fetch-Site": "same-site"},
     ):
         assert client.post("/logout", data={"csrf_token": "x"}, headers=headers).status_code == 400
+
+
+def test_an_address_over_the_limit_is_414_in_the_shape_of_the_door(client):
+    too_long = "x=" + "y" * 16_384
+    assert client.get("/oauth/authorize?" + too_long).status_code == 414
+    answer = client.get("/api/v1/whoami?" + too_long)
+    assert (answer.status_code, answer.json["error"]) == (414, "request_too_long")
+
+
+def test_flask_login_knows_the_person_of_the_session_and_asks_nothing_by_itself(app, sign_in):
+    client, user = app.test_client(), make_user()
+    sign_in(client, user)
+
+    @app.get("/current-user")
+    def current_user_id():
+        return str(current_user.id) if current_user.is_authenticated else "nobody"
+
+    assert client.get("/current-user").text == str(user.id)
+    assert app.test_client().get("/current-user").text == "nobody"
+    assert not [hook for hook in app.after_request_funcs.get(None, []) if "remember" in hook.__name__]
