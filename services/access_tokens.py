@@ -306,7 +306,10 @@ def revoke(actor: Actor, client: ClientInfo, raw: str) -> None:
     """RFC 7009: end what a token belongs to, if it was issued to this client. Anything else changes nothing.
 
     An access or refresh token takes its family along; a JWT is remembered until it expires. Commits: yes.
+    Raises: StaleClient.
     """
+    if _IS_CURRENT.one(engine(), client_pk=client.pk, client_version=client.version) is None:
+        raise StaleClient(client.client_id)
     if len(raw) > MAX_TOKEN_LENGTH:
         return
     if raw.count(".") == 2:

@@ -153,7 +153,7 @@ def rotate(
     build_answer(grant, raw tokens, scope) makes the answer; an exception in it undoes the rotation.
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
-    kept, is_ours = _keep_or_take(raw_token)
+    kept, ours = _keep_or_take(raw_token)
     moment = now()
     params = {
         **refresh_families.new_token_params(kept.tokens, moment),
@@ -172,8 +172,8 @@ def rotate(
             return answer
     if verdict is Verdict.REPEAT and row is not None:
         return _replay(raw_token, row, params, scope=scope, resource=resource, build_answer=build_answer)
-    if is_ours:
-        _forget(raw_token)
+    if ours is not None:
+        _forget(raw_token, ours)
     if verdict is Verdict.REUSED and row is not None:
         refresh_families.revoke(actor, row[0], because="refresh_token_reused")
     if verdict is Verdict.LEFT and row is not None:
@@ -216,7 +216,8 @@ def _judge(row: Row | None, params: dict[str, Any]) -> Verdict:
         return Verdict.LEFT
     if token.used_at is None:
         return Verdict.FIRST if token.expires_at > moment else Verdict.DEAD
-    if moment - token.used_at >= timedelta(seconds=current().refresh_grace_seconds):
+    grace = timedelta(seconds=current().refresh_grace_seconds)
+    if not grace or moment - token.used_at >= grace:  # of two at once the later may have looked at the clock first
         return Verdict.REUSED
     if token.request_hash != params["request_hash"]:
         return Verdict.OTHER_REQUEST
@@ -264,21 +265,21 @@ def _kept_key(raw_token: str) -> str:
     return f"gatepost:replay:{{{hex_hash(raw_token)}}}"
 
 
-def _keep_or_take(raw_token: str) -> tuple[_Kept, bool]:
-    """Fresh values, kept for whoever comes next; or those that somebody kept before. The flag: they are ours."""
+def _keep_or_take(raw_token: str) -> tuple[_Kept, bytes | None]:
+    """Fresh values, kept for whoever comes next; or those that somebody kept before. Then what Redis holds, if it is ours."""
     fresh = _Kept(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
     grace_ms = current().refresh_grace_seconds * 1000
     if not grace_ms:
-        return fresh, True
+        return fresh, None
     sealed = seal_with(raw_token, json.dumps(vars(fresh)).encode(), purpose=_PURPOSE)
     found = redis.client.set(_kept_key(raw_token), sealed, nx=True, get=True, px=grace_ms + _KEPT_SLACK_MS)
     if found is None:
-        return fresh, True
+        return fresh, sealed
     try:
-        return _Kept(**json.loads(open_with(raw_token, found, purpose=_PURPOSE))), False
+        return _Kept(**json.loads(open_with(raw_token, found, purpose=_PURPOSE))), None
     except (CannotDecrypt, ValueError, TypeError):
-        _forget(raw_token)
-        return fresh, True
+        _forget(raw_token, found)
+        return fresh, None
 
 
 def _keep_answer(raw_token: str, kept: _Kept, answer: dict[str, Any]) -> None:
@@ -289,5 +290,9 @@ def _keep_answer(raw_token: str, kept: _Kept, answer: dict[str, Any]) -> None:
         redis.client.set(_kept_key(raw_token), sealed, px=grace_ms + _KEPT_SLACK_MS)
 
 
-def _forget(raw_token: str) -> None:
-    redis.client.delete(_kept_key(raw_token))
+_DELETE_IF_SAME = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+def _forget(raw_token: str, held: bytes) -> None:
+    """Take away what a refused request kept, unless somebody with a better claim has written an answer over it."""
+    redis.client.eval(_DELETE_IF_SAME, 1, _kept_key(raw_token), held)
