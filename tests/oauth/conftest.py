@@ -46,7 +46,9 @@ def server_side(register: Make) -> Program:
 @pytest.fixture
 def native(register: Make) -> Program:
     """A first-party command line program on a loopback port."""
-    return register(client_id="cli", name="Notes CLI", trusted=True, redirect_uris=["http://127.0.0.1/callback", "http://localhost/callback"])
+    return register(
+        client_id="cli", name="Notes CLI", trusted=True, redirect_uris=["http://127.0.0.1/callback", "http://localhost/callback"]
+    )
 
 
 @pytest.fixture

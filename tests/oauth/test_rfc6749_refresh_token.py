@@ -1,0 +1,423 @@
+"""RFC 6749 section 6 and RFC 9700 section 4.14.2: refresh tokens rotate, reuse is found, honest clients stay signed in."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread, current_thread
+
+import pytest
+
+from extensions import db
+from infra import clock
+from models import AccessToken, AuditEvent, RefreshFamily, RefreshToken
+from services import oauth_clients, refresh_tokens, user_administration, user_sessions
+from services.actors import Actor
+from tests import factories
+from tests.oauth.flow import Program, assert_refused, claims_of, people
+
+pytestmark = pytest.mark.both_databases
+
+SAME = ("access_token", "refresh_token", "id_token", "scope", "token_type")
+
+
+@pytest.fixture
+def tokens(program, browser):
+    return program.get_tokens(browser, scope="openid email offline_access orgs")
+
+
+def rows(app, model):
+    with app.app_context():
+        found = db.session.query(model).all()
+        db.session.expunge_all()
+        return found
+
+
+def test_a_refresh_brings_a_new_pair_and_the_old_access_token_goes_on_until_it_expires(program, tokens):
+    response = program.refresh(tokens["refresh_token"])
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    answer = response.json
+    assert set(answer) == {"access_token", "token_type", "expires_in", "scope", "refresh_token", "id_token"}
+    assert answer["refresh_token"] != tokens["refresh_token"]
+    assert answer["access_token"] != tokens["access_token"]
+    assert program.is_live(answer["access_token"])
+    assert program.is_live(tokens["access_token"])
+
+
+def test_a_chain_goes_on_for_ever(program, tokens):
+    for _ in range(12):
+        tokens = program.refresh(tokens["refresh_token"]).json
+    assert program.is_live(tokens["access_token"])
+
+
+def test_a_confidential_client_must_prove_itself_at_every_refresh(server_side, browser):
+    token = server_side.get_tokens(browser)["refresh_token"]
+    assert_refused(server_side.refresh(token, headers={}, client_id="portal"), "invalid_client", 401)
+    assert server_side.refresh(token).status_code == 200
+
+
+# --- a repeat within the grace ----------------------------------------------------------------------------------------
+
+
+def test_a_repeat_within_the_grace_gets_the_identical_answer(program, tokens):
+    first = program.refresh(tokens["refresh_token"]).json
+    clock.move(10)
+    second = program.refresh(tokens["refresh_token"]).json
+    assert [second[name] for name in SAME] == [first[name] for name in SAME]
+    assert 1788 <= second["expires_in"] <= 1790  # it counts down
+    third = program.refresh(second["refresh_token"])
+    assert third.status_code == 200
+
+
+def test_a_repeat_of_a_jwt_refresh_gets_the_identical_jwt(program, register, browser):
+    factories.make_resource(identifier="https://api.example.com", scope="projects:read")
+    client = register(trusted=True, scope="openid offline_access projects:read")
+    tokens = client.get_tokens(browser, scope="openid offline_access projects:read", resource="https://api.example.com")
+    first, second = client.refresh(tokens["refresh_token"]).json, client.refresh(tokens["refresh_token"]).json
+    assert first["access_token"].count(".") == 2
+    assert [second[name] for name in SAME] == [first[name] for name in SAME]
+
+
+def test_a_repeat_when_the_successor_was_used_revokes_nothing(program, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    newest = program.refresh(successor["refresh_token"]).json
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert program.is_live(newest["access_token"])
+    assert program.refresh(newest["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("changes", [{"scope": "openid"}, {"resource": "http://127.0.0.1:8000/api/v1"}], ids=["scope", "resource"])
+def test_a_repeat_that_asks_for_something_else_revokes_nothing(program, tokens, changes):
+    successor = program.refresh(tokens["refresh_token"]).json
+    assert_refused(program.refresh(tokens["refresh_token"], **changes), "invalid_grant")
+    again = program.refresh(tokens["refresh_token"]).json
+    assert again["refresh_token"] == successor["refresh_token"]
+    assert program.refresh(successor["refresh_token"]).status_code == 200
+
+
+def test_a_repeat_with_the_scopes_in_another_order_is_the_same_request(program, tokens):
+    first = program.refresh(tokens["refresh_token"], scope="openid email").json
+    second = program.refresh(tokens["refresh_token"], scope="email openid").json
+    assert second["refresh_token"] == first["refresh_token"]
+
+
+def test_a_repeat_by_another_client_revokes_nothing_and_changes_nothing(program, register, tokens):
+    thief = register()
+    assert_refused(thief.refresh(tokens["refresh_token"]), "invalid_grant")
+    first = program.refresh(tokens["refresh_token"]).json
+    assert_refused(thief.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert program.refresh(tokens["refresh_token"]).json["refresh_token"] == first["refresh_token"]
+    assert program.refresh(first["refresh_token"]).status_code == 200
+
+
+def test_a_repeat_is_answered_only_while_the_family_lives(app, program, browser, tokens):
+    program.refresh(tokens["refresh_token"])
+    sid = browser.get("/api/v1/session").json["session"]["id"]
+    browser.delete(f"/api/v1/user-sessions/{sid}", headers={"Origin": "http://127.0.0.1:8000"})
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+
+
+def test_a_lost_answer_is_replaced_as_long_as_nobody_used_the_successor(program, redis, tokens):
+    lost = program.refresh(tokens["refresh_token"]).json
+    redis.flushall()
+    again = program.refresh(tokens["refresh_token"]).json
+    assert again["refresh_token"] != lost["refresh_token"]
+    assert program.is_live(again["access_token"])
+    assert_refused(program.refresh(lost["refresh_token"]), "invalid_grant")  # one successor, never two
+    assert program.refresh(tokens["refresh_token"]).json["refresh_token"] == again["refresh_token"]
+    assert program.refresh(again["refresh_token"]).status_code == 200
+
+
+def test_a_lost_answer_whose_successor_was_used_is_not_replaced(program, redis, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    newest = program.refresh(successor["refresh_token"]).json
+    redis.flushall()
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert program.refresh(newest["refresh_token"]).status_code == 200
+
+
+def test_what_redis_keeps_opens_with_the_presented_token_only(program, redis, tokens):
+    answer = program.refresh(tokens["refresh_token"]).json
+    kept = b"".join(redis.get(key) for key in redis.scan_iter("gatepost:replay:*"))
+    assert kept
+    for secret in (answer["access_token"], answer["refresh_token"], answer["id_token"]):
+        assert secret.encode() not in kept
+    assert not [key for key in redis.scan_iter("*") if tokens["refresh_token"].encode() in key]
+    assert all(0 < redis.pttl(key) <= 35_000 for key in redis.scan_iter("gatepost:replay:*"))
+
+
+def test_a_spoiled_kept_answer_is_as_good_as_lost(program, redis, tokens):
+    program.refresh(tokens["refresh_token"])
+    for key in redis.scan_iter("gatepost:replay:*"):
+        redis.set(key, b"spoiled")
+    again = program.refresh(tokens["refresh_token"])
+    assert again.status_code == 200
+    assert program.refresh(again.json["refresh_token"]).status_code == 200
+
+
+def test_guesses_leave_nothing_in_redis(program, redis):
+    for number in range(5):
+        assert_refused(program.refresh(f"gpr_guess{number}"), "invalid_grant")
+    assert not list(redis.scan_iter("gatepost:replay:*"))
+
+
+# --- reuse ------------------------------------------------------------------------------------------------------
+
+
+def test_reuse_after_the_grace_revokes_the_family_although_the_answer_is_an_error(app, program, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    clock.move(31)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert not program.is_live(successor["access_token"])
+    assert not program.is_live(tokens["access_token"])
+    assert_refused(program.refresh(successor["refresh_token"]), "invalid_grant")
+    [family] = rows(app, RefreshFamily)
+    assert family.revoked_because == "refresh_token_reused"
+    assert [event.details["reason"] for event in rows(app, AuditEvent) if event.action == "grant.revoked"] == ["refresh_token_reused"]
+
+
+def test_reuse_of_a_grandparent_revokes_the_family_too(program, tokens):
+    newest = tokens
+    for _ in range(3):
+        newest = program.refresh(newest["refresh_token"]).json
+    clock.move(31)
+    program.refresh(tokens["refresh_token"])
+    assert_refused(program.refresh(newest["refresh_token"]), "invalid_grant")
+
+
+def test_reuse_by_another_client_revokes_nothing(program, register, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    clock.move(31)
+    assert_refused(register().refresh(tokens["refresh_token"]), "invalid_grant")
+    assert program.refresh(successor["refresh_token"]).status_code == 200
+
+
+def test_reuse_ends_one_grant_and_no_other(program, browser, tokens):
+    other = program.get_tokens(browser, scope="offline_access")
+    program.refresh(tokens["refresh_token"])
+    clock.move(31)
+    program.refresh(tokens["refresh_token"])
+    assert program.refresh(other["refresh_token"]).status_code == 200
+
+
+def test_without_a_grace_every_repeat_is_reuse(make_app):
+    app = make_app(refresh_grace_seconds=0)
+    program = Program(app, factories.make_client(trusted=True))
+    [(_, browser)] = people(app)
+    first = program.get_tokens(browser)
+    successor = program.refresh(first["refresh_token"]).json
+    assert_refused(program.refresh(first["refresh_token"]), "invalid_grant")
+    assert_refused(program.refresh(successor["refresh_token"]), "invalid_grant")
+
+
+def test_without_a_grace_of_two_at_once_none_gets_two_chains(make_app):
+    app = make_app(refresh_grace_seconds=0)
+    program = Program(app, factories.make_client(trusted=True))
+    [(_, browser)] = people(app)
+    for _ in range(5):
+        token = program.get_tokens(browser)["refresh_token"]
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda side, token=token: side.refresh(token), [Program(app, program.client) for _ in range(4)]))
+        assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
+
+
+def test_the_grace_is_measured_from_the_first_use_not_from_the_last_repeat(program, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    clock.move(20)
+    assert program.refresh(tokens["refresh_token"]).status_code == 200
+    clock.move(40)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert_refused(program.refresh(successor["refresh_token"]), "invalid_grant")
+
+
+# --- concurrency in one process ----------------------------------------------------------------------------------------
+
+
+def test_many_at_once_get_one_answer(app, program, tokens):
+    for _ in range(4):
+        with ThreadPoolExecutor(8) as pool:
+            sides = [Program(app, program.client) for _ in range(8)]
+            answers = list(pool.map(lambda side, token=tokens["refresh_token"]: side.refresh(token), sides))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({tuple(answer.json[name] for name in SAME) for answer in answers}) == 1
+        tokens = answers[0].json
+    assert program.is_live(tokens["access_token"])
+    assert len(rows(app, RefreshToken)) == 5
+
+
+def test_two_different_scopes_at_once_have_one_winner_whose_repeats_stay_identical(app, program, browser):
+    for _ in range(6):
+        token = program.get_tokens(browser, scope="openid email offline_access")["refresh_token"]
+        scopes = ["openid", "email"] * 3
+        with ThreadPoolExecutor(6) as pool:
+            sides = [Program(app, program.client) for _ in scopes]
+            answers = list(pool.map(lambda side, scope, token=token: side.refresh(token, scope=scope), sides, scopes))
+        good = [answer.json for answer in answers if answer.status_code == 200]
+        assert {answer.json["error"] for answer in answers if answer.status_code != 200} == {"invalid_grant"}
+        assert len(good) == 3
+        assert len({(answer["scope"], answer["access_token"], answer["refresh_token"]) for answer in good}) == 1
+        assert program.refresh(token, scope=good[0]["scope"]).json["refresh_token"] == good[0]["refresh_token"]
+        assert program.refresh(good[0]["refresh_token"]).status_code == 200
+
+
+def test_a_request_that_was_overtaken_and_refused_leaves_the_winners_answer_alone(app, program, tokens, monkeypatch):
+    reached, overtaken = Event(), Event()
+    begin = refresh_tokens.write_transaction
+
+    def begin_late(engine):
+        if current_thread().name == "slow":
+            reached.set()
+            assert overtaken.wait(20)
+        return begin(engine)
+
+    monkeypatch.setattr(refresh_tokens, "write_transaction", begin_late)  # our own, at another pace
+    refused = []
+    slow = Thread(target=lambda: refused.append(Program(app, program.client).refresh(tokens["refresh_token"], scope="email")), name="slow")
+    slow.start()
+    assert reached.wait(20)  # it has kept its values in Redis, and not yet asked the database
+    first = program.refresh(tokens["refresh_token"], scope="openid").json
+    overtaken.set()
+    slow.join()
+    assert_refused(refused[0], "invalid_grant")
+    again = program.refresh(tokens["refresh_token"], scope="openid").json
+    assert again["refresh_token"] == first["refresh_token"]
+    assert program.refresh(first["refresh_token"]).status_code == 200
+
+
+def test_a_revocation_that_races_rotations_leaves_nothing_alive(app, program, browser):
+    for _ in range(4):
+        tokens = program.get_tokens(browser, scope="offline_access")
+        sides = [Program(app, program.client) for _ in range(5)]
+
+        def work(side, tokens=tokens, sides=sides):
+            if side is sides[2]:
+                return side.revoke(tokens["refresh_token"])
+            return side.refresh(tokens["refresh_token"])
+
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(work, sides))
+        assert answers[2].status_code == 200
+        for answer in answers:
+            if answer.status_code == 200 and answer.json:
+                assert not program.is_live(answer.json["access_token"])
+                assert_refused(program.refresh(answer.json["refresh_token"]), "invalid_grant")
+        assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+
+
+# --- scope ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_without_scope_keeps_the_original(program, tokens):
+    assert program.refresh(tokens["refresh_token"]).json["scope"] == tokens["scope"]
+
+
+def test_fewer_scopes_narrow_the_access_token_only(program, tokens):
+    narrow = program.refresh(tokens["refresh_token"], scope="openid").json
+    assert narrow["scope"] == "openid"
+    assert program.userinfo(narrow["access_token"]).json.keys() >= {"sub"}
+    assert "email" not in program.userinfo(narrow["access_token"]).json
+    assert "refresh_token" in narrow
+    wide = program.refresh(narrow["refresh_token"]).json
+    assert wide["scope"] == tokens["scope"]
+    assert program.userinfo(wide["access_token"]).json["email"] == "ada@example.com"
+
+
+def test_more_scopes_are_refused_and_spend_nothing(program, tokens):
+    assert_refused(program.refresh(tokens["refresh_token"], scope="openid profile"), "invalid_scope")
+    assert_refused(program.refresh(tokens["refresh_token"], scope="nonsense"), "invalid_scope")
+    assert program.refresh(tokens["refresh_token"]).status_code == 200
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_token_dies_of_idleness_after_thirty_days(program, browser, tokens):
+    other = program.get_tokens(browser, scope="offline_access")
+    clock.move(2_592_000 - 5)
+    assert program.refresh(other["refresh_token"]).status_code == 200
+    clock.move(2_592_001)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+
+
+def test_using_it_keeps_it_alive_until_the_absolute_end_of_the_chain(program, tokens):
+    newest = tokens["refresh_token"]
+    for day in (29, 58, 87):
+        clock.move(day * 86_400)
+        newest = program.refresh(newest).json["refresh_token"]
+    clock.move(91 * 86_400)
+    assert_refused(program.refresh(newest), "invalid_grant")
+
+
+def test_an_expired_token_that_was_spent_before_is_still_found_out(program, tokens):
+    successor = program.refresh(tokens["refresh_token"]).json
+    clock.move(2_592_001 - 100)
+    newest = program.refresh(successor["refresh_token"]).json
+    clock.move(2_592_001 + 100)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert_refused(program.refresh(newest["refresh_token"]), "invalid_grant")
+
+
+# --- who stands behind it ------------------------------------------------------------------------------------------------
+
+
+def test_refresh_reads_the_person_again(app, program, tokens, person):
+    with app.app_context():
+        user = db.session.get(type(person), person.id)
+        user.name, user.email = "Ada King", "ada.king@example.com"
+        db.session.commit()
+    claims = claims_of(program.refresh(tokens["refresh_token"]).json["id_token"])
+    assert claims["email"] == "ada.king@example.com"
+
+
+def test_disabling_the_person_ends_the_chain(app, program, tokens, person):
+    with app.app_context():
+        user_administration.disable(Actor.operator(), str(person.id))
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    with app.app_context():
+        user_administration.enable(Actor.operator(), str(person.id))
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert not program.is_live(tokens["access_token"])
+
+
+def test_signing_out_of_the_browser_does_not_sign_the_program_out(app, program, browser, tokens):
+    page = browser.get("/account")
+    token = page.text.split('name="csrf_token" value="')[1].split('"')[0]
+    assert browser.post("/logout", data={"csrf_token": token}).status_code == 303
+    assert browser.get("/api/v1/session").status_code == 401
+    assert program.refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_revoking_all_sessions_ends_every_chain(app, program, browser, tokens, person):
+    with app.app_context():
+        user_sessions.revoke_all(Actor.operator(), user_id=person.id)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert not program.is_live(tokens["access_token"])
+
+
+def test_deleting_the_client_ends_the_chain_also_where_the_client_is_remembered(app, program, tokens):
+    remembered = dict(oauth_clients._known)
+    with app.app_context():
+        oauth_clients.delete(Actor.operator(), program.client_id)
+    oauth_clients._known.update(remembered)  # as in another process, which was not told
+    assert program.refresh(tokens["refresh_token"]).status_code in (400, 401)
+    assert rows(app, AccessToken) == []
+
+
+# --- the request ------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_token_is_an_invalid_request(program):
+    assert_refused(program.refresh("", refresh_token=None), "invalid_request")
+    assert_refused(program.refresh(""), "invalid_request")
+
+
+@pytest.mark.parametrize("token", ["gpr_", "gpr_x", "x" * 20_000, "gpo_x", "a.b.c", "ü", " "])
+def test_anything_else_is_an_invalid_grant(program, token):
+    assert_refused(program.refresh(token), "invalid_grant")
+
+
+def test_an_access_token_is_no_refresh_token_and_neither_is_a_code(program, browser, tokens):
+    assert_refused(program.refresh(tokens["access_token"]), "invalid_grant")
+    assert_refused(program.refresh(program.get_code(browser)), "invalid_grant")
+
+
+def test_a_client_without_the_grant_is_unauthorized(register):
+    assert_refused(register(grant_types="authorization_code").refresh("gpr_x"), "unauthorized_client")
