@@ -41,7 +41,6 @@ def test_every_expiry_and_every_foreign_key_has_an_index(context):
     missing = []
     for table in db.metadata.tables.values():
         leading = {next(iter(index.columns)).name for index in table.indexes} | {next(iter(table.primary_key.columns)).name}
-        for column in table.columns:
-            if (column.foreign_keys or column.name == "expires_at") and column.name not in leading:
-                missing.append(f"{table.name}.{column.name}")
+        needing = [column for column in table.columns if column.foreign_keys or column.name == "expires_at"]
+        missing += [str(column) for column in needing if column.name not in leading]
     assert missing == []
