@@ -81,3 +81,11 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_exit(server: Any) -> None:
     if _redis is not None:
         _redis.stop()
+
+
+def post_worker_init(worker: Any) -> None:
+    """The worker's application is loaded: it reads the signing keys, or makes the first ones."""
+    from services import signing_keys
+
+    with worker.wsgi.app_context():
+        signing_keys.warm_up()

@@ -109,6 +109,15 @@ def key_set() -> KeySet:
         return _current[database]
 
 
+def warm_up() -> None:
+    """Read the keys, or on the very first start make them, before the first request: what is published keeps answering
+    when the database goes away later. A database that is not there yet is no reason not to start."""
+    try:
+        key_set()
+    except Unavailable as error:
+        log.warning("signing keys are not read yet", extra={"detail": error.detail})
+
+
 def _read_again(known: KeySet) -> KeySet:
     """Another process may have rotated: look once more, at most once a second."""
     if time.monotonic() - known.read_at < 1:
