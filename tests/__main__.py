@@ -55,6 +55,8 @@ def main() -> int:
     )
     if "tests/browser" in SLOW and not (machine.find_chromium() or machine.install_chromium()):
         loud.append("Chromium (Debian: apt-get install chromium)")
+    if "tests/interop" in SLOW and not (machine.find_apache() or machine.install_apache()):
+        loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:

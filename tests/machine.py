@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+APACHE = Path("/usr/sbin/apache2")
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+APACHE_PACKAGE = "libapache2-mod-auth-openidc"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -27,13 +30,20 @@ def find_chromium() -> str | None:
 
 def install_chromium() -> str | None:
     """Try to get one: the distribution's as root, else Playwright's own. None when neither is to be had."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
-            _try(command, environment)
-    else:
+    if not _apt_install("chromium"):
         _try(["playwright", "install", "chromium"], {**os.environ, "PATH": f"{Path('.venv/bin').absolute()}:{os.environ.get('PATH', '')}"})
     return find_chromium()
+
+
+def find_apache() -> Path | None:
+    """Debian's Apache, when its mod_auth_openidc is there too."""
+    return APACHE if APACHE.exists() and (APACHE_MODULES / "mod_auth_openidc.so").exists() else None
+
+
+def install_apache() -> Path | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install(APACHE_PACKAGE)
+    return find_apache()
 
 
 def find_node() -> str | None:
@@ -43,6 +53,16 @@ def find_node() -> str | None:
         return None
     path = Path(spec.submodule_search_locations[0], "bin", "node")
     return str(path) if path.exists() else None
+
+
+def _apt_install(package: str) -> bool:
+    """Whether it could be tried."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", package]):
+        _try(command, environment)
+    return True
 
 
 def _try(command: list[str], environment: dict[str, str]) -> None:
