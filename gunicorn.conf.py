@@ -87,5 +87,7 @@ def post_worker_init(worker: Any) -> None:
     """The worker's application is loaded: it reads the signing keys, or makes the first ones."""
     from services import signing_keys
 
+    if "sqlalchemy" not in getattr(worker.wsgi, "extensions", {}):
+        return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():
         signing_keys.warm_up()

@@ -1,26 +1,31 @@
 """Statements of the hot paths: compiled once for each dialect, run on the driver's own cursor.
 
-SQLAlchemy's `Connection.execute` costs two to three times what the driver does for a one-row query. A `HotStatement`
-keeps Core's words and types and leaves out the rest: no transaction unless one is asked for (`autocommit`), no result
-object, rows as tuples.
+SQLAlchemy's `Connection.execute` costs several times what the driver does for a one-row query, and the pool's check-out
+and reset as much again. A `HotStatement` keeps Core's words and types and leaves out the rest: no transaction unless one is
+asked for, no result object, rows as tuples. On PostgreSQL it runs on connections of its own: made by the engine, taken out
+of its pool, in autocommit, each with one cursor; the last one used is the next one taken, so there are as many as were ever
+in use at once. SQLite has no connection worth keeping and goes through the pool.
 """
 
+import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
-from sqlalchemy import Engine
+from psycopg import pq
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql import ClauseElement
 
 Row = tuple[Any, ...]
-_DRIVER_ERRORS = (psycopg.Error, sqlite3.Error)
 _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (psycopg.OperationalError, OperationalError),
     (psycopg.InterfaceError, OperationalError),
+    (psycopg.errors.FeatureNotSupported, OperationalError),  # a prepared statement met a table that has changed since
     (psycopg.DataError, DataError),
     (psycopg.IntegrityError, IntegrityError),
     (sqlite3.OperationalError, OperationalError),
@@ -52,7 +57,10 @@ class _Compiled:
         values = {**self.defaults, **given}
         for name, processor in self.binders:
             values[name] = processor(values[name])
-        cursor.execute(self.sql, [values[name] for name in self.positional] if self.positional is not None else values)
+        if self.positional is None:
+            cursor.execute(self.sql, values, binary=True)
+        else:
+            cursor.execute(self.sql, [values[name] for name in self.positional])
         if not self.returns_rows:
             return []
         rows = cursor.fetchall()
@@ -85,36 +93,12 @@ class HotStatement:
 
     def all(self, engine: Engine, **params: Any) -> list[Row]:
         compiled = self._for(engine)
-        pooled = engine.raw_connection()
-        connection: Any = pooled.driver_connection
-        has_autocommit = isinstance(connection, psycopg.Connection)
-        try:
-            if has_autocommit:
-                connection.autocommit = True
-            return compiled.run(connection.cursor(), params)
-        except _DRIVER_ERRORS as error:
-            raise _translated(engine, pooled, error) from error
-        finally:
-            if has_autocommit and not connection.closed:
-                connection.autocommit = False
-            pooled.close()
+        with _cursor(engine) as cursor:
+            return compiled.run(cursor, params)
 
     def one_in(self, transaction: "HotTransaction", **params: Any) -> Row | None:
         rows = self._for(transaction.engine).run(transaction.cursor, params)
         return rows[0] if rows else None
-
-
-def _translated(engine: Engine, pooled: PoolProxiedConnection, error: Exception) -> DBAPIError:
-    """The driver's error in SQLAlchemy's words. A connection that broke is thrown away, and with it all that were opened
-    before: the next request meets the database as it is now."""
-    connection = pooled.driver_connection
-    if isinstance(connection, psycopg.Connection) and (connection.closed or connection.broken):
-        pooled.invalidate(error)
-        engine.dispose(close=False)
-    for driver_class, our_class in _ERRORS:
-        if isinstance(error, driver_class):
-            return our_class("hot statement", None, error)
-    return DBAPIError("hot statement", None, error)
 
 
 class HotTransaction:
@@ -123,37 +107,121 @@ class HotTransaction:
     def __init__(self, engine: Engine, cursor: Any) -> None:
         self.engine = engine
         self.cursor = cursor
-        self.committed = False
+        self._is_open = False
+
+    def begin(self) -> None:
+        """IMMEDIATE on SQLite: a snapshot that later wants to write would fail."""
+        _command(self.cursor, "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN")
+        self._is_open = True
 
     def commit(self) -> None:
-        self.cursor.connection.execute("COMMIT") if self.engine.dialect.name == "sqlite" else self.cursor.connection.commit()
-        self.committed = True
+        _command(self.cursor, "COMMIT")
+        self._is_open = False
+
+    def roll_back(self) -> None:
+        if self._is_open and _is_usable(self.cursor.connection):
+            _command(self.cursor, "ROLLBACK")
+        self._is_open = False
 
 
 @contextmanager
 def write_transaction(engine: Engine) -> Iterator[HotTransaction]:
-    """BEGIN (IMMEDIATE on SQLite); rolled back unless the body calls `commit`."""
-    pooled = engine.raw_connection()
-    try:
-        connection = pooled.driver_connection
-        cursor = connection.cursor()  # type: ignore[union-attr]
-        if engine.dialect.name == "sqlite":
-            cursor.execute("BEGIN IMMEDIATE")
+    """A transaction that is rolled back unless the body calls `commit`."""
+    with _cursor(engine) as cursor:
         transaction = HotTransaction(engine, cursor)
+        transaction.begin()
         try:
             yield transaction
         finally:
-            if not transaction.committed:
-                _roll_back(connection)
-    except _DRIVER_ERRORS as error:
-        raise _translated(engine, pooled, error) from error
+            transaction.roll_back()
+
+
+def _command(cursor: Any, words: str) -> None:
+    """A statement without parameters or rows: on PostgreSQL one call of libpq, no cursor."""
+    if isinstance(cursor, sqlite3.Cursor):
+        cursor.execute(words)
+        return
+    result = cursor.connection.pgconn.exec_(words.encode())
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+_Idle = deque[psycopg.Cursor[Any]]
+_idle: WeakKeyDictionary[Engine, tuple[int, _Idle]] = WeakKeyDictionary()
+
+
+def _idle_of(engine: Engine) -> _Idle:
+    """The cursors that wait for this engine in this process; after a fork the parent's are left alone."""
+    pid, idle = _idle.get(engine) or (0, deque())
+    if pid != os.getpid():
+        idle = deque()
+        _idle[engine] = os.getpid(), idle
+    return idle
+
+
+@event.listens_for(Engine, "engine_disposed")
+def _close_idle(engine: Engine) -> None:
+    _close_all(_idle_of(engine))
+
+
+@contextmanager
+def _cursor(engine: Engine) -> Iterator[Any]:
+    """A cursor in autocommit, for this thread until it is given back. The driver's errors leave in SQLAlchemy's words.
+
+    A connection that failed is thrown away, and with it all that were opened before: the next request meets the database
+    as it is now. So is one whose transaction did not end.
+    """
+    if engine.dialect.name == "sqlite":
+        pooled = engine.raw_connection()
+        try:
+            yield pooled.driver_connection.cursor()  # type: ignore[union-attr]
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        finally:
+            pooled.close()
+        return
+    idle = _idle_of(engine)
+    try:
+        cursor = idle.pop()
+    except IndexError:
+        cursor = _open(engine)
+    try:
+        yield cursor
+    except psycopg.Error as error:
+        if not _is_usable(cursor.connection):
+            engine.dispose(close=False)
+        raise _translated(error) from error
     finally:
-        pooled.close()
+        if cursor.connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            idle.append(cursor)
+        else:
+            cursor.connection.close()
 
 
-def _roll_back(connection: Any) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    elif not connection.closed:
-        connection.rollback()
+def _open(engine: Engine) -> psycopg.Cursor[Any]:
+    pooled = engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    pooled.detach()
+    connection.autocommit = True
+    return connection.cursor()
+
+
+def _is_usable(connection: Any) -> bool:
+    return isinstance(connection, sqlite3.Connection) or not (connection.closed or connection.broken)
+
+
+def _close_all(idle: _Idle) -> None:
+    while True:
+        try:
+            idle.pop().connection.close()
+        except IndexError:
+            return
+
+
+def _translated(error: Exception) -> DBAPIError:
+    for driver_class, our_class in _ERRORS:
+        if isinstance(error, driver_class):
+            return our_class("hot statement", None, error)
+    return DBAPIError("hot statement", None, error)

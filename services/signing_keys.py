@@ -53,6 +53,8 @@ class KeySet:
 
 
 _lock = threading.Lock()
+_REMEMBERED = 2048
+_verified: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 _current: dict[Engine, KeySet] = {}
 
 
@@ -63,16 +65,31 @@ def sign(claims: dict[str, Any], *, typ: str) -> str:
 
 
 def verify(token: str, *, typ: str) -> dict[str, Any]:
-    """The claims of a JWT that we signed.   Raises TokenUnreadable. Says nothing of `exp`, `aud` or `iss`."""
+    """The claims of a JWT that we signed.   Raises TokenUnreadable. Says nothing of `exp`, `aud` or `iss`.
+
+    A signature that was found good is remembered for as long as its key is published: a client sends the same token again
+    and again. The claims are shared; nobody changes them.
+    """
+    remembered = _verified.get((token, typ))
+    if remembered is not None and remembered[0] in key_set().public_keys:
+        return remembered[1]
+    kid, claims = _verify(token, typ)
+    if len(_verified) >= _REMEMBERED:
+        _verified.clear()
+    _verified[token, typ] = kid, claims
+    return claims
+
+
+def _verify(token: str, typ: str) -> tuple[str, dict[str, Any]]:
     try:
         header = _header_of(token)
         if header.get("typ") != typ or header.get("alg") != ALGORITHM:
             raise TokenUnreadable("another type or algorithm")
-        keys = key_set()
-        key = keys.public_keys.get(str(header.get("kid"))) or _read_again(keys).public_keys.get(str(header.get("kid")))
+        keys, kid = key_set(), str(header.get("kid"))
+        key = keys.public_keys.get(kid) or _read_again(keys).public_keys.get(kid)
         if key is None:
             raise TokenUnreadable("an unknown key")
-        return jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+        return kid, jwt.decode(token, key, algorithms=[ALGORITHM]).claims
     except (JoseError, ValueError, TypeError) as error:
         raise TokenUnreadable(type(error).__name__) from error
 
