@@ -66,10 +66,6 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _on_off(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
-
-
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 

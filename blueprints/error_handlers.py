@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from blueprints.pages import errors as error_pages
 from blueprints.request_log import request_id
 from config import current
-from errors import GatepostError, InsufficientScope, Malformed, NotFound, RateLimited, SignInTooOld, Unauthenticated, Unavailable
+from errors import GatepostError, InsufficientScope, Malformed, NotFound, SignInTooOld, Unauthenticated, Unavailable
 
 log = logging.getLogger("gatepost.errors")
 
@@ -100,8 +100,6 @@ def _http_error(error: HTTPException) -> Response:
         return _broken(error)
     refusal = NotFound() if status == 404 else GatepostError(error.description or "", code=_HTTP_CODES.get(status, "invalid_request"))
     refusal.status = status
-    if status == 429:
-        refusal = RateLimited(retry_after_seconds=60)
     response = answer(refusal)
     if status == 405:
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))

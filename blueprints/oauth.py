@@ -4,7 +4,7 @@ Authorize is the one endpoint that people see: a client's request comes in, ever
 `?handoff=`, our own forms post to that address. The rules are in services/authorize_requests.py.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -45,7 +45,6 @@ class ConsentView:
     client_id: str
     client_name: str
     is_self_registered: bool
-    is_trusted: bool
     redirect_kind: str
     redirect_host: str
     resource: str | None
@@ -59,7 +58,6 @@ class ConsentView:
     action: str
     switch_href: str
     ip: str | None
-    registered_at: Any = field(default=None)
 
 
 # --- authorize ------------------------------------------------------------------------------------------------------
@@ -174,7 +172,6 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         client_id=asked.client.client_id,
         client_name=asked.client.name,
         is_self_registered=asked.client.origin == "registered",
-        is_trusted=asked.client.is_trusted,
         redirect_kind=kind,
         redirect_host=parts.scheme if kind == "scheme" else parts.netloc,
         resource=asked.resource,

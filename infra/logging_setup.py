@@ -28,6 +28,7 @@ _SECRETS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _RANDOM = re.compile(r"(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{40,}")  # 256 bits in base64
+_QUIET = ("werkzeug", "sqlalchemy.engine", "urllib3", "alembic")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -87,39 +88,17 @@ def _rfc3339(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 
-def dict_config(env: str) -> dict[str, Any]:
-    """The same as a dictionary, for gunicorn's `logconfig_dict`: its own lines then look like ours."""
-    lines = "infra.logging_setup.PlainLines" if env == "development" else "infra.logging_setup.JsonLines"
-    quiet = {"level": "WARNING"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"lines": {"()": lines}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}},
-        "root": {"level": "INFO", "handlers": ["stderr"]},
-        "loggers": {
-            "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
-            "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": False},
-            "werkzeug": quiet,
-            "sqlalchemy.engine": quiet,
-            "urllib3": quiet,
-            "alembic": quiet,
-        },
-    }
-
-
 def configure(settings: Settings) -> None:
     """Send this process's log where it belongs. Called once, when the application starts; again does no harm.
 
     Other handlers of the root logger (a test's, a server's) are left alone.
     """
-    config = dict_config(settings.env)
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler.formatter, PlainLines | JsonLines)]:
         root.removeHandler(handler)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainLines() if settings.env == "development" else JsonLines())
     root.addHandler(handler)
-    root.setLevel(config["root"]["level"])
-    for name, logger in config["loggers"].items():
-        logging.getLogger(name).setLevel(logger["level"])
+    root.setLevel(logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

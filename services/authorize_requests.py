@@ -111,7 +111,6 @@ class WaitingParty:
 
     client_name: str
     is_native: bool
-    is_trusted: bool
     host: str
     started_ms: int
     prompts: frozenset[str]
@@ -261,7 +260,6 @@ def describe(raw_handoff: str | None) -> WaitingParty | None:
     return WaitingParty(
         client_name=request.client.name,
         is_native=request.is_native,
-        is_trusted=request.client.is_trusted,
         host=urlsplit(request.redirect_uri).netloc or urlsplit(request.redirect_uri).scheme,
         started_ms=handoff.time_ms,
         prompts=request.prompts,

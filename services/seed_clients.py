@@ -18,7 +18,7 @@ from infra.secret_text import hash_secret, new_secret
 from models import OAuthClient, Resource
 from services import audit, oauth_clients
 from services.actors import Actor
-from services.scopes import API_SCOPES, IDENTITY_SCOPES, KNOWN_SCOPES, join, split
+from services.scopes import INTROSPECT, KNOWN_SCOPES, join, split
 from services.transactions import begin_write
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
@@ -311,7 +311,7 @@ def _parts(key: str, uri: str) -> Any:
 
 def _judge_scopes(clients: list[_Client], resources: list[_Resource]) -> None:
     """A scope is known when this server, a resource of the file or one of the database has it."""
-    known = set(KNOWN_SCOPES) | set(IDENTITY_SCOPES) | set(API_SCOPES)
+    known = set(KNOWN_SCOPES)
     for resource in resources:
         known |= set(resource.scopes)
     for scope in db.session.scalars(select(Resource.scope)):
@@ -320,7 +320,7 @@ def _judge_scopes(clients: list[_Client], resources: list[_Resource]) -> None:
         for scope in client.scopes:
             if scope not in known:
                 raise BadSeedFile(f"client {_shown(client.client_id)}: scope {_shown(scope)} is not known; a resource may declare it")
-        if "introspect" in client.scopes and client.type == "public":
+        if INTROSPECT in client.scopes and client.type == "public":
             raise BadSeedFile(f"client {_shown(client.client_id)}: introspect needs a confidential client")
 
 

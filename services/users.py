@@ -31,7 +31,6 @@ class Profile:
     language: str | None
     theme: str | None
     is_admin: bool
-    is_disabled: bool
     created_at: datetime
 
 
@@ -54,7 +53,6 @@ def profile(user: User) -> Profile:
         language=user.language,
         theme=user.theme,
         is_admin=user.is_admin,
-        is_disabled=user.disabled_at is not None,
         created_at=user.created_at,
     )
 

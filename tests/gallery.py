@@ -67,9 +67,9 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         ProviderLink("northwind", "Northwind SSO", "oidc", "/login/northwind", False),
     ]
     started = int((clock.now() - timedelta(seconds=90)).timestamp() * 1000)
-    cli = WaitingParty(name if name is not None else "Gatepost CLI", True, True, "127.0.0.1:33418", started, frozenset(), None, None, None)
-    web = WaitingParty(name if name is not None else "Patchwork", False, False, "patchwork.example", started, frozenset(), None, None, None)
-    facts = sign_in_errors.Facts("id.northwind.dev", "github", "GitHub", email, ("Google",), (), "3f1c2a9e77d0b412", 3)
+    cli = WaitingParty(name if name is not None else "Gatepost CLI", True, "127.0.0.1:33418", started, frozenset(), None, None, None)
+    web = WaitingParty(name if name is not None else "Patchwork", False, "patchwork.example", started, frozenset(), None, None, None)
+    facts = sign_in_errors.Facts("id.northwind.dev", "github", "GitHub", email, ("Google",), (), "3f1c2a9e77d0b412")
     plain = {
         "purpose": "sign-in",
         "providers": providers,
@@ -127,7 +127,6 @@ def _view(name: str | None, **changes: Any) -> ConsentView:
         "client_id": "patchwork",
         "client_name": name if name is not None else "Patchwork",
         "is_self_registered": True,
-        "is_trusted": False,
         "redirect_kind": "loopback",
         "redirect_host": "127.0.0.1:33418",
         "resource": "mcp.northwind.dev/github",
@@ -144,7 +143,6 @@ def _view(name: str | None, **changes: Any) -> ConsentView:
         "action": "/oauth/authorize?handoff=h.1.s",
         "switch_href": "/login?handoff=h.1.s&switch=1",
         "ip": "81.166.20.4",
-        "registered_at": clock.now() - timedelta(minutes=4),
     }
     return ConsentView(**{**values, **changes})
 
@@ -162,7 +160,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
         nots=[],
         scope=everything,
     )
-    cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False, is_trusted=True)
+    cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False)
     one = {"organizations": [OrganizationChoice("northwind", name if name is not None else "Northwind", True)]}
     target = "http://127.0.0.1:33418/callback?code=abc&state=x%22y&iss=http%3A%2F%2F127.0.0.1"
     return [
@@ -171,7 +169,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
         Page(
             "consent-scheme",
             "oauth/consent.html",
-            {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app", registered_at=None)},
+            {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app")},
         ),
         Page(
             "confirm-native",
@@ -197,7 +195,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
 
 
 def _other_gate_pages(name: str | None) -> list[Page]:
-    app_name, email = name if name is not None else "Gatepost CLI", name if name is not None else "maya@northwind.dev"
+    email = name if name is not None else "maya@northwind.dev"
     blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
     mismatch = {
         **blank,
@@ -213,10 +211,9 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "reference": "3f1c2a9e77d0b412",
     }
     return [
-        Page("done", "done.html", {"app_name": app_name, "email": email, "is_denied": False}),
-        Page("done-no-app", "done.html", {"app_name": None, "email": email, "is_denied": False}),
-        Page("done-nobody", "done.html", {"app_name": None, "email": None, "is_denied": False}),
-        Page("done-denied", "done.html", {"app_name": None, "email": None, "is_denied": True}),
+        Page("done", "done.html", {"email": email, "is_denied": False}),
+        Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
+        Page("done-denied", "done.html", {"email": None, "is_denied": True}),
         Page(
             "error-404",
             "errors/page.html",
@@ -240,7 +237,6 @@ def _profile(name: str | None, theme: str | None = None) -> Profile:
         language=None,
         theme=theme,
         is_admin=False,
-        is_disabled=False,
         created_at=datetime(2026, 3, 3, tzinfo=UTC),
     )
 

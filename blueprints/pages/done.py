@@ -12,7 +12,6 @@ def show() -> str:
     signed_in = session_cookie.current_signed_in()
     return render_template(
         "done.html",
-        app_name=None,
         email=signed_in.user.email if signed_in else None,
         is_denied=request.args.get("error") == "access_denied",
     )

@@ -43,7 +43,6 @@ class Facts:
     other_labels: Sequence[str] = ()
     domains: Sequence[str] = ()
     reference: str = ""
-    wait_minutes: int = 0
 
     @property
     def provider(self) -> str:
@@ -128,9 +127,7 @@ def _in_use(f: Facts) -> SignInError:
 
 
 def _limited(f: Facts) -> SignInError:
-    minutes = f.wait_minutes or 1
-    wait = "Wait 1 minute, then try again." if minutes == 1 else f"Wait {minutes} minutes, then try again."
-    return SignInError("RATE_LIMITED", "Too many tries", Markup("{}").format(wait))
+    return SignInError("RATE_LIMITED", "Too many tries", Markup("Wait 1 minute, then try again."))
 
 
 TABLE: dict[str, Callable[[Facts], SignInError]] = {

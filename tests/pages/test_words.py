@@ -120,7 +120,7 @@ def test_a_colour_stays_with_its_id() -> None:
 
 def test_every_error_code_of_the_sign_in_page_has_words_with_and_without_facts() -> None:
     bare = sign_in_errors.Facts(host="id.example")
-    full = sign_in_errors.Facts("id.example", "github", "GitHub", "a<b>@example.com", ("Google", "<i>"), (), "ref", 3)
+    full = sign_in_errors.Facts("id.example", "github", "GitHub", "a<b>@example.com", ("Google", "<i>"), (), "ref")
     for code in sign_in_errors.TABLE:
         for facts in (bare, full):
             error = sign_in_errors.describe(code, facts)
