@@ -199,7 +199,7 @@ def assert_refused(response: TestResponse, error: str, status: int = 400) -> Non
 
 def assert_page(response: TestResponse, status: int = 400) -> None:
     """An error page of an authorize request: it leads nowhere."""
-    assert response.status_code == status, (response.status_code, response.headers.get("Location"))
+    assert response.status_code == status, (response.status_code, response.headers.get("Location"), response.request.url)
     assert response.mimetype == "text/html"
     assert "Location" not in response.headers
     assert "http-equiv" not in response.text

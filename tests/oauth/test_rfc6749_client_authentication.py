@@ -85,10 +85,10 @@ def test_two_ways_at_once_are_an_invalid_request(server_side, door):
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("query", ["client_id=portal", "x=1", "grant_type=client_credentials", "token=gpo_x", "="])
-def test_anything_in_the_query_is_an_invalid_request(server_side, door, query):
+def test_anything_in_the_query_is_an_invalid_request(server_side, door):
     usual = {"grant_type": "client_credentials", "token": "gpo_x"}
-    assert_refused(server_side.post(f"{door}?{query}", usual), "invalid_request")
+    for query in ("client_id=portal", "x=1", "grant_type=client_credentials", "token=gpo_x", "="):
+        assert_refused(server_side.post(f"{door}?{query}", usual), "invalid_request")
 
 
 def test_secrets_in_the_query_are_never_read(server_side):
@@ -97,15 +97,14 @@ def test_secrets_in_the_query_are_never_read(server_side):
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("name", ["client_id", "client_secret", "grant_type", "token", "scope", "anything"])
-def test_a_parameter_given_twice_is_an_invalid_request(server_side, door, name):
+def test_a_parameter_given_twice_is_an_invalid_request(server_side, door):
     usual = {"grant_type": "client_credentials", "token": "gpo_x", "client_id": "portal", "client_secret": server_side.secret}
-    assert_refused(server_side.post(door, usual, {"headers": {}, name: ["a", "b"]}), "invalid_request")
+    for name in ("client_id", "client_secret", "grant_type", "token", "scope", "anything"):
+        assert_refused(server_side.post(door, usual, {"headers": {}, name: ["a", "b"]}), "invalid_request")
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_a_header_that_cannot_be_read_is_invalid_client(server_side):
+    for header in [
         "Basic",
         "Basic ",
         "Basic !!!",
@@ -116,17 +115,14 @@ def test_a_parameter_given_twice_is_an_invalid_request(server_side, door, name):
         "Basic \xff\xfe",
         "",
         "Basic " + "A" * 20_000,
-    ],
-    ids=["nothing", "blank", "no-base64", "no-colon", "two", "bearer", "digest", "latin-1", "empty", "long"],
-)
-def test_a_header_that_cannot_be_read_is_invalid_client(server_side, header):
-    response = server_side.post("/oauth/token", {"grant_type": "client_credentials"}, {"headers": {"Authorization": header}})
-    assert_refused(response, "invalid_client", 401)
+    ]:
+        response = server_side.post("/oauth/token", {"grant_type": "client_credentials"}, {"headers": {"Authorization": header}})
+        assert_refused(response, "invalid_client", 401)
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xfe:x", b"portal:\x00", b"\x00:x", b":", b":x", b"%00:x", b"%ED%A0%80:x", b"%zz:%"])
-def test_strange_bytes_in_the_header_are_invalid_client(ask, raw):
-    assert_refused(ask(raw_basic(raw)), "invalid_client", 401)
+def test_strange_bytes_in_the_header_are_invalid_client(ask):
+    for raw in [b"\xff\xfe:x", b"portal:\x00", b"\x00:x", b":", b":x", b"%00:x", b"%ED%A0%80:x", b"%zz:%"]:
+        assert_refused(ask(raw_basic(raw)), "invalid_client", 401)
 
 
 def test_a_public_client_says_its_id_and_needs_no_secret(program):
@@ -187,11 +183,11 @@ def test_the_doors_take_posts_only(program):
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", ""])
-def test_another_content_type_is_an_invalid_request(server_side, door, kind):
+def test_another_content_type_is_an_invalid_request(server_side, door):
     headers = {"Authorization": basic("portal", server_side.secret)}
-    response = server_side.http.post(door, data="grant_type=client_credentials&token=x", content_type=kind, headers=headers)
-    assert_refused(response, "invalid_request")
+    for kind in ("application/json", "text/plain", "multipart/form-data; boundary=x", ""):
+        response = server_side.http.post(door, data="grant_type=client_credentials&token=x", content_type=kind, headers=headers)
+        assert_refused(response, "invalid_request")
 
 
 def test_a_charset_beside_the_content_type_is_fine(server_side):

@@ -409,9 +409,9 @@ def test_a_missing_token_is_an_invalid_request(program):
     assert_refused(program.refresh(""), "invalid_request")
 
 
-@pytest.mark.parametrize("token", ["gpr_", "gpr_x", "x" * 20_000, "gpo_x", "a.b.c", "ü", " "])
-def test_anything_else_is_an_invalid_grant(program, token):
-    assert_refused(program.refresh(token), "invalid_grant")
+def test_anything_else_is_an_invalid_grant(program):
+    for token in ["gpr_", "gpr_x", "x" * 20_000, "gpo_x", "a.b.c", "ü", " "]:
+        assert_refused(program.refresh(token), "invalid_grant")
 
 
 def test_an_access_token_is_no_refresh_token_and_neither_is_a_code(program, browser, tokens):
