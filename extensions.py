@@ -3,7 +3,6 @@
 import sqlite3
 from typing import Any
 
-import redis as redis_py
 from flask import Flask
 from flask_login import LoginManager
 from flask_migrate import Migrate
@@ -14,6 +13,7 @@ from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.orm import DeclarativeBase
 
 from config import Settings
+from infra.quick_redis import QuickRedis
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -42,10 +42,10 @@ class Redis:
     (redis-py's own defaults retry ten times.)
     """
 
-    client: redis_py.Redis
+    client: QuickRedis
 
     def init_app(self, app: Flask, url: str) -> None:
-        self.client = redis_py.Redis.from_url(
+        self.client = QuickRedis.from_url(
             url,
             socket_timeout=2,
             socket_connect_timeout=1,

@@ -3,6 +3,7 @@
 A setting that is wrong ends gunicorn here, in one line, before a worker exists.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -91,3 +92,5 @@ def post_worker_init(worker: Any) -> None:
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():
         signing_keys.warm_up()
+    gc.collect()
+    gc.freeze()  # what is loaded by now lives as long as the worker: the collector need not walk it again and again

@@ -142,8 +142,13 @@ def session_actor(signed_in: SignedIn) -> Actor:
         auth_time_ms=signed_in.record.auth_time_ms,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
-        request_id=request_id(),
+        request_id=_audited_id(),
     )
+
+
+def _audited_id() -> str | None:
+    """The request's id where something may come to be audited; a read is not."""
+    return None if request.method in _SAFE_METHODS else request_id()
 
 
 def bearer_actor() -> Actor:
@@ -198,5 +203,5 @@ def _token_actor(token: TokenInfo) -> Actor:
         auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time else None,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
-        request_id=request_id(),
+        request_id=_audited_id(),
     )

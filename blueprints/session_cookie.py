@@ -6,7 +6,7 @@ The cookie's value is opaque and taken byte for byte. A new one is set at every 
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, g, request, session
+from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
 from config import Settings, current
@@ -84,8 +84,14 @@ class RedisSessionInterface(SessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         if current().session_cache_seconds:
             _keep_snapshot(session, response)  # type: ignore[arg-type]  # our BrowserSession
-        if session.modified and isinstance(session, BrowserSession) and session.raw and session.signed_in:
+        if not isinstance(session, BrowserSession) or session.raw is None:
+            return
+        if session.modified and session.signed_in:
             user_sessions.save(session.raw, session.signed_in.record)
+        if (signed_in := session.fresh_signed_in) and signed_in.has_slid and response.status_code < 500:
+            name = app.extensions["gatepost.session_cookie"]
+            if not any(line.startswith(f"{name}=") for line in response.headers.getlist("Set-Cookie")):
+                set_on(response, session.raw)
 
 
 def _may_use_snapshot() -> bool:
@@ -128,7 +134,6 @@ def set_on(response: Response, raw: str) -> Response:
         httponly=True,
         samesite="Lax",
     )
-    g.session_cookie_set = True
     return response
 
 

@@ -5,7 +5,6 @@ moved to another row does not open.
 """
 
 import hashlib
-import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -54,4 +53,5 @@ def open_with(secret: str, sealed: bytes, *, purpose: str) -> bytes:
 
 
 def _derive(secret: str, purpose: str) -> bytes:
-    return hmac.digest(secret.encode("utf-8", "surrogatepass"), b"gatepost/" + purpose.encode(), hashlib.sha256)
+    """Secrets here are 256 random bits: one SHA-256 apart from every other use of them is all that is wanted."""
+    return hashlib.sha256(b"gatepost/" + purpose.encode() + b"\0" + secret.encode("utf-8", "surrogatepass")).digest()

@@ -276,11 +276,11 @@ def _introspect_row(
         organization = token.organization
         body |= {
             "sub": str(token.user.id),
-            "username": token.user.email,
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
             "email_verified": token.user.email_verified,
             "org": {"id": str(organization.id), "slug": organization.slug, "name": organization.name, "role": organization.role},
+            **({"username": token.user.email} if "email" in token.scopes else {}),
             **token_claims.person(token.user, token.scopes),
         }
     return body

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, String, bindparam, insert, literal, select, true, update
+from sqlalchemy import Boolean, String, and_, bindparam, case, insert, literal, select, true, update
+from sqlalchemy.exc import IntegrityError
 
 from config import current
-from errors import OAuthRefused
+from errors import AuthorizeRefused, OAuthRefused
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
 from infra.ids import uuid7
@@ -93,6 +94,7 @@ def _exchange_statement() -> HotStatement:
         .cte("won")
     )
     copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
+    has_refresh_token = and_(bindparam("may_refresh", type_=Boolean()), (literal(" ") + g.c.scope + " ").like("% offline_access %"))
     family = insert(RefreshFamily).from_select(
         ["id", *copied, "ip", "user_agent", "created_at", "last_used_at", "expires_at"],
         select(
@@ -102,13 +104,14 @@ def _exchange_statement() -> HotStatement:
             bindparam("user_agent", type_=String()),
             NOW,
             NOW,
-            bindparam("family_expires_at", type_=UtcDateTime()),
+            case(
+                (has_refresh_token, bindparam("family_expires_at", type_=UtcDateTime())),
+                else_=bindparam("access_expires_at", type_=UtcDateTime()),
+            ),
         ).select_from(g.join(won, true())),
         include_defaults=False,
     )
-    refresh = refresh_families.insert_refresh_from(
-        g, won, bindparam("may_refresh", type_=Boolean()), (literal(" ") + g.c.scope + " ").like("% offline_access %")
-    )
+    refresh = refresh_families.insert_refresh_from(g, won, has_refresh_token)
     access = refresh_families.insert_access_from(g, won, g.c.scope)
     answer = select(*g.c, select(won.c.id).scalar_subquery().label("won_id"))
     return HotStatement(answer.add_cte(family.cte("family"), refresh.cte("refresh"), access.cte("access")))
@@ -118,18 +121,16 @@ _EXCHANGE = _exchange_statement()
 
 
 def create(request: CodeRequest) -> str:
-    """Bind an approved request to a fresh code; the raw code. One statement, its own commit."""
+    """Bind an approved request to a fresh code; the raw code. One statement, its own commit.
+
+    Raises: AuthorizeRefused when the client was deleted in this very moment.
+    """
     raw, moment = new_secret(), now()
-    _INSERT.all(
-        engine(),
-        id=uuid7(),
-        code_hash=hash_secret(raw),
-        family_id=uuid7(),
-        created_at=moment,
-        expires_at=moment + timedelta(seconds=current().code_seconds),
-        used_at=None,
-        **vars(request),
-    )
+    values = {"id": uuid7(), "code_hash": hash_secret(raw), "family_id": uuid7(), "created_at": moment, "used_at": None}
+    try:
+        _INSERT.all(engine(), **values, expires_at=moment + timedelta(seconds=current().code_seconds), **vars(request))
+    except IntegrityError as error:
+        raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.") from error
     return raw
 
 
@@ -179,6 +180,7 @@ def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[R
         return row, False
     grant = Grant(*row[:WIDTH])
     _SPEND.one_in(transaction, code_id=_Code(*row[WIDTH:]).id, now=params["now"])
+    has_refresh_token = params["may_refresh"] and "offline_access" in grant.scopes
     copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
     INSERT_FAMILY.one_in(
         transaction,
@@ -188,11 +190,11 @@ def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[R
         user_agent=params["user_agent"],
         created_at=params["now"],
         last_used_at=params["now"],
-        expires_at=params["family_expires_at"],
+        expires_at=params["family_expires_at" if has_refresh_token else "access_expires_at"],
         revoked_at=None,
         revoked_because=None,
     )
-    if params["may_refresh"] and "offline_access" in grant.scopes:
+    if has_refresh_token:
         INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
     if grant.resource is None:
         INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, grant.scope, params))

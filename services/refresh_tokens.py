@@ -272,7 +272,7 @@ def _keep_or_take(raw_token: str) -> tuple[_Kept, bytes | None]:
     if not grace_ms:
         return fresh, None
     sealed = seal_with(raw_token, json.dumps(vars(fresh)).encode(), purpose=_PURPOSE)
-    found = redis.client.set(_kept_key(raw_token), sealed, nx=True, get=True, px=grace_ms + _KEPT_SLACK_MS)
+    found = redis.client.execute_command("SET", _kept_key(raw_token), sealed, "NX", "GET", "PX", grace_ms + _KEPT_SLACK_MS, get=True)
     if found is None:
         return fresh, sealed
     try:
@@ -287,7 +287,7 @@ def _keep_answer(raw_token: str, kept: _Kept, answer: dict[str, Any]) -> None:
     if grace_ms:
         whole = _Kept(kept.access, kept.refresh, answer, now_ms())
         sealed = seal_with(raw_token, json.dumps(vars(whole)).encode(), purpose=_PURPOSE)
-        redis.client.set(_kept_key(raw_token), sealed, px=grace_ms + _KEPT_SLACK_MS)
+        redis.client.execute_command("SET", _kept_key(raw_token), sealed, "PX", grace_ms + _KEPT_SLACK_MS)
 
 
 _DELETE_IF_SAME = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"

@@ -47,11 +47,13 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A usable session: the record, its person and their organizations, read just now."""
+    """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
+    and the browser's cookie should too."""
 
     record: SessionRecord
     user: UserInfo
     organizations: tuple[OrganizationInfo, ...]
+    has_slid: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,22 +112,27 @@ def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | Non
 
 def find(raw: str) -> SessionRecord | None:
     """The live session of a cookie value; its expiry slides, written at most once a minute."""
+    return _find(raw)[0]
+
+
+def _find(raw: str) -> tuple[SessionRecord | None, bool]:
+    """The live session, and whether its expiry has just slid."""
     cookie_hash = hex_hash(raw)
     record = _store().find(cookie_hash)
     moment = now_ms()
     if record is None or record.expires_at_ms <= moment:
-        return None
-    if moment - record.last_seen_ms > _TOUCH_EVERY_MS:
-        record.last_seen_ms = moment
-        record.expires_at_ms = moment + current().session_seconds * 1000
-        if not _store().save(cookie_hash, record):
-            return None
-    return record
+        return None, False
+    if moment - record.last_seen_ms <= _TOUCH_EVERY_MS:
+        return record, False
+    record.last_seen_ms = moment
+    record.expires_at_ms = moment + current().session_seconds * 1000
+    is_kept = _store().save(cookie_hash, record)
+    return (record, True) if is_kept else (None, False)
 
 
 def authenticate(raw: str) -> SignedIn | None:
     """Who a cookie value is: None unless the session lives and its user exists and is not disabled."""
-    record = find(raw)
+    record, has_slid = _find(raw)
     if record is None:
         return None
     rows = _USER_WITH_ORGANIZATIONS.all(engine(), user_id=record.user_id)
@@ -133,7 +140,7 @@ def authenticate(raw: str) -> SignedIn | None:
         return None
     user = UserInfo(*rows[0][:5])
     joined = tuple(OrganizationInfo(*row[6:10]) for row in rows if row[6] is not None)
-    return SignedIn(record, user, joined or _with_personal_organization(record, user))
+    return SignedIn(record, user, joined or _with_personal_organization(record, user), has_slid)
 
 
 def _with_personal_organization(record: SessionRecord, user: UserInfo) -> tuple[OrganizationInfo, ...]:

@@ -50,6 +50,15 @@ def test_expiry_slides_but_is_written_at_most_once_a_minute(context, redis):
     assert later.expires_at_ms > first.expires_at_ms
 
 
+def test_the_cookie_lives_on_with_its_session(client, sign_in):
+    raw = sign_in(client, make_user())
+    assert client.get("/api/v1/session").headers.getlist("Set-Cookie") == []
+    clock.move(61)
+    (line,) = client.get("/api/v1/session").headers.getlist("Set-Cookie")
+    assert line.startswith(f"gatepost_session={raw};")
+    assert "Max-Age=604800" in line
+
+
 def test_a_session_revoked_while_its_expiry_slides_stays_gone(context, redis):
     user = make_user()
     raw = _start(user.id)
