@@ -1,0 +1,134 @@
+"""For the journeys: one Gatepost with its providers for all of them, and browsers without script."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser import axe, site
+from tests.browser.journey import APP_HOST, Program, Walk
+from tests.conftest import _missing
+from tests.fakes.fixtures import github_settings, oidc_settings
+from tests.fakes.github import FakeGitHub, GitHubUser
+from tests.fakes.oidc import FakeOidc, NodeMissing, NpmOidcProvider
+from tests.fakes.smtp import FakeSmtp
+from tests.interop.apache import make_certificate
+from tests.interop.gatepost import Gatepost, running
+
+NAMES = "ann ben cleo dora emil finn gwen hugo iris jack kate liam mona nora otto".split()
+
+
+@dataclass
+class World:
+    """Gatepost; GitHub (at `localhost`, so another site than Gatepost); npm's oidc-provider as Northwind, where everybody
+    of NAMES has a verified address at example.com and bob none that is verified; a provider whose word is proved by mail."""
+
+    gatepost: Gatepost
+    github: FakeGitHub
+    northwind: NpmOidcProvider
+    postal: FakeOidc
+    smtp: FakeSmtp
+
+    def at_github(self, number: int, login: str, email: str | None = None, **more: Any) -> GitHubUser:
+        """This person now sits before GitHub."""
+        self.github.cancels = False
+        return self.github.add(GitHubUser.make(number, login, email or f"{login}@example.com", **more))
+
+
+def _people() -> dict[str, dict[str, Any]]:
+    people = {
+        name: {"email": f"{name}@example.com", "email_verified": True, "name": name.title(), "preferred_username": name} for name in NAMES
+    }
+    return people | {"bob": {"email": "bob@example.com", "email_verified": False, "name": "Bob", "preferred_username": "bob"}}
+
+
+@pytest.fixture(scope="package")
+def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
+    github, postal, smtp = FakeGitHub(), FakeOidc(), FakeSmtp()
+    providers: list[NpmOidcProvider] = []
+
+    def settings(url: str) -> dict[str, Any]:
+        try:
+            providers.append(NpmOidcProvider(_people(), f"{url}/login/northwind/callback"))
+        except NodeMissing as error:
+            _missing(str(error))
+        return {
+            **github_settings(github),
+            "github__url": github.url.replace("127.0.0.1", "localhost"),
+            **oidc_settings(providers[0], name="northwind", label="Northwind SSO"),
+            **oidc_settings(postal, name="postal", label="Postal", email_trust="mail"),
+            "mail_url": smtp.url,
+        }
+
+    try:
+        with running(postgres_url, valkey_url, settings=settings) as gatepost:
+            yield World(gatepost, github, providers[0], postal, smtp)
+    finally:
+        for each in (github, postal, smtp, *providers):
+            each.stop()
+
+
+@pytest.fixture(scope="package")
+def chrome(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        flags = [*site.CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {APP_HOST} 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def axe_source(node: str) -> str:
+    return axe.find(node) or _missing("axe-core (npm)")
+
+
+@pytest.fixture
+def open_browser(chrome: Browser, world: World, axe_source: str) -> Iterator[Callable[..., Walk]]:
+    """`open_browser()`: another browser, without script. What its console complained about fails the test."""
+    walks: list[Walk] = []
+
+    def make(width: int = 1280) -> Walk:
+        context = chrome.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=False, ignore_https_errors=True, reduced_motion="reduce"
+        )
+        walks.append(Walk(context, world.gatepost.url, axe_source))
+        return walks[-1]
+
+    yield make
+    complaints = [complaint for walk in walks for complaint in walk.complaints]
+    for walk in walks:
+        walk.context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def walk(open_browser: Callable[..., Walk]) -> Walk:
+    return open_browser()
+
+
+@pytest.fixture(scope="package")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def make_program(world: World, certificate: tuple[Path, Path]) -> Iterator[Callable[..., Program]]:
+    """`make_program("https", name="Notes", trusted=True)`: a registered program that listens; else on loopback."""
+    programs: list[Program] = []
+
+    def make(kind: str = "127.0.0.1", **registration: Any) -> Program:
+        is_https = kind == "https"
+        program = Program(world.gatepost.url, certificate=certificate if is_https else None, host=kind)
+        programs.append(program)
+        redirect_uri = program.redirect_uri if is_https else f"http://{kind}/callback"
+        program.client = world.gatepost.register(
+            **{"redirect_uris": [redirect_uri], "confirm": True, "name": "Gatepost CLI", **registration}
+        )
+        return program
+
+    yield make
+    for program in programs:
+        program.stop()
