@@ -11,7 +11,18 @@ from blueprints.api import orgs as api_orgs
 from blueprints.api import session as api_session
 from blueprints.api import user_sessions as api_user_sessions
 from blueprints.api import whoami as api_whoami
-from blueprints.pages import account, connected_apps, done, home, linked_accounts, sign_in, user_sessions
+from blueprints.pages import (
+    account,
+    connected_apps,
+    done,
+    email_confirmations,
+    home,
+    linked_accounts,
+    pending_links,
+    sign_in,
+    sign_in_links,
+    user_sessions,
+)
 
 Guard = Callable[[], Any]
 
@@ -23,6 +34,9 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (home.blueprint, None, guards.gate),
     (done.blueprint, None, guards.gate),
     (sign_in.blueprint, None, guards.gate),
+    (sign_in_links.blueprint, None, guards.gate),
+    (email_confirmations.blueprint, None, guards.gate),
+    (pending_links.blueprint, None, guards.gate),
     (account.blueprint, None, guards.pages),
     (linked_accounts.blueprint, None, guards.pages),
     (user_sessions.blueprint, None, guards.pages),

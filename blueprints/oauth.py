@@ -12,6 +12,7 @@ from flask import Blueprint, Response, json, make_response, redirect, render_tem
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
+from blueprints.pages import onward
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
@@ -138,16 +139,7 @@ def _to_client(redirect_uri: str, values: dict[str, str], state: str | None, *, 
     target = redirect_uri + ("&" if "?" in redirect_uri else "?") + urlencode(values)
     if not is_our_form:
         return _no_store(redirect(target, 303))
-    return onward(target, app_name)
-
-
-def onward(target: str, app_name: str) -> Response:
-    """Leave the site after a form post: a page, because `form-action 'self'` would stop a redirect."""
-    parts = urlsplit(target)
-    page = render_template("oauth/onward.html", target=target, host=parts.netloc or parts.scheme, app_name=app_name)
-    response = make_response(page)
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return onward.page(target, app_name=app_name)
 
 
 def _no_store(response: Any) -> Response:
@@ -260,7 +252,7 @@ def logout() -> Response:
         return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
     target = asked.target or "/signed-out"
     if is_confirmed and asked.target:
-        response = onward(target, asked.client_name)
+        response = onward.page(target, app_name=asked.client_name)
     else:
         response = _no_store(redirect(target, 303))
     if signed_in is not None:

@@ -1,4 +1,4 @@
-"""Signing in through a provider: the way there, the way back, and who it is then.
+"""Signing in: the way to a provider and back, one-time links, mailed confirmations; each ends with an Outcome.
 
 On the way back the state is consumed before the code is exchanged, and the exchange happens once. The outcome is kept for
 a minute, so that the same callback again in the same browser answers as the first did.
@@ -11,42 +11,29 @@ import secrets
 import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
-from urllib.parse import urlencode
+from typing import Any
 
 import redis as redis_py
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 import providers
 from config import ProviderSettings, current
-from errors import NotFound, SignInRefused, Unavailable
+from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, sign_in_states
-from models import Identity, User
 from providers import Callback, Hints, ProviderAccount, Trip
-from services import audit, email_confirmations, identities, organizations, sign_in_links, user_sessions, users
+from services import account_owners, audit, email_confirmations, identities, pending_links, sign_in_links, user_sessions
+from services.account_owners import AccountExists
 from services.actors import Actor
+from services.journeys import Journey, address, onward
 from services.transactions import begin_write
 
 log = logging.getLogger("gatepost.sign_in")
 
-Purpose = Literal["sign-in", "link", "reauth"]
 _WAIT_SECONDS = 11.0
 _POLL_SECONDS = 0.1
-_ATTEMPTS = 4
 _CANCELLED = frozenset({"access_denied"})
 _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
-
-
-@dataclass(frozen=True)
-class Journey:
-    """Why somebody goes to a provider and where they go afterwards. `user_id` is whose session asked (link, reauth)."""
-
-    purpose: Purpose = "sign-in"
-    handoff: str | None = None
-    next_path: str | None = None
-    user_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,23 +53,6 @@ class Refusal:
     provider_id: str | None
     email: str
     provider_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PendingLink:
-    """An account at a provider that waits for its owner to sign in as they always did."""
-
-    user_id: uuid.UUID
-    account: ProviderAccount
-
-
-class AccountExists(SignInRefused):
-    """The verified address is another user's: they may link the account after signing in as they always did."""
-
-    def __init__(self, owner_id: uuid.UUID, account: ProviderAccount, provider_ids: list[str]) -> None:
-        super().__init__("account_exists", email=account.email or "", provider_ids=provider_ids)
-        self.owner_id = owner_id
-        self.account = account
 
 
 # --- there ---
@@ -189,7 +159,7 @@ def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_br
     if settings.email_trust == "trusted":
         account = replace(account, email_verified=bool(account.email))
     try:
-        user_id = _resolve(actor, account, keeps_proof=settings.email_trust == "mail")
+        user_id = account_owners.resolve(actor, account, keeps_proof=settings.email_trust == "mail")
     except SignInRefused as refusal:
         if refusal.code != "email_not_verified" or settings.email_trust != "mail":
             raise
@@ -237,121 +207,20 @@ def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_s
     return Outcome(onward(journey), raw, account.provider_id)
 
 
-# --- who it is ---
-
-
-def _resolve(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uuid.UUID:
-    """The user behind an account, made when it may be. Two first sign-ins at once: the second one sees the first."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return _resolve_once(actor, account, keeps_proof=keeps_proof)
-        except IntegrityError:
-            db.session.rollback()
-    raise Unavailable(detail="sign-ins of one person kept meeting")
-
-
-def _resolve_once(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uuid.UUID:
-    begin_write()
-    identity = identities.find(account)
-    if identity is None:
-        user = _new_user(actor, account)
-    else:
-        if keeps_proof and _is_proved_already(identity, account):
-            account = replace(account, email_verified=True)
-        user = identity.user
-        identities.follow(actor, identity, account)
-        if refusal := _refusal(user, account):
-            db.session.commit()
-            raise refusal
-        identities.touch(identity)
-    organizations.add_personal(actor, user, login=account.login)
-    db.session.commit()
-    return user.id
-
-
-def _refusal(user: User, account: ProviderAccount) -> SignInRefused | None:
-    """Why a known person does not come in."""
-    if user.disabled_at is not None:
-        return SignInRefused("account_disabled", email=account.email or "")
-    return _refused_address(account)
-
-
-def _refused_address(account: ProviderAccount) -> SignInRefused | None:
-    if not account.email:
-        return SignInRefused("email_is_missing")
-    return None if account.email_verified else SignInRefused("email_not_verified", email=account.email)
-
-
-def _is_proved_already(identity: Identity, account: ProviderAccount) -> bool:
-    """Whether this very address was confirmed by mail before."""
-    same = bool(identity.email and account.email) and users.email_key(identity.email or "") == users.email_key(account.email or "")
-    return same and identity.email_verified
-
-
-def _new_user(actor: Actor, account: ProviderAccount) -> User:
-    """A user for an account seen for the first time; never one who has the same address."""
-    if refusal := _refused_address(account):
-        db.session.rollback()
-        raise refusal
-    email = account.email or ""
-    owner = users.find_verified(email)
-    if owner is not None:
-        refused = AccountExists(owner.id, account, [identity.provider_id for identity in identities.list_for(owner.id)])
-        db.session.rollback()
-        raise refused
-    if not may_sign_up(email):
-        db.session.rollback()
-        raise SignInRefused("signup_not_allowed", email=email)
-    user = users.add(actor, email=email, email_verified=True, name=account.name or account.login)
-    identity = identities.add(actor, user, account, supplies_email=True)
-    identities.touch(identity)
-    return user
-
-
-def may_sign_up(email: str) -> bool:
-    """Whether the allowlist lets this address create an account; an empty list lets everybody."""
-    allowed, key = current().signup_allowlist, users.email_key(email)
-    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed
-
-
-# --- linking an account whose address has a user already ---
-
-
-def find_pending_link(user_id: uuid.UUID, raw_browser: str) -> PendingLink | None:
-    """The account that this browser was refused with, when it now has its owner's session."""
-    return _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser))
-
-
-def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
-    """Link it, once, and go on; there may be none any more. Commits: yes."""
-    if find_pending_link(user_id, raw_browser) is not None:
-        pending = _pending_link(user_id, sign_in_states.read_note(redis.client, "pending-link", raw_browser, take_away=True))
-        try:
-            if pending is not None:
-                identities.link(actor, user_id, pending.account)
-        except SignInRefused as refusal:
-            return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
-    return Outcome(onward(journey))
-
-
-def _pending_link(user_id: uuid.UUID, note: bytes | None) -> PendingLink | None:
-    values = json.loads(note) if note else None
-    if not values or values["user_id"] != str(user_id):
-        return None
-    return PendingLink(user_id, ProviderAccount.from_values(values["account"]))
-
-
 # --- where to then ---
 
 
-def onward(journey: Journey) -> str:
-    if journey.handoff:
-        return "/oauth/authorize?" + urlencode({"handoff": journey.handoff})
-    return journey.next_path or "/account"
+def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
+    """Link the account that waits for its owner, and go on. Commits: yes."""
+    try:
+        pending_links.use(actor, user_id, raw_browser)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+    return Outcome(onward(journey))
 
 
 def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> str:
-    if find_pending_link(user_id, raw_browser) is None:
+    if pending_links.find(user_id, raw_browser) is None:
         return onward(journey)
     return address("/account/link", journey)
 
@@ -367,8 +236,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
         note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
         sign_in_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
         if isinstance(refusal, AccountExists):
-            pending = {"user_id": str(refusal.owner_id), "account": refusal.account.to_values()}
-            sign_in_states.leave_note(redis.client, "pending-link", raw_browser, json.dumps(pending).encode())
+            pending_links.keep(refusal, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
 
 
@@ -386,13 +254,6 @@ def _state_mismatch(raw_browser: str | None) -> Outcome:
     note = sign_in_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
     journey = Journey(**json.loads(note)) if note else Journey()
     return Outcome(address("/login", journey, error="state_mismatch"))
-
-
-def address(path: str, journey: Journey, **more: str | None) -> str:
-    """An address of this site that carries the journey on."""
-    values: dict[str, Any] = {**more, "handoff": journey.handoff, "next": journey.next_path}
-    query = urlencode({name: value for name, value in values.items() if value})
-    return f"{path}?{query}" if query else path
 
 
 # --- the state ---

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, g, make_response, render_template, request
-from wtforms import SelectChoice, StringField
+from wtforms import SelectChoice
 
-from blueprints import browser
 from blueprints.oauth import ConsentView, OrganizationChoice
 from blueprints.pages import sign_in_errors, words
 from blueprints.pages.account import ProfileForm, zones
+from blueprints.pages.email_confirmations import CodeForm
 from blueprints.pages.frame import Frame, Group, Link
 from blueprints.pages.sign_in import ProviderLink
 from blueprints.pages.user_sessions import AppSession
@@ -45,10 +45,6 @@ class Page:
     template: str
     values: dict[str, Any] = field(default_factory=dict)
     is_app: bool = False
-
-
-class CodeForm(browser.Form):
-    code = StringField("Code from the other browser", description="Eight letters, like WDJB-MJHT")
 
 
 def pages(name: str | None = None) -> list[Page]:

@@ -12,7 +12,7 @@ from models import AuditEvent, Identity, User
 from providers import ProviderAccount, ProviderTokens
 from services import identities, sign_in
 from services.actors import Actor
-from services.sign_in import Journey
+from services.journeys import Journey
 from tests import factories
 
 ACTOR = Actor(type="anonymous", ip="127.0.0.1")

@@ -1,0 +1,14 @@
+"""The page that leaves this site after a form post, because `form-action 'self'` would stop a redirect."""
+
+from urllib.parse import urlsplit
+
+from flask import Response, make_response, render_template
+
+
+def page(target: str, *, app_name: str, host: str | None = None) -> Response:
+    """A page that goes on to `target` by itself. host: where it leads in the end, when the target does not say so."""
+    parts = urlsplit(target)
+    text = render_template("oauth/onward.html", target=target, host=host or parts.netloc or parts.scheme, app_name=app_name)
+    response = make_response(text)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
