@@ -3,7 +3,7 @@
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import organization_lists
+from services import organizations
 
 group = OperatorGroup("orgs", help="Organizations.")
 
@@ -13,7 +13,7 @@ group = OperatorGroup("orgs", help="Organizations.")
 def list_orgs(as_json: bool) -> None:
     """All organizations: slug, name, members."""
     tell_many(
-        organization_lists.unscoped_list(),
+        organizations.unscoped_list(),
         lambda row: f"{row.slug}  {row.name}  {row.member_count}{'  deleted' if row.deleted_at else ''}",
         as_json=as_json,
     )
@@ -24,7 +24,7 @@ def list_orgs(as_json: bool) -> None:
 @json_option
 def show(slug: str, as_json: bool) -> None:
     """One organization and its members."""
-    row, members = organization_lists.unscoped_get(slug)
+    row, members = organizations.unscoped_get(slug)
     lines = [f"id: {row.id}", f"slug: {row.slug}", f"name: {row.name}", f"created: {moment(row.created_at)}"]
     lines += [f"deleted: {moment(row.deleted_at)}"] if row.deleted_at else []
     lines += [f"member: {user_id} {email or '-'} ({role})" for user_id, email, role in members]

@@ -1,18 +1,17 @@
 """`flask sessions`: browser sessions and grants."""
 
-from typing import Any
-
 import click
 
-from commands.door import OperatorGroup, json_option, tell, tell_many
-from services import session_administration
+from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from services import session_lists
 from services.actors import Actor
+from services.session_lists import SessionItem
 
 group = OperatorGroup("sessions", help="Browser sessions, and the grants of apps.")
 
 
-def _line(item: dict[str, Any]) -> str:
-    return "  ".join(str(item[name] or "-") for name in ("id", "type", "user_id", "last_seen_at", "ip", "client_id"))
+def _line(item: SessionItem) -> str:
+    return "  ".join([item.id, item.type, str(item.user_id), moment(item.last_seen_at), item.ip or "-", item.client_id or "-"])
 
 
 @group.command("list")
@@ -20,7 +19,7 @@ def _line(item: dict[str, Any]) -> str:
 @json_option
 def list_sessions(user: str | None, as_json: bool) -> None:
     """Live sessions of one person, or of everybody: id, type, person, last seen, address, app."""
-    items = session_administration.list_of(user) if user else session_administration.list_all()
+    items = session_lists.unscoped_list_of(user) if user else session_lists.unscoped_list()
     tell_many(items, _line, as_json=as_json)
 
 
@@ -34,9 +33,9 @@ def revoke(ids: tuple[str, ...], user: str | None, as_json: bool) -> None:
         raise click.UsageError("Name sessions by ID, or a person with --user.")
     actor = Actor.operator()
     if user:
-        ended = session_administration.revoke_all(actor, user)
+        ended = session_lists.unscoped_revoke_all(actor, user)
         tell({"revoked": ended}, [f"revoked {ended}"], as_json=as_json)
         return
     for sid in ids:
-        session_administration.revoke(actor, sid)
+        session_lists.unscoped_revoke(actor, sid)
     tell({"revoked": len(ids)}, (f"revoked {sid}" for sid in ids), as_json=as_json)

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, g, json
 
 from blueprints import guards
 from blueprints.api.times import from_datetime
-from services import organization_lists
+from services import organizations
 
 blueprint = Blueprint("api_orgs", __name__)
 
@@ -12,14 +12,14 @@ blueprint = Blueprint("api_orgs", __name__)
 @blueprint.get("/orgs")
 @guards.requires("orgs")
 def index() -> Response:
-    items = [{"id": str(org.id), "slug": org.slug, "name": org.name, "role": org.role} for org in organization_lists.list_visible(g.actor)]
+    items = [{"id": str(org.id), "slug": org.slug, "name": org.name, "role": org.role} for org in organizations.list_visible(g.actor)]
     return Response(json.dumps({"items": items, "next": None}), mimetype="application/json")
 
 
 @blueprint.get("/orgs/<slug>")
 @guards.requires("orgs")
 def show(slug: str) -> Response:
-    org = organization_lists.get_visible(g.actor, slug)
+    org = organizations.get_visible(g.actor, slug)
     body = {
         "id": str(org.id),
         "slug": org.slug,

@@ -13,11 +13,12 @@ blueprint = Blueprint("api_user_sessions", __name__)
 @blueprint.get("/user-sessions")
 @guards.requires("sessions:write")
 def index() -> Response:
+    current_id = session_lists.current_id(g.actor)
     items = [
         {
             "id": item.id,
             "type": item.type,
-            "current": item.is_current,
+            "current": item.id == current_id,
             "created_at": from_datetime(item.created_at),
             "last_seen_at": from_datetime(item.last_seen_at),
             "expires_at": from_datetime(item.expires_at),

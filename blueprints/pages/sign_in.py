@@ -1,8 +1,8 @@
 """Signing in and out: the sign-in page, the ways to and from providers.
 
-    /login, /reauth     the card, to sign in or to confirm it's you     /login/continue   "Continue as"
-    /login/<provider>   there                                           /login/<provider>/callback   and back
-    /logout             out                                             /signed-out
+/login, /reauth     the card, to sign in or to confirm it's you     /login/continue   "Continue as"
+/login/<provider>   there                                           /login/<provider>/callback   and back
+/logout             out                                             /signed-out
 """
 
 from dataclasses import dataclass
