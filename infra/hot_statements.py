@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import pq
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql import ClauseElement
 
@@ -174,7 +174,7 @@ def _cursor(engine: Engine) -> Iterator[Any]:
     as it is now. So is one whose transaction did not end.
     """
     if engine.dialect.name == "sqlite":
-        pooled = engine.raw_connection()
+        pooled = _connect(engine)
         try:
             yield pooled.driver_connection.cursor()  # type: ignore[union-attr]
         except sqlite3.Error as error:
@@ -200,8 +200,16 @@ def _cursor(engine: Engine) -> Iterator[Any]:
             cursor.connection.close()
 
 
+def _connect(engine: Engine) -> PoolProxiedConnection:
+    """A connection of the pool. The engine itself lets the driver's error through when the database takes none."""
+    try:
+        return engine.raw_connection()
+    except (psycopg.Error, sqlite3.Error) as error:
+        raise _translated(error) from error
+
+
 def _open(engine: Engine) -> psycopg.Cursor[Any]:
-    pooled = engine.raw_connection()
+    pooled = _connect(engine)
     connection: Any = pooled.driver_connection
     pooled.detach()
     connection.autocommit = True
