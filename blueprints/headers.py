@@ -30,7 +30,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             if is_app_page:
                 headers["Cross-Origin-Opener-Policy"] = "same-origin"
             headers.setdefault("Referrer-Policy", "same-origin")
-            headers.setdefault("Cache-Control", "no-store")
+        headers.setdefault("Cache-Control", "no-store")  # what may be kept says so itself: metadata, keys, assets
         if "browser_is_new" in g:
             browser.set_cookie_if_new(response)
         return response
