@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from extensions import db
 from infra.clock import now
@@ -15,15 +16,28 @@ from services.transactions import begin_write
 
 
 def record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo) -> None:
-    """Remember that the person allowed this request; scopes add up. Commits: yes."""
+    """Remember that the person allowed this request; scopes add up. Commits: yes. Allow may be pressed twice at once."""
+    try:
+        _record(actor, request, user_id=user_id, organization=organization)
+        db.session.commit()
+    except IntegrityError:  # the other one made the row
+        db.session.rollback()
+        _record(actor, request, user_id=user_id, organization=organization)
+        db.session.commit()
+
+
+def _record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo) -> None:
+    """Never commits."""
     begin_write()
     row = db.session.scalar(
-        select(Consent).where(
+        select(Consent)
+        .where(
             Consent.user_id == user_id,
             Consent.client_pk == request.client.pk,
             Consent.organization_id == organization.id,
             Consent.resource == (request.resource or ""),
         )
+        .with_for_update()
     )
     if row is None:
         row = Consent(
@@ -45,4 +59,3 @@ def record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organizati
         organization_id=organization.id,
         details={"scope": request.scope, "resource": request.resource},
     )
-    db.session.commit()
