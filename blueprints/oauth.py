@@ -81,7 +81,10 @@ def authorize() -> Response:
     organization = _organization(asked, signed_in)
     step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
     if step is Step.ANSWER and signed_in is not None and organization is not None:
-        return _answer_client(asked, signed_in, organization, has_decided=decision == "allow", is_our_form=is_our_form)
+        code = _code(asked, signed_in, organization, has_decided=decision == "allow")
+        if code is not None:
+            return _to_client(asked.redirect_uri, {"code": code}, asked.state, is_our_form=is_our_form, app_name=asked.client.name)
+        signed_in, step = None, Step.SIGN_IN
     if "none" in asked.prompts:
         raise asked.refuse(step.oauth_error, "The person would have to be asked.")
     raw_handoff = raw_handoff or handoffs.sign(asked.query)
@@ -109,13 +112,14 @@ def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> Organi
     return authorize_requests.choose_organization(asked, signed_in, chosen)
 
 
-def _answer_client(
-    asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool, is_our_form: bool
-) -> Response:
+def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool) -> str | None:
+    """The code for the client; None when the session was ended while it was made. Whoever ends a session spends its codes
+    after that, so a code whose session is still there was written in time to be spent."""
+    raw_session = session_cookie.current_raw() or ""
     if has_decided and authorize_requests.needs_consent(asked, signed_in, organization):
         consents.record(guards.session_actor(signed_in), asked, user_id=signed_in.user.id, organization=organization)
     if has_decided and signed_in.record.organization_slug != organization.slug:
-        user_sessions.remember_organization(session_cookie.current_raw() or "", signed_in.record, organization.slug)
+        user_sessions.remember_organization(raw_session, signed_in.record, organization.slug)
     code = authorization_codes.create(
         CodeRequest(
             client_pk=asked.client.pk,
@@ -130,7 +134,7 @@ def _answer_client(
             auth_time=authorize_requests.auth_time(signed_in),
         )
     )
-    return _to_client(asked.redirect_uri, {"code": code}, asked.state, is_our_form=is_our_form, app_name=asked.client.name)
+    return code if user_sessions.is_live(raw_session) else None
 
 
 def _to_client(redirect_uri: str, values: dict[str, str], state: str | None, *, is_our_form: bool, app_name: str) -> Response:

@@ -67,6 +67,9 @@ class SessionStore:
         text = self._redis.get(_session_key(cookie_hash))
         return SessionRecord.from_json(text) if text else None
 
+    def exists(self, cookie_hash: str) -> bool:
+        return bool(self._redis.exists(_session_key(cookie_hash)))
+
     def save(self, cookie_hash: str, record: SessionRecord) -> bool:
         """Write a session that still exists; one that was revoked meanwhile stays gone."""
         pipeline = self._redis.pipeline(transaction=False)

@@ -76,6 +76,13 @@ def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
 def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     """Revoke every grant of a client for a person and forget what they allowed it. Twice is no error. Commits: yes."""
     begin_write()
+    # Codes first: this waits for one that is being exchanged, and what came of it is then a family to be seen.
+    db.session.execute(
+        update(AuthorizationCode)
+        .where(AuthorizationCode.user_id == user_id, AuthorizationCode.client_pk == app_id, AuthorizationCode.used_at.is_(None))
+        .values(expires_at=AuthorizationCode.created_at)
+        .execution_options(synchronize_session=False)
+    )
     grants = db.session.execute(
         update(RefreshFamily)
         .where(RefreshFamily.user_id == user_id, RefreshFamily.client_pk == app_id, RefreshFamily.revoked_at.is_(None))
@@ -85,12 +92,6 @@ def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     consents = db.session.execute(
         delete(Consent).where(Consent.user_id == user_id, Consent.client_pk == app_id).execution_options(synchronize_session=False)
     ).rowcount
-    db.session.execute(
-        update(AuthorizationCode)
-        .where(AuthorizationCode.user_id == user_id, AuthorizationCode.client_pk == app_id, AuthorizationCode.used_at.is_(None))
-        .values(expires_at=AuthorizationCode.created_at)
-        .execution_options(synchronize_session=False)
-    )
     if grants or consents:
         audit.record(
             actor, "connected_app.removed", target_type="oauth_client", target_id=app_id, details={"grants": grants, "consents": consents}

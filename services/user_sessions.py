@@ -149,6 +149,11 @@ def _with_personal_organization(record: SessionRecord, user: UserInfo) -> tuple[
     return tuple(organizations.ensure_personal(actor, user.id))
 
 
+def is_live(raw: str) -> bool:
+    """Whether the session is still there: asked again after something was handed out in its name."""
+    return _store().exists(hex_hash(raw))
+
+
 def save(raw: str, record: SessionRecord) -> None:
     """Write a changed record of a session that still lives."""
     _store().save(hex_hash(raw), record)
@@ -186,9 +191,9 @@ def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
     """
     was_live = _store().remove(user_id, sid)
     begin_write()
+    _spend_codes(user_id, AuthorizationCode.sid == sid)
     families = _revoke_families(user_id, RefreshFamily.sid == sid, because="session_revoked")
     families += _revoke_families(user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user")
-    _spend_codes(user_id, AuthorizationCode.sid == sid)
     if was_live or families:
         audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details={"grants": families})
     db.session.commit()
@@ -209,8 +214,8 @@ def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> i
     store = _store()
     ended = sum(store.remove(user_id, record.sid) for record in store.list_for(user_id) if record.sid != keep_sid)
     begin_write()
-    ended += _revoke_families(user_id, RefreshFamily.sid != (keep_sid or ""), because="session_revoked")
     _spend_codes(user_id, AuthorizationCode.sid != (keep_sid or ""))
+    ended += _revoke_families(user_id, RefreshFamily.sid != (keep_sid or ""), because="session_revoked")
     audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details={"count": ended, "kept": keep_sid})
     db.session.commit()
     return ended
@@ -228,7 +233,10 @@ def _revoke_families(user_id: uuid.UUID, which: object, *, because: str) -> int:
 
 
 def _spend_codes(user_id: uuid.UUID, which: object) -> None:
-    """Codes handed out by a session that is being revoked are not exchanged any more. Never commits."""
+    """Codes handed out by a session that is being revoked are not exchanged any more. Never commits.
+
+    Before the families: it waits for a code that is being exchanged, and what came of that is then a family to be seen.
+    """
     db.session.execute(
         update(AuthorizationCode)
         .where(AuthorizationCode.user_id == user_id, which, AuthorizationCode.used_at.is_(None))
