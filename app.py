@@ -38,6 +38,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
     )
+    app.url_map.merge_slashes = False  # else an address with "//" is answered with a redirect to the Host header
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals.update(asset=assets.asset, csrf_token=browser.csrf_token, settings=settings, version=config.VERSION)
     words.register(app)
