@@ -34,6 +34,7 @@ log = logging.getLogger("gatepost.signing_keys")
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 10
+REREAD_SECONDS = 1  # another process may have rotated: for a name that is not known the table is read sooner
 _PUBLISHED = ("next", "signing", "old")
 
 
@@ -85,8 +86,8 @@ def _verify(token: str, typ: str) -> tuple[str, dict[str, Any]]:
         header = _header_of(token)
         if header.get("typ") != typ or header.get("alg") != ALGORITHM:
             raise TokenUnreadable("another type or algorithm")
-        keys, kid = key_set(), str(header.get("kid"))
-        key = keys.public_keys.get(kid) or _read_again(keys).public_keys.get(kid)
+        kid = str(header.get("kid"))
+        key = key_set().public_keys.get(kid) or _not_older_than(REREAD_SECONDS).public_keys.get(kid)
         if key is None:
             raise TokenUnreadable("an unknown key")
         return kid, jwt.decode(token, key, algorithms=[ALGORITHM]).claims
@@ -108,13 +109,17 @@ def public_jwks() -> dict[str, list[dict[str, Any]]]:
 
 def key_set() -> KeySet:
     """The keys as this process knows them, at most FOLLOW_SECONDS old while the database answers."""
+    return _not_older_than(FOLLOW_SECONDS)
+
+
+def _not_older_than(seconds: float) -> KeySet:
     database = db.engine
     known = _current.get(database)
-    if known and time.monotonic() - known.read_at < FOLLOW_SECONDS:
+    if known and time.monotonic() - known.read_at < seconds:
         return known
     with _lock:
         known = _current.get(database)
-        if known and time.monotonic() - known.read_at < FOLLOW_SECONDS:
+        if known and time.monotonic() - known.read_at < seconds:
             return known
         try:
             _current[database] = _read()
@@ -133,14 +138,6 @@ def warm_up() -> None:
         key_set()
     except Unavailable as error:
         log.warning("signing keys are not read yet", extra={"detail": error.detail})
-
-
-def _read_again(known: KeySet) -> KeySet:
-    """Another process may have rotated: look once more, at most once a second."""
-    if time.monotonic() - known.read_at < 1:
-        return known
-    forget()
-    return key_set()
 
 
 def forget() -> None:
