@@ -293,6 +293,9 @@ class Settings:
     def api_resource(self) -> str:
         return self.public_url + "/api/v1"
 
+    def find_provider(self, provider_id: str | None) -> ProviderSettings | None:
+        return next((provider for provider in self.providers if provider.provider_id == provider_id), None)
+
     @property
     def owner_url(self) -> str:
         return self.database_owner_url or self.database_url

@@ -42,8 +42,7 @@ def userinfo(actor: Actor) -> dict[str, Any]:
     scopes = sorted(actor.scopes)
     claims = {"sub": str(actor.user.id), **token_claims.person(actor.user, scopes)}
     if actor.organization is not None:
-        organization = actor.organization
-        claims["org"] = {"id": str(organization.id), "slug": organization.slug, "name": organization.name, "role": organization.role}
+        claims["org"] = actor.organization.to_values()
     if "orgs" in scopes:
         claims |= token_claims.organizations_of(actor.user.id)
     return claims

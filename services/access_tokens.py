@@ -273,13 +273,12 @@ def _introspect_row(
         "sub": token.client_id,
     }
     if token.user is not None and token.organization is not None and token.auth_time is not None:
-        organization = token.organization
         body |= {
             "sub": str(token.user.id),
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
             "email_verified": token.user.email_verified,
-            "org": {"id": str(organization.id), "slug": organization.slug, "name": organization.name, "role": organization.role},
+            "org": token.organization.to_values(),
             **({"username": token.user.email} if "email" in token.scopes else {}),
             **token_claims.person(token.user, token.scopes),
         }

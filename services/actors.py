@@ -28,6 +28,10 @@ class OrganizationInfo:
     name: str
     role: str
 
+    def to_values(self) -> dict[str, str]:
+        """As programs see it, in JSON and in claims."""
+        return {"id": str(self.id), "slug": self.slug, "name": self.name, "role": self.role}
+
 
 @dataclass(frozen=True)
 class Actor:

@@ -35,8 +35,9 @@ class IdentityInfo:
 
 
 def label_of(provider_id: str) -> str:
-    """What people call a provider; its id when the settings do not know it any more."""
-    return next((provider.label for provider in current().providers if provider.provider_id == provider_id), provider_id)
+    """What people call a provider, also one that the settings do not know any more."""
+    settings = current().find_provider(provider_id)
+    return settings.label if settings else {"github": "GitHub", "google": "Google"}.get(provider_id, provider_id)
 
 
 def list_for(user_id: uuid.UUID) -> list[IdentityInfo]:

@@ -28,7 +28,7 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
         "at": now_ms(),
         "record": signed_in.record.to_json(),
         "user": {**asdict(signed_in.user), "id": str(signed_in.user.id)},
-        "orgs": [{**asdict(organization), "id": str(organization.id)} for organization in signed_in.organizations],
+        "orgs": [organization.to_values() for organization in signed_in.organizations],
     }
     body = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
     text = f"{body}.{_mac(current().secret_keys[0], body)}"

@@ -60,10 +60,10 @@ class Refusal:
 
 def get_settings(provider_id: str) -> ProviderSettings:
     """Raises NotFound for a provider that is not configured."""
-    for settings in current().providers:
-        if settings.provider_id == provider_id:
-            return settings
-    raise NotFound()
+    settings = current().find_provider(provider_id)
+    if settings is None:
+        raise NotFound()
+    return settings
 
 
 def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:

@@ -7,10 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
-from infra.ids import parse_uuid
 from models import Identity, Membership, Organization, User
 from services import audit, user_sessions, users
 from services.actors import Actor
@@ -57,12 +55,12 @@ def get_id(email_or_id: str) -> uuid.UUID:
 
     Raises: NotFound; Conflict when several people claim an address and none has proved it.
     """
-    return _get(email_or_id).id
+    return users.get(email_or_id).id
 
 
 def get_details(email_or_id: str) -> UserDetails:
     """Raises NotFound, Conflict."""
-    user = _get(email_or_id)
+    user = users.get(email_or_id)
     identities = db.session.execute(
         select(Identity.provider, Identity.login, Identity.issuer, Identity.subject)
         .where(Identity.user_id == user.id)
@@ -86,7 +84,7 @@ def get_details(email_or_id: str) -> UserDetails:
 def make_admin(actor: Actor, email_or_id: str) -> UserRow:
     """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound, Conflict."""
     begin_write()
-    user = _get(email_or_id)
+    user = users.get(email_or_id)
     if not user.is_admin:
         user.is_admin, user.updated_at = True, now()
         audit.record(actor, "user.made_admin", target_type="user", target_id=user.id)
@@ -102,7 +100,7 @@ def disable(actor: Actor, email_or_id: str) -> int:
     tried again.   Returns: how many sessions and grants ended.   Raises: NotFound, Conflict, redis.RedisError.
     """
     begin_write()
-    user = _get(email_or_id)
+    user = users.get(email_or_id)
     user_id = user.id
     if user.disabled_at is None:
         user.disabled_at = user.updated_at = now()
@@ -114,28 +112,13 @@ def disable(actor: Actor, email_or_id: str) -> int:
 def enable(actor: Actor, email_or_id: str) -> UserRow:
     """Let somebody in again; what was ended stays ended. Commits: yes.   Raises: NotFound, Conflict."""
     begin_write()
-    user = _get(email_or_id)
+    user = users.get(email_or_id)
     if user.disabled_at is not None:
         user.disabled_at, user.updated_at = None, now()
         audit.record(actor, "user.enabled", target_type="user", target_id=user.id)
     row = _row(user)
     db.session.commit()
     return row
-
-
-def _get(email_or_id: str) -> User:
-    if user_id := parse_uuid(email_or_id):
-        found = list(db.session.scalars(select(User).where(User.id == user_id)))
-    else:
-        found = list(db.session.scalars(select(User).where(User.email_key == users.email_key(email_or_id.strip()))))
-    found = [user for user in found if user.email_verified] or found
-    if not found:
-        raise NotFound(f"There is no user {email_or_id[:200]!r}.")
-    if len(found) > 1:
-        raise Conflict(
-            f"Several users claim that address: {', '.join(str(user.id) for user in found)}. Name one by id.", code="ambiguous_user"
-        )
-    return found[0]
 
 
 def _row(user: User) -> UserRow:

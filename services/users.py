@@ -57,9 +57,9 @@ def profile(user: User) -> Profile:
     )
 
 
-def get_profile(email_or_id: str | uuid.UUID) -> Profile:
-    """Raises NotFound; Conflict when several people claim the address and none has proved it."""
-    return profile(_get(email_or_id))
+def get_profile(user_id: uuid.UUID) -> Profile:
+    """Raises NotFound."""
+    return profile(get(str(user_id)))
 
 
 def find_verified(email: str) -> User | None:
@@ -69,18 +69,20 @@ def find_verified(email: str) -> User | None:
 
 def find_by_email(email: str) -> User | None:
     """The person with this address, verified or, when only one claims it, not. Raises Conflict when it is not clear."""
-    users = db.session.scalars(select(User).where(User.email_key == email_key(email)).limit(3)).all()
-    verified = [user for user in users if user.email_verified]
-    if not verified and len(users) > 1:
-        raise Conflict("Several users claim this address and none has proved it. Use the id.", code="address_not_unique")
-    return (verified or list(users) or [None])[0]
+    users = list(db.session.scalars(select(User).where(User.email_key == email_key(email.strip()))))
+    users = [user for user in users if user.email_verified] or users
+    if len(users) > 1:
+        ids = ", ".join(str(user.id) for user in users)
+        raise Conflict(f"Several users claim that address: {ids}. Name one by id.", code="ambiguous_user")
+    return users[0] if users else None
 
 
-def _get(email_or_id: str | uuid.UUID) -> User:
-    user_id = parse_uuid(str(email_or_id))
-    user = db.session.get(User, user_id) if user_id else find_by_email(str(email_or_id))
+def get(email_or_id: str) -> User:
+    """Raises NotFound; Conflict when several people claim the address and none has proved it."""
+    user_id = parse_uuid(email_or_id)
+    user = db.session.get(User, user_id) if user_id else find_by_email(email_or_id)
     if user is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(f"There is no user {email_or_id[:200]!r}.")
     return user
 
 
@@ -129,7 +131,7 @@ def update_profile(
     if theme not in (None, *THEMES):
         raise Invalid("Choose a theme.", fields={"theme": "Choose a theme."})
     begin_write()
-    user = _get(user_id)
+    user = get(str(user_id))
     user.name, user.time_zone, user.language, user.theme, user.updated_at = name, time_zone, language, theme, now()
     audit.record(actor, "user.profile_changed", target_type="user", target_id=user.id)
     db.session.commit()

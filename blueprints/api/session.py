@@ -32,7 +32,7 @@ def show() -> Response:
             "expires_at": from_milliseconds(record.expires_at_ms),
             "auth_time": from_milliseconds(record.auth_time_ms),
         },
-        "orgs": [{"id": str(org.id), "slug": org.slug, "name": org.name, "role": org.role} for org in organizations],
+        "orgs": [org.to_values() for org in organizations],
         "active_org": active.slug if active else None,
     }
     return Response(json.dumps(body), mimetype="application/json")

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.pages import journeys, sign_in_errors
 from blueprints.request_log import request_id
-from config import ProviderSettings, current
+from config import current
 from services import authorize_requests, handoffs, identities, sign_in, user_sessions
 from services.authorize_requests import WaitingParty
 from services.journeys import Journey, address, onward
@@ -57,7 +57,12 @@ def reauth() -> Any:
     journey = journeys.read("reauth")
     if signed_in is None:
         return redirect(address("/login", journey), 303)
-    return _card(journey, error=_error(), only={row.provider_id for row in identities.list_for(signed_in.user.id)})
+    return _card(
+        journey,
+        waiting=authorize_requests.describe(journey.handoff),
+        error=_error(),
+        only={row.provider_id for row in identities.list_for(signed_in.user.id)},
+    )
 
 
 def _card(
@@ -113,7 +118,7 @@ def _error() -> sign_in_errors.SignInError | None:
     if not code:
         return None
     refusal = sign_in.last_refusal(code, browser.known_browser_id())
-    provider = _find_provider((refusal.provider_id if refusal else None) or request.args.get("provider"))
+    provider = current().find_provider((refusal.provider_id if refusal else None) or request.args.get("provider"))
     facts = sign_in_errors.Facts(
         host=current().host,
         provider_kind=provider.kind if provider else "",
@@ -124,10 +129,6 @@ def _error() -> sign_in_errors.SignInError | None:
         reference=request_id(),
     )
     return sign_in_errors.describe(code, facts)
-
-
-def _find_provider(provider_id: str | None) -> ProviderSettings | None:
-    return next((provider for provider in current().providers if provider.provider_id == provider_id), None)
 
 
 @blueprint.post("/login/continue")
@@ -152,13 +153,15 @@ def start(provider_id: str) -> Any:
     signed_in = session_cookie.current_signed_in() if journey.purpose != "sign-in" else None
     if journey.purpose != "sign-in" and signed_in is None:
         return redirect(address("/login", journey), 303)
-    if _is_not_a_click():
-        return _card(journey, waiting=authorize_requests.describe(journey.handoff))
+    waiting = authorize_requests.describe(journey.handoff)
+    if _is_not_a_click() or (waiting is not None and waiting.is_native and not _is_from_here()):
+        return _card(journey, waiting=waiting)
     if journey.handoff:
         handoffs.open_handoff(journey.handoff)
+    rate_limits.count_browser("start")
     if signed_in:
         journey = Journey(journey.purpose, journey.handoff, journey.next_path, str(signed_in.user.id))
-    url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, _hints(journey), raw_browser=browser.browser_id())
+    url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, _hints(journey, waiting), raw_browser=browser.browser_id())
     response = redirect(url, 303)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -171,11 +174,16 @@ def _is_not_a_click() -> bool:
     return request.method == "HEAD" or looks_ahead or headers.get("Sec-Fetch-Site") == "cross-site"
 
 
-def _hints(journey: Journey) -> sign_in.Hints:
+def _is_from_here() -> bool:
+    """Whether a page of ours led here, as far as the browser says. A sign-in for an app on this device spares the page that
+    asks "Sign in the app?", so it begins at the card that names the app: that app itself can open a browser anywhere."""
+    return request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+
+
+def _hints(journey: Journey, waiting: WaitingParty | None) -> sign_in.Hints:
     """What the waiting client asks of the sign-in goes on to the provider; the handoff itself never does."""
     if journey.purpose == "reauth":
         return sign_in.Hints(prompt="login")
-    waiting = authorize_requests.describe(journey.handoff)
     if waiting is None:
         return sign_in.Hints()
     return sign_in.Hints(

@@ -15,8 +15,7 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from blueprints.pages import icons
-from config import current
-from services import moments
+from services import identities, moments
 
 HEADING_LENGTH = 60
 _KEPT = "\t\n\r\u200c\u200d"  # the last two join letters and emoji
@@ -227,9 +226,8 @@ def device_icon(user_agent: str | None) -> str:
 
 
 def provider_label(provider: str) -> str:
-    """How people know a sign-in provider, by its id; also one that the settings do not know any more."""
-    labels = {known.provider_id: known.label for known in current().providers}
-    return labels.get(provider) or {"github": "GitHub", "google": "Google", "link": "One-time link"}.get(provider, plain(provider))
+    """How people know the way that a session was signed in: a provider by its id, or a one-time link."""
+    return "One-time link" if provider == "link" else plain(identities.label_of(provider))
 
 
 def joined(items: Sequence[str]) -> Markup:
