@@ -2,7 +2,7 @@
 
     token, revoke, introspect   check(door, client_id) before the answer, count_refusal(door, client_id) after a refusal
     /api/v1                     the same with door "api"; a refusal is a credential that is no good (401)
-    authorize, callback         count_browser(door): 120 per browser, 600 per address
+    authorize, start, callback  count_browser(door): 120 per browser, 600 per address
     register, device, link      count_address(door): all requests of an address
 
 Where somebody proves who he is only refusals count; `refusals(door, client_id)` is both steps around a body that
