@@ -34,3 +34,9 @@ def static_file(name: str) -> Response:
     response = send_from_directory(folder, plain, max_age=31_536_000)
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> Response:
+    """Browsers ask for it by themselves; there is none."""
+    return Response(status=204, headers={"Cache-Control": "public, max-age=31536000"})

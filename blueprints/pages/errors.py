@@ -25,7 +25,7 @@ class ErrorWords:
 _BY_STATUS = {
     400: ErrorWords("That request didn’t make sense", "Go back and try again. If a link sent you here, it may be cut off."),
     401: ErrorWords("Sign in to see this", "Your session ended or was revoked. Sign in to carry on where you were.", "Sign in", "/login"),
-    403: ErrorWords("You don’t have access to this", "Use another account, or go back.", "Use another account", "/login"),
+    403: ErrorWords("You don’t have access to this", "Use another account, or go back.", "Use another account", "/login?switch=1"),
     404: ErrorWords("Nothing here", "The address may be wrong, or you may not have access."),
     405: ErrorWords("That request didn’t make sense", "Go back and try again. If a link sent you here, it may be cut off."),
     409: ErrorWords("That can’t be done now"),
