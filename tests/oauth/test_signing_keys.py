@@ -4,7 +4,6 @@ import base64
 import json
 import multiprocessing
 import time
-import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -170,13 +169,6 @@ def test_unknown_keys_do_not_make_every_request_read_the_table(app, program, tok
         assert program.http.get("/api/v1/whoami", headers=bearer(".".join([header, *signed[1:]]))).status_code == 401
     with app.app_context():
         assert signing_keys.key_set() is before
-
-
-def test_several_workers_of_one_server_have_one_set(live_server, app):
-    server = live_server(workers=3)
-    texts = {urllib.request.urlopen(server.url + "/.well-known/jwks.json", timeout=10).read() for _ in range(12)}
-    assert len(texts) == 1
-    assert sorted(states(app).values()) == ["next", "signing"]
 
 
 def test_two_applications_on_one_database_trust_each_other(app, make_app, program, tokens):
