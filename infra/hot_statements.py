@@ -190,9 +190,11 @@ def _cursor(engine: Engine) -> Iterator[Any]:
     try:
         yield cursor
     except psycopg.Error as error:
-        if not _is_usable(cursor.connection):
-            engine.dispose(close=False)
-        raise _translated(error) from error
+        if _is_usable(cursor.connection):
+            raise _translated(error) from error
+        engine.dispose(close=False)
+        # libpq has no error code for a server that hung up, so the driver's class says nothing
+        raise OperationalError("hot statement", None, error) from error
     finally:
         if cursor.connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
             idle.append(cursor)

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, literal, select
+from sqlalchemy import create_engine, func, literal, select
 from sqlalchemy.exc import OperationalError
 
 from infra.hot_statements import HotStatement, write_transaction
 from tests.stores import free_port
 
 ONE = HotStatement(select(literal(1).label("one")))
+BACKEND = HotStatement(select(func.pg_backend_pid().label("pid")))
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -28,3 +29,18 @@ def test_a_database_that_takes_no_connection_is_an_operational_error(away: str) 
 def test_a_write_that_gets_no_connection_is_an_operational_error_too(away: str) -> None:
     with pytest.raises(OperationalError), write_transaction(create_engine(away)):
         pytest.fail("there is no transaction to write in")
+
+
+def test_a_write_on_a_connection_that_the_server_ended_is_an_operational_error_and_the_next_one_works(postgres_url: str) -> None:
+    engine, other = create_engine(postgres_url), create_engine(postgres_url)
+    found = BACKEND.one(engine)
+    assert found is not None
+    with other.connect() as connection:
+        connection.execute(select(func.pg_terminate_backend(found[0], 5000)))
+    with pytest.raises(OperationalError), write_transaction(engine):
+        pytest.fail("the connection is gone")
+    with write_transaction(engine) as transaction:
+        assert ONE.one_in(transaction) == (1,)
+        transaction.commit()
+    engine.dispose()
+    other.dispose()
