@@ -13,6 +13,7 @@ from flask import Response, g, request
 from flask_wtf import FlaskForm
 from wtforms.csrf.core import CSRF
 
+from blueprints import cookies
 from config import Settings, current
 from errors import Malformed
 
@@ -48,10 +49,7 @@ def known_browser_id() -> str | None:
 def set_cookie_if_new(response: Response) -> None:
     if not g.get("browser_is_new"):
         return
-    settings = current()
-    response.set_cookie(
-        cookie_name(settings), g.browser_id, max_age=31_536_000, path="/", secure=settings.is_https, httponly=True, samesite="Lax"
-    )
+    cookies.put(response, cookie_name(current()), g.browser_id, max_age_seconds=cookies.A_YEAR_SECONDS)
 
 
 def csrf_token() -> str:

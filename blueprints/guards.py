@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from flask import Flask, Request, current_app, g, redirect, request, session
+from flask import Flask, Request, current_app, g, redirect, request
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
@@ -72,7 +72,7 @@ def _load_user(_request: Request) -> LoginUser | None:
     return LoginUser(signed_in.user) if signed_in else None
 
 
-# --- the three guards ---------------------------------------------------------------------------------------------
+# --- the guards -------------------------------------------------------------------------------------------------------
 
 
 def public() -> None:
@@ -106,7 +106,7 @@ def api() -> None:
     """One credential: a Bearer token, else the session cookie."""
     view = current_app.view_functions[request.endpoint or ""]
     authorization = request.headers.get("Authorization")
-    if authorization is not None and session.raw:  # type: ignore[attr-defined]  # our BrowserSession
+    if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
     asks_first = authorization is not None and authorization.count(".") != 2  # a JWT is proven without a store
     if asks_first:
@@ -114,7 +114,7 @@ def api() -> None:
     try:
         g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=view.reads_store)  # type: ignore[attr-defined]
     except Unauthenticated as error:
-        if error.code == "invalid_token" or session.raw:  # type: ignore[attr-defined]
+        if error.code == "invalid_token" or session_cookie.current_raw():
             if not asks_first:
                 rate_limits.check("api")
             rate_limits.count_refusal("api")

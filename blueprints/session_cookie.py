@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
+from blueprints import cookies
 from config import Settings, current
 from services import session_snapshots, user_sessions
 from services.user_sessions import SignedIn
@@ -101,16 +102,13 @@ def _may_use_snapshot() -> bool:
 
 def _keep_snapshot(session: BrowserSession, response: Response) -> None:
     """Refresh the snapshot after a read that asked the stores; take it away after anything that may have changed them."""
-    settings = current()
     if request.method == "GET" and _may_use_snapshot():
         signed_in = session.fresh_signed_in
         text = session_snapshots.make(session.raw, signed_in) if signed_in and session.raw else None
         if text:
-            response.set_cookie(
-                _SNAPSHOT, text, max_age=settings.session_cache_seconds, path="/", secure=settings.is_https, httponly=True, samesite="Lax"
-            )
+            cookies.put(response, _SNAPSHOT, text, max_age_seconds=current().session_cache_seconds)
     elif _SNAPSHOT in request.cookies and request.method != "GET" and response.status_code < 500:
-        response.delete_cookie(_SNAPSHOT, path="/", secure=settings.is_https, httponly=True, samesite="Lax")
+        cookies.take_away(response, _SNAPSHOT)
 
 
 def current_signed_in() -> SignedIn | None:
@@ -124,24 +122,14 @@ def current_raw() -> str | None:
 
 def set_on(response: Response, raw: str) -> Response:
     """Give the browser its new session."""
-    settings = current()
-    response.set_cookie(
-        current_app.extensions["gatepost.session_cookie"],
-        raw,
-        max_age=settings.session_seconds,
-        path="/",
-        secure=settings.is_https,
-        httponly=True,
-        samesite="Lax",
-    )
+    cookies.put(response, current_app.extensions["gatepost.session_cookie"], raw, max_age_seconds=current().session_seconds)
     return response
 
 
 def clear_on(response: Response) -> Response:
     """Take the session from the browser, after it was ended in the store."""
-    settings = current()
     for name in (current_app.extensions["gatepost.session_cookie"], _SNAPSHOT):
-        response.delete_cookie(name, path="/", secure=settings.is_https, httponly=True, samesite="Lax")
+        cookies.take_away(response, name)
     return response
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, json
 
-from blueprints import guards
+from blueprints import guards, session_cookie
 from config import VERSION, current
 
 blueprint = Blueprint("api_openapi", __name__)
@@ -152,7 +152,6 @@ def _document(public_url: str, cookie_name: str) -> str:
 @guards.requires()
 def document() -> Response:
     settings = current()
-    name = "__Host-gatepost_session" if settings.is_https else "gatepost_session"
-    response = Response(_document(settings.public_url, name), mimetype="application/json")
+    response = Response(_document(settings.public_url, session_cookie.cookie_name(settings)), mimetype="application/json")
     response.headers["Cache-Control"] = "public, max-age=300"
     return response

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from flask import Response, redirect, request
 
-from blueprints import session_cookie
+from blueprints import cookies, session_cookie
 from blueprints.pages import onward
 from config import current
 from services import authorize_requests
@@ -53,9 +53,7 @@ def signed_in(response: Response, outcome: Outcome) -> Response:
     if outcome.raw_session:
         session_cookie.set_on(response, outcome.raw_session)
     if outcome.provider_id:
-        response.set_cookie(
-            LAST_PROVIDER, outcome.provider_id, max_age=31_536_000, path="/", secure=current().is_https, httponly=True, samesite="Lax"
-        )
+        cookies.put(response, LAST_PROVIDER, outcome.provider_id, max_age_seconds=cookies.A_YEAR_SECONDS)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "providers": {"infra", "errors", "config"},
     "connectors": {"infra", "errors", "config"},
     "infra": {"errors", "config"},
-    "extensions": {"config"},
+    "extensions": {"infra", "config"},  # infra knows nothing of extensions: it takes a client or an engine as a parameter
     "errors": set(),
     "config": set(),
 }
