@@ -31,6 +31,6 @@ def init_app(app: Flask, settings: Settings) -> None:
                 headers["Cross-Origin-Opener-Policy"] = "same-origin"
             headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Cache-Control", "no-store")  # what may be kept says so itself: metadata, keys, assets
-        if "browser_is_new" in g:
+        if "browser_is_new" in g and response.status_code < 500:  # a store that is away touches no cookie
             browser.set_cookie_if_new(response)
         return response
