@@ -82,6 +82,14 @@ def is_loopback_http(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
 
 
+def _check_port(text: str) -> None:
+    """Python's own words for a wrong port repeat it, and that may be a part of a password."""
+    try:
+        _ = urlsplit(text).port
+    except ValueError:
+        raise ValueError("must have a whole number up to 65535 as its port") from None
+
+
 def _url(text: str) -> str:
     """An address without credentials, query or fragment, and without a trailing slash."""
     parts = urlsplit(text)
@@ -89,7 +97,7 @@ def _url(text: str) -> str:
         raise ValueError("must be an http or https address")
     if "?" in text or "#" in text or "\\" in text or not text.isascii() or re.search(r"\s", text):
         raise ValueError("must have no query, fragment or space")
-    _ = parts.port  # raises ValueError when it is out of range
+    _check_port(text)
     return text.rstrip("/")
 
 
@@ -98,7 +106,8 @@ def _public_url(text: str) -> str:
     if urlsplit(url).path:
         raise ValueError("must have no path")
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    usual_port = ":443" if parts.scheme == "https" else ":80"  # browsers leave it out of `Origin`
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual_port).removesuffix(':')}"
 
 
 def _upstream_url(text: str) -> str:
@@ -150,8 +159,16 @@ def _encryption_keys(text: str) -> tuple[EncryptionKey, ...]:
 
 
 def _database_url(text: str) -> str:
-    if not re.match(r"(postgresql(\+psycopg)?|sqlite)://", text):
+    if not re.match(r"postgresql(\+psycopg)?://|sqlite:///.", text):
         raise ValueError("must be postgresql+psycopg://... or sqlite:///...")
+    from sqlalchemy.engine import make_url  # its own reading counts: a password may hold a slash
+
+    try:
+        port = make_url(text).port
+    except ValueError:
+        port = -1
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("must have a whole number up to 65535 as its port")
     return re.sub(r"^postgresql://", "postgresql+psycopg://", text)
 
 
@@ -162,6 +179,10 @@ def _redis_url(text: str) -> str:
         raise ValueError("Sentinel and Cluster are not in this version")
     if not re.match(r"(rediss?|unix)://", text):
         raise ValueError("must be embedded, redis://... or rediss://...")
+    _check_port(text)
+    parts = urlsplit(text)
+    if parts.scheme != "unix" and not (parts.hostname and re.fullmatch(r"/?|/[0-9]{1,5}", parts.path)):
+        raise ValueError("must be redis://host:port/number")
     return text
 
 
@@ -169,7 +190,7 @@ def _mail_url(text: str) -> str:
     parts = urlsplit(text)
     if text != "log" and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
         raise ValueError("must be smtp://[user:password@]host:port or smtps://...")
-    _ = parts.port
+    _check_port(text)
     return text
 
 
@@ -212,6 +233,12 @@ def _absent(*allowed: str) -> Callable[[str], str]:
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _openid_scopes(text: str) -> str:
+    if "openid" not in text.split():
+        raise ValueError("must have openid among them")
     return text
 
 
@@ -432,11 +459,11 @@ def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSetting
         "GOOGLE": ("google", "Google", {"ISSUER": _issuer}),
     }
     for name in sorted(given):
-        if match := re.fullmatch(r"OIDC__(.+?)__[A-Z_]+", name):
+        if match := re.fullmatch(r"OIDC__(.+)__(?:ISSUER|CLIENT_ID|CLIENT_SECRET|LABEL|SCOPES|EMAIL_TRUST)", name):
             word = match[1]
             if not re.fullmatch(r"[A-Z0-9_]+", word) or word.lower() in RESERVED_PROVIDER_NAMES:
                 raise SettingError(PREFIX + name, "provider names are [A-Z0-9_]+ and none of GITHUB, GOOGLE, LINK, CONFIRM, CHECK_MAIL")
-            groups[f"OIDC__{word}"] = ("oidc", word.replace("_", " ").title(), {"ISSUER": _issuer, "SCOPES": _text})
+            groups[f"OIDC__{word}"] = ("oidc", word.replace("_", " ").title(), {"ISSUER": _issuer, "SCOPES": _openid_scopes})
     found, sources = [], {}
     for group, (kind, label, extra) in groups.items():
         parsers = {"CLIENT_ID": _text, "CLIENT_SECRET": _text, "LABEL": _text, "EMAIL_TRUST": _one_of("claim", "trusted", "mail"), **extra}
