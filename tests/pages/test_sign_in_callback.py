@@ -355,6 +355,17 @@ def test_without_redis_the_callback_is_503_sends_no_code_and_touches_no_cookie(
     assert github.count(TOKEN) == 0
 
 
+def test_without_redis_no_sign_in_begins_and_no_cookie_is_set(browser: Browser, valkey: Any) -> None:
+    valkey.stop()
+    try:
+        response = browser.get("/login/github")
+    finally:
+        valkey.start()
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert "Set-Cookie" not in response.headers
+
+
 def test_without_the_database_the_callback_is_503_and_the_state_stays_good(
     make_app: Callable[..., Flask], github: FakeGitHub, op: FakeOidc, ann: GitHubUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
