@@ -51,6 +51,8 @@ errorlog = "-"
 
 
 def on_starting(server: Any) -> None:
+    for warning in _settings.warnings:
+        server.log.warning(warning)
     try:
         if _redis is not None:
             _redis.start()

@@ -127,9 +127,10 @@ def use(link: str) -> requests.Session:
 
 
 def test_a_fresh_checkout_serves_and_its_link_makes_the_first_administrator(starts: list[Start], checkout: Path, url: str) -> None:
-    first = run(starts, checkout, url)
+    first = run(starts, checkout, url, GATEPOST_COLOUR="blue")
     found = LINK.match(first.line())
     assert found, first.errors.read_text()
+    assert "GATEPOST_COLOUR is not a setting" in first.errors.read_text()
     assert (checkout / "instance" / "gatepost.toml").read_text().endswith('env = "development"\n')
     assert requests.get(f"{url}/readyz", timeout=10).status_code == 200
 
