@@ -26,6 +26,10 @@ class AccountExists(SignInRefused):
         self.account = account
 
 
+class _MadeMeanwhile(Exception):
+    """Another sign-in of the same account made its user between our two looks."""
+
+
 def resolve(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uuid.UUID:
     """The user behind an account, made when they may be. Two first sign-ins at once: the second one sees the first.
 
@@ -35,7 +39,7 @@ def resolve(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) -> uui
     for _ in range(_ATTEMPTS):
         try:
             return _resolve_once(actor, account, keeps_proof=keeps_proof)
-        except IntegrityError:
+        except (IntegrityError, _MadeMeanwhile):
             db.session.rollback()
     raise Unavailable(detail="sign-ins of one person kept meeting")
 
@@ -86,6 +90,8 @@ def _new_user(actor: Actor, account: ProviderAccount) -> User:
     email = account.email or ""
     owner = users.find_verified(email)
     if owner is not None:
+        if identities.find(account) is not None:
+            raise _MadeMeanwhile()
         refused = AccountExists(owner.id, account, [identity.provider_id for identity in identities.list_for(owner.id)])
         db.session.rollback()
         raise refused
