@@ -124,7 +124,13 @@ _INTROSPECT_REFRESH = HotStatement(
 )
 _JWT_STATE = HotStatement(
     _join_subject(
-        select(OAuthClient.client_id, RevokedJwt.jti, *_subject)
+        select(
+            RevokedJwt.jti,
+            RefreshFamily.id.label("family_id"),
+            RefreshFamily.revoked_at,
+            User.disabled_at,
+            case((Organization.deleted_at.is_(None), Membership.role)).label("role"),
+        )
         .select_from(OAuthClient)
         .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
         .outerjoin(RefreshFamily, RefreshFamily.id == bindparam("family_id", type_=Uuid()))
@@ -186,12 +192,14 @@ def is_jwt_live(claims: dict[str, Any]) -> bool:
     """Whether nothing has happened since a JWT was signed: not revoked, person enabled, membership there. One statement."""
     family_id = token_claims.family_of(claims["jti"])
     row = _JWT_STATE.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
-    if row is None or row[1] is not None:
+    if row is None:
+        return False
+    revoked_jti, found_family, family_revoked_at, disabled_at, role = row
+    if revoked_jti is not None:
         return False
     if family_id is None:
         return True
-    found, revoked_at, disabled_at, role = row[2], row[3], row[12], row[16]
-    return found is not None and revoked_at is None and disabled_at is None and role is not None
+    return found_family is not None and family_revoked_at is None and disabled_at is None and role is not None
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
