@@ -130,7 +130,7 @@ class World:
             ("the sign-in page with a handoff", True, False, lambda: nobody.get(f"/login?handoff={self.handoff}")),
             ("continue as", True, True, lambda: browser.post("/login/continue", data={"csrf_token": csrf, "handoff": self.handoff})),
             ("to the provider", False, True, lambda: nobody.get("/login/github")),
-            ("back from the provider", True, True, lambda: nobody.get("/login/github/callback?state=x&code=y")),
+            ("back from the provider", True, True, lambda: browser.get("/login/github/callback?state=x&code=y")),
             ("a one-time link", True, False, lambda: nobody.get("/login/link/x")),
             ("signing out", True, True, lambda: browser.post("/logout", data={"csrf_token": csrf})),
             ("RP-initiated logout", True, True, lambda: browser.get("/oauth/logout")),
