@@ -26,7 +26,7 @@ def revoke(actor: Actor, protocol_request: ProtocolRequest) -> None:
 
     def work(client: Any) -> None:
         token = protocol_request.form.get("token")
-        if token is None:
+        if not token:
             raise OAuthRefused("invalid_request", "token is missing.")
         access_tokens.revoke(actor, client, token)
 

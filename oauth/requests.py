@@ -13,7 +13,7 @@ _MAX_FIELDS = 100
 
 
 class Parameters(OAuth2Payload):
-    """The form as a plain dict. A parameter without a value is absent; none but `resource` may stand twice."""
+    """The form as a plain dict. A parameter without a value is absent, but for `token`; none but `resource` may stand twice."""
 
     def __init__(self, values: dict[str, str], resource_values: list[str]) -> None:
         self._values = values
@@ -68,7 +68,7 @@ def read_parameters(request: Request) -> Parameters:
     values: dict[str, str] = {}
     resource_values: list[str] = []
     for name, value in pairs:
-        if "\0" in value:
+        if "\0" in value and name != "token":  # what is asked about, or revoked, may be anything; only its hash is looked up
             raise OAuthRefused("invalid_request", "The body is not a readable form.")
         if name == "resource":
             resource_values.append(value)
@@ -76,5 +76,5 @@ def read_parameters(request: Request) -> Parameters:
             raise OAuthRefused("invalid_request", "A parameter is given twice.")
         else:
             values[name] = value
-    present = {name: value for name, value in values.items() if value}
+    present = {name: value for name, value in values.items() if value or name == "token"}
     return Parameters(present, [value for value in resource_values if value])
