@@ -100,6 +100,13 @@ def test_an_unknown_one_and_one_that_is_not_mine_are_the_same_access_denied(prog
     assert {(answer["error"], answer["error_description"]) for answer in answers} == {("access_denied", answers[0]["error_description"])}
 
 
+def test_a_client_that_nobody_allowed_does_not_learn_who_belongs_to_what(register, browser, acme):
+    program = register(scope="openid")
+    factories.make_organization(slug="theirs", owner=factories.make_user())
+    answers = {answer_of(program.authorize(browser, organization=slug, prompt="none"))["error"] for slug in ("acme", "theirs", "nobodys")}
+    assert answers == {"consent_required"}
+
+
 def test_a_form_cannot_choose_one_that_is_not_mine(program, browser, acme):
     factories.make_organization(slug="theirs", owner=factories.make_user())
     answer = answer_of(press(browser, program.authorize(browser), "allow", organization="theirs"))
