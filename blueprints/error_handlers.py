@@ -101,6 +101,8 @@ def _http_error(error: HTTPException) -> Response:
     refusal = NotFound() if status == 404 else GatepostError(error.description or "", code=_HTTP_CODES.get(status, "invalid_request"))
     refusal.status = status
     response = answer(refusal)
+    if status == 413:
+        response.headers["Connection"] = "close"  # the rest of the body is not read: it must not pass for a next request
     if status == 405:
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
     return response

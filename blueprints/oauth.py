@@ -68,6 +68,8 @@ class ConsentView:
 def authorize() -> Response:
     rate_limits.count_browser("authorize")
     raw_handoff = request.args.get("handoff")
+    if len(request.args.getlist("handoff")) > 1:
+        raise AuthorizeRefused("handoff_altered", "This sign-in link was changed on its way. Start again from the app.")
     is_our_form = request.method == "POST" and raw_handoff is not None
     handoff = handoffs.open_handoff(raw_handoff) if raw_handoff is not None else None
     decision = None
@@ -109,7 +111,12 @@ def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> Organi
     if signed_in is None:
         return None
     chosen = request.form.get("organization") if request.method == "POST" and "handoff" in request.args else None
-    return authorize_requests.choose_organization(asked, signed_in, chosen)
+    try:
+        return authorize_requests.choose_organization(asked, signed_in, chosen)
+    except RedirectRefused:
+        if "none" in asked.prompts and not asked.client.is_trusted:
+            return None  # a client that nobody has allowed anything does not learn who belongs to what
+        raise
 
 
 def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool) -> str | None:

@@ -100,8 +100,10 @@ class DeadlineAdapter(HTTPAdapter):
         response._content = body
 
 
-def is_allowed_url(url: object) -> bool:
-    """https anywhere, http only where it never leaves the machine."""
+def is_allowed_url(url: object, *, on_behalf_of: str | None = None) -> bool:
+    """https anywhere, http only where it never leaves the machine; what an https address names (`on_behalf_of`) is https."""
+    if on_behalf_of is not None and on_behalf_of.startswith("https:") and not str(url).startswith("https:"):
+        return False
     if not isinstance(url, str):
         return False
     try:

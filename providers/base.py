@@ -119,7 +119,7 @@ def guarded(work: Any) -> Any:
         raise refused(f"token endpoint: {clean_text(error.error)}") from error
     except requests.HTTPError as error:
         raise unavailable(f"{error.response.status_code} from the token endpoint") from error
-    except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise unavailable(f"malformed answer: {type(error).__name__}") from error
 
 

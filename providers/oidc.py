@@ -119,7 +119,7 @@ class OpenIdProvider:
         if found.get("issuer") != self.settings.issuer:
             raise http.UpstreamFailed("the metadata is another issuer's")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-            if not http.is_allowed_url(found.get(name)):
+            if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
         with kept.lock:
             kept.metadata, kept.metadata_at = found, time.monotonic()

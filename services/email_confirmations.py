@@ -79,7 +79,7 @@ def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, handoff: 
             token_hash=hash_secret(raw),
             browser_hash=hash_secret(raw_browser),
             provider=account.provider_id,
-            login=account.login,
+            login=account.login or account.name or account.subject,
             email=email,
             claims_ciphertext=cipher().encrypt(_claims(account), context=f"email_confirmations:{confirmation_id}:claims"),
             handoff=handoff,
