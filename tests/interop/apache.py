@@ -91,6 +91,7 @@ class Apache:
             [
                 f'ServerRoot "{self.folder}"',
                 "ServerName 127.0.0.1",
+                "KeepAlive Off",
                 f"Listen 127.0.0.1:{self.port}",
                 f'PidFile "{self.folder}/pid"',
                 f'DefaultRuntimeDir "{self.folder}"',

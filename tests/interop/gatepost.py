@@ -57,8 +57,10 @@ class Person:
         self.browser.cookies.set(name, factories.make_session(user), domain=host, path="/", secure=gatepost.url.startswith("https"))
 
     def open(self, url: str, **kwargs: Any) -> requests.Response:
-        """Go there, and wherever it leads."""
-        return self.browser.get(url, timeout=30, **kwargs)
+        """Go there, and wherever it leads. An error page is told at once: a program would wait for its answer in vain."""
+        response = self.browser.get(url, timeout=30, **kwargs)
+        assert response.ok, f"{response.status_code} at {response.url}\n{response.text[:3000]}\n{self.gatepost.server.log[-3000:]}"
+        return response
 
 
 @contextmanager
