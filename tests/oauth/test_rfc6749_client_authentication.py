@@ -7,7 +7,8 @@ import pytest
 from infra import clock
 from services import oauth_clients
 from services.actors import Actor
-from tests.oauth.flow import assert_refused, basic
+from tests import factories
+from tests.oauth.flow import Program, assert_refused, basic
 
 FORM = "application/x-www-form-urlencoded"
 DOORS = ["/oauth/token", "/oauth/revoke", "/oauth/introspect"]
@@ -200,3 +201,13 @@ def test_a_charset_beside_the_content_type_is_fine(server_side):
 
 def test_public_clients_cannot_introspect(program):
     assert_refused(program.introspect("gpo_x"), "invalid_client", 401)
+
+
+def test_behind_a_proxy_that_ends_tls_the_doors_work_over_plain_http(make_app):
+    app = make_app(public_url="https://login.example.com", env="production")
+    machine = Program(app, factories.make_client(type="confidential", grant_types="client_credentials", scope="orgs", redirect_uris=[]))
+    headers = {"Authorization": basic(machine.client_id, machine.secret)}
+    for url in ("http://10.0.0.7:8000", "http://login.example.com", "https://login.example.com"):
+        body = "grant_type=client_credentials"
+        response = machine.http.post("/oauth/token", base_url=url, data=body, content_type=FORM, headers=headers)
+        assert response.status_code == 200, response.text
