@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from tests.browser import axe, site
 from tests.conftest import _missing
@@ -23,14 +23,6 @@ def gallery() -> Iterator[tuple[str, list[Any]]]:
 @pytest.fixture(scope="module")
 def axe_source(node: str) -> str:
     return axe.find(node) or _missing("axe-core (npm)")
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=site.CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
