@@ -101,6 +101,13 @@ def test_a_spelling_that_is_not_the_registered_address_is_a_page(quiet, browser)
         assert_page(quiet.authorize(browser, redirect_uri=uri))
 
 
+def test_a_registered_loopback_address_with_a_sign_that_browsers_read_differently_is_an_exact_string(register, browser):
+    for path in ("/@me", "/a\\b", "/x?to=a@b"):
+        program = register(trusted=True, confirm=False, redirect_uris=[f"http://127.0.0.1{path}"])
+        assert_page(program.authorize(browser, redirect_uri=f"http://127.0.0.1:5000{path}"))
+        assert "code" in answer_of(program.authorize(browser))
+
+
 @pytest.mark.parametrize(
     "uri", ["https://app.example.com:8443/callback", "http://app.example.com/callback", "https://app.example.com:443/callback"]
 )
