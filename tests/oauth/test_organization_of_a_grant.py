@@ -10,8 +10,6 @@ from models import Membership, Organization, RefreshFamily
 from tests import factories
 from tests.oauth.flow import answer_of, assert_refused, bearer, claims_of, press
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture
 def acme(person):
@@ -41,6 +39,7 @@ def test_the_only_one_is_taken_without_asking(program, browser, person):
     assert org_of(program, token)["id"] == str(person.id)
 
 
+@pytest.mark.both_databases
 def test_of_several_the_person_chooses(program, browser, acme):
     page = program.authorize(browser)
     assert page.status_code == 200
@@ -158,12 +157,14 @@ def test_another_role_is_in_the_next_token(app, program, browser, acme, person):
     assert claims_of(program.refresh(tokens["refresh_token"]).json["access_token"])["org"]["role"] == "member"
 
 
+@pytest.mark.both_databases
 def test_an_opaque_token_has_the_role_of_now(app, program, browser, acme, person):
     token = program.get_tokens(browser, organization="acme")["access_token"]
     change_membership(app, acme, person, "member")
     assert org_of(program, token)["role"] == "member"
 
 
+@pytest.mark.both_databases
 def test_lost_membership_is_invalid_grant_and_the_family_is_dead_at_once(app, program, server_side, browser, acme, person):
     tokens = program.get_tokens(browser, organization="acme")
     change_membership(app, acme, person)
@@ -177,6 +178,7 @@ def test_lost_membership_is_invalid_grant_and_the_family_is_dead_at_once(app, pr
     assert not program.is_live(tokens["access_token"])
 
 
+@pytest.mark.both_databases
 def test_lost_membership_ends_a_repeat_within_the_grace_too(app, program, browser, acme, person):
     tokens = program.get_tokens(browser, organization="acme")
     program.refresh(tokens["refresh_token"])
@@ -193,12 +195,14 @@ def test_grants_in_other_organizations_live_on(app, program, browser, acme, pers
     assert program.refresh(kept["refresh_token"]).status_code == 200
 
 
+@pytest.mark.both_databases
 def test_a_code_for_an_organization_that_was_left_is_refused(app, program, browser, acme, person):
     code = program.get_code(browser, organization="acme")
     change_membership(app, acme, person)
     assert_refused(program.exchange(code), "invalid_grant")
 
 
+@pytest.mark.both_databases
 def test_a_deleted_organization_is_like_a_lost_membership(app, program, browser, acme):
     tokens = program.get_tokens(browser, organization="acme")
     with app.app_context():

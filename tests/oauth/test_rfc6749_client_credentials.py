@@ -8,8 +8,6 @@ from services.actors import Actor
 from tests import factories
 from tests.oauth.flow import assert_refused, bearer, claims_of
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture
 def machine(register):
@@ -44,6 +42,7 @@ def test_a_scope_that_the_client_may_not_have_is_invalid(machine, scope):
     assert_refused(machine.ask_for_itself(scope=scope), "invalid_scope")
 
 
+@pytest.mark.both_databases
 def test_it_speaks_for_the_client_and_for_no_organization(machine):
     token = machine.ask_for_itself().json["access_token"]
     who = machine.http.get("/api/v1/whoami", headers=bearer(token)).json
@@ -89,6 +88,7 @@ def test_a_client_without_the_grant_is_unauthorized(register):
     assert_refused(register(type="confidential").ask_for_itself(), "unauthorized_client")
 
 
+@pytest.mark.both_databases
 def test_a_changed_client_is_read_again_by_a_process_that_remembers_another_version(app, machine):
     machine.ask_for_itself()
     remembered = dict(oauth_clients._known)
@@ -103,6 +103,7 @@ def test_a_changed_client_is_read_again_by_a_process_that_remembers_another_vers
     assert_refused(machine.ask_for_itself(), "invalid_client", 401)
 
 
+@pytest.mark.both_databases
 def test_a_deleted_client_is_unknown_also_where_it_is_remembered(app, machine):
     factories.make_resource(identifier="https://api.example.com", scope="projects:read")
     machine.ask_for_itself()

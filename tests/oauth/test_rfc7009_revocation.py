@@ -6,7 +6,6 @@ from infra import clock
 from tests import factories
 from tests.oauth.flow import Program, assert_refused, bearer
 
-pytestmark = pytest.mark.both_databases
 API = "http://127.0.0.1:8000/api/v1"
 
 
@@ -15,6 +14,7 @@ def assert_done(response):
     assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
 def test_either_token_ends_the_whole_grant(program, browser, which):
     tokens = program.get_tokens(browser, scope="openid offline_access")
@@ -78,6 +78,7 @@ def test_a_missing_token_is_an_invalid_request(program):
     assert_refused(program.revoke(""), "invalid_request")
 
 
+@pytest.mark.both_databases
 def test_a_clients_own_token_can_be_given_back(server_side):
     token = server_side.ask_for_itself(scope="introspect").json["access_token"]
     other = server_side.ask_for_itself(scope="introspect").json["access_token"]
@@ -101,6 +102,7 @@ def jwt_tokens(register, browser):
     return program, program.get_tokens(browser, scope="openid offline_access orgs", resource=API)
 
 
+@pytest.mark.both_databases
 def test_a_revoked_jwt_is_inactive_and_opens_no_route_that_reads_the_store(jwt_tokens, server_side):
     program, tokens = jwt_tokens
     orgs = lambda: program.http.get("/api/v1/orgs", headers=bearer(tokens["access_token"])).status_code  # noqa: E731
@@ -139,6 +141,7 @@ def test_the_jwt_of_another_client_is_left_alone(jwt_tokens, register, server_si
     assert server_side.introspect(tokens["access_token"]).json["active"] is True
 
 
+@pytest.mark.both_databases
 def test_a_clients_own_jwt_is_remembered_until_it_expires(app, server_side):
     from extensions import db
     from models import RevokedJwt

@@ -15,7 +15,6 @@ from services import signing_keys
 from services.actors import Actor
 from tests.oauth.flow import Program, bearer, claims_of, header_of, people, verified
 
-pytestmark = pytest.mark.both_databases
 OWN = "http://127.0.0.1:8000/api/v1"
 
 
@@ -57,6 +56,7 @@ def _start_and_read(app, barrier, answers):
         answers.put(json.dumps(signing_keys.public_jwks()))
 
 
+@pytest.mark.both_databases
 def test_of_many_processes_that_start_at_once_one_makes_the_keys(app):
     with app.app_context():
         db.engine.dispose()
@@ -94,6 +94,7 @@ def test_rotating_signs_with_the_key_that_was_published_before(app, client, prog
     assert set(before) < set(kids(client))
 
 
+@pytest.mark.both_databases
 def test_what_the_old_key_signed_stays_good(app, client, program, tokens):
     rotate(app)
     assert program.is_live(tokens["access_token"])
@@ -118,6 +119,7 @@ def test_the_signing_key_cannot_be_retired(app, tokens):
     assert refused.value.code == "signing_key_in_use"
 
 
+@pytest.mark.both_databases
 def test_a_next_key_that_is_retired_is_replaced_at_once(app, client):
     published(client)
     following = next(kid for kid, state in states(app).items() if state == "next")
