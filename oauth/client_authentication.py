@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
-from errors import OAuthRefused
+from errors import OAuthRefused, Unavailable
 from oauth.requests import ProtocolRequest
 from services import oauth_clients
 from services.oauth_clients import ClientInfo, StaleClient
 
 METHODS = ("client_secret_basic", "client_secret_post", "none")
-_CONFIDENTIAL_METHODS = METHODS[:2]
+_TRIES = 3
 T = TypeVar("T")
 
 
@@ -49,13 +49,17 @@ def authenticate(request: ProtocolRequest, *, allow_public: bool = True) -> Clie
 
 
 def with_current_client(request: ProtocolRequest, work: Callable[[ClientInfo], T], *, allow_public: bool = True) -> T:
-    """Authenticate, then `work(client)`; once more from the start when the client's row has moved on meanwhile."""
-    client = authenticate(request, allow_public=allow_public)
-    try:
-        return work(client)
-    except StaleClient:
-        oauth_clients.find_fresh(client.client_id)
-        return work(authenticate(request, allow_public=allow_public))
+    """Authenticate, then `work(client)`; from the start again when the client's row has moved on meanwhile.
+
+    Raises: OAuthRefused; Unavailable when the row moves on during every try.
+    """
+    for _ in range(_TRIES):
+        client = authenticate(request, allow_public=allow_public)
+        try:
+            return work(client)
+        except StaleClient:
+            oauth_clients.find_fresh(client.client_id)
+    raise Unavailable("The client's registration is being changed. Try again.", detail="stale client", retry_after_seconds=1)
 
 
 def _is_proven(client: ClientInfo, method: str, secret: str | None) -> bool:

@@ -17,9 +17,10 @@ from infra.clock import now, now_seconds
 from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
+from models import AccessToken, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
+from models.definer import role_of
 from models.types import UtcDateTime
-from services import audit, refresh_families, signing_keys, token_claims
+from services import audit, oauth_clients, refresh_families, signing_keys, token_claims
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.oauth_clients import ClientInfo, StaleClient
 from services.refresh_families import CLIENT_PK, CLIENT_VERSION
@@ -68,17 +69,13 @@ _subject = (
     Organization.id.label("organization_id"),
     Organization.slug,
     Organization.name.label("organization_name"),
-    case((Organization.deleted_at.is_(None), Membership.role)).label("role"),
+    case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
 )
 
 
 def _join_subject(statement: Any) -> Any:
-    return (
-        statement.outerjoin(User, User.id == RefreshFamily.user_id)
-        .outerjoin(Organization, Organization.id == RefreshFamily.organization_id)
-        .outerjoin(
-            Membership, (Membership.user_id == RefreshFamily.user_id) & (Membership.organization_id == RefreshFamily.organization_id)
-        )
+    return statement.outerjoin(User, User.id == RefreshFamily.user_id).outerjoin(
+        Organization, Organization.id == RefreshFamily.organization_id
     )
 
 
@@ -129,7 +126,7 @@ _JWT_STATE = HotStatement(
             RefreshFamily.id.label("family_id"),
             RefreshFamily.revoked_at,
             User.disabled_at,
-            case((Organization.deleted_at.is_(None), Membership.role)).label("role"),
+            case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
         )
         .select_from(OAuthClient)
         .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
@@ -152,7 +149,6 @@ _ISSUE = HotStatement(
     )
     .returning(AccessToken.id)
 )
-_IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, OAuthClient.version == CLIENT_VERSION))
 
 
 def _read(kind: Literal["access_token", "refresh_token"], row: tuple[Any, ...]) -> TokenInfo | None:
@@ -230,8 +226,7 @@ def issue_to_client(client: ClientInfo, *, scope: str, resource: str | None) -> 
     """
     moment = now()
     if resource is not None:
-        if _IS_CURRENT.one(engine(), client_pk=client.pk, client_version=client.version) is None:
-            raise StaleClient(client.client_id)
+        oauth_clients.require_current(client)
         return token_claims.client_access_token(client, scope, resource)
     raw = new_secret("gpo_")
     row = _ISSUE.one(
@@ -294,8 +289,7 @@ def _introspect_row(
 
 
 def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
-    if _IS_CURRENT.one(engine(), client_pk=client.pk, client_version=client.version) is None:
-        raise StaleClient(client.client_id)
+    oauth_clients.require_current(client)
     try:
         claims = signing_keys.verify(raw, typ="at+jwt")
     except TokenUnreadable:
@@ -315,8 +309,7 @@ def revoke(actor: Actor, client: ClientInfo, raw: str) -> None:
     An access or refresh token takes its family along; a JWT is remembered until it expires. Commits: yes.
     Raises: StaleClient.
     """
-    if _IS_CURRENT.one(engine(), client_pk=client.pk, client_version=client.version) is None:
-        raise StaleClient(client.client_id)
+    oauth_clients.require_current(client)
     if len(raw) > MAX_TOKEN_LENGTH:
         return
     if raw.count(".") == 2:

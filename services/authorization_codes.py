@@ -23,7 +23,7 @@ from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
 from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
-from services import refresh_families
+from services import oauth_clients, refresh_families
 from services.actors import Actor
 from services.grants import WIDTH, Grant, RawTokens, select_grant
 from services.oauth_clients import ClientInfo, StaleClient
@@ -164,6 +164,8 @@ def exchange(
             answer = build_answer(grant, tokens, params["may_refresh"] and "offline_access" in grant.scopes)
             transaction.commit()
             return answer
+    if row is None:
+        oauth_clients.require_current(client)  # a deleted client took its codes along
     refusal = _why_not(row, params)
     if refusal == "reused" and row is not None:
         refresh_families.revoke(actor, row[0], because="code_reused")

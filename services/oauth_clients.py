@@ -33,7 +33,7 @@ _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::([0-9]{1,5})
 
 
 class StaleClient(Exception):
-    """The client's row is not the version that this process remembers: forget it, read it again, once."""
+    """The client's row is not the version that this process remembers: forget it, read it again."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ _FIND = HotStatement(
         OAuthClient.origin,
     ).where(OAuthClient.client_id == bindparam("client_id"))
 )
+_IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == bindparam("pk"), OAuthClient.version == bindparam("version")))
 _known: dict[tuple[Engine, str], ClientInfo] = {}
 
 
@@ -139,6 +140,12 @@ def find_fresh(client_id: str) -> ClientInfo | None:
     client = ClientInfo(*row[:8], auth_method, tuple(row[9]), tuple(row[10]), frozenset(split(row[11])), tuple(split(row[12])), *row[13:])
     _known[key] = client
     return client
+
+
+def require_current(client: ClientInfo) -> None:
+    """Raises StaleClient when the client was changed or deleted since it was read."""
+    if _IS_CURRENT.one(engine(), pk=client.pk, version=client.version) is None:
+        raise StaleClient(client.client_id)
 
 
 def forget() -> None:

@@ -26,7 +26,7 @@ from infra.clock import now, now_ms
 from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
 from infra.secret_text import hash_secret, hex_hash, new_secret
 from models import RefreshFamily, RefreshToken
-from services import refresh_families
+from services import oauth_clients, refresh_families
 from services.actors import Actor
 from services.grants import WIDTH, Grant, RawTokens, select_grant
 from services.oauth_clients import ClientInfo, StaleClient
@@ -178,6 +178,8 @@ def rotate(
         refresh_families.revoke(actor, row[0], because="refresh_token_reused")
     if verdict is Verdict.LEFT and row is not None:
         refresh_families.revoke(actor, row[0], because="access_lost")
+    if row is None:
+        oauth_clients.require_current(client)  # a deleted client took its tokens along
     raise OAuthRefused("invalid_grant", _INVALID, detail=verdict.value)
 
 

@@ -3,8 +3,11 @@
 import base64
 
 import pytest
+from sqlalchemy import update
 
+from extensions import db
 from infra import clock
+from models import OAuthClient
 from services import oauth_clients
 from services.actors import Actor
 from tests import factories
@@ -211,3 +214,55 @@ def test_behind_a_proxy_that_ends_tls_the_doors_work_over_plain_http(make_app):
         body = "grant_type=client_credentials"
         response = machine.http.post("/oauth/token", base_url=url, data=body, content_type=FORM, headers=headers)
         assert response.status_code == 200, response.text
+
+
+@pytest.fixture
+def change_after_reading(monkeypatch, app):
+    """`change_after_reading(2)`: another process changes a client's row after each of the next 2 reads of it."""
+    read = oauth_clients.find_fresh
+
+    def arrange(times):
+        left = iter(range(times))
+
+        def read_then_change(client_id):
+            client = read(client_id)
+            if next(left, None) is not None:
+                with app.app_context(), db.engine.begin() as connection:
+                    connection.execute(update(OAuthClient).values(version=OAuthClient.version + 1))
+            return client
+
+        monkeypatch.setattr(oauth_clients, "find_fresh", read_then_change)
+
+    return arrange
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_client_that_changes_while_a_request_is_answered_is_read_again(change_after_reading, server_side, door, times):
+    change_after_reading(times)
+    assert server_side.post(door, {"grant_type": "client_credentials", "token": "gpo_x"}).status_code == 200
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_client_that_changes_again_and_again_may_repeat_the_request(change_after_reading, server_side, door):
+    change_after_reading(100)
+    response = server_side.post(door, {"grant_type": "client_credentials", "token": "gpo_x"})
+    assert_refused(response, "temporarily_unavailable", 503)
+    assert response.headers["Retry-After"] == "1"
+
+
+@pytest.mark.both_databases
+def test_a_client_that_was_deleted_by_another_process_is_invalid_client_at_every_door(app, server_side, browser):
+    code, tokens = server_side.get_code(browser, scope="openid offline_access"), server_side.get_tokens(browser)
+    remembered = dict(oauth_clients._known)
+    with app.app_context():
+        oauth_clients.delete(Actor.operator(), "portal")
+    for ask in (
+        lambda: server_side.refresh(tokens["refresh_token"]),
+        lambda: server_side.exchange(code),
+        lambda: server_side.ask_for_itself(),
+        lambda: server_side.introspect(tokens["access_token"]),
+        lambda: server_side.revoke(tokens["refresh_token"]),
+    ):
+        oauth_clients._known.update(remembered)  # this process was not told
+        assert_refused(ask(), "invalid_client", 401)
