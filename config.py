@@ -123,6 +123,21 @@ def _issuer(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    """An address that is called as it stands; it may have a query (RFC 6749 section 3.1)."""
+    _upstream_url(text.partition("?")[0])
+    if not re.fullmatch(r"[!-~]+", text) or "#" in text or "\\" in text:
+        raise ValueError("must have no fragment or space")
+    return text
+
+
+def _scopes(text: str) -> str:
+    scopes = " ".join(text.split())
+    if not re.fullmatch(r"[ !#-\[\]-~]{1,1000}", scopes):
+        raise ValueError("must be scopes with a space between them")
+    return scopes
+
+
 def _origins(text: str) -> tuple[str, ...]:
     return tuple(_public_url(word) for word in _words(text))
 
@@ -268,6 +283,53 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True)
+class ConnectorSettings:
+    """One vendor that people connect. `connector_id` is its name in URLs; an empty address is one that the vendor lacks."""
+
+    connector_id: str
+    label: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    authorize_url: str
+    token_url: str
+    scopes: str
+    revoke_url: str = ""
+    account_url: str = ""
+    pkce: Literal["S256", "none"] = "S256"
+    client_auth: Literal["basic", "post"] = "basic"
+
+
+KNOWN_CONNECTORS: dict[str, dict[str, str]] = {
+    "github": {
+        "label": "GitHub",
+        "authorize_url": "https://github.com/login/oauth/authorize",
+        "token_url": "https://github.com/login/oauth/access_token",
+        "account_url": "https://api.github.com/user",
+        "scopes": "read:user",
+        "client_auth": "post",
+    },
+    "google": {
+        "label": "Google",
+        "authorize_url": "https://accounts.google.com/o/oauth2/v2/auth",
+        "token_url": "https://oauth2.googleapis.com/token",
+        "revoke_url": "https://oauth2.googleapis.com/revoke",
+        "account_url": "https://openidconnect.googleapis.com/v1/userinfo",
+        "scopes": "openid email profile",
+        "client_auth": "post",
+    },
+    "slack": {
+        "label": "Slack",
+        "authorize_url": "https://slack.com/oauth/v2/authorize",
+        "token_url": "https://slack.com/api/oauth.v2.access",
+        "revoke_url": "https://slack.com/api/auth.revoke",
+        "account_url": "https://slack.com/api/auth.test",
+        "scopes": "team:read",
+        "pkce": "none",  # an app that turns it on becomes a public client, for ever
+    },
+}
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the server was told, in typed form. Durations are seconds."""
 
@@ -303,6 +365,7 @@ class Settings:
     refresh_family_seconds: int = _setting("absolute life of a chain of refresh tokens", _seconds(1, 315_360_000), "7776000")
     refresh_grace_seconds: int = _setting("a repeat of a just-rotated refresh token gets the identical answer", _seconds(0, 60), "30")
     providers: tuple[ProviderSettings, ...] = ()
+    connectors: tuple[ConnectorSettings, ...] = ()
     instance_path: str = "instance"
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -322,6 +385,9 @@ class Settings:
 
     def find_provider(self, provider_id: str | None) -> ProviderSettings | None:
         return next((provider for provider in self.providers if provider.provider_id == provider_id), None)
+
+    def find_connector(self, connector_id: str | None) -> ConnectorSettings | None:
+        return next((connector for connector in self.connectors if connector.connector_id == connector_id), None)
 
     @property
     def owner_url(self) -> str:
@@ -345,7 +411,7 @@ def named_value(name: str) -> str | None:
 
 
 def plain_settings() -> list[Any]:
-    """The dataclass fields that are single settings (all but the providers and the bookkeeping)."""
+    """The dataclass fields that are single settings (all but the providers, the connectors and the bookkeeping)."""
     return [f for f in fields(Settings) if "about" in f.metadata]
 
 
@@ -376,9 +442,12 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
         values[item.name] = None if text is None else _parse(name, meta["parse"], text)
 
     providers, provider_sources = _providers(given)
-    sources |= provider_sources
+    connectors, connector_sources = _connectors(given)
+    sources |= provider_sources | connector_sources
     warnings = tuple(f"{PREFIX}{name} is not a setting" for name in sorted(given))
-    settings = Settings(**values, providers=providers, instance_path=str(instance), sources=sources, warnings=warnings)
+    settings = Settings(
+        **values, providers=providers, connectors=connectors, instance_path=str(instance), sources=sources, warnings=warnings
+    )
     _judge(settings)
     return settings
 
@@ -453,7 +522,6 @@ def _generated(path: Path, fresh: str) -> str:
 
 def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSettings, ...], dict[str, str]]:
     """Take the provider settings out of `given`, in the fixed order GitHub, Google, then OIDC as named."""
-    _refuse_connectors(given)
     groups: dict[str, tuple[str, str, dict[str, Callable[[str], str]]]] = {
         "GITHUB": ("github", "GitHub", {"URL": _upstream_url, "API_URL": _upstream_url}),
         "GOOGLE": ("google", "Google", {"ISSUER": _issuer}),
@@ -469,15 +537,23 @@ def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSetting
         parsers = {"CLIENT_ID": _text, "CLIENT_SECRET": _text, "LABEL": _text, "EMAIL_TRUST": _one_of("claim", "trusted", "mail"), **extra}
         if kind != "oidc":
             del parsers["LABEL"]
-        values = {}
-        for key, parse in parsers.items():
-            text, source = given.pop(f"{group}__{key}", ("", ""))
-            if text:
-                values[key.lower()] = _parse(f"{group}__{key}", parse, text)
-                sources[f"{PREFIX}{group}__{key}"] = source
+        values = _take_group(given, group, parsers, sources)
         if values:
             found.append(_provider(group, kind, label, values))
     return tuple(found), sources
+
+
+def _take_group(
+    given: dict[str, tuple[str, str]], group: str, parsers: Mapping[str, Callable[[str], str]], sources: dict[str, str]
+) -> dict[str, str]:
+    """Take the settings below `group` out of `given`; each leaves its source in `sources`."""
+    values = {}
+    for key, parse in parsers.items():
+        text, source = given.pop(f"{group}__{key}", ("", ""))
+        if text:
+            values[key.lower()] = _parse(f"{group}__{key}", parse, text)
+            sources[f"{PREFIX}{group}__{key}"] = source
+    return values
 
 
 def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> ProviderSettings:
@@ -492,7 +568,40 @@ def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> Prov
     return ProviderSettings(provider_id=group.removeprefix("OIDC__").lower(), kind=kind, **{"label": label, **values})
 
 
-def _refuse_connectors(given: Mapping[str, tuple[str, str]]) -> None:
-    for name in given:
-        if name.startswith("CONNECTOR__"):
-            raise SettingError(PREFIX + name, "connectors are not in this version")
+_CONNECTOR_PARSERS: dict[str, Callable[[str], str]] = {
+    "CLIENT_ID": _text,
+    "CLIENT_SECRET": _text,
+    "AUTHORIZE_URL": _endpoint,
+    "TOKEN_URL": _endpoint,
+    "SCOPES": _scopes,
+    "REVOKE_URL": _endpoint,
+    "ACCOUNT_URL": _endpoint,
+    "PKCE": _one_of("S256", "none"),
+    "CLIENT_AUTH": _one_of("basic", "post"),
+    "LABEL": _text,
+}
+
+
+def _connectors(given: dict[str, tuple[str, str]]) -> tuple[tuple[ConnectorSettings, ...], dict[str, str]]:
+    """Take the connector settings out of `given`, in the order of their names."""
+    words: dict[str, None] = {}
+    for name in sorted(given):
+        if match := re.fullmatch(rf"CONNECTOR__(.+)__(?:{'|'.join(_CONNECTOR_PARSERS)})", name):
+            if not re.fullmatch(r"[A-Z0-9_]{1,64}", match[1]):
+                raise SettingError(PREFIX + name, "connector names are [A-Z0-9_]+")
+            words[match[1]] = None
+    found, sources = [], {}
+    for word in words:
+        group = f"CONNECTOR__{word}"
+        values = _take_group(given, group, _CONNECTOR_PARSERS, sources)
+        if values:
+            found.append(_connector(group, word, values))
+    return tuple(found), sources
+
+
+def _connector(group: str, word: str, values: dict[str, str]) -> ConnectorSettings:
+    values = {"label": word.replace("_", " ").title(), **KNOWN_CONNECTORS.get(word.lower(), {}), **values}
+    for key in ("client_id", "client_secret", "authorize_url", "token_url", "scopes"):
+        if key not in values:
+            raise SettingError(f"{PREFIX}{group}__{key.upper()}", "is required with the connector's other settings")
+    return ConnectorSettings(connector_id=word.lower(), **values)  # type: ignore[arg-type]

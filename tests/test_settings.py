@@ -82,3 +82,102 @@ def test_the_scopes_of_a_provider_have_openid_in_them(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_a_warning(tmp_path: Path) -> None:
     assert load(tmp_path, COLOUR="blue").warnings == ("GATEPOST_COLOUR is not a setting",)
+
+
+# --- connectors -----------------------------------------------------------------------------------------------
+
+
+def connector(name: str, **more: str) -> dict[str, str]:
+    values = {
+        "CLIENT_ID": "gatepost",
+        "CLIENT_SECRET": "swordfish",
+        "AUTHORIZE_URL": "https://vendor.example.com/authorize",
+        "TOKEN_URL": "https://vendor.example.com/token",
+        "SCOPES": "read write",
+        **more,
+    }
+    return {f"CONNECTOR__{name}__{key}": value for key, value in values.items() if value}
+
+
+@pytest.mark.parametrize("name", ["GITHUB", "GOOGLE", "SLACK"])
+def test_a_well_known_vendor_needs_an_id_and_a_secret_only(tmp_path: Path, name: str) -> None:
+    settings = load(tmp_path, **{f"CONNECTOR__{name}__CLIENT_ID": "gatepost", f"CONNECTOR__{name}__CLIENT_SECRET": "swordfish"})
+    found = settings.find_connector(name.lower())
+    assert found is not None
+    assert all(address.startswith("https://") for address in (found.authorize_url, found.token_url, found.account_url))
+    assert found.scopes
+    assert settings.warnings == ()
+    assert settings.sources[f"GATEPOST_CONNECTOR__{name}__CLIENT_ID"] == "environment"
+
+
+def test_the_addresses_of_a_well_known_vendor_may_be_others(tmp_path: Path) -> None:
+    own = "https://github.example.com/api/v3/user"
+    found = load(tmp_path, **connector("GITHUB", ACCOUNT_URL=own)).find_connector("github")
+    assert found is not None
+    assert (found.account_url, found.token_url, found.client_auth) == (own, "https://vendor.example.com/token", "post")
+
+
+def test_any_other_vendor_is_described_by_its_settings(tmp_path: Path) -> None:
+    found = load(tmp_path, **connector("ACME_CRM", SCOPES=" read   write ", PKCE="none")).find_connector("acme_crm")
+    assert found == config.ConnectorSettings(
+        connector_id="acme_crm",
+        label="Acme Crm",
+        client_id="gatepost",
+        client_secret="swordfish",
+        authorize_url="https://vendor.example.com/authorize",
+        token_url="https://vendor.example.com/token",
+        scopes="read write",
+        pkce="none",
+    )
+    assert "swordfish" not in repr(found)
+
+
+def test_connectors_may_stand_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gatepost.toml").write_text('[connector.slack]\nclient_id = "1.2"\nclient_secret = "swordfish"\n')
+    assert [connector.connector_id for connector in load(tmp_path).connectors] == ["slack"]
+
+
+@pytest.mark.parametrize("key", ["CLIENT_ID", "CLIENT_SECRET", "AUTHORIZE_URL", "TOKEN_URL", "SCOPES"])
+def test_a_connector_that_lacks_a_setting_stops_the_start_with_its_full_name(tmp_path: Path, key: str) -> None:
+    with pytest.raises(config.SettingError, match="is required") as refused:
+        load(tmp_path, **connector("ACME", **{key: ""}))
+    assert refused.value.name == f"GATEPOST_CONNECTOR__ACME__{key}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("AUTHORIZE_URL", "http://vendor.example.com/authorize"),
+        ("AUTHORIZE_URL", "https://vendor.example.com/authorize#here"),
+        ("AUTHORIZE_URL", "https://vendor.example.com/authorize?a=b c"),
+        ("TOKEN_URL", "ftp://vendor.example.com"),
+        ("TOKEN_URL", "https://user:swordfish@vendor.example.com/token"),
+        ("REVOKE_URL", "vendor.example.com"),
+        ("ACCOUNT_URL", "http://[::2]/me"),
+        ("PKCE", "plain"),
+        ("CLIENT_AUTH", "none"),
+        ("SCOPES", 'read "write"'),
+    ],
+)
+def test_a_wrong_setting_of_a_connector_is_named(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(config.SettingError) as refused:
+        load(tmp_path, **connector("ACME", **{key: value}))
+    assert refused.value.name == f"GATEPOST_CONNECTOR__ACME__{key}"
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://vendor.example.com/token/", "https://vendor.example.com/?tenant=a", "http://127.0.0.1:9/token"]
+)
+def test_an_address_of_a_connector_is_kept_as_it_stands(tmp_path: Path, address: str) -> None:
+    assert load(tmp_path, **connector("ACME", TOKEN_URL=address)).connectors[0].token_url == address
+
+
+@pytest.mark.parametrize("name", ["A-B", "a", "A.B", "N" * 65])
+def test_a_connector_has_a_name_that_fits_into_an_address(tmp_path: Path, name: str) -> None:
+    with pytest.raises(config.SettingError, match="connector names are"):
+        load(tmp_path, **connector(name))
+
+
+def test_an_unknown_setting_of_a_connector_is_a_warning(tmp_path: Path) -> None:
+    assert load(tmp_path, **connector("ACME", COLOUR="blue")).warnings == ("GATEPOST_CONNECTOR__ACME__COLOUR is not a setting",)

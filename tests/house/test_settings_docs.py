@@ -1,5 +1,6 @@
 """Every setting stands in docs/settings.md, with its default, and nothing stands there that is no setting."""
 
+import dataclasses
 import re
 
 import config
@@ -13,6 +14,7 @@ ROWS = {
     for name in re.findall(r"`(GATEPOST_[A-Z_<>]+)`", line.split("|")[1])
 }
 PROVIDERS = {"GITHUB": "URL API_URL", "GOOGLE": "ISSUER", "OIDC__<NAME>": "ISSUER LABEL SCOPES"}
+CONNECTOR = "GATEPOST_CONNECTOR__<NAME>__"
 
 
 def test_every_setting_is_in_the_docs_with_its_default() -> None:
@@ -37,8 +39,16 @@ def test_every_setting_of_a_provider_is_in_the_docs() -> None:
     assert names - set(ROWS) == set()
 
 
+def test_every_setting_of_a_connector_is_in_the_docs_with_what_the_known_ones_have() -> None:
+    keys = {field.name.upper() for field in dataclasses.fields(config.ConnectorSettings)} - {"CONNECTOR_ID"}
+    assert {name for name in ROWS if name.startswith(CONNECTOR)} == {CONNECTOR + key for key in keys}
+    for known in config.KNOWN_CONNECTORS.values():
+        for key in ("scopes", "pkce", "client_auth"):
+            assert f"`{known.get(key, '')}" in ROWS[CONNECTOR + key.upper()]
+
+
 def test_the_docs_name_nothing_that_is_no_setting() -> None:
-    known = {f"GATEPOST_{item.name.upper()}" for item in config.plain_settings()}
+    known = {f"GATEPOST_{item.name.upper()}" for item in config.plain_settings()} | {name for name in ROWS if name.startswith(CONNECTOR)}
     assert {
         name for name in ROWS if name not in known and not name.startswith(tuple(f"GATEPOST_{group}__" for group in PROVIDERS))
     } == set()
