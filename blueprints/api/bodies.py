@@ -1,0 +1,95 @@
+"""JSON bodies and lists of the API: what may be in a body, how a list is read page by page."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from flask import Response, request
+from flask import json as flask_json
+
+from errors import Invalid, Malformed
+
+Row = TypeVar("Row")
+Kind = type | tuple[type, ...]
+
+DEFAULT_LIMIT = 100
+MAX_CURSOR_LENGTH = 200
+
+
+def read(members: Mapping[str, Kind], *, required: Collection[str] = ()) -> dict[str, Any]:
+    """The members of the request's JSON object, each of the type that `members` says (`None` passes where it is not required).
+
+    Raises: Malformed for what is no JSON object; Invalid, naming every field, for unknown, missing and wrong ones.
+    """
+    if request.mimetype != "application/json":
+        raise Malformed("Send a JSON object with Content-Type: application/json.")
+    try:
+        body = json.loads(request.get_data(), object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Malformed("The body is not a JSON object.") from None
+    if not isinstance(body, dict):
+        raise Malformed("The body is not a JSON object.")
+    wrong = {str(name)[:100]: "is not a member of this body" for name in body if name not in members}
+    wrong |= {name: "is required" for name in required if body.get(name) is None}
+    for name, kind in members.items():
+        value = body.get(name)
+        if value is not None and not _is(value, kind):
+            wrong[name] = "is of the wrong type"
+    if wrong:
+        raise Invalid("The body has members that are missing, unknown or wrong.", fields=wrong)
+    return body
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    return Response(flask_json.dumps(body), status, mimetype="application/json")
+
+
+def page() -> tuple[str | None, int]:
+    """Where the page that was asked for begins (after this key), and how many rows it has at most."""
+    text = request.args.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= DEFAULT_LIMIT and len(text) < 4):
+        raise Invalid(f"limit is 1 to {DEFAULT_LIMIT}.", fields={"limit": f"must be 1 to {DEFAULT_LIMIT}"})
+    cursor = request.args.get("cursor")
+    return (None if cursor is None else _opened(cursor)), int(text)
+
+
+def answer_list(
+    rows: Sequence[Row], to_body: Callable[[Row], Any], *, limit: int | None = None, key: Callable[[Row], str] = str
+) -> Response:
+    """A list, or one page of it: give one row more than `limit` when there are more. `key` is what the next page begins after."""
+    is_cut = limit is not None and len(rows) > limit
+    shown = rows[:limit] if is_cut else rows
+    return answer({"items": [to_body(row) for row in shown], "next": _closed(key(shown[-1])) if is_cut else None})
+
+
+def _closed(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()
+
+
+def _opened(cursor: str) -> str:
+    """Raises Invalid."""
+    try:
+        if len(cursor) > MAX_CURSOR_LENGTH:
+            raise ValueError
+        return base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise Invalid("The cursor is not one that this list gave.", fields={"cursor": "is not one that this list gave"}) from None
+
+
+def _is(value: object, kind: Kind) -> bool:
+    """A JSON `true` is no number."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member stands there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
