@@ -55,5 +55,5 @@ def register(app: Flask) -> None:
             blueprint.before_request(guard)
         app.register_blueprint(blueprint, url_prefix=prefix)
     for rule in app.url_map.iter_rules():
-        if rule.rule.startswith("/api/v1/") and not hasattr(app.view_functions[rule.endpoint], "required_scopes"):
+        if rule.rule.startswith("/api/v1/") and not hasattr(app.view_functions[rule.endpoint], "needs"):
             raise RuntimeError(f"{rule.endpoint} does not say which scopes it requires")

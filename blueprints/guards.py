@@ -1,9 +1,10 @@
-"""Who is calling: session cookie, opaque access token or JWT -> `g.actor`. One guard for each blueprint.
+"""Who is calling: session cookie, API key, opaque access token or JWT -> `g.actor`. One guard for each blueprint.
 
 `@requires(...)` on a view is data: the guard reads it, and a test lists it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -15,10 +16,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 from blueprints import browser, rate_limits, session_cookie
 from blueprints.request_log import request_id
 from config import current
-from errors import Forbidden, InsufficientScope, Malformed, Unauthenticated
-from services import access_tokens
+from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
+from services import access_tokens, api_keys
 from services.access_tokens import TokenInfo
 from services.actors import Actor, UserInfo
+from services.api_keys import KeyInfo
+from services.moments import now_ms
 from services.user_sessions import SignedIn
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -27,14 +30,32 @@ _MAX_BEARER_LENGTH = 16_384
 MAX_ADDRESS_BYTES = 16_384
 
 
-def requires(*scopes: str, session_only: bool = False, reads_store: bool = True) -> Callable[[View], View]:
-    """Mark an API view: the scopes a token needs, whether only a browser session will do, and whether it reads the store
-    (then a JWT is also checked against what was revoked since it was signed)."""
+FRESH_SIGN_IN_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an API view asks of its caller beside an identity.
+
+    scopes: what a token or key needs (a session has all). session_only, bearer_only: a browser's session, or anything but
+    it. agents: agent keys may. keys: API keys may. fresh_sign_in: not older than ten minutes. reads_store: a JWT is checked
+    against what has happened since it was signed.
+    """
+
+    scopes: tuple[str, ...] = ()
+    session_only: bool = False
+    bearer_only: bool = False
+    agents: bool = False
+    keys: bool = True
+    fresh_sign_in: bool = False
+    reads_store: bool = True
+
+
+def requires(*scopes: str, **more: bool) -> Callable[[View], View]:
+    """Mark an API view with its Needs."""
 
     def mark(view: View) -> View:
-        view.required_scopes = scopes  # type: ignore[attr-defined]
-        view.session_only = session_only  # type: ignore[attr-defined]
-        view.reads_store = reads_store  # type: ignore[attr-defined]
+        view.needs = Needs(scopes, **more)  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -104,7 +125,7 @@ def gate() -> None:
 
 def api() -> None:
     """One credential: a Bearer token, else the session cookie."""
-    view = current_app.view_functions[request.endpoint or ""]
+    needs: Needs = current_app.view_functions[request.endpoint or ""].needs  # type: ignore[attr-defined]
     authorization = request.headers.get("Authorization")
     if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
@@ -112,17 +133,29 @@ def api() -> None:
     if asks_first:
         rate_limits.check("api")
     try:
-        g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=view.reads_store)  # type: ignore[attr-defined]
+        g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:
         if error.code == "invalid_token" or session_cookie.current_raw():
             if not asks_first:
                 rate_limits.check("api")
             rate_limits.count_refusal("api")
         raise
-    if view.session_only and authorization is not None:  # type: ignore[attr-defined]
+    _check_needs(needs, g.actor)
+
+
+def _check_needs(needs: Needs, actor: Actor) -> None:
+    if actor.type == "agent" and not needs.agents:
+        raise Forbidden("An agent's key may not do this.", code="agents_cannot_manage_account")
+    if needs.session_only and actor.credential_type != "session":
         raise Forbidden("This needs a browser session.", code="session_required")
-    if missing := g.actor.missing_scopes(*view.required_scopes):  # type: ignore[attr-defined]
+    if needs.bearer_only and actor.credential_type == "session":
+        raise Forbidden("This needs a token or a key, not a browser session.", code="bearer_required")
+    if not needs.keys and actor.credential_type == "api_key":
+        raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
+    if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
+    if needs.fresh_sign_in and (actor.auth_time_ms is None or now_ms() - actor.auth_time_ms > FRESH_SIGN_IN_SECONDS * 1000):
+        raise SignInTooOld(FRESH_SIGN_IN_SECONDS)
 
 
 # --- actors -------------------------------------------------------------------------------------------------------
@@ -152,11 +185,14 @@ def _audited_id() -> str | None:
 
 
 def bearer_actor() -> Actor:
-    """The actor of an `Authorization: Bearer` header; for userinfo, which takes nothing else."""
+    """The actor of an access token in an `Authorization: Bearer` header; for userinfo, which takes nothing else."""
     authorization = request.headers.get("Authorization")
     if authorization is None:
         raise Unauthenticated()
-    return _actor_from_bearer(authorization, reads_store=True)
+    actor = _actor_from_bearer(authorization, reads_store=True)
+    if actor.credential_type == "api_key":
+        raise Unauthenticated("An API key is not an access token.", code="invalid_token")
+    return actor
 
 
 def _actor_from_cookie() -> Actor:
@@ -182,12 +218,18 @@ def _actor_from_bearer(authorization: str, *, reads_store: bool) -> Actor:
         raise Unauthenticated("The Authorization header is not a Bearer token.", code="invalid_token")
     if raw.count(".") == 2:
         claims = access_tokens.read_jwt(raw, audience=current().api_resource)
-        if claims is not None and (not reads_store or access_tokens.is_jwt_live(claims)):
-            return _token_actor(access_tokens.info_from_claims(claims))
+        if claims is not None:
+            token = access_tokens.find_jwt(claims) if reads_store else access_tokens.info_from_claims(claims)
+            if token is not None:
+                return _token_actor(token)
     elif raw.startswith("gpo_"):
         token = access_tokens.find_opaque(raw)
         if token is not None:
             return _token_actor(token)
+    elif raw.startswith(api_keys.PREFIXES):
+        key = api_keys.find(raw, ip=request.remote_addr)
+        if key is not None:
+            return _key_actor(key)
     raise Unauthenticated("The token is unknown, expired or revoked.", code="invalid_token")
 
 
@@ -201,6 +243,22 @@ def _token_actor(token: TokenInfo) -> Actor:
         organization=token.organization,
         scopes=frozenset(token.scopes),
         auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time else None,
+        ip=request.remote_addr,
+        user_agent=request.headers.get("User-Agent"),
+        request_id=_audited_id(),
+    )
+
+
+def _key_actor(key: KeyInfo) -> Actor:
+    return Actor(
+        type="agent" if key.agent else "user",
+        id=str(key.agent.id if key.agent else key.user.id),
+        credential_type="api_key",
+        credential_id=str(key.id),
+        user=None if key.agent else key.user,
+        agent=key.agent,
+        organization=key.organization,
+        scopes=frozenset(key.scopes),
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),

@@ -5,6 +5,8 @@ and reset as much again. A `HotStatement` keeps Core's words and types and leave
 asked for, no result object, rows as tuples. On PostgreSQL it runs on connections of its own: made by the engine, taken out
 of its pool, in autocommit, each with one cursor; the last one used is the next one taken, so there are as many as were ever
 in use at once. SQLite has no connection worth keeping and goes through the pool.
+
+`local` are PostgreSQL settings for the statement's own transaction, sent before it in the same pipeline.
 """
 
 import os
@@ -20,6 +22,8 @@ from psycopg import pq
 from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql import ClauseElement
+
+from infra.local_settings import LocalSettings, tell
 
 Row = tuple[Any, ...]
 _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
@@ -86,15 +90,19 @@ class HotStatement:
             self._compiled[name] = _Compiled(self._statement, engine)
         return self._compiled[name]
 
-    def one(self, engine: Engine, **params: Any) -> Row | None:
+    def one(self, engine: Engine, *, local: LocalSettings | None = None, **params: Any) -> Row | None:
         """The first row, or None. Raises sqlalchemy.exc.OperationalError when the database does not answer."""
-        rows = self.all(engine, **params)
+        rows = self.all(engine, local=local, **params)
         return rows[0] if rows else None
 
-    def all(self, engine: Engine, **params: Any) -> list[Row]:
+    def all(self, engine: Engine, *, local: LocalSettings | None = None, **params: Any) -> list[Row]:
         compiled = self._for(engine)
         with _cursor(engine) as cursor:
-            return compiled.run(cursor, params)
+            if local is None or engine.dialect.name == "sqlite":
+                return compiled.run(cursor, params)
+            with cursor.connection.pipeline():  # what stands in one pipeline is one transaction
+                tell(cursor.connection, local)
+                return compiled.run(cursor, params)
 
     def one_in(self, transaction: "HotTransaction", **params: Any) -> Row | None:
         rows = self._for(transaction.engine).run(transaction.cursor, params)
@@ -109,9 +117,16 @@ class HotTransaction:
         self.cursor = cursor
         self._is_open = False
 
-    def begin(self) -> None:
+    def begin(self, local: LocalSettings | None) -> None:
         """IMMEDIATE on SQLite: a snapshot that later wants to write would fail."""
-        _command(self.cursor, "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN")
+        if self.engine.dialect.name == "sqlite":
+            _command(self.cursor, "BEGIN IMMEDIATE")
+        elif local is None:
+            _command(self.cursor, "BEGIN")
+        else:
+            with self.cursor.connection.pipeline():
+                self.cursor.execute("BEGIN")
+                tell(self.cursor.connection, local)
         self._is_open = True
 
     def commit(self) -> None:
@@ -125,11 +140,11 @@ class HotTransaction:
 
 
 @contextmanager
-def write_transaction(engine: Engine) -> Iterator[HotTransaction]:
+def write_transaction(engine: Engine, *, local: LocalSettings | None = None) -> Iterator[HotTransaction]:
     """A transaction that is rolled back unless the body calls `commit`."""
     with _cursor(engine) as cursor:
         transaction = HotTransaction(engine, cursor)
-        transaction.begin()
+        transaction.begin(local)
         try:
             yield transaction
         finally:

@@ -1,11 +1,16 @@
 """Tables: columns, constraints and tiny predicates, one file each. Imports `extensions.db` only; commits nothing."""
 
 from models.access_token import AccessToken, RevokedJwt
+from models.agent import Agent
+from models.api_key import ApiKey
 from models.audit_event import AuditEvent
 from models.authorization_code import AuthorizationCode
+from models.connection import Connection
 from models.consent import Consent
+from models.credential import Credential, CredentialDeclaration, CredentialVersion
 from models.email_confirmation import EmailConfirmation
 from models.identity import Identity
+from models.invitation import Invitation
 from models.membership import Membership
 from models.oauth_client import OAuthClient
 from models.organization import Organization
@@ -18,11 +23,18 @@ from models.user import User
 
 __all__ = [
     "AccessToken",
+    "Agent",
+    "ApiKey",
     "AuditEvent",
     "AuthorizationCode",
+    "Connection",
     "Consent",
+    "Credential",
+    "CredentialDeclaration",
+    "CredentialVersion",
     "EmailConfirmation",
     "Identity",
+    "Invitation",
     "Membership",
     "OAuthClient",
     "Organization",

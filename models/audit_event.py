@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -11,12 +11,31 @@ from models.types import CreatedAt, Id, JsonValue
 
 
 class AuditEvent(db.Model):
-    """No foreign keys: an event outlives what it speaks of. `details` never holds a secret."""
+    """No foreign keys: an event outlives what it speaks of. `details` never holds a secret.
+
+    `sequence` and `hash` are null until the event is sealed into its organization's chain; events of no organization have
+    a chain of their own.
+    """
 
     __tablename__ = "audit_events"
     __table_args__ = (
         Index("ix_audit_events_organization_id_id", "organization_id", "id"),
         Index("ix_audit_events_actor_id_id", "actor_id", "id"),
+        Index("uq_audit_events_organization_id_sequence", "organization_id", "sequence", unique=True),
+        Index(
+            "uq_audit_events_sequence",
+            "sequence",
+            unique=True,
+            postgresql_where=text("organization_id IS NULL"),
+            sqlite_where=text("organization_id IS NULL"),
+        ),
+        Index(
+            "ix_audit_events_unsealed",
+            "organization_id",
+            "id",
+            postgresql_where=text("sequence IS NULL"),
+            sqlite_where=text("sequence IS NULL"),
+        ),
     )
 
     id: Mapped[Id]
@@ -33,3 +52,5 @@ class AuditEvent(db.Model):
     ip: Mapped[str | None]
     request_id: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(JsonValue, default=dict)
+    sequence: Mapped[int | None] = mapped_column(BigInteger)
+    hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -12,7 +12,8 @@ from models.types import CreatedAt, Id, JsonValue, Moment
 class User(db.Model):
     """A person. `email` is spelled as its provider spells it, `email_key` is it in lower case, for looking up.
 
-    Two users never have the same verified address; an unverified one claims nothing and blocks nobody.
+    Two users never have the same verified address; an unverified one claims nothing and blocks nobody. `has_invitations`:
+    there may be some for the address, to be looked at by the next call that reads the account.
     """
 
     __tablename__ = "users"
@@ -37,6 +38,7 @@ class User(db.Model):
     theme: Mapped[str | None]
     is_admin: Mapped[bool] = mapped_column(default=False)
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonValue, default=dict)
+    has_invitations: Mapped[bool] = mapped_column(default=False, server_default=false())
     disabled_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

@@ -4,7 +4,7 @@ Also what a client gets for itself (client credentials), introspection (RFC 7662
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -126,6 +126,8 @@ _JWT_STATE = HotStatement(
             RefreshFamily.id.label("family_id"),
             RefreshFamily.revoked_at,
             User.disabled_at,
+            Organization.slug,
+            Organization.name,
             case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
         )
         .select_from(OAuthClient)
@@ -184,18 +186,22 @@ def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
     return claims
 
 
-def is_jwt_live(claims: dict[str, Any]) -> bool:
-    """Whether nothing has happened since a JWT was signed: not revoked, person enabled, membership there. One statement."""
+def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
+    """A JWT as it stands now, its organization and role read again; None when it was revoked, its person disabled or their
+    membership lost since it was signed. One statement."""
     family_id = token_claims.family_of(claims["jti"])
     row = _JWT_STATE.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
     if row is None:
-        return False
-    revoked_jti, found_family, family_revoked_at, disabled_at, role = row
+        return None
+    revoked_jti, found_family, family_revoked_at, disabled_at, slug, name, role = row
     if revoked_jti is not None:
-        return False
+        return None
+    token = info_from_claims(claims)
     if family_id is None:
-        return True
-    return found_family is not None and family_revoked_at is None and disabled_at is None and role is not None
+        return token
+    if found_family is None or family_revoked_at is not None or disabled_at is not None or role is None or token.organization is None:
+        return None
+    return replace(token, organization=OrganizationInfo(token.organization.id, slug, name, role))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
@@ -294,7 +300,7 @@ def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
         claims = signing_keys.verify(raw, typ="at+jwt")
     except TokenUnreadable:
         return INACTIVE
-    if claims["exp"] <= now_seconds() or not _may_see(client, claims["client_id"]) or not is_jwt_live(claims):
+    if claims["exp"] <= now_seconds() or not _may_see(client, claims["client_id"]) or find_jwt(claims) is None:
         return INACTIVE
     return {"active": True, "token_type": "Bearer", **claims}
 

@@ -34,12 +34,21 @@ class OrganizationInfo:
 
 
 @dataclass(frozen=True)
+class AgentInfo:
+    """An agent, the person it belongs to, and whether it resolves that person's own credentials first."""
+
+    id: uuid.UUID
+    owner: UserInfo
+    acts_for_owner: bool
+
+
+@dataclass(frozen=True)
 class Actor:
     """The caller of one request or command.
 
-    `scopes` is None where nothing narrows the actor (a session, an operator). `organization` is the one that the
-    credential is bound to. `auth_time_ms` is the sign-in behind a session or token. `ip`, `user_agent` and `request_id`
-    are for the audit.
+    `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
+    session, an operator). `organization` is the one that the credential is bound to, as it is now. `auth_time_ms` is the
+    sign-in behind a session or token. `ip`, `user_agent` and `request_id` are for the audit.
     """
 
     type: ActorType
@@ -47,6 +56,7 @@ class Actor:
     credential_type: CredentialType | None = None
     credential_id: str | None = None
     user: UserInfo | None = None
+    agent: AgentInfo | None = None
     organization: OrganizationInfo | None = None
     scopes: frozenset[str] | None = None
     auth_time_ms: int | None = None
@@ -58,6 +68,13 @@ class Actor:
     def operator(cls) -> "Actor":
         """Somebody with a shell on the server."""
         return cls(type="operator")
+
+    @property
+    def own_rows_of(self) -> uuid.UUID | None:
+        """The person whose own credentials and connections this actor reaches beside the organization's."""
+        if self.agent is not None:
+            return self.agent.owner.id if self.agent.acts_for_owner else None
+        return self.user.id if self.user else None
 
     def missing_scopes(self, *needed: str) -> list[str]:
         return [] if self.scopes is None else [scope for scope in needed if scope not in self.scopes]

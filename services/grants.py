@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, select
 
-from models import AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, User
+from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, User
+from models.definer import role_of
 from services.scopes import split
 
 
@@ -78,7 +79,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             User.disabled_at,
             Organization.slug.label("organization_slug"),
             Organization.name.label("organization_name"),
-            case((Organization.deleted_at.is_(None), Membership.role)).label("role"),
+            case((Organization.deleted_at.is_(None), role_of(source.organization_id, source.user_id))).label("role"),
             OAuthClient.client_id,
             OAuthClient.version.label("client_version"),
             *more,
@@ -87,5 +88,4 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
         .join(OAuthClient, OAuthClient.id == source.client_pk)
         .join(User, User.id == source.user_id)
         .join(Organization, Organization.id == source.organization_id)
-        .outerjoin(Membership, (Membership.user_id == source.user_id) & (Membership.organization_id == source.organization_id))
     )

@@ -17,7 +17,7 @@ from extensions import db
 from infra.clock import now
 from infra.secret_text import new_secret
 from models import Membership, Organization, User
-from services import audit
+from services import audit, row_security
 from services.actors import Actor, OrganizationInfo
 from services.transactions import begin_write
 
@@ -41,6 +41,7 @@ class OrganizationRow:
 
 def list_for(user_id: uuid.UUID) -> list[OrganizationInfo]:
     """The live organizations of a person, in the order they joined them."""
+    row_security.enter(user_id=user_id)
     rows = db.session.execute(
         select(Organization.id, Organization.slug, Organization.name, Membership.role)
         .join(Membership, Membership.organization_id == Organization.id)
@@ -71,6 +72,7 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     db.session.flush()
     if list_for(user.id):
         return
+    row_security.enter(user_id=user.id, organization_ids=[user.id])
     name = user.name or login or "Personal"
     made = any(
         _insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now())
@@ -114,6 +116,7 @@ def list_visible(actor: Actor) -> list[OrganizationRow]:
     """The organizations of the actor's user; a credential bound to one sees that one only. Nobody's: none."""
     if actor.user is None:
         return []
+    row_security.enter(user_id=actor.user.id)
     statement = _of_member(actor.user.id).order_by(Membership.created_at, Organization.id)
     if actor.organization is not None:
         statement = statement.where(Organization.id == actor.organization.id)
@@ -124,6 +127,7 @@ def get_visible(actor: Actor, slug: str) -> OrganizationRow:
     """Raises NotFound alike for an unknown slug, somebody else's organization and one that the credential is not for."""
     found = None
     if actor.user is not None and "\0" not in slug:
+        row_security.enter(user_id=actor.user.id)
         found = db.session.execute(_of_member(actor.user.id).where(Organization.slug == slug)).first()
     if found is None or (actor.organization is not None and actor.organization.id != found[0].id):
         raise NotFound()

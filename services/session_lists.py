@@ -14,7 +14,7 @@ from extensions import db, redis
 from infra.ids import parse_uuid
 from infra.session_store import SessionStore
 from models import AccessToken, AuditEvent, RefreshFamily
-from services import token_claims, user_administration, user_sessions
+from services import row_security, token_claims, user_administration, user_sessions
 from services.actors import Actor, UserInfo
 
 
@@ -143,6 +143,7 @@ def _was_revoked(user: UserInfo, sid: str) -> bool:
     """Whether `sid` was one of theirs that has ended already."""
     if db.session.scalar(select(RefreshFamily.id).where(RefreshFamily.user_id == user.id, _is_named(sid)).limit(1)):
         return True
+    row_security.enter(user_id=user.id)
     told = select(AuditEvent.id).where(
         AuditEvent.actor_id == str(user.id), AuditEvent.action == "user_session.revoked", AuditEvent.target_id == sid
     )

@@ -16,6 +16,7 @@ from models import Membership, Organization, Project
 from services import signing_keys
 from services.grants import Grant
 from services.oauth_clients import ClientInfo
+from services.row_security import rows_of
 from services.scopes import split
 from services.transactions import engine
 
@@ -108,7 +109,7 @@ def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
 
 def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
     """The claim `orgs`, and `orgs_truncated` when there are more than it holds."""
-    rows = _ORGANIZATIONS.all(engine(), user_id=user_id)
+    rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
     claims: dict[str, Any] = {"orgs": [{"id": str(row[0]), "slug": row[1], "name": row[2], "role": row[3]} for row in rows[:LIST_LIMIT]]}
     return {**claims, "orgs_truncated": True} if len(rows) > LIST_LIMIT else claims
 
@@ -116,7 +117,8 @@ def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
 def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
     claims = organizations_of(grant.user_id) if "orgs" in scopes else {}
     if "projects:read" in scopes:
-        rows = _PROJECTS.all(engine(), organization_id=grant.organization_id)
+        local = rows_of(organization_ids=[grant.organization_id])
+        rows = _PROJECTS.all(engine(), local=local, organization_id=grant.organization_id)
         claims["projects"] = [{"id": str(row[0]), "slug": row[1], "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
         if len(rows) > LIST_LIMIT:
             claims["projects_truncated"] = True

@@ -20,6 +20,7 @@ from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
 from services import audit, organizations
 from services.actors import Actor, OrganizationInfo, UserInfo
+from services.row_security import rows_of
 from services.transactions import begin_write, engine
 
 _TOUCH_EVERY_MS = 60_000
@@ -135,7 +136,7 @@ def authenticate(raw: str) -> SignedIn | None:
     record, has_slid = _find(raw)
     if record is None:
         return None
-    rows = _USER_WITH_ORGANIZATIONS.all(engine(), user_id=record.user_id)
+    rows = _USER_WITH_ORGANIZATIONS.all(engine(), local=rows_of(user_id=record.user_id), user_id=record.user_id)
     if not rows or rows[0][5] is not None:
         return None
     user = UserInfo(*rows[0][:5])

@@ -10,10 +10,10 @@ _ALL_SCOPES = sorted({*API_SCOPES, *IDENTITY_SCOPES})
 
 
 @blueprint.get("/whoami")
-@guards.requires(reads_store=False)
+@guards.requires(reads_store=False, agents=True)
 def show() -> Response:
     actor = g.actor
-    user, organization = actor.user, actor.organization
+    user, organization = actor.agent.owner if actor.agent else actor.user, actor.organization
     body = {
         "actor": {"type": actor.type, "id": actor.id},
         "user": user and {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name},

@@ -30,7 +30,7 @@ def test_what_it_says_of_scopes_is_what_the_guard_reads(app, client):
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule.removeprefix("/api/v1"))
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             security = document["paths"][path][method.lower()]["security"]
-            expected = [{"session": []}] if view.session_only else [{"bearer": list(view.required_scopes)}, {"session": []}]
+            expected = [{"session": []}] if view.needs.session_only else [{"bearer": list(view.needs.scopes)}, {"session": []}]
             assert security == expected, rule
 
 

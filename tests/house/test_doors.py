@@ -30,7 +30,7 @@ def test_every_api_route_says_which_scopes_it_requires(app):
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/api/v1/"):
             view = app.view_functions[rule.endpoint]
-            if not view.required_scopes:
+            if not view.needs.scopes:
                 without.add(rule.endpoint)
     assert without == NO_SCOPE_NEEDED
 
@@ -39,7 +39,7 @@ def test_only_what_reads_no_store_believes_a_jwt_unasked(app):
     unasked = {
         rule.endpoint
         for rule in app.url_map.iter_rules()
-        if rule.rule.startswith("/api/v1/") and not app.view_functions[rule.endpoint].reads_store
+        if rule.rule.startswith("/api/v1/") and not app.view_functions[rule.endpoint].needs.reads_store
     }
     assert unasked <= {"api_whoami.show", "api_openapi.document"}
 

@@ -1,0 +1,38 @@
+"""API keys: personal access tokens (`gpp_`) and agent keys (`gpa_`)."""
+
+import uuid
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from extensions import db
+from models.types import CreatedAt, Id, Moment, SecretHash
+
+
+class ApiKey(db.Model):
+    """Bound to one organization. `user_id` is the person whose rights it has at most: its owner, or its agent's.
+
+    Found by the hash of the whole key, so it stands outside row-level security.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        Index("ix_api_keys_user_id_id", "user_id", "id"),
+        Index("ix_api_keys_agent_id", "agent_id"),
+        Index("ix_api_keys_organization_id", "organization_id"),
+        Index("ix_api_keys_expires_at", "expires_at"),
+    )
+
+    id: Mapped[Id]
+    key_hash: Mapped[SecretHash] = mapped_column(unique=True)
+    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    agent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("agents.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    scope: Mapped[str]
+    last_four: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment | None]
+    last_used_at: Mapped[Moment | None]
+    last_used_ip: Mapped[str | None]
+    revoked_at: Mapped[Moment | None]

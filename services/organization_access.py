@@ -1,0 +1,41 @@
+"""The way into an organization: is it the actor's, what may their role do there, and whose rows are open from here on.
+
+Every service function that works below `/orgs/<slug>` begins here.
+"""
+
+from sqlalchemy import select
+
+from errors import Forbidden, NotFound
+from extensions import db
+from models import Membership, Organization
+from services import roles, row_security
+from services.actors import Actor, OrganizationInfo
+
+
+def enter(actor: Actor, slug: str, permission: str = "organization:read") -> OrganizationInfo:
+    """The organization of that slug with the actor's role in it; the database session now works on its rows and the
+    actor's own.
+
+    Raises: NotFound alike for an unknown slug, somebody else's organization, a deleted one and one that the credential is
+    not for; Forbidden when the role lacks the permission.
+    """
+    found = actor.organization if actor.organization is not None else _of_member(actor, slug)
+    if found is None or found.slug != slug:
+        raise NotFound()
+    if not roles.may(found.role, permission):
+        raise Forbidden()
+    row_security.enter(user_id=actor.own_rows_of, organization_ids=[found.id])
+    return found
+
+
+def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
+    """Through the memberships of a person whose credential is bound to no organization (a browser session)."""
+    if actor.user is None or "\0" in slug:
+        return None
+    row_security.enter(user_id=actor.user.id)
+    row = db.session.execute(
+        select(Organization.id, Organization.slug, Organization.name, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == actor.user.id, Organization.slug == slug, Organization.deleted_at.is_(None))
+    ).first()
+    return OrganizationInfo(*row) if row else None

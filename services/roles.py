@@ -1,0 +1,26 @@
+"""What each role may do in an organization, as one table. Members read; the rest is said here."""
+
+from typing import Literal
+
+Role = Literal["owner", "admin", "member"]
+ROLES: tuple[Role, ...] = ("owner", "admin", "member")
+
+PERMISSIONS: dict[str, frozenset[str]] = {
+    # permission -> the roles that have it
+    "organization:read": frozenset({"owner", "admin", "member"}),
+    "organization:update": frozenset({"owner", "admin"}),
+    "organization:delete": frozenset({"owner"}),
+    "members:manage": frozenset({"owner", "admin"}),
+    "owners:manage": frozenset({"owner"}),
+    "invitations:manage": frozenset({"owner", "admin"}),
+    "projects:create": frozenset({"owner", "admin", "member"}),
+    "agents:create": frozenset({"owner", "admin", "member"}),
+    "agents:manage": frozenset({"owner", "admin"}),
+    "credentials:manage": frozenset({"owner", "admin"}),
+    "audit:read": frozenset({"owner", "admin"}),
+}
+
+
+def may(role: str, permission: str) -> bool:
+    """Whether a role has a permission; an unknown role has none."""
+    return role in PERMISSIONS[permission]

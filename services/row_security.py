@@ -1,0 +1,47 @@
+"""Whose rows a transaction works on. PostgreSQL's row-level security shows it no others, whatever a query forgets.
+
+The policies stand in the migration `0003`. Told at the beginning of every transaction of this session, local to it; what
+was not entered is not there. SQLite has no policies: there the queries' own filters stand alone.
+"""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
+
+from extensions import db
+from infra.local_settings import LocalSettings, tell
+
+_KEY = "gatepost.rows"
+
+
+def rows_of(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.UUID] = ()) -> LocalSettings:
+    """The settings that open a person's own rows and those of some organizations; for hot statements."""
+    return {
+        "gatepost.user": "" if user_id is None else str(user_id),
+        "gatepost.organizations": ",".join(map(str, organization_ids)),
+    }
+
+
+def enter(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.UUID] = ()) -> None:
+    """From here on the database session works on these rows, in the open transaction and in those that follow."""
+    session = db.session()
+    settings = rows_of(user_id=user_id, organization_ids=organization_ids)
+    if session.info.get(_KEY) == settings:
+        return
+    session.info[_KEY] = settings
+    if session.in_transaction():
+        _tell(session.connection(), settings)
+
+
+@event.listens_for(Session, "after_begin")
+def _begin(session: Session, _transaction: Any, connection: Connection) -> None:
+    if settings := session.info.get(_KEY):
+        _tell(connection, settings)
+
+
+def _tell(connection: Connection, settings: LocalSettings) -> None:
+    if connection.dialect.name == "postgresql":
+        tell(connection.connection.driver_connection, settings)
