@@ -16,8 +16,8 @@ from authlib.integrations.requests_client import OAuth2Session
 from config import ProviderSettings
 from errors import SignInRefused
 from infra import http
+from infra.foreign_text import clean_text as clean_text  # the providers say base.clean_text
 
-MAX_TEXT = 200
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 
@@ -168,14 +168,6 @@ def tokens_from(token: dict[str, Any]) -> ProviderTokens:
         scope=clean_text(scope, 1000),
         expires_at=int(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 2**40 else None,
     )
-
-
-def clean_text(value: object, length: int = MAX_TEXT) -> str:
-    """A name from outside: no control, bidirectional or private characters, one line, bounded."""
-    if not isinstance(value, str):
-        return ""
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in value[: length * 4])
-    return " ".join(kept.split())[:length]
 
 
 def clean_email(value: object) -> str | None:
