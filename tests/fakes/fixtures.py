@@ -14,6 +14,9 @@ from tests.fakes.oidc import CLIENT_ID as OIDC_CLIENT_ID
 from tests.fakes.oidc import CLIENT_SECRET as OIDC_CLIENT_SECRET
 from tests.fakes.oidc import FakeOidc, NodeMissing, NpmOidcProvider
 from tests.fakes.smtp import FakeSmtp
+from tests.fakes.vendor import CLIENT_ID as VENDOR_CLIENT_ID
+from tests.fakes.vendor import CLIENT_SECRET as VENDOR_CLIENT_SECRET
+from tests.fakes.vendor import FakeVendor
 
 
 @pytest.fixture
@@ -40,6 +43,29 @@ def github_settings(fake: FakeGitHub) -> dict[str, Any]:
 def oidc_settings(fake: Any, name: str = "authentik", **more: Any) -> dict[str, Any]:
     values = {"issuer": fake.issuer, "client_id": OIDC_CLIENT_ID, "client_secret": OIDC_CLIENT_SECRET, **more}
     return {f"oidc__{name}__{key}": value for key, value in values.items()}
+
+
+@pytest.fixture
+def vendor() -> Iterator[FakeVendor]:
+    """A vendor whose refresh tokens rotate."""
+    fake = FakeVendor()
+    yield fake
+    fake.stop()
+
+
+def vendor_settings(fake: FakeVendor, name: str = "acme", **more: Any) -> dict[str, Any]:
+    """`make_app(**vendor_settings(vendor))`: the vendor as a connector called `name`."""
+    values = {
+        "client_id": VENDOR_CLIENT_ID,
+        "client_secret": VENDOR_CLIENT_SECRET,
+        "authorize_url": f"{fake.url}/authorize",
+        "token_url": f"{fake.url}/token",
+        "revoke_url": f"{fake.url}/revoke",
+        "account_url": f"{fake.url}/account",
+        "scopes": "read write",
+        **more,
+    }
+    return {f"connector__{name}__{key}": value for key, value in values.items()}
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class Asked:
     query: dict[str, str]
     form: dict[str, str]
     headers: dict[str, str]
+    body: str = ""
 
 
 class FakeServer:
@@ -51,7 +52,7 @@ class FakeServer:
             def do_GET(self) -> None:
                 fake._serve(self)
 
-            do_POST = do_GET
+            do_POST = do_DELETE = do_GET
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -74,7 +75,8 @@ class FakeServer:
         parts = urlsplit(handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length).decode()
-        request = Asked(handler.command, parts.path, _last(parts.query), _last(body), {k.lower(): v for k, v in handler.headers.items()})
+        headers = {k.lower(): v for k, v in handler.headers.items()}
+        request = Asked(handler.command, parts.path, _last(parts.query), _last(body), headers, body)
         self.asked.append(request)
         fault = self.faults.get(parts.path, "")
         if fault.startswith("slow:"):
