@@ -143,20 +143,38 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
-            row = connection.execute(
-                text(
-                    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_tables"
-                    " WHERE schemaname = current_schema() AND tableowner = current_user AND tablename = 'users')"
-                    " FROM pg_roles WHERE rolname = current_user"
-                )
-            ).one()
+            role, *powers = connection.execute(_POWERS).one()
+            open_tables = list(connection.scalars(_UNGUARDED))
+            closed_functions = list(connection.scalars(_NOT_CALLABLE))
     finally:
         engine.dispose()
-    powers = [word for word, has in zip(("superuser", "BYPASSRLS", "owner of the tables"), row[1:], strict=True) if has]
-    if powers:
-        yield Finding("warning", "database", "role", f"{row[0]} is {', '.join(powers)}: give the application a role that is not")
+    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables"), powers, strict=True) if is_so]
+    if has:
+        yield Finding("warning", "database", "role", f"{role} is {', '.join(has)}: give the application a role that is not")
+        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role}")
     else:
-        yield Finding("ok", "database", "role", f"{row[0]}")
+        yield Finding("ok", "database", "role", f"{role}")
+        yield Finding("ok", "database", "row-level security", f"binds {role}")
+    if open_tables:
+        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
+    if closed_functions:
+        yield Finding("fault", "database", "functions", f"{role} may not execute {', '.join(closed_functions)}: see docs/operating.md")
+
+
+_POWERS = text(
+    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_tables"
+    " WHERE schemaname = current_schema() AND tableowner = current_user AND tablename = 'users')"
+    " FROM pg_roles WHERE rolname = current_user"
+)
+_UNGUARDED = text(
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND NOT relrowsecurity AND relname IN"
+    " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
+    " 'connections', 'audit_events') ORDER BY relname"
+)
+_NOT_CALLABLE = text(
+    "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND starts_with(proname, 'gatepost_')"
+    " AND NOT has_function_privilege(oid, 'EXECUTE') ORDER BY proname"
+)
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------
