@@ -11,15 +11,17 @@ import zlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import LargeBinary, Uuid, bindparam, case, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Uuid, bindparam, case, select, update
 
+from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret
 from models import ApiKey, Organization, User
 from models.definer import agent_acts_for_owner, role_of
 from models.types import UtcDateTime
-from services.actors import AgentInfo, OrganizationInfo, UserInfo
+from services import audit
+from services.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
 from services.scopes import split
 from services.transactions import engine
 
@@ -99,6 +101,25 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
         agent=AgentInfo(agent_id, user, acts_for_owner) if agent_id is not None else None,
         organization=OrganizationInfo(organization_id, slug, organization_name, role),
     )
+
+
+def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    """Revoke the keys of a person who leaves an organization, their agents' too. Inside another unit of work, after the
+    membership was deleted: never commits."""
+    _revoke(actor, ApiKey.organization_id == organization_id, ApiKey.user_id == user_id)
+
+
+def revoke_of_person(actor: Actor, *, user_id: uuid.UUID) -> None:
+    """Revoke every key of a person who is shut out, their agents' too. Inside another unit of work: never commits."""
+    _revoke(actor, ApiKey.user_id == user_id)
+
+
+def _revoke(actor: Actor, *which: ColumnElement[bool]) -> None:
+    revoked = db.session.execute(
+        update(ApiKey).where(*which, ApiKey.revoked_at.is_(None)).values(revoked_at=now()).returning(ApiKey.id, ApiKey.organization_id)
+    )
+    for key_id, organization_id in revoked.all():
+        audit.record(actor, "api_key.revoked", target_type="api_key", target_id=key_id, organization_id=organization_id)
 
 
 def _new_key(prefix: str, key_id: uuid.UUID) -> str:
