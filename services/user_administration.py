@@ -10,7 +10,7 @@ from sqlalchemy import select
 from extensions import db
 from infra.clock import now
 from models import Identity, Membership, Organization, User
-from services import audit, user_sessions, users
+from services import api_keys, audit, user_sessions, users
 from services.actors import Actor
 from services.transactions import begin_write
 
@@ -94,7 +94,7 @@ def make_admin(actor: Actor, email_or_id: str) -> UserRow:
 
 
 def disable(actor: Actor, email_or_id: str) -> int:
-    """Shut somebody out, at once: every session, grant and token ends. Commits: yes, twice.
+    """Shut somebody out, at once: every session, grant, token and key ends, those of their agents too. Commits: yes, twice.
 
     The user is marked first: from then on nothing of theirs is accepted, also if ending the sessions fails and has to be
     tried again.   Returns: how many sessions and grants ended.   Raises: NotFound, Conflict, redis.RedisError.
@@ -105,6 +105,7 @@ def disable(actor: Actor, email_or_id: str) -> int:
     if user.disabled_at is None:
         user.disabled_at = user.updated_at = now()
         audit.record(actor, "user.disabled", target_type="user", target_id=user_id)
+        api_keys.revoke_of_person(actor, user_id=user_id)
     db.session.commit()
     return user_sessions.revoke_all(actor, user_id=user_id)
 
