@@ -45,7 +45,8 @@ class QuickRedis(Redis):
         super().close()
 
     def _open(self) -> AbstractConnection:
-        connection = self.connection_pool.make_connection()
+        pool = self.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)  # make_connection counts what it makes, never what has ended
         connection.connect()
         return connection
 
