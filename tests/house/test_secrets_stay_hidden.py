@@ -6,7 +6,9 @@ import pkgutil
 import re
 
 import config
+import connectors
 import models
+import providers
 import services
 from extensions import db
 from tests.conftest import ENCRYPTION_KEY, SECRET_KEY
@@ -36,6 +38,8 @@ def test_the_settings_do_not_show_their_secrets() -> None:
         "GATEPOST_MAIL_URL": "smtp://me:hunter2@127.0.0.1:25",
         "GATEPOST_GITHUB__CLIENT_ID": "id",
         "GATEPOST_GITHUB__CLIENT_SECRET": "hunter2",
+        "GATEPOST_CONNECTOR__SLACK__CLIENT_ID": "id",
+        "GATEPOST_CONNECTOR__SLACK__CLIENT_SECRET": "hunter2",
     }
     shown = repr(config.load(environ=environ, instance_path="/nowhere"))
     assert "hunter2" not in shown
@@ -43,9 +47,10 @@ def test_the_settings_do_not_show_their_secrets() -> None:
     assert repr(config.load(environ=environ, instance_path="/nowhere").encryption_keys[0].key) not in shown
 
 
-def test_no_dataclass_of_a_service_shows_a_raw_secret() -> None:
+def test_no_dataclass_of_a_service_or_an_upstream_shows_a_raw_secret() -> None:
     wrong = []
-    for info in pkgutil.walk_packages(services.__path__, "services."):
+    packages = (services, providers, connectors)
+    for info in (info for package in packages for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")):
         module = importlib.import_module(info.name)
         for name, kind in vars(module).items():
             if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == info.name and "__repr__" in vars(kind):
