@@ -161,7 +161,9 @@ def test_a_refusal_is_logged_once_with_code_endpoint_and_the_id_of_the_answer(cl
     assert response.headers["X-Request-Id"] == response.json["request_id"]
 
 
-def test_what_breaks_is_logged_with_its_traceback(app):
+def test_what_breaks_is_logged_with_its_traceback(make_app):
+    app = make_app(rate_limits="off")  # one of its own, for the route
+
     @app.get("/breaks")
     def breaks():
         raise RuntimeError("out of paper")

@@ -70,7 +70,8 @@ def test_an_address_over_the_limit_is_414_in_the_shape_of_the_door(client):
     assert (answer.status_code, answer.json["error"]) == (414, "request_too_long")
 
 
-def test_flask_login_knows_the_person_of_the_session_and_asks_nothing_by_itself(app, sign_in):
+def test_flask_login_knows_the_person_of_the_session_and_asks_nothing_by_itself(make_app, sign_in):
+    app = make_app(rate_limits="off")  # one of its own, for the route
     client, user = app.test_client(), make_user()
     sign_in(client, user)
 
