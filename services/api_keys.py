@@ -8,27 +8,35 @@ import re
 import secrets
 import uuid
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, LargeBinary, Uuid, bindparam, case, select, update
 
+from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
+from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret
-from models import ApiKey, Organization, User
+from models import Agent, ApiKey, Membership, Organization, User
 from models.definer import agent_acts_for_owner, role_of
 from models.types import UtcDateTime
-from services import audit
+from services import audit, keyset, names, row_security
 from services.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
-from services.scopes import split
-from services.transactions import engine
+from services.scopes import API_SCOPES, join, split
+from services.transactions import begin_write, engine
 
 PREFIXES = ("gpp_", "gpa_")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"gp[pa]_[0-9A-Za-z]{22}_[0-9A-Za-z]{43}[0-9A-Za-z]{6}", re.ASCII)
 _TOUCH_EVERY = timedelta(minutes=1)
+
+SELF = "self"
+MIN_SECONDS = 60
+MAX_SECONDS = 365 * 24 * 60 * 60
+DEFAULT_SECONDS = 90 * 24 * 60 * 60
 
 _FIND = HotStatement(
     select(
@@ -56,7 +64,14 @@ _FIND = HotStatement(
 _TOUCH = HotStatement(
     update(ApiKey)
     .where(
-        ApiKey.id.in_(select(ApiKey.id).where(ApiKey.id == bindparam("key_id", type_=Uuid())).with_for_update(skip_locked=True)),
+        ApiKey.id.in_(
+            select(ApiKey.id)
+            .where(
+                ApiKey.id == bindparam("key_id", type_=Uuid()),
+                ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at <= bindparam("stale", type_=UtcDateTime())),
+            )
+            .with_for_update(skip_locked=True)
+        ),
     )
     .values(last_used_at=bindparam("moment", type_=UtcDateTime()), last_used_ip=bindparam("ip"))
 )
@@ -71,6 +86,22 @@ class KeyInfo:
     user: UserInfo
     agent: AgentInfo | None
     organization: OrganizationInfo
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key as its person sees it. `owner` is "self" or an agent's id; `organization` a slug."""
+
+    id: uuid.UUID
+    owner: str
+    organization: str
+    name: str
+    scopes: tuple[str, ...]
+    last_four: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_ip: str | None
 
 
 def find(raw: str, *, ip: str | None) -> KeyInfo | None:
@@ -92,7 +123,7 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     if agent_id is not None and acts_for_owner is None:
         return None
     if last_used_at is None or moment - last_used_at >= _TOUCH_EVERY:
-        _TOUCH.all(engine(), key_id=key_id, moment=moment, ip=ip)
+        _TOUCH.all(engine(), key_id=key_id, stale=moment - _TOUCH_EVERY, moment=moment, ip=ip)
     user = UserInfo(user_id, email, verified, name, is_admin)
     return KeyInfo(
         id=key_id,
@@ -101,6 +132,73 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
         agent=AgentInfo(agent_id, user, acts_for_owner) if agent_id is not None else None,
         organization=OrganizationInfo(organization_id, slug, organization_name, role),
     )
+
+
+def mint(
+    actor: Actor, *, owner: str, organization: str | None, name: str, scopes: Sequence[str], expires_in: int | None = None
+) -> tuple[KeyRow, str]:
+    """Make a key for the actor's person (`owner` is "self") or for an agent of theirs. Commits: yes.
+
+    organization: its slug, where "self" could mean several. expires_in: seconds.   Returns: the key and its raw value, which
+    is shown once.   Raises: NotFound; Forbidden for another person's agent; InsufficientScope for more than the actor has;
+    Invalid.
+    """
+    if actor.user is None or actor.credential_type == "api_key":
+        raise Forbidden()
+    granted = _granted(actor, scopes)
+    name = names.checked(name)
+    if expires_in is not None and not MIN_SECONDS <= expires_in <= MAX_SECONDS:
+        raise Invalid("expires_in is out of range.", fields={"expires_in": f"must be {MIN_SECONDS} to {MAX_SECONDS} seconds"})
+    begin_write()
+    agent = None if owner == SELF else _own_agent(actor, owner, organization)
+    bound_to = _organization_of_self(actor, organization) if agent is None else agent.organization_id
+    _hold_membership(bound_to, actor.user.id)
+    key_id = uuid7()
+    raw = _new_key("gpa_" if agent else "gpp_", key_id)
+    row = ApiKey(
+        id=key_id,
+        key_hash=hash_secret(raw),
+        organization_id=bound_to,
+        user_id=actor.user.id,
+        agent_id=agent.id if agent else None,
+        name=name,
+        scope=join(granted),
+        last_four=raw[-4:],
+        expires_at=now() + timedelta(seconds=expires_in or DEFAULT_SECONDS),
+    )
+    db.session.add(row)
+    db.session.flush()
+    details = {"owner": owner, "name": name, "scope": row.scope, "expires_at": row.expires_at.isoformat(timespec="seconds")}
+    audit.record(actor, "api_key.created", target_type="api_key", target_id=key_id, organization_id=bound_to, details=details)
+    slug = db.session.scalar(select(Organization.slug).where(Organization.id == bound_to)) or ""
+    made = _row(row, slug)
+    db.session.commit()
+    return made, raw
+
+
+def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> list[KeyRow]:
+    """The person's keys and those of their agents that are not revoked, oldest first; one more than `limit` when there are
+    more. A credential bound to an organization sees that one's.   Raises Invalid."""
+    statement = (
+        select(ApiKey, Organization.slug)
+        .join(Organization, Organization.id == ApiKey.organization_id)
+        .where(*_own(actor), ApiKey.revoked_at.is_(None), Organization.deleted_at.is_(None))
+        .order_by(ApiKey.id)
+        .limit(limit + 1)
+    )
+    if (last := keyset.after_id(after)) is not None:
+        statement = statement.where(ApiKey.id > last)
+    return [_row(row, slug) for row, slug in db.session.execute(statement)]
+
+
+def revoke(actor: Actor, key_id: str) -> None:
+    """End a key of the actor's person or of an agent of theirs, at once. Again is no error. Commits: yes.   Raises NotFound."""
+    begin_write()
+    which = (*_own(actor), ApiKey.id == parse_uuid(key_id))
+    if db.session.scalar(select(ApiKey.id).where(*which)) is None:
+        raise NotFound()
+    _revoke(actor, *which)
+    db.session.commit()
 
 
 def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
@@ -120,6 +218,100 @@ def _revoke(actor: Actor, *which: ColumnElement[bool]) -> None:
     )
     for key_id, organization_id in revoked.all():
         audit.record(actor, "api_key.revoked", target_type="api_key", target_id=key_id, organization_id=organization_id)
+
+
+def _granted(actor: Actor, scopes: Sequence[str]) -> list[str]:
+    """What was asked for, each once.   Raises: Invalid for nothing or no scope of this API; InsufficientScope."""
+    asked = list(dict.fromkeys(scopes))
+    if not asked or not set(asked) <= set(API_SCOPES):
+        raise Invalid("Name the scopes of the key.", fields={"scopes": f"must be some of: {' '.join(API_SCOPES)}"})
+    if missing := actor.missing_scopes(*asked):
+        raise InsufficientScope(missing)
+    return asked
+
+
+def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
+    """The agent, held until the transaction ends. Only its owner gives it keys: they carry the owner's rights.
+
+    Raises: NotFound, Forbidden, Invalid.
+    """
+    wanted = parse_uuid(agent_id)
+    if wanted is None:
+        raise Invalid("Say whose key it is.", fields={"owner": f'must be "{SELF}" or the id of an agent'})
+    mine = dict(_organizations_of(actor))
+    row_security.enter(user_id=_person(actor), organization_ids=mine)
+    agent = db.session.scalar(select(Agent).where(Agent.id == wanted, Agent.organization_id.in_(mine)).with_for_update(read=True))
+    if agent is None or slug not in (None, mine[agent.organization_id]):
+        raise NotFound()
+    if agent.owner_id != _person(actor):
+        raise Forbidden("Only the person an agent belongs to makes keys for it.")
+    return agent
+
+
+def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
+    """Raises: NotFound; Invalid when it must be named."""
+    mine = [found for found in _organizations_of(actor) if slug in (None, found[1])]
+    if slug is not None and not mine:
+        raise NotFound()
+    if len(mine) != 1:
+        raise Invalid("Name the organization of the key.", fields={"organization": "is required: you are in several or in none"})
+    row_security.enter(user_id=_person(actor), organization_ids=[mine[0][0]])
+    return mine[0][0]
+
+
+def _organizations_of(actor: Actor) -> list[tuple[uuid.UUID, str]]:
+    """Id and slug of those that the actor's credential opens."""
+    if actor.organization is not None:
+        return [(actor.organization.id, actor.organization.slug)]
+    row_security.enter(user_id=_person(actor))
+    rows = db.session.execute(
+        select(Organization.id, Organization.slug)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == _person(actor), Organization.deleted_at.is_(None))
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    """Until the transaction ends nobody removes or disables the person: whoever does so next sees the new key and revokes it.
+
+    Raises NotFound when they are out already.
+    """
+    held = db.session.scalar(
+        select(Membership.role)
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.organization_id == organization_id, Membership.user_id == user_id, User.disabled_at.is_(None))
+        .with_for_update(read=True)
+    )
+    if held is None:
+        raise NotFound()
+
+
+def _own(actor: Actor) -> list[ColumnElement[bool]]:
+    mine = [ApiKey.user_id == _person(actor)]
+    return [*mine, ApiKey.organization_id == actor.organization.id] if actor.organization else mine
+
+
+def _person(actor: Actor) -> uuid.UUID:
+    """Raises Forbidden for whoever is no person: a client that acts for itself."""
+    if actor.user is None:
+        raise Forbidden()
+    return actor.user.id
+
+
+def _row(key: ApiKey, slug: str) -> KeyRow:
+    return KeyRow(
+        id=key.id,
+        owner=str(key.agent_id) if key.agent_id else SELF,
+        organization=slug,
+        name=key.name,
+        scopes=tuple(split(key.scope)),
+        last_four=key.last_four,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        last_used_ip=key.last_used_ip,
+    )
 
 
 def _new_key(prefix: str, key_id: uuid.UUID) -> str:
