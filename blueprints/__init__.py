@@ -6,6 +6,9 @@ from typing import Any
 from flask import Blueprint, Flask
 
 from blueprints import assets, guards, health, oauth, well_known
+from blueprints.api import agents as api_agents
+from blueprints.api import api_keys as api_api_keys
+from blueprints.api import audit_events as api_audit_events
 from blueprints.api import openapi as api_openapi
 from blueprints.api import orgs as api_orgs
 from blueprints.api import session as api_session
@@ -45,6 +48,9 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (api_whoami.blueprint, "/api/v1", guards.api),
     (api_user_sessions.blueprint, "/api/v1", guards.api),
     (api_orgs.blueprint, "/api/v1", guards.api),
+    (api_agents.blueprint, "/api/v1", guards.api),
+    (api_api_keys.blueprint, "/api/v1", guards.api),
+    (api_audit_events.blueprint, "/api/v1", guards.api),
     (api_openapi.blueprint, "/api/v1", guards.public),
 )
 
