@@ -181,7 +181,7 @@ def _create_first_set() -> None:
 
 def _new_row(state: str) -> dict[str, Any]:
     key = ECKey.generate_key("P-256", private=True)
-    kid, moment = secrets.token_urlsafe(9), now()
+    kid, moment = secrets.token_hex(8), now()  # no "-" in front: `flask keys retire` would take it for an option
     public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
     return {
         "kid": kid,

@@ -3,6 +3,7 @@
 import base64
 import json
 import multiprocessing
+import re
 import time
 from dataclasses import replace
 
@@ -54,6 +55,10 @@ def _start_and_read(app, barrier, answers):
         signing_keys.forget()
         barrier.wait(20)
         answers.put(json.dumps(signing_keys.public_jwks()))
+
+
+def test_a_key_id_never_reads_like_an_option_of_a_command(client):
+    assert all(re.fullmatch("[0-9a-f]{16}", kid) for kid in kids(client))
 
 
 @pytest.mark.both_databases
