@@ -29,6 +29,18 @@ def _list_of(name: str) -> dict[str, Any]:
 
 
 _ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": {"enum": ["owner", "admin", "member"]}}
+_MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
+_MAYBE_TYPE_AND_ID = {"oneOf": [_object(type=_MAYBE_TEXT, id=_MAYBE_TEXT), {"type": "null"}]}
+_API_KEY = {
+    "id": _TEXT,
+    "owner": _TEXT,
+    "organization": _TEXT,
+    "name": _TEXT,
+    "scopes": {"type": "array", "items": _TEXT},
+    "created_at": _TIME,
+    "expires_at": _MAYBE_TIME,
+    "last_used_at": _MAYBE_TIME,
+}
 _SCHEMAS: dict[str, Any] = {
     "Error": {
         "type": "object",
@@ -65,6 +77,24 @@ _SCHEMAS: dict[str, Any] = {
         ip=_MAYBE_TEXT,
         user_agent=_MAYBE_TEXT,
     ),
+    "Agent": _object(id=_TEXT, name=_TEXT, owner=_TEXT, acts_for_owner=_FLAG, paused=_FLAG, created_at=_TIME),
+    "ApiKey": _object(**_API_KEY),
+    "NewApiKey": _object(**_API_KEY, key=_TEXT),
+    "AuditEvent": _object(
+        id=_TEXT,
+        at=_TIME,
+        organization=_MAYBE_TEXT,
+        actor=_object(type=_TEXT, id=_MAYBE_TEXT),
+        credential=_MAYBE_TYPE_AND_ID,
+        action=_TEXT,
+        target=_MAYBE_TYPE_AND_ID,
+        outcome=_TEXT,
+        ip=_MAYBE_TEXT,
+        request_id=_MAYBE_TEXT,
+        details={"type": "object"},
+        sequence={"type": ["integer", "null"]},
+        hash=_MAYBE_TEXT,
+    ),
 }
 _ERRORS = {
     "400": "The request cannot be read, or carries two credentials",
@@ -77,19 +107,42 @@ _ERRORS = {
 }
 
 
-def _operation(summary: str, *scopes: str, answer: Any = None, cookie_only: bool = False, also: tuple[str, ...] = (), **more: Any) -> Any:
-    """One method of one path. `scopes` are what a token needs; a session has all."""
+def _operation(
+    summary: str,
+    *scopes: str,
+    answer: Any = None,
+    body: Any = None,
+    status: str = "200",
+    cookie_only: bool = False,
+    also: tuple[str, ...] = (),
+    **more: Any,
+) -> Any:
+    """One method of one path. `scopes` are what a token needs; a session has all. `body` and `answer` are schemas of JSON."""
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{status}"} for status in ("400", "401", "403", *also, "429", "503")
     }
     if answer is None:
         responses["204"] = {"description": "Done"}
     else:
-        responses["200"] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+        responses[status] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+    if body is not None:
+        more["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     security: list[dict[str, list[str]]] = [{"session": []}]
     if not cookie_only:
         security.insert(0, {"bearer": list(scopes)})
     return {"summary": summary, "security": security, "responses": dict(sorted(responses.items())), **more}
+
+
+def _body(*, required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    """A request's body: what it must have, what it may have, and nothing else."""
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
+
+
+def _query(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema or _TEXT}
+
+
+_PAGE = [_query("cursor"), _query("limit", type="integer", minimum=1, maximum=100)]
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
@@ -116,6 +169,61 @@ PATHS: dict[str, dict[str, Any]] = {
     "/orgs/{slug}": {
         "parameters": [_path_parameter("slug")],
         "get": _operation("One organization", "orgs", answer=_ref("OrgDetails"), also=("404",)),
+    },
+    "/orgs/{slug}/agents": {
+        "parameters": [_path_parameter("slug")],
+        "get": _operation("The organization's agents", "orgs", answer=_list_of("Agent"), also=("404", "422"), parameters=_PAGE),
+        "post": _operation(
+            "Make an agent that belongs to the caller",
+            "orgs:write",
+            body=_body(required=("name",), name=_TEXT, acts_for_owner=_FLAG),
+            answer=_ref("Agent"),
+            status="201",
+            also=("404", "422"),
+        ),
+    },
+    "/orgs/{slug}/agents/{agent_id}": {
+        "parameters": [_path_parameter("slug"), _path_parameter("agent_id")],
+        "delete": _operation("Remove an agent and its keys", "orgs:write", also=("404",)),
+    },
+    "/orgs/{slug}/audit-events": {
+        "parameters": [_path_parameter("slug")],
+        "get": _operation(
+            "What happened, newest first; also as application/x-ndjson or text/csv",
+            "audit:read",
+            answer=_list_of("AuditEvent"),
+            also=("404", "422"),
+            parameters=[
+                _query("actor"),
+                _query("action"),
+                _query("since", **_TIME),
+                _query("until", **_TIME),
+                _query("format", enum=["json", "jsonl", "csv"]),
+                *_PAGE,
+            ],
+        ),
+    },
+    "/api-keys": {
+        "get": _operation("The caller's keys and their agents'", "keys:write", answer=_list_of("ApiKey"), also=("422",), parameters=_PAGE),
+        "post": _operation(
+            "Make a key; it is shown once",
+            "keys:write",
+            body=_body(
+                required=("owner", "name", "scopes"),
+                owner={"type": "string", "description": "`self`, or the id of an agent of the caller's"},
+                organization=_TEXT,
+                name=_TEXT,
+                scopes={"type": "array", "items": _TEXT, "minItems": 1},
+                expires_in={"type": "integer", "minimum": 60, "maximum": 31_536_000, "default": 7_776_000},
+            ),
+            answer=_ref("NewApiKey"),
+            status="201",
+            also=("404", "422"),
+        ),
+    },
+    "/api-keys/{key_id}": {
+        "parameters": [_path_parameter("key_id")],
+        "delete": _operation("Revoke a key at once", "keys:write", also=("404",)),
     },
     "/openapi.json": {
         "get": {
