@@ -1,11 +1,13 @@
-"""AES-256-GCM: a keyring for what is stored, and one-off keys derived from a presented secret.
+"""AES-256-GCM: a keyring for what is stored, envelopes, and one-off keys derived from a presented secret.
 
 Ciphertext of the keyring: `key_id` 0x00 nonce(12) sealed. The purpose and the owner are associated data, so a value
-moved to another row does not open.
+moved to another row does not open. An envelope is a value under a random key of its own, and that key wrapped by one of the
+keyring, both nonce(12) sealed and both with the same associated data: a new key of the keyring changes the wrapping only.
 """
 
 import hashlib
 import os
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,26 +19,71 @@ class CannotDecrypt(Exception):
     """The key is not in the ring, or the value was altered or belongs elsewhere."""
 
 
+@dataclass(frozen=True)
+class Envelope:
+    """`sealed` opens with the key in `wrapped_key`, which opens with the keyring's key `key_id`."""
+
+    key_id: str
+    wrapped_key: bytes
+    sealed: bytes
+
+
 class Cipher:
     """A ring of AES-256 keys: the newest encrypts, every one opens."""
 
     def __init__(self, keys: tuple[EncryptionKey, ...]) -> None:
-        self._newest = keys[0].key_id
+        self.newest_id = keys[0].key_id
         self._keys = {key.key_id: AESGCM(key.key) for key in keys}
 
+    def knows(self, key_id: str) -> bool:
+        return key_id in self._keys
+
     def encrypt(self, plain: bytes, *, context: str) -> bytes:
-        nonce = os.urandom(12)
-        return self._newest.encode() + b"\0" + nonce + self._keys[self._newest].encrypt(nonce, plain, context.encode())
+        return self.newest_id.encode() + b"\0" + _seal(self._keys[self.newest_id], plain, context)
 
     def decrypt(self, sealed: bytes, *, context: str) -> bytes:
-        key_id, _, rest = bytes(sealed).partition(b"\0")
-        key = self._keys.get(key_id.decode("ascii", "replace"))
-        if key is None:
+        _, _, rest = bytes(sealed).partition(b"\0")
+        return _open(self._key(key_id_of(sealed)), rest, context)
+
+    def seal(self, plain: bytes, *, context: str) -> Envelope:
+        """An envelope under a new random key."""
+        data_key = AESGCM.generate_key(256)
+        return Envelope(self.newest_id, self._wrap(data_key, context), _seal(AESGCM(data_key), plain, context))
+
+    def open(self, envelope: Envelope, *, context: str) -> bytes:
+        return _open(AESGCM(self._unwrap(envelope.key_id, envelope.wrapped_key, context)), envelope.sealed, context)
+
+    def rewrap(self, key_id: str, wrapped_key: bytes, *, context: str) -> bytes:
+        """An envelope's key, wrapped by the newest of the ring; the sealed value stays as it is."""
+        return self._wrap(self._unwrap(key_id, wrapped_key, context), context)
+
+    def _wrap(self, data_key: bytes, context: str) -> bytes:
+        return _seal(self._keys[self.newest_id], data_key, context)
+
+    def _unwrap(self, key_id: str, wrapped_key: bytes, context: str) -> bytes:
+        return _open(self._key(key_id), wrapped_key, context)
+
+    def _key(self, key_id: str) -> AESGCM:
+        if key_id not in self._keys:
             raise CannotDecrypt(f"no encryption key {key_id[:64]!r}")
-        try:
-            return key.decrypt(rest[:12], rest[12:], context.encode())
-        except (InvalidTag, ValueError):
-            raise CannotDecrypt("altered, or from another row") from None
+        return self._keys[key_id]
+
+
+def key_id_of(sealed: bytes) -> str:
+    """Which key of a ring a value of `Cipher.encrypt` was encrypted with; its first bytes are enough."""
+    return bytes(sealed[:65]).partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _seal(key: AESGCM, plain: bytes, context: str) -> bytes:
+    nonce = os.urandom(12)
+    return nonce + key.encrypt(nonce, plain, context.encode())
+
+
+def _open(key: AESGCM, sealed: bytes, context: str) -> bytes:
+    try:
+        return key.decrypt(sealed[:12], sealed[12:], context.encode())
+    except (InvalidTag, ValueError):
+        raise CannotDecrypt("altered, or from another row") from None
 
 
 def seal_with(secret: str, plain: bytes, *, purpose: str) -> bytes:
