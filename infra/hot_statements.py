@@ -1,10 +1,10 @@
-"""Statements of the hot paths: compiled once for each dialect, run on the driver's own cursor.
+"""Statements of the hot paths: compiled once for each dialect, run without SQLAlchemy's and the driver's layers.
 
-SQLAlchemy's `Connection.execute` costs several times what the driver does for a one-row query, and the pool's check-out
-and reset as much again. A `HotStatement` keeps Core's words and types and leaves out the rest: no transaction unless one is
-asked for, no result object, rows as tuples. On PostgreSQL it runs on connections of its own: made by the engine, taken out
-of its pool, in autocommit, each with one cursor; the last one used is the next one taken, so there are as many as were ever
-in use at once. SQLite has no connection worth keeping and goes through the pool.
+SQLAlchemy's `Connection.execute` costs several times what the driver does for a one-row query, the pool's check-out and reset
+as much again, and the driver's cursor twice what libpq does. A `HotStatement` keeps Core's words and types and leaves out the
+rest: no transaction unless one is asked for, no result object, rows as tuples. On PostgreSQL it runs on connections of its own
+(`infra/pipelines.py`): made by the engine, taken out of its pool, in autocommit; the last one used is the next one taken, so
+there are as many as were ever in use at once. SQLite has no connection worth keeping and goes through the pool.
 
 `local` are PostgreSQL settings for the statement's own transaction, sent before it in the same pipeline.
 """
@@ -12,29 +12,28 @@ in use at once. SQLite has no connection worth keeping and goes through the pool
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import pq
 from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql import ClauseElement
 
-from infra.local_settings import LocalSettings, tell
+from infra.local_settings import LocalSettings, as_step
+from infra.pipelines import Pipeline, Row, Step
 
-Row = tuple[Any, ...]
 _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (psycopg.OperationalError, OperationalError),
     (psycopg.InterfaceError, OperationalError),
-    (psycopg.errors.FeatureNotSupported, OperationalError),  # a prepared statement met a table that has changed since
     (psycopg.DataError, DataError),
     (psycopg.IntegrityError, IntegrityError),
     (sqlite3.OperationalError, OperationalError),
     (sqlite3.IntegrityError, IntegrityError),
 )
+_BEGIN, _COMMIT, _ROLLBACK = Step(b"BEGIN"), Step(b"COMMIT"), Step(b"ROLLBACK")
 
 
 class _Compiled:
@@ -42,9 +41,12 @@ class _Compiled:
 
     def __init__(self, statement: ClauseElement, engine: Engine) -> None:
         dialect = engine.dialect
-        compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
+        if dialect.name == "postgresql":
+            dialect = type(dialect)(paramstyle="numeric_dollar")  # libpq's own
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
-        self.positional: Sequence[str] | None = compiled.positiontup
+        self.encoded = self.sql.encode()
+        self.positions = list(compiled.positiontup or ())
         self.defaults = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
         self.binders: list[tuple[str, Callable[[Any], Any]]] = []
         for bind, name in compiled.bind_names.items():
@@ -57,17 +59,14 @@ class _Compiled:
             if processor := column.type.dialect_impl(dialect).result_processor(dialect, None):
                 self.readers.append((index, processor))
 
-    def run(self, cursor: Any, given: Mapping[str, Any]) -> list[Row]:
+    def values(self, given: Mapping[str, Any]) -> list[Any]:
+        """What is bound, in the order of the places in the text."""
         values = {**self.defaults, **given}
         for name, processor in self.binders:
             values[name] = processor(values[name])
-        if self.positional is None:
-            cursor.execute(self.sql, values, binary=True)
-        else:
-            cursor.execute(self.sql, [values[name] for name in self.positional])
-        if not self.returns_rows:
-            return []
-        rows = cursor.fetchall()
+        return [values[name] for name in self.positions]
+
+    def read(self, rows: list[Row]) -> list[Row]:
         return [self._read(row) for row in rows] if self.readers else rows
 
     def _read(self, row: Row) -> Row:
@@ -97,78 +96,95 @@ class HotStatement:
 
     def all(self, engine: Engine, *, local: LocalSettings | None = None, **params: Any) -> list[Row]:
         compiled = self._for(engine)
-        with _cursor(engine) as cursor:
-            if local is None or engine.dialect.name == "sqlite":
-                return compiled.run(cursor, params)
-            with cursor.connection.pipeline():  # what stands in one pipeline is one transaction
-                tell(cursor.connection, local)
-                return compiled.run(cursor, params)
+        with _link(engine) as link:
+            return _run(link, compiled, params, before=() if local is None else (as_step(local),))
 
     def one_in(self, transaction: "HotTransaction", **params: Any) -> Row | None:
-        rows = self._for(transaction.engine).run(transaction.cursor, params)
+        rows = self.all_in(transaction, **params)
         return rows[0] if rows else None
+
+    def all_in(self, transaction: "HotTransaction", **params: Any) -> list[Row]:
+        return _run(transaction.link, self._for(transaction.engine), params, before=transaction.take_beginning())
+
+    def last_in(self, transaction: "HotTransaction", **params: Any) -> list[Row]:
+        """Run the transaction's last statement and commit, in one round trip."""
+        compiled, beginning = self._for(transaction.engine), transaction.take_beginning()
+        if isinstance(transaction.link, Pipeline):
+            rows = _run(transaction.link, compiled, params, before=beginning, after=(_COMMIT,))
+            transaction.is_open = False
+        else:
+            rows = _run(transaction.link, compiled, params)
+            transaction.commit()
+        return rows
+
+
+def _run(
+    link: Any, compiled: _Compiled, params: Mapping[str, Any], *, before: tuple[Step, ...] = (), after: tuple[Step, ...] = ()
+) -> list[Row]:
+    """On PostgreSQL with what goes before and after it in the same pipeline; SQLite knows no local settings."""
+    values = compiled.values(params)
+    if isinstance(link, Pipeline):
+        return compiled.read(link.run((*before, Step(compiled.encoded, values), *after), len(before)))
+    cursor = link.execute(compiled.sql, values)
+    return compiled.read(cursor.fetchall()) if compiled.returns_rows else []
 
 
 class HotTransaction:
-    """An open write transaction for HotStatements. `commit` is called by the service that opened it."""
+    """An open write transaction for HotStatements. `commit`, or a statement's `last_in`, is called by the service that
+    opened it. On PostgreSQL it begins together with its first statement."""
 
-    def __init__(self, engine: Engine, cursor: Any) -> None:
+    def __init__(self, engine: Engine, link: Any, local: LocalSettings | None) -> None:
         self.engine = engine
-        self.cursor = cursor
-        self._is_open = False
-
-    def begin(self, local: LocalSettings | None) -> None:
-        """IMMEDIATE on SQLite: a snapshot that later wants to write would fail."""
-        if self.engine.dialect.name == "sqlite":
-            _command(self.cursor, "BEGIN IMMEDIATE")
-        elif local is None:
-            _command(self.cursor, "BEGIN")
+        self.link = link
+        self.is_open = False
+        self._beginning: tuple[Step, ...] = ()
+        if isinstance(link, Pipeline):
+            self._beginning = (_BEGIN,) if local is None else (_BEGIN, as_step(local))
         else:
-            with self.cursor.connection.pipeline():
-                self.cursor.execute("BEGIN")
-                tell(self.cursor.connection, local)
-        self._is_open = True
+            link.execute("BEGIN IMMEDIATE")  # a snapshot that later wants to write would fail
+            self.is_open = True
+
+    def take_beginning(self) -> tuple[Step, ...]:
+        """What has to go before the first statement."""
+        beginning, self._beginning = self._beginning, ()
+        self.is_open = True
+        return beginning
 
     def commit(self) -> None:
-        _command(self.cursor, "COMMIT")
-        self._is_open = False
+        if self.is_open:
+            self._end(_COMMIT)
 
     def roll_back(self) -> None:
-        if self._is_open and _is_usable(self.cursor.connection):
-            _command(self.cursor, "ROLLBACK")
-        self._is_open = False
+        if self.is_open and _is_usable(self.link):
+            self._end(_ROLLBACK)
+
+    def _end(self, step: Step) -> None:
+        self.is_open = False
+        if isinstance(self.link, Pipeline):
+            self.link.run((step,), 0)
+        else:
+            self.link.execute(step.sql.decode())
 
 
 @contextmanager
 def write_transaction(engine: Engine, *, local: LocalSettings | None = None) -> Iterator[HotTransaction]:
-    """A transaction that is rolled back unless the body calls `commit`."""
-    with _cursor(engine) as cursor:
-        transaction = HotTransaction(engine, cursor)
-        transaction.begin(local)
+    """A transaction that is rolled back unless the body commits."""
+    with _link(engine) as link:
+        transaction = HotTransaction(engine, link, local)
         try:
             yield transaction
         finally:
             transaction.roll_back()
 
 
-def _command(cursor: Any, words: str) -> None:
-    """A statement without parameters or rows: on PostgreSQL one call of libpq, no cursor."""
-    if isinstance(cursor, sqlite3.Cursor):
-        cursor.execute(words)
-        return
-    result = cursor.connection.pgconn.exec_(words.encode())
-    if result.status != pq.ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result)
-
-
 # --- connections ----------------------------------------------------------------------------------------------------
 
-_Idle = deque[psycopg.Cursor[Any]]
+_Idle = deque[Pipeline]
 _idle: WeakKeyDictionary[Engine, tuple[int, _Idle]] = WeakKeyDictionary()
 
 
 def _idle_of(engine: Engine) -> _Idle:
-    """The cursors that wait for this engine in this process; after a fork the parent's are left alone."""
+    """The connections that wait for this engine in this process; after a fork the parent's are left alone."""
     pid, idle = _idle.get(engine) or (0, deque())
     if pid != os.getpid():
         idle = deque()
@@ -182,8 +198,8 @@ def _close_idle(engine: Engine) -> None:
 
 
 @contextmanager
-def _cursor(engine: Engine) -> Iterator[Any]:
-    """A cursor in autocommit, for this thread until it is given back. The driver's errors leave in SQLAlchemy's words.
+def _link(engine: Engine) -> Iterator[Any]:
+    """A connection in autocommit, for this thread until it is given back. The driver's errors leave in SQLAlchemy's words.
 
     A connection that failed is thrown away, and with it all that were opened before: the next request meets the database
     as it is now. So is one whose transaction did not end.
@@ -191,7 +207,7 @@ def _cursor(engine: Engine) -> Iterator[Any]:
     if engine.dialect.name == "sqlite":
         pooled = _connect(engine)
         try:
-            yield pooled.driver_connection.cursor()  # type: ignore[union-attr]
+            yield pooled.driver_connection
         except sqlite3.Error as error:
             raise _translated(error) from error
         finally:
@@ -199,22 +215,24 @@ def _cursor(engine: Engine) -> Iterator[Any]:
         return
     idle = _idle_of(engine)
     try:
-        cursor = idle.pop()
+        link = idle.pop()
     except IndexError:
-        cursor = _open(engine)
+        link = _open(engine)
     try:
-        yield cursor
+        yield link
     except psycopg.Error as error:
-        if _is_usable(cursor.connection):
+        # A prepared statement that meets a table which has changed since is a matter of this connection too.
+        if _is_usable(link) and not isinstance(error, psycopg.errors.FeatureNotSupported):
             raise _translated(error) from error
+        link.close()
         engine.dispose(close=False)
         # libpq has no error code for a server that hung up, so the driver's class says nothing
         raise OperationalError("hot statement", None, error) from error
     finally:
-        if cursor.connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            idle.append(cursor)
+        if link.is_idle:
+            idle.append(link)
         else:
-            cursor.connection.close()
+            link.close()
 
 
 def _connect(engine: Engine) -> PoolProxiedConnection:
@@ -225,22 +243,22 @@ def _connect(engine: Engine) -> PoolProxiedConnection:
         raise _translated(error) from error
 
 
-def _open(engine: Engine) -> psycopg.Cursor[Any]:
+def _open(engine: Engine) -> Pipeline:
     pooled = _connect(engine)
     connection: Any = pooled.driver_connection
     pooled.detach()
     connection.autocommit = True
-    return connection.cursor()
+    return Pipeline(connection)
 
 
-def _is_usable(connection: Any) -> bool:
-    return isinstance(connection, sqlite3.Connection) or not (connection.closed or connection.broken)
+def _is_usable(link: Any) -> bool:
+    return not isinstance(link, Pipeline) or link.is_usable
 
 
 def _close_all(idle: _Idle) -> None:
     while True:
         try:
-            idle.pop().connection.close()
+            idle.pop().close()
         except IndexError:
             return
 

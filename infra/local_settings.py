@@ -1,17 +1,25 @@
 """PostgreSQL settings that hold for one transaction: told to the server before the transaction's first statement.
 
 As a statement of its own (inside the guarded one the order of evaluation is not promised), with bound values, in the same
-pipeline as the statement before or after it: no round trip more.
+pipeline as BEGIN or the statement: no round trip more.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from infra.pipelines import Step
+
 LocalSettings = Mapping[str, str]
 
 
+def as_step(settings: LocalSettings) -> Step:
+    """The first step of a pipeline."""
+    places = ", ".join(f"set_config('{name}', ${number}, true)" for number, name in enumerate(settings, 1))
+    return Step(f"SELECT {places}".encode(), list(settings.values()))
+
+
 def tell(connection: Any, settings: LocalSettings) -> None:
-    """Set them until the open transaction ends. `connection` is psycopg's own."""
-    words = ", ".join("set_config(%s, %s, true)" for _ in settings)
+    """The same on a connection of psycopg that has just begun a transaction, or has one open."""
+    places = ", ".join("set_config(%s, %s, true)" for _ in settings)
     with connection.pipeline():
-        connection.cursor().execute("SELECT " + words, [text for pair in settings.items() for text in pair])
+        connection.execute(f"SELECT {places}", [text for pair in settings.items() for text in pair])

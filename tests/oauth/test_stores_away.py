@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from extensions import db
 from services import signing_keys
 from tests import factories, stores
+from tests.conftest import _migrate
 from tests.oauth.flow import Program, basic, bearer, csrf_token_of, handoff_of
 
 FORM = "application/x-www-form-urlencoded"
@@ -29,15 +30,9 @@ NEVER = ("invalid_grant", "invalid_token", "invalid_client", "login_required", "
 def cluster():
     """A PostgreSQL of this module's own, so that it may be stopped."""
     own = stores.PostgresCluster().start()
-    url = stores.make_databases(own.folder, "gatepost_away", _create_tables)
+    url = stores.make_databases(own.folder, "gatepost_away", _migrate)
     yield own, url
     own.remove()
-
-
-def _create_tables(url):
-    engine = create_engine(url)
-    db.metadata.create_all(engine)
-    engine.dispose()
 
 
 class Stores:
