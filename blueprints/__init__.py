@@ -9,10 +9,15 @@ from blueprints import assets, guards, health, oauth, well_known
 from blueprints.api import agents as api_agents
 from blueprints.api import api_keys as api_api_keys
 from blueprints.api import audit_events as api_audit_events
+from blueprints.api import credentials as api_credentials
+from blueprints.api import invitations as api_invitations
+from blueprints.api import members as api_members
 from blueprints.api import openapi as api_openapi
 from blueprints.api import orgs as api_orgs
+from blueprints.api import projects as api_projects
 from blueprints.api import session as api_session
 from blueprints.api import user_sessions as api_user_sessions
+from blueprints.api import users as api_users
 from blueprints.api import whoami as api_whoami
 from blueprints.pages import (
     account,
@@ -47,10 +52,15 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (api_session.blueprint, "/api/v1", guards.api),
     (api_whoami.blueprint, "/api/v1", guards.api),
     (api_user_sessions.blueprint, "/api/v1", guards.api),
+    (api_users.blueprint, "/api/v1", guards.api),
     (api_orgs.blueprint, "/api/v1", guards.api),
+    (api_members.blueprint, "/api/v1", guards.api),
+    (api_invitations.blueprint, "/api/v1", guards.api),
+    (api_projects.blueprint, "/api/v1", guards.api),
     (api_agents.blueprint, "/api/v1", guards.api),
     (api_api_keys.blueprint, "/api/v1", guards.api),
     (api_audit_events.blueprint, "/api/v1", guards.api),
+    (api_credentials.blueprint, "/api/v1", guards.api),
     (api_openapi.blueprint, "/api/v1", guards.public),
 )
 

@@ -35,9 +35,18 @@ class organization_inviting(FunctionElement[Any]):
     inherit_cache = True
 
 
+class is_invited(FunctionElement[bool]):
+    """`is_invited(email_key, moment)`: whether an invitation to a live organization waits for the address at that time."""
+
+    name = "is_invited"
+    type = Boolean()
+    inherit_cache = True
+
+
 @compiles(role_of, "postgresql")
 @compiles(agent_acts_for_owner, "postgresql")
 @compiles(organization_inviting, "postgresql")
+@compiles(is_invited, "postgresql")
 def _as_function(element: Any, compiler: Any, **kw: Any) -> str:
     return f"gatepost_{element.name}({compiler.process(element.clauses, **kw)})"
 
@@ -58,3 +67,12 @@ def _agent_acts_for_owner(element: Any, compiler: Any, **kw: Any) -> str:
 def _organization_inviting(element: Any, compiler: Any, **kw: Any) -> str:
     (token_hash,) = (compiler.process(part, **kw) for part in element.clauses)
     return f"(SELECT i.organization_id FROM invitations i WHERE i.token_hash = {token_hash})"  # noqa: S608 - compiled expressions, no values
+
+
+@compiles(is_invited, "sqlite")
+def _is_invited(element: Any, compiler: Any, **kw: Any) -> str:
+    email_key, moment = (compiler.process(part, **kw) for part in element.clauses)
+    return (
+        "EXISTS (SELECT 1 FROM invitations i JOIN organizations o ON o.id = i.organization_id WHERE o.deleted_at IS NULL"  # noqa: S608 - compiled expressions, no values
+        f" AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.email_key = {email_key} AND i.expires_at > {moment})"
+    )

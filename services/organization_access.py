@@ -10,6 +10,7 @@ from extensions import db
 from models import Membership, Organization
 from services import roles, row_security
 from services.actors import Actor, OrganizationInfo
+from services.transactions import begin_write
 
 
 def enter(actor: Actor, slug: str, permission: str = "organization:read") -> OrganizationInfo:
@@ -32,6 +33,27 @@ def get(actor: Actor, slug: str, permission: str = "organization:read") -> Organ
     if not roles.may(found.role, permission):
         raise Forbidden()
     return found
+
+
+def enter_to_write(actor: Actor, slug: str, permission: str, *, alone: bool = False) -> OrganizationInfo:
+    """The same, inside a unit of work that begins here: until it ends the organization and the actor's role stay as they
+    are. alone: nobody else changes the organization meanwhile; for everything that changes what others rely on (members).
+
+    Raises: as `enter`.
+    """
+    begin_write()
+    found_id = enter(actor, slug, permission).id
+    lock = select(Organization).where(Organization.id == found_id, Organization.slug == slug, Organization.deleted_at.is_(None))
+    held = db.session.scalar(lock.with_for_update(read=not alone, key_share=alone).execution_options(populate_existing=True))
+    person = actor.agent.owner if actor.agent else actor.user
+    role = db.session.scalar(
+        select(Membership.role).where(Membership.organization_id == found_id, Membership.user_id == (person.id if person else None))
+    )
+    if held is None or role is None:
+        raise NotFound()
+    if not roles.may(role, permission):
+        raise Forbidden()
+    return OrganizationInfo(held.id, held.slug, held.name, role)
 
 
 def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:

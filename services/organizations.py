@@ -1,28 +1,38 @@
-"""Organizations: who belongs to which, the personal one that everybody has who has no other, and reading them.
+"""Organizations: making, changing, deleting and restoring them, and the personal one that everybody has who has no other.
 
-`list_visible` and `get_visible` go by the actor and its credential; `unscoped_...` is for operators.
+The personal organization has the id of its person, who stays its owner and who alone ends it, with the account.
+`list_visible` and what takes a slug go by the actor and its credential; `unscoped_...` is for operators.
 """
 
-import re
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
-from errors import NotFound
+from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
-from infra.secret_text import new_secret
+from infra.ids import uuid7
 from models import Membership, Organization, User
-from services import audit, row_security
+from services import audit, invitations, keyset, metadata, names, organization_access, row_security, slugs
 from services.actors import Actor, OrganizationInfo
 from services.transactions import begin_write
 
-_SLUG_LENGTH = 39
+RESTORE_SECONDS = 7 * 24 * 60 * 60
+NAME_LENGTH = 200
 _NUMBERED = 5
+
+
+class PersonalOrganization(Conflict):
+    """Somebody who could lose their personal organization would be given it again at the next sign-in."""
+
+    code, message = "personal_organization", "A personal organization stays, with its person as owner, as long as their account."
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ def list_for(user_id: uuid.UUID) -> list[OrganizationInfo]:
     return [OrganizationInfo(id=row[0], slug=row[1], name=row[2], role=row[3]) for row in rows]
 
 
+# --- the personal one ---
+
+
 def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
     """The person's organizations; the personal one is made when there is none. Any number of calls make one.
 
@@ -74,32 +87,21 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
         return
     row_security.enter(user_id=user.id, organization_ids=[user.id])
     name = user.name or login or "Personal"
-    made = any(
-        _insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now())
-        for slug in _slugs(user.id, login or user.name)
-    )
-    joined = _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", created_at=now())
-    if made and joined:
+    slugs_to_try = _slugs(user.id, login or user.name)
+    if any(_insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now()) for slug in slugs_to_try):
+        _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", created_at=now())
         audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
 
 
-def _slugs(user_id: uuid.UUID, text: str) -> Any:
+def _slugs(user_id: uuid.UUID, text: str) -> Iterator[str]:
     """Slugs to try, best first; nothing more once the organization exists."""
-    base = slug_from(text) or "personal"
-    numbered = [base, *(f"{base[: _SLUG_LENGTH - 2]}-{n}" for n in range(2, _NUMBERED + 1))]
-    for slug in [*numbered, *(f"{base[: _SLUG_LENGTH - 9]}-{_letters()}" for _ in range(3))]:
+    wanted = slugs.from_text(text)
+    base = wanted if slugs.is_good(wanted) else slugs.numbered(wanted, "personal") if wanted else "personal"
+    endings = [*range(2, _NUMBERED + 1), *(user_id.hex[-length:] for length in (8, 16, 32))]
+    for slug in [base, *(slugs.numbered(base, ending) for ending in endings)]:
         if db.session.scalar(select(Organization.id).where(Organization.id == user_id)) is not None:
             return
         yield slug
-
-
-def slug_from(text: str) -> str:
-    """`text` as a slug: a to z, digits and single hyphens, or an empty string."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
-
-
-def _letters() -> str:
-    return re.sub(r"[^a-z0-9]", "", new_secret().lower())[:8]
 
 
 def _insert(model: Any, **values: Any) -> bool:
@@ -109,29 +111,155 @@ def _insert(model: Any, **values: Any) -> bool:
     return db.session.execute(insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
 
 
+# --- changing ---
+
+
+def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
+    """Make an organization with the actor's person as its owner. Commits: yes.
+
+    Raises: Forbidden for who is no person; Invalid; Conflict slug_taken.
+    """
+    if actor.user is None:
+        raise Forbidden()
+    name, slug = names.checked(name, max_length=NAME_LENGTH), slugs.checked(slug)
+    begin_write()
+    organization = Organization(id=uuid7(), slug=slug, name=name, metadata_={})
+    row_security.enter(user_id=actor.user.id, organization_ids=[organization.id])
+    db.session.add(organization)
+    _flush_slug()
+    db.session.add(Membership(organization_id=organization.id, user_id=actor.user.id, role="owner"))
+    _record(actor, "organization.created", organization.id, slug=slug)
+    db.session.commit()
+    return OrganizationInfo(organization.id, slug, name, "owner")
+
+
+def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationRow:
+    """Merge `changes` (`name`, `slug`, `metadata`) into an organization, as RFC 7396 says. With another slug the old one is
+    unknown at once. Commits: yes.
+
+    Raises: NotFound, Forbidden, Invalid; Conflict slug_taken.
+    """
+    found = organization_access.enter_to_write(actor, slug, "organization:update", alone=True)
+    organization = db.session.get_one(Organization, found.id)
+    wanted: dict[str, Any] = {}
+    if "name" in changes:
+        wanted["name"] = names.checked(changes["name"] or "", max_length=NAME_LENGTH)
+    if "slug" in changes and changes["slug"] != organization.slug:
+        wanted["slug"] = slugs.checked(changes["slug"] or "")
+    if "metadata" in changes:
+        wanted["metadata_"] = metadata.merged(organization.metadata_, changes["metadata"])
+    changed = [field for field, value in wanted.items() if getattr(organization, field) != value]
+    for field in changed:
+        setattr(organization, field, wanted[field])
+    _flush_slug()
+    if changed:
+        details = {"changed": [field.rstrip("_") for field in changed]}
+        _record(actor, "organization.updated", found.id, **details, **({"slug": organization.slug} if "slug" in changed else {}))
+    row = _row(organization, found.role)
+    db.session.commit()
+    return row
+
+
+def delete(actor: Actor, slug: str) -> None:
+    """Take an organization away: from here on it is unknown to everybody, and its owners may restore it for seven days.
+    Commits: yes.   Raises: NotFound, Forbidden; PersonalOrganization."""
+    found = organization_access.enter_to_write(actor, slug, "organization:delete", alone=True)
+    if db.session.get(User, found.id) is not None:
+        raise PersonalOrganization()
+    db.session.get_one(Organization, found.id).deleted_at = now()
+    _record(actor, "organization.deleted", found.id, slug=slug)
+    db.session.commit()
+
+
+def restore(actor: Actor, slug: str) -> OrganizationRow:
+    """Bring back what an owner deleted within seven days; again is no error. Commits: yes.
+
+    Raises: NotFound for everybody but its owners; Forbidden to other members of one that lives.
+    """
+    begin_write()
+    user_id = actor.user.id if actor.user and "\0" not in slug else None
+    row_security.enter(user_id=user_id)
+    found = db.session.execute(
+        select(Organization, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == user_id, Organization.slug == slug)
+        .with_for_update(of=Organization, key_share=True)
+    ).first()
+    if found is None or (actor.organization is not None and actor.organization.id != found[0].id):
+        raise NotFound()
+    organization, role = found
+    if role != "owner":
+        raise Forbidden() if organization.deleted_at is None else NotFound()
+    if organization.deleted_at is not None:
+        if organization.deleted_at < _purge_before():
+            raise NotFound()
+        organization.deleted_at = None
+        row_security.enter(user_id=user_id, organization_ids=[organization.id])
+        invitations.mark_invited(organization.id)
+        _record(actor, "organization.restored", organization.id, slug=slug)
+    row = _row(organization, role)
+    db.session.commit()
+    return row
+
+
+def unscoped_purge() -> Iterator[int]:
+    """Delete for good what was deleted seven days ago, one organization after another. Commits: yes, after each."""
+    ended = Organization.deleted_at < _purge_before()
+    for organization_id in db.session.scalars(select(Organization.id).where(ended).order_by(Organization.id)).all():
+        begin_write()
+        gone = db.session.execute(sql_delete(Organization).where(Organization.id == organization_id, ended)).rowcount
+        if gone:
+            _record(Actor(type="system"), "organization.purged", organization_id)
+        db.session.commit()
+        yield gone
+
+
+def _purge_before() -> datetime:
+    return now() - timedelta(seconds=RESTORE_SECONDS)
+
+
+def _flush_slug() -> None:
+    """Raises SlugTaken when somebody has it; the index decides, so that two at once cannot both have it."""
+    try:
+        db.session.flush()
+    except IntegrityError:
+        db.session.rollback()
+        raise slugs.SlugTaken() from None
+
+
+def _record(actor: Actor, action: str, organization_id: uuid.UUID, **details: Any) -> None:
+    audit.record(actor, action, target_type="organization", target_id=organization_id, organization_id=organization_id, details=details)
+
+
 # --- reading ---
 
 
-def list_visible(actor: Actor) -> list[OrganizationRow]:
-    """The organizations of the actor's user; a credential bound to one sees that one only. Nobody's: none."""
+def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) -> list[OrganizationInfo]:
+    """The organizations of the actor's person, oldest first, one more than `limit` when there are more; a credential bound
+    to one sees that one only. Nobody's: none. Redeems invitations that wait.   Raises Invalid."""
+    last = keyset.after_id(after)
+    if actor.user is not None and actor.credential_type != "session":  # a session did when it was checked
+        invitations.redeem_marked(actor, actor.user.id)
+    if actor.organization is not None:
+        return [actor.organization] if last is None else []
     if actor.user is None:
         return []
     row_security.enter(user_id=actor.user.id)
-    statement = _of_member(actor.user.id).order_by(Membership.created_at, Organization.id)
-    if actor.organization is not None:
-        statement = statement.where(Organization.id == actor.organization.id)
-    return [_row(organization, role) for organization, role in db.session.execute(statement)]
+    statement = (
+        select(Organization.id, Organization.slug, Organization.name, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == actor.user.id, Organization.deleted_at.is_(None))
+        .order_by(Organization.id)
+        .limit(limit + 1)
+    )
+    rows = db.session.execute(statement if last is None else statement.where(Organization.id > last))
+    return [OrganizationInfo(*row) for row in rows]
 
 
 def get_visible(actor: Actor, slug: str) -> OrganizationRow:
     """Raises NotFound alike for an unknown slug, somebody else's organization and one that the credential is not for."""
-    found = None
-    if actor.user is not None and "\0" not in slug:
-        row_security.enter(user_id=actor.user.id)
-        found = db.session.execute(_of_member(actor.user.id).where(Organization.slug == slug)).first()
-    if found is None or (actor.organization is not None and actor.organization.id != found[0].id):
-        raise NotFound()
-    return _row(found[0], found[1])
+    found = organization_access.enter(actor, slug)
+    return _row(db.session.get_one(Organization, found.id), found.role)
 
 
 def unscoped_list() -> list[OrganizationRow]:
@@ -154,14 +282,6 @@ def unscoped_get(slug: str) -> tuple[OrganizationRow, list[tuple[str, str | None
     ).all()
     people = [(str(user_id), email, role) for user_id, email, role in members]
     return _row(organization, "", member_count=len(people)), people
-
-
-def _of_member(user_id: uuid.UUID) -> Any:
-    return (
-        select(Organization, Membership.role)
-        .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == user_id, Organization.deleted_at.is_(None))
-    )
 
 
 def _row(organization: Organization, role: str, *, member_count: int = 0) -> OrganizationRow:

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from errors import Invalid
+
 Role = Literal["owner", "admin", "member"]
 ROLES: tuple[Role, ...] = ("owner", "admin", "member")
 
@@ -24,3 +26,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
 def may(role: str, permission: str) -> bool:
     """Whether a role has a permission; an unknown role has none."""
     return role in PERMISSIONS[permission]
+
+
+def checked(role: str) -> str:
+    """Raises Invalid for what is no role."""
+    if role not in ROLES:
+        raise Invalid("There is no such role.", fields={"role": f"must be one of: {' '.join(ROLES)}"})
+    return role

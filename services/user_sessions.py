@@ -6,6 +6,7 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -18,7 +19,7 @@ from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from services import audit, organizations
+from services import audit, invitations, organizations
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.row_security import rows_of
 from services.transactions import begin_write, engine
@@ -34,6 +35,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         User.name,
         User.is_admin,
         User.disabled_at,
+        User.has_invitations,
         Organization.id,
         Organization.slug,
         Organization.name,
@@ -132,22 +134,31 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
 
 
 def authenticate(raw: str) -> SignedIn | None:
-    """Who a cookie value is: None unless the session lives and its user exists and is not disabled."""
+    """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
+
+    Commits: yes, when invitations wait or there is no organization.
+    """
     record, has_slid = _find(raw)
     if record is None:
         return None
-    rows = _USER_WITH_ORGANIZATIONS.all(engine(), local=rows_of(user_id=record.user_id), user_id=record.user_id)
+    rows = _read_user(record.user_id)
     if not rows or rows[0][5] is not None:
         return None
-    user = UserInfo(*rows[0][:5])
-    joined = tuple(OrganizationInfo(*row[6:10]) for row in rows if row[6] is not None)
-    return SignedIn(record, user, joined or _with_personal_organization(record, user), has_slid)
+    user, may_be_invited = UserInfo(*rows[0][:5]), rows[0][6]
+    if may_be_invited and user.email_verified and invitations.redeem_marked(_actor_of(record, user), user.id):
+        rows = _read_user(record.user_id)
+    joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
+    # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
+    joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
+    return SignedIn(record, user, joined, has_slid)
 
 
-def _with_personal_organization(record: SessionRecord, user: UserInfo) -> tuple[OrganizationInfo, ...]:
-    """Somebody without any organization (all were left, or the account is brand new) gets a personal one. Commits: yes."""
-    actor = Actor(type="user", id=str(user.id), credential_type="session", credential_id=record.sid, user=user)
-    return tuple(organizations.ensure_personal(actor, user.id))
+def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:
+    return _USER_WITH_ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
+
+
+def _actor_of(record: SessionRecord, user: UserInfo) -> Actor:
+    return Actor(type="user", id=str(user.id), credential_type="session", credential_id=record.sid, user=user)
 
 
 def is_live(raw: str) -> bool:

@@ -1,8 +1,10 @@
 """People: their address and their profile."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -11,7 +13,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
 from models import User
-from services import audit
+from services import audit, metadata, names
 from services.actors import Actor, UserInfo
 from services.transactions import begin_write
 
@@ -31,6 +33,7 @@ class Profile:
     language: str | None
     theme: str | None
     is_admin: bool
+    metadata: dict[str, Any]
     created_at: datetime
 
 
@@ -53,6 +56,7 @@ def profile(user: User) -> Profile:
         language=user.language,
         theme=user.theme,
         is_admin=user.is_admin,
+        metadata=user.metadata_,
         created_at=user.created_at,
     )
 
@@ -89,6 +93,7 @@ def get(email_or_id: str) -> User:
 def add(actor: Actor, *, email: str | None, email_verified: bool, name: str) -> User:
     """A new person. Inside another unit of work: never commits."""
     user = User(email=email, email_key=email_key(email) if email else None, email_verified=email_verified, name=name, updated_at=now())
+    user.has_invitations = True  # perhaps: one that is being made now does not see this person yet
     db.session.add(user)
     db.session.flush()
     audit.record(actor, "user.created", target_type="user", target_id=user.id)
@@ -118,6 +123,7 @@ def follow_address(actor: Actor, user: User, *, email: str | None, email_verifie
             )
             return
     user.email, user.email_key, user.email_verified, user.updated_at = email, email_key(email), email_verified, now()
+    user.has_invitations = True  # perhaps, for this address
     audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": email_verified})
 
 
@@ -136,3 +142,31 @@ def update_profile(
     audit.record(actor, "user.profile_changed", target_type="user", target_id=user.id)
     db.session.commit()
     return profile(user)
+
+
+def update(actor: Actor, user_id: uuid.UUID, changes: Mapping[str, Any]) -> Profile:
+    """Merge `changes` (`name`, `metadata`) into a person, as RFC 7396 says. Commits: yes.   Raises: NotFound, Invalid."""
+    begin_write()
+    user = db.session.scalar(select(User).where(User.id == user_id).with_for_update(key_share=True).execution_options(populate_existing=True))
+    if user is None:
+        raise NotFound()
+    wanted: dict[str, Any] = {}
+    if "name" in changes:
+        wanted["name"] = names.checked(changes["name"] or "", max_length=200)
+    if "metadata" in changes:
+        wanted["metadata_"] = metadata.merged(user.metadata_, changes["metadata"])
+    changed = [field for field, value in wanted.items() if getattr(user, field) != value]
+    for field in changed:
+        setattr(user, field, wanted[field])
+    if changed:
+        user.updated_at = now()
+        audit.record(
+            actor,
+            "user.profile_changed",
+            target_type="user",
+            target_id=user.id,
+            details={"changed": [field.rstrip("_") for field in changed]},
+        )
+    row = profile(user)
+    db.session.commit()
+    return row

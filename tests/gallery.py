@@ -233,6 +233,7 @@ def _profile(name: str | None, theme: str | None = None) -> Profile:
         language=None,
         theme=theme,
         is_admin=False,
+        metadata={},
         created_at=datetime(2026, 3, 3, tzinfo=UTC),
     )
 

@@ -1,26 +1,62 @@
-"""`/api/v1/orgs`: the caller's organizations, to read."""
+"""`/api/v1/orgs`: the caller's organizations: list, make, read, change, delete, restore."""
 
-from flask import Blueprint, Response, g, json
+from typing import Any
+
+from flask import Blueprint, Response, g
 
 from blueprints import guards
+from blueprints.api import bodies
 from blueprints.api.times import from_datetime
 from services import organizations
+from services.actors import OrganizationInfo
+from services.organizations import OrganizationRow
 
 blueprint = Blueprint("api_orgs", __name__)
 
 
 @blueprint.get("/orgs")
-@guards.requires("orgs")
+@guards.requires("orgs", agents=True)
 def index() -> Response:
-    items = [{"id": str(org.id), "slug": org.slug, "name": org.name, "role": org.role} for org in organizations.list_visible(g.actor)]
-    return Response(json.dumps({"items": items, "next": None}), mimetype="application/json")
+    after, limit = bodies.page()
+    rows = organizations.list_visible(g.actor, after=after, limit=limit)
+    return bodies.answer_list(rows, OrganizationInfo.to_values, limit=limit, key=lambda row: str(row.id))
+
+
+@blueprint.post("/orgs")
+@guards.requires("orgs:write")
+def create() -> Response:
+    body = bodies.read({"name": str, "slug": str}, required=["name", "slug"])
+    return bodies.answer(organizations.create(g.actor, name=body["name"], slug=body["slug"]).to_values(), 201)
 
 
 @blueprint.get("/orgs/<slug>")
-@guards.requires("orgs")
+@guards.requires("orgs", agents=True)
 def show(slug: str) -> Response:
-    org = organizations.get_visible(g.actor, slug)
-    body = {
+    return bodies.answer(_body(organizations.get_visible(g.actor, slug)))
+
+
+@blueprint.patch("/orgs/<slug>")
+@guards.requires("orgs:write")
+def update(slug: str) -> Response:
+    changes = bodies.read({"name": str, "slug": str, "metadata": dict})
+    return bodies.answer(_body(organizations.update(g.actor, slug, changes)))
+
+
+@blueprint.delete("/orgs/<slug>")
+@guards.requires("orgs:write")
+def delete(slug: str) -> Response:
+    organizations.delete(g.actor, slug)
+    return Response(status=204)
+
+
+@blueprint.post("/orgs/<slug>/restore")
+@guards.requires("orgs:write")
+def restore(slug: str) -> Response:
+    return bodies.answer(_body(organizations.restore(g.actor, slug)))
+
+
+def _body(org: OrganizationRow) -> dict[str, Any]:
+    return {
         "id": str(org.id),
         "slug": org.slug,
         "name": org.name,
@@ -28,4 +64,3 @@ def show(slug: str) -> Response:
         "metadata": org.metadata,
         "created_at": from_datetime(org.created_at),
     }
-    return Response(json.dumps(body), mimetype="application/json")

@@ -48,6 +48,13 @@ FUNCTIONS = {
         'uuid',
         'SELECT i.organization_id FROM {schema}.invitations i WHERE i.token_hash = asked_hash',
     ),
+    'gatepost_is_invited': (
+        'asked_email_key text, asked_at timestamptz',
+        'boolean',
+        'SELECT EXISTS (SELECT FROM {schema}.invitations i JOIN {schema}.organizations o ON o.id = i.organization_id'
+        ' WHERE i.email_key = asked_email_key AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > asked_at'
+        ' AND o.deleted_at IS NULL)',
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 from extensions import db
 from models import Membership, Organization
-from services import organizations
+from services import organizations, slugs
 from services.actors import Actor
 from tests import factories
 
@@ -18,7 +18,7 @@ from tests import factories
     [("Ann Example", "ann-example"), ("--Ünï__x--", "n-x"), ("", ""), ("…", ""), ("a" * 60, "a" * 39), ("O'Brien & Sons", "o-brien-sons")],
 )
 def test_slugs_are_plain(text: str, slug: str) -> None:
-    assert organizations.slug_from(text) == slug
+    assert slugs.from_text(text) == slug
 
 
 @pytest.mark.both_databases

@@ -1,0 +1,57 @@
+"""`/api/v1/orgs/<slug>/invitations`, `/api/v1/invitations/accept`: inviting people, and joining."""
+
+from typing import Any
+
+from flask import Blueprint, Response, g
+
+from blueprints import guards
+from blueprints.api import bodies
+from blueprints.api.times import from_datetime
+from services import invitations
+from services.invitations import InvitationRow, Sent
+
+blueprint = Blueprint("api_invitations", __name__)
+
+
+@blueprint.get("/orgs/<slug>/invitations")
+@guards.requires("orgs")
+def index(slug: str) -> Response:
+    after, limit = bodies.page()
+    rows = invitations.list_of(g.actor, slug, after=after, limit=limit)
+    return bodies.answer_list(rows, _body, limit=limit, key=lambda row: str(row.id))
+
+
+@blueprint.post("/orgs/<slug>/invitations")
+@guards.requires("orgs:write")
+def create(slug: str) -> Response:
+    body = bodies.read({"email": str, "role": str}, required=["email", "role"])
+    sent = invitations.invite(g.actor, slug, email=body["email"], role=body["role"])
+    return bodies.answer(_shown_once(sent), 201 if sent.is_new else 200)
+
+
+@blueprint.post("/orgs/<slug>/invitations/<invitation_id>/resend")
+@guards.requires("orgs:write")
+def resend(slug: str, invitation_id: str) -> Response:
+    return bodies.answer(_shown_once(invitations.resend(g.actor, slug, invitation_id)))
+
+
+@blueprint.delete("/orgs/<slug>/invitations/<invitation_id>")
+@guards.requires("orgs:write")
+def revoke(slug: str, invitation_id: str) -> Response:
+    invitations.revoke(g.actor, slug, invitation_id)
+    return Response(status=204)
+
+
+@blueprint.post("/invitations/accept")
+@guards.requires("orgs:write")
+def accept() -> Response:
+    body = bodies.read({"token": str}, required=["token"])
+    return bodies.answer(invitations.accept(g.actor, body["token"]).to_values())
+
+
+def _body(row: InvitationRow) -> dict[str, Any]:
+    return {"id": str(row.id), "email": row.email, "role": row.role, "expires_at": from_datetime(row.expires_at)}
+
+
+def _shown_once(sent: Sent) -> dict[str, Any]:
+    return {**_body(sent.row), "url": sent.url, "token": sent.raw_token}

@@ -1,0 +1,397 @@
+"""Invitations into an organization, by address and by link. Whoever has the link still needs the address, proved.
+
+Redeemed by themselves when somebody signs in with the address, or is signed in already (`users.has_invitations` says that
+there may be some). Whatever comes first: one membership, one event.
+"""
+
+import logging
+import re
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from sqlalchemy import ColumnElement, Select, Update, literal, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import current
+from errors import Conflict, Forbidden, Invalid, NotFound
+from extensions import db
+from infra import mailer
+from infra.clock import now
+from infra.ids import parse_uuid
+from infra.secret_text import hash_secret, new_secret
+from models import Invitation, Membership, Organization, User
+from models.definer import is_invited, organization_inviting
+from models.types import UtcDateTime
+from providers.base import clean_email
+from services import audit, keyset, organization_access, roles, row_security, users
+from services.actors import Actor, OrganizationInfo
+from services.transactions import begin_write
+
+log = logging.getLogger("gatepost.invitations")
+
+LIFE_SECONDS = 7 * 24 * 60 * 60
+_PREFIX = "gpi_"
+_TOKEN = re.compile(r"gpi_[A-Za-z0-9_-]{43}")
+
+
+class InvitationEnded(NotFound):
+    """Unknown, used, revoked or expired: which of them is nobody's business."""
+
+    status, code = 410, "invitation_ended"
+    message = "This invitation has ended. It was used, revoked or is older than 7 days. Ask for a new one."
+
+
+class AlreadyMember(Conflict):
+    code, message = "already_member", "Somebody with this address is a member already."
+
+
+class EmailMismatch(Forbidden):
+    code, message = "email_mismatch", "This invitation is for another address than yours."
+
+
+class EmailNotVerified(Forbidden):
+    code, message = "email_not_verified", "Your address is not verified. The invitation waits until it is."
+
+
+@dataclass(frozen=True)
+class InvitationRow:
+    """An open invitation as those see it who invite."""
+
+    id: uuid.UUID
+    email: str
+    role: str
+    inviter_name: str
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An invitation with its secret, shown once. `is_new`: it was made, not renewed."""
+
+    row: InvitationRow
+    is_new: bool
+    raw_token: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return address(self.raw_token)
+
+
+@dataclass(frozen=True)
+class InvitationInfo:
+    """What whoever has the link may know."""
+
+    organization: str
+    role: str
+    email: str
+    inviter_name: str
+
+
+def address(raw: str) -> str:
+    """The link of a token."""
+    return f"{current().public_url}/invitations/{raw}"
+
+
+# --- by those who invite ---
+
+
+def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[InvitationRow]:
+    """What was neither accepted nor revoked, oldest first, also what has expired and can be sent again; one more than
+    `limit` when there are more.   Raises: NotFound, Forbidden, Invalid."""
+    organization = organization_access.enter(actor, slug, "invitations:manage")
+    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending()).order_by(Invitation.id).limit(limit + 1)
+    if (last := keyset.after_id(after)) is not None:
+        statement = statement.where(Invitation.id > last)
+    return [_row(*found) for found in db.session.execute(statement)]
+
+
+def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
+    """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the mail goes
+    out.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember."""
+    roles.checked(role)
+    email = email.strip()
+    if clean_email(email) is None:
+        raise Invalid("That is not an address.", fields={"email": "must be an address like name@example.com"})
+    organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
+    key = users.email_key(email)
+    if _is_member(organization.id, key):
+        raise AlreadyMember()
+    # People first, then the invitation: redeeming takes them in the same order.
+    db.session.execute(_mark(User.email_key == key))
+    invitation = db.session.scalar(
+        select(Invitation)
+        .where(Invitation.organization_id == organization.id, Invitation.email_key == key, *_is_pending())
+        .with_for_update()
+    )
+    _check_may_make(organization, role, invitation.role if invitation else role)
+    is_new = invitation is None
+    if invitation is None:
+        invitation = Invitation(organization_id=organization.id, email_key=key)
+        db.session.add(invitation)
+    invitation.email, invitation.role, invitation.invited_by = email, role, actor.user.id if actor.user else None
+    return _send(actor, organization, invitation, is_new=is_new)
+
+
+def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
+    """Send an open invitation again, with a new link and expiry; the old link ends. Commits: yes, before the mail goes out.
+
+    Raises: NotFound; Forbidden.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
+    key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
+    db.session.execute(_mark(User.email_key == key))
+    invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *_is_pending()).with_for_update())
+    if invitation is None:
+        raise NotFound()
+    _check_may_make(organization, invitation.role)
+    return _send(actor, organization, invitation, is_new=False)
+
+
+def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
+    """End an open invitation; again is no error. Commits: yes.   Raises: NotFound, also for an accepted one; Forbidden."""
+    organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
+    invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id)).with_for_update())
+    if invitation is None or invitation.accepted_at is not None:
+        raise NotFound()
+    _check_may_make(organization, invitation.role)
+    if invitation.revoked_at is None:
+        invitation.revoked_at = now()
+        _record(actor, "invitation.revoked", invitation.id, organization.id)
+    db.session.commit()
+
+
+def _send(actor: Actor, organization: OrganizationInfo, invitation: Invitation, *, is_new: bool) -> Sent:
+    """The end of a unit of work: a new secret and expiry, then the letter."""
+    raw = new_secret(_PREFIX)
+    invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
+    db.session.flush()
+    _record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
+    inviter = actor.user.name if actor.user else ""
+    row = _row(invitation, inviter)
+    db.session.commit()
+    _mail(row, organization, raw)
+    return Sent(row, is_new, raw)
+
+
+def _mail(row: InvitationRow, organization: OrganizationInfo, raw: str) -> None:
+    """A letter that is not taken loses nothing: the link can be handed over, or sent again."""
+    settings = current()
+    text = (
+        f"{row.inviter_name or 'Somebody'} invited you to {organization.name} on Gatepost at {settings.host}.\n\n"
+        f"To join, open this link and sign in with this address:\n\n{address(raw)}\n\n"
+        "It works for 7 days. If you did not expect it, do nothing.\n"
+    )
+    host = urlsplit(settings.public_url).hostname or "localhost"
+    try:
+        mailer.send(settings.mail_url, sender_host=host, to=row.email, subject=f"Invitation to {organization.name}", text=text)
+    except mailer.MailFailed as error:
+        log.warning("an invitation was not mailed", extra={"detail": str(error)})
+
+
+def _check_may_make(organization: OrganizationInfo, *wanted: str) -> None:
+    """Owners are invited by owners."""
+    if "owner" in wanted and not roles.may(organization.role, "owners:manage"):
+        raise Forbidden()
+
+
+def _is_member(organization_id: uuid.UUID, key: str) -> bool:
+    statement = select(User.id).join(Membership, Membership.user_id == User.id)
+    found = statement.where(Membership.organization_id == organization_id, User.email_key == key, User.email_verified)
+    return db.session.scalar(found) is not None
+
+
+def mark_invited(organization_id: uuid.UUID) -> None:
+    """Let everybody look who is invited to an organization, which was gone for a while. Never commits."""
+    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *_is_pending())
+    db.session.execute(_mark(User.email_key.in_(keys)))
+
+
+def _mark(*who: ColumnElement[bool]) -> Update:
+    return update(User).where(*who).values(has_invitations=True).execution_options(synchronize_session=False)
+
+
+# --- by those who are invited ---
+
+
+def is_open_for(email: str) -> bool:
+    """Whether an invitation waits for this address, whoever has it."""
+    return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
+
+
+def get_info(raw: str, *, reader: uuid.UUID | None) -> tuple[InvitationInfo, bool]:
+    """What a link is about, and whether it has brought its reader in already. Looking uses nothing.
+
+    Raises: InvitationEnded.
+    """
+    invitation = _find(raw)
+    organization = _live_organization(invitation.organization_id)
+    is_joined = reader is not None and _is_for(db.session.get(User, reader), invitation) and _has_joined(invitation, reader)
+    if not is_joined and not _is_open(invitation):
+        raise InvitationEnded()
+    inviter = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
+    return InvitationInfo(organization.name, invitation.role, invitation.email, inviter.name if inviter else ""), is_joined
+
+
+def accept(actor: Actor, raw: str) -> OrganizationInfo:
+    """Join by a link; again is no error for who joined by it. Commits: yes.
+
+    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for who is no person.
+    """
+    if actor.user is None:
+        raise Forbidden()
+    begin_write()
+    invitation = _find(raw)
+    organization = _live_organization(invitation.organization_id)
+    user = db.session.get_one(User, actor.user.id)
+    row_security.enter(user_id=user.id, organization_ids=[organization.id])
+    if not _has_joined(invitation, user.id) and not _is_open(invitation):
+        raise InvitationEnded()
+    if user.email_key != invitation.email_key:
+        raise EmailMismatch()
+    if not user.email_verified:
+        raise EmailNotVerified()
+    if not _take(actor, user, invitation.id, organization.id) and not _has_joined(invitation, user.id):
+        raise InvitationEnded()
+    role = db.session.scalar(_role(organization.id, user.id)) or invitation.role
+    joined = OrganizationInfo(organization.id, organization.slug, organization.name, role)
+    db.session.commit()
+    return joined
+
+
+def redeem(actor: Actor, user: User) -> None:
+    """Take a person into every organization that invited their verified address. Inside another unit of work, which goes on
+    if this fails: never commits."""
+    row_security.enter(user_id=user.id)
+    try:
+        with db.session.begin_nested():
+            _redeem(actor, user)
+    except SQLAlchemyError as error:
+        log.warning("invitations were not redeemed", extra={"detail": type(error).__name__})
+
+
+def _redeem(actor: Actor, user: User) -> None:
+    if not user.email_verified or user.disabled_at is not None:
+        return
+    row_security.enter(user_id=user.id)
+    statement = (
+        select(Invitation.id, Invitation.organization_id)
+        .join(Organization, Organization.id == Invitation.organization_id)
+        .where(Invitation.email_key == user.email_key, *_is_pending(), Invitation.expires_at > now(), Organization.deleted_at.is_(None))
+        .order_by(Invitation.id)
+    )
+    waiting = db.session.execute(statement).all()
+    row_security.enter(user_id=user.id, organization_ids=[organization_id for _, organization_id in waiting])
+    for invitation_id, organization_id in waiting:
+        _take(actor, user, invitation_id, organization_id)
+
+
+def redeem_marked(actor: Actor, user_id: uuid.UUID) -> bool:
+    """The same for somebody who is signed in, if there may be invitations for them; whether there may. A failure is logged
+    and breaks nothing. Commits: yes."""
+    try:
+        if not db.session.scalar(select(User.has_invitations).where(User.id == user_id, User.email_verified)):
+            return False
+        begin_write()
+        # The mark is taken away first: it makes others wait, and whoever invites meanwhile sets it again afterwards.
+        unmark = update(User).where(User.id == user_id, User.has_invitations).values(has_invitations=False)
+        if db.session.execute(unmark.execution_options(synchronize_session=False)).rowcount:
+            _redeem(actor, db.session.get_one(User, user_id, populate_existing=True))
+        db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        log.warning("invitations were not redeemed", extra={"detail": type(error).__name__})
+    return True
+
+
+def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: uuid.UUID) -> bool:
+    """Use an invitation up and join; whether this was the first to do so. A membership that exists never loses by it."""
+    role = db.session.scalar(
+        update(Invitation)
+        .where(Invitation.id == invitation_id, *_is_pending(), Invitation.expires_at > now())
+        .values(accepted_at=now())
+        .returning(Invitation.role)
+        .execution_options(synchronize_session=False)
+    )
+    if role is None:
+        return False
+    before = db.session.scalar(_role(organization_id, user.id).with_for_update())
+    if before is None:
+        db.session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
+        db.session.flush()
+    elif roles.ROLES.index(role) < roles.ROLES.index(before):
+        raised = update(Membership).where(Membership.organization_id == organization_id, Membership.user_id == user.id)
+        db.session.execute(raised.values(role=role).execution_options(synchronize_session=False))
+    _record(actor, "invitation.accepted", invitation_id, organization_id, user=str(user.id), role=role)
+    return True
+
+
+def _find(raw: str) -> Invitation:
+    """The invitation of a link, in whatever state; its organization's rows are entered. Raises InvitationEnded."""
+    token_hash = hash_secret(raw)
+    organization_id = db.session.scalar(select(organization_inviting(token_hash))) if _TOKEN.fullmatch(raw) else None
+    if organization_id is None:
+        raise InvitationEnded()
+    row_security.enter(organization_ids=[organization_id])
+    invitation = db.session.scalar(select(Invitation).where(Invitation.token_hash == token_hash).execution_options(populate_existing=True))
+    if invitation is None:
+        raise InvitationEnded()
+    return invitation
+
+
+def _live_organization(organization_id: uuid.UUID) -> Organization:
+    """Raises InvitationEnded."""
+    found = db.session.scalar(select(Organization).where(Organization.id == organization_id, Organization.deleted_at.is_(None)))
+    if found is None:
+        raise InvitationEnded()
+    return found
+
+
+def _is_for(user: User | None, invitation: Invitation) -> bool:
+    return user is not None and user.email_verified and user.email_key == invitation.email_key
+
+
+def _has_joined(invitation: Invitation, user_id: uuid.UUID) -> bool:
+    """Whether it was accepted, and the person is a member."""
+    db.session.refresh(invitation)
+    return invitation.accepted_at is not None and db.session.scalar(_role(invitation.organization_id, user_id)) is not None
+
+
+def _is_open(invitation: Invitation) -> bool:
+    return invitation.accepted_at is None and invitation.revoked_at is None and invitation.expires_at > now()
+
+
+# --- statements ---
+
+
+def _is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
+
+
+def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Invitation.organization_id == organization.id, Invitation.id == parse_uuid(invitation_id)
+
+
+def _role(organization_id: uuid.UUID, user_id: uuid.UUID) -> Select[tuple[str]]:
+    return select(Membership.role).where(Membership.organization_id == organization_id, Membership.user_id == user_id)
+
+
+def _with_inviter(*which: ColumnElement[bool]) -> Select[tuple[Invitation, str]]:
+    return select(Invitation, User.name).outerjoin(User, User.id == Invitation.invited_by).where(*which)
+
+
+def _row(invitation: Invitation, inviter_name: str | None) -> InvitationRow:
+    return InvitationRow(
+        id=invitation.id,
+        email=invitation.email,
+        role=invitation.role,
+        inviter_name=inviter_name or "",
+        created_at=invitation.created_at,
+        expires_at=invitation.expires_at,
+    )
+
+
+def _record(actor: Actor, action: str, invitation_id: uuid.UUID, organization_id: uuid.UUID, **details: object) -> None:
+    audit.record(actor, action, target_type="invitation", target_id=invitation_id, organization_id=organization_id, details=details)

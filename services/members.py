@@ -1,0 +1,145 @@
+"""Members of an organization: who they are, their roles, leaving and removing. Every change holds the organization alone, so
+that of two requests which would each take away "the other" owner the second one sees what the first did."""
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Select, delete, func, select, update
+
+from errors import Conflict, Forbidden, NotFound
+from extensions import db
+from infra.clock import now
+from infra.ids import parse_uuid
+from models import AuthorizationCode, Consent, Membership, RefreshFamily, User
+from services import agents, api_keys, audit, keyset, organization_access, roles
+from services.actors import Actor, OrganizationInfo
+from services.organizations import PersonalOrganization
+
+
+class LastOwner(Conflict):
+    code, message = "last_owner", "An organization needs an owner. Make someone else an owner first."
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """A person in an organization, as its members see them."""
+
+    user_id: uuid.UUID
+    email: str | None
+    name: str
+    role: str
+
+
+def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[MemberRow]:
+    """The members by id; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
+    organization = organization_access.enter(actor, slug)
+    statement = _rows_of(organization.id).order_by(User.id).limit(limit + 1)
+    if (last := keyset.after_id(after)) is not None:
+        statement = statement.where(User.id > last)
+    return [MemberRow(*row) for row in db.session.execute(statement)]
+
+
+def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
+    """Commits: yes.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; Conflict last_owner,
+    personal_organization."""
+    roles.checked(role)
+    organization = organization_access.enter_to_write(actor, slug, "members:manage", alone=True)
+    member = _get(organization, user_id)
+    if "owner" in (member.role, role) and not roles.may(organization.role, "owners:manage"):
+        raise Forbidden()
+    if member.role != role:
+        if member.role == "owner":
+            _check_may_step_down(organization, member.user_id)
+        db.session.execute(
+            update(Membership)
+            .where(Membership.organization_id == organization.id, Membership.user_id == member.user_id)
+            .values(role=role)
+            .execution_options(synchronize_session=False)
+        )
+        _record(actor, "member.role_changed", organization, member.user_id, role=role, before=member.role)
+    db.session.commit()
+    return MemberRow(member.user_id, member.email, member.name, role)
+
+
+def remove(actor: Actor, slug: str, user_id: str) -> None:
+    """Take somebody out, or leave (anybody may). Their agents here are paused, their keys here and their agents' revoked,
+    the grants that they gave here ended, at once. Commits: yes.
+
+    Raises: NotFound; Forbidden, also for an admin and an owner; Conflict last_owner, personal_organization.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "organization:read", alone=True)
+    member = _get(organization, user_id)
+    leaves = actor.user is not None and actor.user.id == member.user_id
+    needed = "owners:manage" if member.role == "owner" else "members:manage"
+    if not leaves and not roles.may(organization.role, needed):
+        raise Forbidden()
+    if member.role == "owner" or organization.id == member.user_id:
+        _check_may_step_down(organization, member.user_id)
+    db.session.execute(delete(Membership).where(Membership.organization_id == organization.id, Membership.user_id == member.user_id))
+    grants = _end_grants(organization.id, member.user_id)
+    agents.pause_of_member(actor, organization_id=organization.id, user_id=member.user_id)
+    api_keys.revoke_of_member(actor, organization_id=organization.id, user_id=member.user_id)
+    _record(actor, "member.left" if leaves else "member.removed", organization, member.user_id, role=member.role, grants=grants)
+    db.session.commit()
+
+
+def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:
+    """Raises NotFound."""
+    found = db.session.execute(_rows_of(organization.id).where(Membership.user_id == parse_uuid(user_id))).first()
+    if found is None:
+        raise NotFound()
+    return MemberRow(*found)
+
+
+def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> None:
+    """Raises: LastOwner unless somebody else is owner and not disabled; PersonalOrganization for its own person."""
+    if organization.id == user_id:
+        raise PersonalOrganization()
+    others = db.session.scalar(
+        select(func.count())
+        .select_from(Membership)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.organization_id == organization.id,
+            Membership.role == "owner",
+            Membership.user_id != user_id,
+            User.disabled_at.is_(None),
+        )
+    )
+    if not others:
+        raise LastOwner()
+
+
+def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:
+    """Codes, grants and consents of the person in this organization. Never commits.   Returns: how many grants ended.
+
+    Codes first: it waits for one that is being exchanged, and what came of that is then a grant to be seen.
+    """
+    db.session.execute(
+        update(AuthorizationCode)
+        .where(
+            AuthorizationCode.user_id == user_id, AuthorizationCode.organization_id == organization_id, AuthorizationCode.used_at.is_(None)
+        )
+        .values(expires_at=AuthorizationCode.created_at)
+        .execution_options(synchronize_session=False)
+    )
+    ended = db.session.execute(
+        update(RefreshFamily)
+        .where(RefreshFamily.user_id == user_id, RefreshFamily.organization_id == organization_id, RefreshFamily.revoked_at.is_(None))
+        .values(revoked_at=now(), revoked_because="access_lost")
+        .execution_options(synchronize_session=False)
+    )
+    db.session.execute(delete(Consent).where(Consent.user_id == user_id, Consent.organization_id == organization_id))
+    return ended.rowcount
+
+
+def _rows_of(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID, str | None, str, str]]:
+    return (
+        select(User.id, User.email, User.name, Membership.role)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.organization_id == organization_id)
+    )
+
+
+def _record(actor: Actor, action: str, organization: OrganizationInfo, user_id: uuid.UUID, **details: object) -> None:
+    audit.record(actor, action, target_type="user", target_id=user_id, organization_id=organization.id, details=details)
