@@ -2,12 +2,13 @@
 
 from flask import Flask
 
-from commands import bootstrap, clients, doctor, keys, orgs, seed_clients, sessions, sweep, users
+from commands import audit, bootstrap, clients, doctor, keys, orgs, seed_clients, sessions, sweep, users
 
 
 def register(app: Flask) -> None:
     """Add every command to `flask`."""
     for command in (
+        audit.group,
         bootstrap.command,
         clients.group,
         doctor.command,

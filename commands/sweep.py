@@ -1,9 +1,9 @@
-"""`flask sweep`: delete what has expired."""
+"""`flask sweep`: delete what has expired, and seal the audit trail."""
 
 import click
 
 from commands.door import OperatorCommand, json_option, tell
-from services import sweeping
+from services import audit_chain, sweeping
 
 
 @click.command("sweep", cls=OperatorCommand)
@@ -12,10 +12,15 @@ from services import sweeping
 @click.option("--kind", "kinds", type=click.Choice(sweeping.KINDS), multiple=True, help="Only this kind; may be given again.")
 @json_option
 def command(dry_run: bool, batch_size: int, kinds: tuple[str, ...], as_json: bool) -> None:
-    """Delete expired rows in batches. Safe while the server runs, several times at once, and from cron."""
+    """Delete expired rows in batches. Safe while the server runs, several times at once, and from cron.
+
+    Unless told to do less, it also seals the audit trail, as `flask audit seal` does.
+    """
 
     def progress(kind: str, count: int) -> None:
         click.echo(f"{kind}: {count} so far", err=True)
 
     counts = sweeping.sweep(kinds, dry_run=dry_run, batch_size=batch_size, progress=None if dry_run else progress)
     tell(counts, (f"{kind}: {count}" for kind, count in counts.items()), as_json=as_json)
+    if not dry_run and not kinds:
+        click.echo(f"audit events sealed: {audit_chain.seal()}", err=True)

@@ -154,7 +154,7 @@ def mint(
     bound_to = _organization_of_self(actor, organization) if agent is None else agent.organization_id
     _hold_membership(bound_to, actor.user.id)
     key_id = uuid7()
-    raw = _new_key("gpa_" if agent else "gpp_", key_id)
+    raw = new_key("gpa_" if agent else "gpp_", key_id)
     row = ApiKey(
         id=key_id,
         key_hash=hash_secret(raw),
@@ -314,7 +314,7 @@ def _row(key: ApiKey, slug: str) -> KeyRow:
     )
 
 
-def _new_key(prefix: str, key_id: uuid.UUID) -> str:
+def new_key(prefix: str, key_id: uuid.UUID) -> str:
     """The raw key: 256 random bits behind its public id."""
     body = f"{prefix}{_base62(key_id.int, 22)}_{_base62(secrets.randbits(256), 43)}"
     return body + _checksum(body)

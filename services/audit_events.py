@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, select, text
 
-from errors import Invalid, NotFound
+from errors import Forbidden, Invalid, NotFound
 from extensions import db
 from infra.ids import parse_uuid
 from models import AuditEvent, Organization
@@ -66,8 +66,8 @@ class Filters:
             wrong["actor"] = "must be an id"
         if self.action is not None and not _ACTION.fullmatch(self.action):
             wrong["action"] = "must be an action, like api_key.created"
-        for name, text, moment in (("since", self.since, since), ("until", self.until, until)):
-            if text is not None and moment is None:
+        for name, given, moment in (("since", self.since, since), ("until", self.until, until)):
+            if given is not None and moment is None:
                 wrong[name] = "must be a time, like 2026-01-31T12:00:00Z"
         if wrong:
             raise Invalid("A filter cannot be read.", fields=wrong)
@@ -98,14 +98,21 @@ def stream(actor: Actor, slug: str, filters: Filters) -> Iterator[dict[str, Any]
 def unscoped_stream(filters: Filters, *, organization: str | None = None) -> Iterator[dict[str, Any]]:
     """Events of every organization, of one (its id or slug) or of none ("none"), newest first, for operators.
 
-    Raises, before the first is taken: NotFound, Invalid.
+    Raises, before the first is taken: NotFound, Invalid; Forbidden for a database role that row-level security binds.
     """
+    require_owner()
     conditions = filters.conditions()
     if organization == NOBODYS:
         conditions.append(AuditEvent.organization_id.is_(None))
     elif organization is not None:
         conditions.append(AuditEvent.organization_id == _organization_id(organization))
     return _all(conditions)
+
+
+def require_owner() -> None:
+    """Events that a database role may not see would look like events that are not there.   Raises Forbidden."""
+    if db.session.get_bind().dialect.name == "postgresql" and db.session.scalar(text("SELECT row_security_active('audit_events')")):
+        raise Forbidden("Row-level security hides the audit trail from this database role: set GATEPOST_DATABASE_OWNER_URL.")
 
 
 def to_values(event: Row[Any]) -> dict[str, Any]:
@@ -182,8 +189,8 @@ def _pair(kind: str | None, id: str | None) -> dict[str, str | None] | None:
     return None if kind is None and id is None else {"type": kind, "id": id}
 
 
-def _moment(text: str | None) -> datetime | None:
+def _moment(given: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text).astimezone(UTC) if text is not None and _TIME.fullmatch(text) else None
+        return datetime.fromisoformat(given).astimezone(UTC) if given is not None and _TIME.fullmatch(given) else None
     except (ValueError, OverflowError):
         return None

@@ -8,6 +8,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import Flask
@@ -16,10 +17,12 @@ from flask.testing import FlaskClient
 from blueprints import session_cookie
 from extensions import db
 from infra.clock import now
+from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import Identity, Membership, OAuthClient, Organization, Resource, User
-from services import oauth_clients, organizations, user_sessions, users
+from models import Agent, ApiKey, Identity, Membership, OAuthClient, Organization, Resource, User
+from services import api_keys, oauth_clients, organizations, row_security, user_sessions, users
 from services.actors import Actor, UserInfo
+from services.scopes import API_SCOPES, join
 from services.transactions import begin_write
 
 Row = TypeVar("Row")
@@ -36,6 +39,7 @@ def use(app: Flask | None) -> None:
 
 @contextmanager
 def _writing() -> Iterator[None]:
+    """The application's own connection and role. Whatever a factory needs to write as somebody else is said here, once."""
     if _app is None:
         raise RuntimeError("a factory needs the `app` fixture")
     with _app.app_context():
@@ -96,6 +100,45 @@ def make_membership(organization: Organization, user: User, role: str = "member"
         membership = Membership(organization_id=organization.id, user_id=user.id, role=role)
         db.session.add(membership)
         return _kept(membership)
+
+
+def make_agent(organization: Organization, owner: User, *, name: str = "deploy-bot", **columns: Any) -> Agent:
+    with _writing():
+        row_security.enter(organization_ids=[organization.id])
+        agent = Agent(organization_id=organization.id, owner_id=owner.id, name=name, **columns)
+        db.session.add(agent)
+        return _kept(agent)
+
+
+def make_api_key(
+    organization: Organization,
+    user: User,
+    *,
+    agent: Agent | None = None,
+    scopes: Sequence[str] = API_SCOPES,
+    expires_in: int = 3600,
+    **columns: Any,
+) -> ApiKey:
+    """A key of a person, or of their agent; its raw value in `raw_key`."""
+    key_id = uuid7()
+    raw = api_keys.new_key("gpa_" if agent else "gpp_", key_id)
+    with _writing():
+        key = ApiKey(
+            id=key_id,
+            key_hash=hash_secret(raw),
+            organization_id=organization.id,
+            user_id=user.id,
+            agent_id=agent.id if agent else None,
+            name="a key",
+            scope=join(scopes),
+            last_four=raw[-4:],
+            expires_at=now() + timedelta(seconds=expires_in),
+            **columns,
+        )
+        db.session.add(key)
+        key = _kept(key)
+    key.raw_key = raw  # type: ignore[attr-defined]  # for the test only, no column
+    return key
 
 
 def make_identity(

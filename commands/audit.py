@@ -1,0 +1,101 @@
+"""`flask audit`: the trail of what happened; to read, to take away, to seal and to verify."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from commands.door import OperatorGroup, json_option, tell, tell_many
+from services import audit_chain, audit_events
+from services.audit_chain import ChainReport, Head
+from services.audit_events import Filters
+
+group = OperatorGroup("audit", help="The audit trail.")
+
+_OPTIONS = (
+    click.option("--organization", help="Id or slug, or 'none' for what belongs to no organization."),
+    click.option("--actor", help="The id of who did it."),
+    click.option("--action", help="What was done, like api_key.created."),
+    click.option("--since", help="From this time on, like 2026-01-31T12:00:00Z."),
+    click.option("--until", help="Before this time."),
+)
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@group.command("list")
+@_filtered
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@json_option
+def list_events(organization: str | None, limit: int, as_json: bool, **filters: str | None) -> None:
+    """Events, newest first: time, who, what, on what, outcome, from where."""
+    events = islice(audit_events.unscoped_stream(Filters(**filters), organization=organization), limit)
+    tell_many(events, _line, as_json=as_json)
+
+
+@group.command()
+@_filtered
+@click.option("--format", "name", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+def export(organization: str | None, name: str, **filters: str | None) -> None:
+    """Write all events to standard output, newest first, read page by page."""
+    events = audit_events.unscoped_stream(Filters(**filters), organization=organization)
+    write: Callable[[Iterable[dict[str, Any]]], Iterator[str]] = audit_events.csv_lines if name == "csv" else audit_events.json_lines
+    for line in write(events):
+        click.echo(line, nl=False)
+
+
+@group.command()
+@click.option("--batch-size", type=click.IntRange(1, 100_000), default=audit_chain.BATCH_SIZE, show_default=True, help="Per transaction.")
+@json_option
+def seal(batch_size: int, as_json: bool) -> None:
+    """Put every event that waits into its organization's chain. Safe while the server runs, and several times at once."""
+    count = audit_chain.seal(batch_size=batch_size, progress=lambda total: click.echo(f"sealed: {total} so far", err=True))
+    tell({"sealed": count}, [f"sealed: {count}"], as_json=as_json)
+
+
+@group.command()
+@click.option("--head", "heads", multiple=True, metavar="ORGANIZATION:SEQUENCE:HASH", help="A head that was kept; may be given again.")
+@json_option
+def verify(heads: tuple[str, ...], as_json: bool) -> None:
+    """Walk every chain. Prints its head, to be kept elsewhere, and what is wrong with it; exit code 1 when anything is."""
+    reports = []
+    for report in audit_chain.verify([_head(text) for text in heads]):
+        reports.append(report)
+        if not as_json:
+            _tell_report(report)
+    if as_json:
+        tell([_values(report) for report in reports], (), as_json=True)
+    if any(report.problems for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+def _head(text: str) -> Head:
+    try:
+        return Head.parse(text)
+    except ValueError:
+        raise click.BadParameter(f"{text[:200]!r} is not ORGANIZATION:SEQUENCE:HASH, as verify prints it") from None
+
+
+def _tell_report(report: ChainReport) -> None:
+    for problem in report.problems:
+        click.echo(f"{problem.kind}  {report.head.chain}  {problem.sequence}  {problem.text}")
+    if report.is_cut_short:
+        click.echo(f"{report.head.chain}: more is wrong; this chain was not walked to its end", err=True)
+    click.echo(f"{'fault' if report.problems else 'ok'}  {report.head}  unsealed {report.unsealed}")
+
+
+def _values(report: ChainReport) -> dict[str, Any]:
+    problems = [{"kind": problem.kind, "sequence": problem.sequence, "text": problem.text} for problem in report.problems]
+    head = {"organization": report.head.chain, "sequence": report.head.sequence, "hash": report.head.hash.hex()}
+    return {**head, "head": str(report.head), "unsealed": report.unsealed, "problems": problems, "is_complete": not report.is_cut_short}
+
+
+def _line(event: dict[str, Any]) -> str:
+    target = event["target"] or {"type": "-", "id": None}
+    who, what = (f"{pair['type']} {pair['id'] or ''}".strip() for pair in (event["actor"], target))
+    return f"{event['at']}  {who}  {event['action']}  {what}  {event['outcome']}  {event['ip'] or '-'}"

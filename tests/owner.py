@@ -1,0 +1,52 @@
+"""The tables' owner, whom row-level security does not bind: to look at what was written, and to tamper with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+from extensions import db, engine_options
+from models import AuditEvent
+from services import operators
+
+
+@contextmanager
+def session(app: Flask) -> Iterator[Session]:
+    """A database session of the owner's; it commits at its end."""
+    settings = app.extensions["gatepost.settings"]
+    engine = create_engine(settings.owner_url, **engine_options(settings))
+    try:
+        with Session(engine) as owners, owners.begin():
+            yield owners
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def at_work(app: Flask) -> Iterator[None]:
+    """An application context in which services work as a command's do."""
+    with app.app_context():
+        engines, own = db.engines, db.engine
+        try:
+            operators.prepare()
+            yield
+        finally:
+            db.session.remove()
+            if engines[None] is not own:
+                engines[None].dispose()
+                engines[None] = own
+
+
+def events(app: Flask, *conditions: Any) -> list[AuditEvent]:
+    """Audit events, oldest first."""
+    with session(app) as owners:
+        found = list(owners.scalars(select(AuditEvent).where(*conditions).order_by(AuditEvent.id)))
+        owners.expunge_all()
+        return found
+
+
+def actions(app: Flask) -> list[str]:
+    return [event.action for event in events(app)]
