@@ -79,6 +79,14 @@ def came_from_here() -> bool:
     return origin is None or origin == current().public_url
 
 
+def is_a_click() -> bool:
+    """Whether a GET that begins something comes from the person: another site's link or image, and a browser that only looks
+    ahead, must not begin anything."""
+    headers = request.headers
+    looks_ahead = "prefetch" in (headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or "").lower()
+    return request.method != "HEAD" and not looks_ahead and headers.get("Sec-Fetch-Site") != "cross-site"
+
+
 def check_csrf() -> None:
     """Raises FormExpired unless this post comes from a form that we gave to this browser."""
     if not came_from_here() or not is_own_csrf_token(request.form.get(FIELD, "")):

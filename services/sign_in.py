@@ -4,17 +4,11 @@ On the way back the state is consumed before the code is exchanged, and the exch
 a minute, so that the same callback again in the same browser answers as the first did.
 """
 
-import hashlib
 import json
 import logging
 import secrets
-import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
-import redis as redis_py
-from sqlalchemy import select
 
 import providers
 from config import ProviderSettings, current
@@ -22,7 +16,7 @@ from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, sign_in_states
 from providers import Callback, Hints, ProviderAccount, Trip
-from services import account_owners, audit, email_confirmations, identities, pending_links, sign_in_links, user_sessions
+from services import account_owners, audit, callbacks, email_confirmations, identities, pending_links, sign_in_links, user_sessions
 from services.account_owners import AccountExists
 from services.actors import Actor
 from services.journeys import Journey, address, onward
@@ -30,8 +24,6 @@ from services.transactions import begin_write
 
 log = logging.getLogger("gatepost.sign_in")
 
-_WAIT_SECONDS = 11.0
-_POLL_SECONDS = 0.1
 _CANCELLED = frozenset({"access_denied"})
 _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -80,7 +72,7 @@ def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
     record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
-    sign_in_states.put(redis.client, trip.state, binding=_binding(raw_browser, provider_id), record=record)
+    sign_in_states.put(redis.client, trip.state, binding=callbacks.binding_of(raw_browser, provider_id), record=record)
     sign_in_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
     return url
 
@@ -96,10 +88,10 @@ def finish(
     Raises: the stores' own errors, and then no code was sent; NotFound.
     """
     provider = providers.build(get_settings(provider_id))
-    _check_database()
-    if not state or not raw_browser or len(state) > 256:
+    callbacks.check_database()
+    if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
         return _state_mismatch(raw_browser)
-    taken = _take(state, _binding(raw_browser, provider_id))
+    taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
     if taken.status == "finished":
         return Outcome(**json.loads(taken.value))
     if taken.status != "first":
@@ -112,13 +104,10 @@ def finish(
         code_verifier=record["code_verifier"],
         redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
     )
-    try:
-        outcome = _answer(actor, provider, callback, trip, journey, raw_browser, raw_session)
-    except BaseException:
-        _quietly(sign_in_states.forget, redis.client, state)
-        raise
-    _quietly(sign_in_states.finish, redis.client, state, json.dumps(asdict(outcome)).encode())
-    return outcome
+    outcome = callbacks.finish(
+        state, lambda: json.dumps(asdict(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session))).encode()
+    )
+    return Outcome(**json.loads(outcome))
 
 
 def _answer(
@@ -254,35 +243,3 @@ def _state_mismatch(raw_browser: str | None) -> Outcome:
     note = sign_in_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
     journey = Journey(**json.loads(note)) if note else Journey()
     return Outcome(address("/login", journey, error="state_mismatch"))
-
-
-# --- the state ---
-
-
-def _take(state: str, binding: str) -> sign_in_states.Taken:
-    """Consume the state; while another request with the same one is at work, wait for its outcome."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        taken = sign_in_states.take(redis.client, state, binding=binding)
-        if taken.status != "taken" or time.monotonic() > deadline:
-            return taken
-        time.sleep(_POLL_SECONDS)
-
-
-def _binding(raw_browser: str, provider_id: str) -> str:
-    return hashlib.sha256(raw_browser.encode("utf-8", "surrogatepass")).hexdigest() + ":" + provider_id
-
-
-def _check_database() -> None:
-    """A database that is away is found out before a code is spent. Nothing stays open while the upstream is asked."""
-    db.session.rollback()
-    db.session.execute(select(1))
-    db.session.rollback()
-
-
-def _quietly(act: Any, *arguments: Any) -> None:
-    """The sign-in is decided; that its outcome cannot be kept changes nothing."""
-    try:
-        act(*arguments)
-    except redis_py.RedisError as error:
-        log.warning("the outcome of a sign-in was not kept", extra={"detail": type(error).__name__})

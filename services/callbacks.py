@@ -1,0 +1,65 @@
+"""The way back from an upstream, as sign-in and connections have it in common.
+
+The state is consumed before the code is exchanged, and the exchange happens once. The outcome is kept for a minute, so that
+the same callback again in the same browser answers as the first did.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis as redis_py
+from sqlalchemy import select
+
+from extensions import db, redis
+from infra import sign_in_states
+from infra.sign_in_states import Taken
+
+log = logging.getLogger("gatepost.callbacks")
+
+MAX_STATE_LENGTH = 256
+_WAIT_SECONDS = 11.0
+_POLL_SECONDS = 0.1
+
+
+def binding_of(raw_browser: str, *purpose: str) -> str:
+    """What ties a state to one browser and one purpose."""
+    return ":".join((hashlib.sha256(raw_browser.encode("utf-8", "surrogatepass")).hexdigest(), *purpose))
+
+
+def take(raw_state: str, binding: str) -> Taken:
+    """Consume the state; while another request with the same one is at work, wait for its outcome."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        taken = sign_in_states.take(redis.client, raw_state, binding=binding)
+        if taken.status != "taken" or time.monotonic() > deadline:
+            return taken
+        time.sleep(_POLL_SECONDS)
+
+
+def finish(raw_state: str, work: Callable[[], bytes]) -> bytes:
+    """What `work` returns, kept for a duplicate of the same callback; nothing is kept when it raises."""
+    try:
+        outcome = work()
+    except BaseException:
+        _quietly(sign_in_states.forget, redis.client, raw_state)
+        raise
+    _quietly(sign_in_states.finish, redis.client, raw_state, outcome)
+    return outcome
+
+
+def check_database() -> None:
+    """A database that is away is found out before a code is spent. Nothing stays open while the upstream is asked."""
+    db.session.rollback()
+    db.session.execute(select(1))
+    db.session.rollback()
+
+
+def _quietly(act: Any, *arguments: Any) -> None:
+    """It is decided; that the outcome cannot be kept changes nothing."""
+    try:
+        act(*arguments)
+    except redis_py.RedisError as error:
+        log.warning("the outcome of a callback was not kept", extra={"detail": type(error).__name__})
