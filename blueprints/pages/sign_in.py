@@ -154,7 +154,7 @@ def start(provider_id: str) -> Any:
     if journey.purpose != "sign-in" and signed_in is None:
         return redirect(address("/login", journey), 303)
     waiting = authorize_requests.describe(journey.handoff)
-    if _is_not_a_click() or (waiting is not None and waiting.is_native and not _is_from_here()):
+    if not browser.is_a_click() or (waiting is not None and waiting.is_native and not _is_from_here()):
         return _card(journey, waiting=waiting)
     if journey.handoff:
         handoffs.open_handoff(journey.handoff)
@@ -165,13 +165,6 @@ def start(provider_id: str) -> Any:
     response = redirect(url, 303)
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _is_not_a_click() -> bool:
-    """Another site's link or image, and a browser that only looks ahead, must not begin a sign-in."""
-    headers = request.headers
-    looks_ahead = "prefetch" in (headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or "").lower()
-    return request.method == "HEAD" or looks_ahead or headers.get("Sec-Fetch-Site") == "cross-site"
 
 
 def _is_from_here() -> bool:
