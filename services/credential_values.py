@@ -64,10 +64,11 @@ class Value:
         return self.raw[-4:] if isinstance(self.raw, str) and len(self.raw) >= LAST_FOUR_FROM else None
 
 
-def check_name(name: str) -> str:
-    """Raises Invalid, without repeating it: people paste a value where its name belongs."""
+def check_name(name: str, *, where: str = "name") -> str:
+    """where: what of the request it is.   Raises Invalid, without repeating it: people paste a value where its name belongs."""
     if not _NAME.fullmatch(name):
-        raise Invalid("A credential's name is capital letters, digits and underscores.", fields={"name": "must be [A-Z][A-Z0-9_]{0,63}"})
+        words = "must be capital letters, digits and underscores: [A-Z][A-Z0-9_]{0,63}"
+        raise Invalid("That is not the name of a credential.", fields={where: words})
     return name
 
 
@@ -126,4 +127,4 @@ def context_of(owner: Owner, name: str, number: int) -> str:
     return json.dumps(["credential", f"{owner.scope}:{owner.id}", name, number])
 
 
-__all__ = ["CannotDecrypt", "Envelope", "Owner", "Value", "check_name", "check_value", "context_of", "owner_of", "seal", "unseal"]
+__all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "owner_of", "seal", "unseal"]

@@ -1,0 +1,90 @@
+"""What an organization says of a credential's name: its kind, who sets it, and a word to its members."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.dialects import postgresql, sqlite
+
+from config import current
+from connectors.credential_kinds import all_kinds, kind_for
+from errors import Invalid, NotFound
+from extensions import db
+from infra.clock import now
+from models import CredentialDeclaration
+from services import audit, organization_access
+from services.actors import Actor, OrganizationInfo
+from services.credential_values import check_name
+
+SET_BY = ("both", "organization", "person")
+MAX_NOTE_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class DeclarationInfo:
+    """`set_by`: the organization and each person, or one side only."""
+
+    name: str
+    kind: str
+    set_by: str
+    note: str
+    is_new: bool = False
+
+
+def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
+    """Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    row = _get_row(organization, name)
+    return DeclarationInfo(row.name, row.kind, row.set_by, row.note)
+
+
+def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | None, note: str | None) -> DeclarationInfo:
+    """Declare a name. Values that are there stay, also on the side that may not set it any more. Commits: yes.
+
+    Raises: Invalid; Forbidden; NotFound.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    check_name(name)
+    values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
+    _check(values)
+    is_new = db.session.get(CredentialDeclaration, (organization.id, name)) is None
+    insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    db.session.execute(
+        insert(CredentialDeclaration)
+        .values(organization_id=organization.id, name=name, created_at=now(), **values)
+        .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
+    )
+    _record(actor, organization, "credential_declaration.put", name, {"kind": values["kind"], "set_by": values["set_by"]})
+    db.session.commit()
+    return DeclarationInfo(name=name, is_new=is_new, **values)
+
+
+def remove(actor: Actor, slug: str, name: str) -> None:
+    """Values stay. Commits: yes.   Raises: NotFound; Forbidden."""
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    db.session.delete(_get_row(organization, name))
+    _record(actor, organization, "credential_declaration.removed", name, {})
+    db.session.commit()
+
+
+def _get_row(organization: OrganizationInfo, name: str) -> CredentialDeclaration:
+    row = db.session.get(CredentialDeclaration, (organization.id, check_name(name)))
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def _check(values: dict[str, str]) -> None:
+    kinds = [kind.kind_id for kind in all_kinds(current())]
+    wrong = {}
+    if values["kind"] not in kinds:
+        wrong["kind"] = f"must be one of {', '.join(kinds)}"
+    if values["set_by"] not in SET_BY:
+        wrong["set_by"] = f"must be one of {', '.join(SET_BY)}"
+    note = values["note"]
+    if len(note) > MAX_NOTE_LENGTH or any(ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF for letter in note):
+        wrong["note"] = f"must be one line of at most {MAX_NOTE_LENGTH} characters"
+    if wrong:
+        raise Invalid("The declaration has a wrong field.", fields=wrong)
+
+
+def _record(actor: Actor, organization: OrganizationInfo, action: str, name: str, details: dict[str, str]) -> None:
+    audit.record(actor, action, target_type="credential_declaration", target_id=name, organization_id=organization.id, details=details)

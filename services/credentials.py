@@ -1,0 +1,414 @@
+"""Credentials: putting, removing, listing and restoring named secrets of an organization or of a person.
+
+Whose it is: services/credential_scope.py. Values leave through services/credential_resolution.py only.
+`slug` is None for a person's own, outside of any organization.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Uuid, and_, case, cast, delete, false, literal, null, or_, select, tuple_, union_all
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+
+from config import current
+from connectors.credential_kinds import kind_for
+from errors import Conflict, Forbidden, NotFound
+from extensions import db
+from infra.clock import now
+from infra.ids import uuid7
+from models import Credential, CredentialDeclaration, CredentialVersion
+from services import audit, organization_access, row_security
+from services.actors import Actor, OrganizationInfo
+from services.credential_scope import Scope, read_order, write_scope
+from services.credential_values import CannotDecrypt, Envelope, Owner, Value, check_name, check_value, owner_of, seal, unseal
+from services.keyring import cipher
+from services.transactions import begin_write
+
+KEPT_VERSIONS = 10
+
+
+@dataclass(frozen=True)
+class CredentialInfo:
+    """One name at one scope, without its value; `scope` is None for a declared name that nobody has set.
+
+    `in_force`: what the asker's reads of this name answer with. `status`: `set` until a check said more; `unreadable` when the
+    settings lack its encryption key; `missing` when it is declared only.
+    """
+
+    name: str
+    scope: Scope | None
+    status: str
+    in_force: bool
+    kind: str
+    set_by: str
+    note: str
+    version: int | None = None
+    field_names: list[str] | None = None
+    last_four: str | None = None
+    checked_at: datetime | None = None
+    updated_at: datetime | None = None
+    updated_by: uuid.UUID | None = None
+    is_new: bool = False
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One value that was put, without it. `in_force`: the newest one."""
+
+    number: int
+    status: str
+    in_force: bool
+    field_names: list[str] | None
+    last_four: str | None
+    created_at: datetime
+    created_by: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The credential that answers a read, to be opened."""
+
+    id: uuid.UUID
+    owner: Owner
+    name: str
+    number: int
+    envelope: Envelope
+
+    def open(self) -> Value:
+        """Raises CannotDecrypt."""
+        return unseal(self.envelope, owner=self.owner, name=self.name, number=self.number)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def list_page(actor: Actor, slug: str | None, *, after: tuple[str, str] | None, limit: int) -> list[CredentialInfo]:
+    """What the actor's reads can meet, and what is declared and missing, by (name, scope); one more than `limit` if there is."""
+    organization = enter(actor, slug)
+    return _entries(actor, organization, after=after, limit=limit + 1)
+
+
+def get(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> CredentialInfo:
+    """The one that answers, or that of the scope asked for.   Raises: NotFound; Invalid."""
+    organization = enter(actor, slug)
+    order = read_order(actor, role_in(organization), scope)
+    return _get(actor, organization, check_name(name), order if scope else None)
+
+
+def _get(actor: Actor, organization: OrganizationInfo | None, name: str, scopes: tuple[Scope, ...] | None) -> CredentialInfo:
+    entries = _entries(actor, organization, name=name)
+    wanted = [entry for entry in entries if (entry.scope in scopes if scopes is not None else entry.in_force)]
+    if not wanted:
+        wanted = [_as_missing(entry) for entry in entries[:1] if entry.set_by != "both" and scopes is None]
+    if not wanted:
+        raise NotFound()
+    return wanted[0]
+
+
+def _as_missing(entry: CredentialInfo) -> CredentialInfo:
+    """A declared name whose only rows are of the side that it is not declared for."""
+    return CredentialInfo(entry.name, None, "missing", True, entry.kind, entry.set_by, entry.note)
+
+
+def list_versions(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> list[VersionInfo]:
+    """The last ten values that were put, newest first.   Raises: NotFound; Invalid."""
+    organization = enter(actor, slug)
+    found = find(actor, organization, check_name(name), scope=scope)
+    if found is None:
+        raise NotFound()
+    rows = db.session.scalars(
+        select(CredentialVersion).where(CredentialVersion.credential_id == found.id).order_by(CredentialVersion.number.desc())
+    )
+    return [
+        VersionInfo(
+            number=row.number,
+            status=_readable(row.encryption_key_id, "set"),
+            in_force=row.number == found.number,
+            field_names=row.field_names,
+            last_four=row.last_four,
+            created_at=row.created_at,
+            created_by=row.created_by,
+        )
+        for row in rows
+    ]
+
+
+def find(actor: Actor, organization: OrganizationInfo | None, name: str, *, scope: str | None) -> Found | None:
+    """The credential that answers a read of the actor. Inside the caller's unit of work."""
+    declaration = find_declaration(organization, name)
+    order = read_order(actor, role_in(organization), scope, set_by=declaration.set_by if declaration else "both")
+    rows = db.session.execute(
+        select(Credential, CredentialVersion)
+        .join(CredentialVersion, _is_version_in_force())
+        .where(Credential.name == name, _reached(actor, organization))
+    ).all()
+    found = [(owner_of(row[0].organization_id, row[0].user_id), *row) for row in rows]
+    for owner, credential, version in sorted((row for row in found if row[0].scope in order), key=lambda row: order.index(row[0].scope)):
+        envelope = Envelope(version.encryption_key_id, version.wrapped_key, version.sealed)
+        return Found(credential.id, owner, name, version.number, envelope)
+    return None
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def put(
+    actor: Actor, slug: str | None, name: str, *, value: str | None, fields: Mapping[str, object] | None, scope: str | None
+) -> CredentialInfo:
+    """Store a value as the next version, at the scope that the actor's role gives or that is asked for. Commits: yes.
+
+    Raises: Invalid; Forbidden org_scope_requires_admin; Conflict scope_not_allowed; NotFound.
+    """
+    organization = _enter_to_write(actor, slug)
+    check_name(name)
+    owner = _owner_to_write(actor, organization, name, scope)
+    number = _put(actor, organization, owner, name, check_value(value, fields), "credential.put")
+    stored = _get(actor, organization, name, (owner.scope,))
+    db.session.commit()
+    return replace(stored, is_new=number == 1)
+
+
+def remove(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> None:
+    """Delete the credential with its versions: the organization's or the actor's own, by the rule of `put`. Commits: yes.
+
+    A declaration does not matter here: what it forbids may be taken away.
+    Raises: NotFound when that scope has none; Forbidden; Invalid.
+    """
+    organization = _enter_to_write(actor, slug)
+    owner = _owner(actor, organization, write_scope(actor, role_in(organization), scope))
+    removed = db.session.scalar(
+        delete(Credential).where(owner.owns(Credential), Credential.name == check_name(name)).returning(Credential.id)
+    )
+    if removed is None:
+        raise NotFound()
+    _record(actor, organization, "credential.removed", removed, {"name": name, "scope": owner.scope})
+    db.session.commit()
+
+
+def restore(actor: Actor, slug: str | None, name: str, *, number: int, scope: str | None) -> CredentialInfo:
+    """Put the value of an earlier version again, as a new one. Commits: yes.
+
+    Raises: as `put`; NotFound for a version that is not kept; Conflict credential_unreadable.
+    """
+    organization = _enter_to_write(actor, slug)
+    owner = _owner_to_write(actor, organization, check_name(name), scope)
+    version = db.session.scalar(
+        select(CredentialVersion)
+        .join(Credential, Credential.id == CredentialVersion.credential_id)
+        .where(owner.owns(Credential), Credential.name == name, CredentialVersion.number == number)
+    )
+    if version is None:
+        raise NotFound()
+    envelope = Envelope(version.encryption_key_id, version.wrapped_key, version.sealed)
+    value = open_or_refuse(Found(version.credential_id, owner, name, number, envelope))
+    _put(actor, organization, owner, name, value, "credential.restored", restored=number)
+    stored = _get(actor, organization, name, (owner.scope,))
+    db.session.commit()
+    return stored
+
+
+def open_or_refuse(found: Found) -> Value:
+    """Raises: Conflict credential_unreadable."""
+    try:
+        return found.open()
+    except CannotDecrypt as error:
+        raise Conflict("No encryption key of the settings opens this value.", code="credential_unreadable", detail=str(error)) from None
+
+
+def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name: str, value: Value, action: str, **details: object) -> int:
+    """The next version's number. One statement makes or takes the row, so that writers at once get numbers one after the other."""
+    moment, person = now(), actor.user.id if actor.user else None
+    fresh = {"status": "set", "checked_at": None, "updated_at": moment, "updated_by": person}
+    insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    row = db.session.execute(
+        insert(Credential)
+        .values(id=uuid7(), name=name, version=1, created_at=moment, **owner.columns, **fresh)
+        .on_conflict_do_update(
+            index_elements=["organization_id" if owner.scope == "org" else "user_id", "name"],
+            set_={"version": Credential.version + 1, **fresh},
+        )
+        .returning(Credential.id, Credential.version)
+    ).one()
+    envelope = seal(value, owner=owner, name=name, number=row.version)
+    db.session.add(
+        CredentialVersion(
+            credential_id=row.id,
+            **owner.columns,
+            number=row.version,
+            encryption_key_id=envelope.key_id,
+            wrapped_key=envelope.wrapped_key,
+            sealed=envelope.sealed,
+            field_names=value.field_names,
+            last_four=value.last_four,
+            created_by=person,
+        )
+    )
+    db.session.execute(
+        delete(CredentialVersion).where(CredentialVersion.credential_id == row.id, CredentialVersion.number <= row.version - KEPT_VERSIONS)
+    )
+    _record(actor, organization, action, row.id, {"name": name, "scope": owner.scope, "version": row.version, **details})
+    db.session.flush()
+    return row.version
+
+
+# --- whose ------------------------------------------------------------------------------------------------------------
+
+
+def enter(actor: Actor, slug: str | None) -> OrganizationInfo | None:
+    """The organization of the request, its rows and the actor's own now open; None outside of any.
+
+    Raises: NotFound; Forbidden for a client, which owns nothing.
+    """
+    if slug is not None:
+        return organization_access.enter(actor, slug)
+    _enter_own(actor)
+    return None
+
+
+def _enter_to_write(actor: Actor, slug: str | None) -> OrganizationInfo | None:
+    if slug is not None:
+        return organization_access.enter_to_write(actor, slug, "organization:read")
+    begin_write()
+    _enter_own(actor)
+    return None
+
+
+def _enter_own(actor: Actor) -> None:
+    if actor.user is None:
+        raise Forbidden()
+    row_security.enter(user_id=actor.user.id)
+
+
+def role_in(organization: OrganizationInfo | None) -> str | None:
+    return organization.role if organization else None
+
+
+def find_declaration(organization: OrganizationInfo | None, name: str) -> CredentialDeclaration | None:
+    """What the organization says of a name."""
+    return db.session.get(CredentialDeclaration, (organization.id, name)) if organization else None
+
+
+def _owner_to_write(actor: Actor, organization: OrganizationInfo | None, name: str, scope: str | None) -> Owner:
+    declaration = find_declaration(organization, name)
+    set_by = declaration.set_by if declaration else "both"
+    return _owner(actor, organization, write_scope(actor, role_in(organization), scope, set_by=set_by))
+
+
+def _owner(actor: Actor, organization: OrganizationInfo | None, scope: Scope) -> Owner:
+    """write_scope has let through a person only, and `org` only inside an organization."""
+    return Owner(scope, organization.id if scope == "org" else actor.user.id)  # type: ignore[union-attr]
+
+
+def _record(actor: Actor, organization: OrganizationInfo | None, action: str, target_id: uuid.UUID, details: dict[str, Any]) -> None:
+    audit.record(
+        actor,
+        action,
+        target_type="credential",
+        target_id=target_id,
+        organization_id=_id_of(organization),
+        details=details,
+    )
+
+
+# --- the one query of states ------------------------------------------------------------------------------------------
+
+
+def _is_version_in_force() -> Any:
+    return and_(CredentialVersion.credential_id == Credential.id, CredentialVersion.number == Credential.version)
+
+
+def _is_of(column: Any, owner_id: uuid.UUID | None) -> Any:
+    """Nobody's is no row: `column = NULL` would be read as IS NULL, and those are the other side's."""
+    return column == owner_id if owner_id is not None else false()
+
+
+def _reached(actor: Actor, organization: OrganizationInfo | None) -> Any:
+    """The organization's rows, and those of the person that the actor reaches."""
+    return or_(_is_of(Credential.organization_id, _id_of(organization)), _is_of(Credential.user_id, actor.own_rows_of))
+
+
+def _id_of(organization: OrganizationInfo | None) -> uuid.UUID | None:
+    return organization.id if organization else None
+
+
+def _entries(
+    actor: Actor,
+    organization: OrganizationInfo | None,
+    *,
+    name: str | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int | None = None,
+) -> list[CredentialInfo]:
+    """Every row that the actor reaches, and declared names without one, by name, `org` before `user`."""
+    scope = case((Credential.organization_id.is_not(None), "org"), else_="user")
+    rows = select(Credential.name.label("name"), scope.label("scope"), Credential.id.label("id")).where(_reached(actor, organization))
+    any_row = select(Credential.id).where(Credential.name == CredentialDeclaration.name, _reached(actor, organization)).exists()
+    declared = select(CredentialDeclaration.name, literal(""), cast(null(), Uuid())).where(
+        _is_of(CredentialDeclaration.organization_id, _id_of(organization)), ~any_row
+    )
+    entries = union_all(rows, declared).subquery()
+    own = aliased(Credential)
+    has_own = select(own.id).where(_is_of(own.user_id, actor.own_rows_of), own.name == entries.c.name).exists()
+    statement = (
+        select(entries.c.name, entries.c.scope, has_own, Credential, CredentialVersion, CredentialDeclaration)
+        .select_from(entries)
+        .outerjoin(Credential, Credential.id == entries.c.id)
+        .outerjoin(CredentialVersion, _is_version_in_force())
+        .outerjoin(
+            CredentialDeclaration,
+            and_(
+                _is_of(CredentialDeclaration.organization_id, _id_of(organization)),
+                CredentialDeclaration.name == entries.c.name,
+            ),
+        )
+        .order_by(entries.c.name, entries.c.scope)
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    )
+    if name is not None:
+        statement = statement.where(entries.c.name == name)
+    if after is not None:
+        statement = statement.where(tuple_(entries.c.name, entries.c.scope) > tuple_(literal(after[0]), literal(after[1])))
+    return [_info(actor, organization, *row) for row in db.session.execute(statement)]
+
+
+def _info(
+    actor: Actor,
+    organization: OrganizationInfo | None,
+    name: str,
+    scope: Any,
+    has_own: bool,
+    credential: Credential | None,
+    version: CredentialVersion | None,
+    declaration: CredentialDeclaration | None,
+) -> CredentialInfo:
+    set_by = declaration.set_by if declaration else "both"
+    order = read_order(actor, role_in(organization), set_by=set_by)
+    common = {
+        "name": name,
+        "kind": declaration.kind if declaration else kind_for(name, current()).kind_id,
+        "set_by": set_by,
+        "note": declaration.note if declaration else "",
+    }
+    if credential is None or version is None:
+        return CredentialInfo(scope=None, status="missing", in_force=True, **common)
+    return CredentialInfo(
+        scope=scope,
+        status=_readable(version.encryption_key_id, credential.status),
+        in_force=scope in order and (scope == "user" or not (has_own and "user" in order)),
+        version=credential.version,
+        field_names=version.field_names,
+        last_four=version.last_four,
+        checked_at=credential.checked_at,
+        updated_at=credential.updated_at,
+        updated_by=credential.updated_by,
+        **common,
+    )
+
+
+def _readable(key_id: str, status: str) -> str:
+    return status if cipher().knows(key_id) else "unreadable"
