@@ -91,12 +91,14 @@ def make_organization(*, owner: User | None = None, slug: str | None = None, nam
         db.session.add(organization)
         db.session.flush()
         if owner is not None:
+            row_security.enter(organization_ids=[organization.id])
             db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner"))
         return _kept(organization)
 
 
 def make_membership(organization: Organization, user: User, role: str = "member") -> Membership:
     with _writing():
+        row_security.enter(organization_ids=[organization.id])
         membership = Membership(organization_id=organization.id, user_id=user.id, role=role)
         db.session.add(membership)
         return _kept(membership)
