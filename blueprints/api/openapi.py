@@ -14,6 +14,9 @@ _TIME = {"type": "string", "format": "date-time"}
 _TEXT = {"type": "string"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
 _FLAG = {"type": "boolean"}
+_MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
+_MAYBE_NUMBER = {"type": ["integer", "null"]}
+_MAYBE_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -29,7 +32,6 @@ def _list_of(name: str) -> dict[str, Any]:
 
 
 _ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": {"enum": ["owner", "admin", "member"]}}
-_MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _MAYBE_TYPE_AND_ID = {"oneOf": [_object(type=_MAYBE_TEXT, id=_MAYBE_TEXT), {"type": "null"}]}
 _API_KEY = {
     "id": _TEXT,
@@ -80,6 +82,58 @@ _SCHEMAS: dict[str, Any] = {
     "Agent": _object(id=_TEXT, name=_TEXT, owner=_TEXT, acts_for_owner=_FLAG, paused=_FLAG, created_at=_TIME),
     "ApiKey": _object(**_API_KEY),
     "NewApiKey": _object(**_API_KEY, key=_TEXT),
+    "Credential": _object(
+        name=_TEXT,
+        scope={"enum": ["org", "user", None]},
+        status={"enum": ["set", "ok", "missing", "rejected", "rate_limited", "wrong_address", "unreadable"]},
+        in_force=_FLAG,
+        kind=_TEXT,
+        set_by={"enum": ["both", "organization", "person"]},
+        note=_TEXT,
+        version=_MAYBE_NUMBER,
+        fields=_MAYBE_TEXTS,
+        last_four=_MAYBE_TEXT,
+        checked_at=_MAYBE_TIME,
+        updated_at=_MAYBE_TIME,
+        updated_by=_MAYBE_TEXT,
+    ),
+    "CredentialVersion": _object(
+        version={"type": "integer"},
+        status={"enum": ["set", "unreadable"]},
+        in_force=_FLAG,
+        fields=_MAYBE_TEXTS,
+        last_four=_MAYBE_TEXT,
+        created_at=_TIME,
+        created_by=_MAYBE_TEXT,
+    ),
+    "CredentialCheck": _object(
+        name=_TEXT,
+        scope={"enum": ["org", "user", None]},
+        status={"enum": ["ok", "missing", "rejected", "rate_limited", "wrong_address"]},
+        account=_MAYBE_TEXT,
+        detail=_TEXT,
+        checked_at=_TIME,
+        retry_after=_MAYBE_NUMBER,
+        stored=_FLAG,
+    ),
+    "Resolution": _object(
+        items={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "scope"],
+                "properties": {
+                    "name": _TEXT,
+                    "scope": {"enum": ["org", "user"]},
+                    "value": _TEXT,
+                    "fields": {"type": "object", "additionalProperties": _TEXT},
+                },
+            },
+        },
+        missing={"type": "array", "items": _TEXT},
+        unreadable={"type": "array", "items": _TEXT},
+    ),
+    "Declaration": _object(name=_TEXT, kind=_TEXT, set_by={"enum": ["both", "organization", "person"]}, note=_TEXT),
     "AuditEvent": _object(
         id=_TEXT,
         at=_TIME,
@@ -101,6 +155,7 @@ _ERRORS = {
     "401": "No credential, or one that is not good",
     "403": "The credential is too narrow, or a cookie came from another site",
     "404": "Not there, or not yours to see",
+    "409": "It stands otherwise; the code says how",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
     "503": "A store did not answer; see Retry-After",
@@ -147,6 +202,73 @@ _PAGE = [_query("cursor"), _query("limit", type="integer", minimum=1, maximum=10
 
 def _path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": _TEXT}
+
+
+def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same in an organization and for the person alone."""
+    scope = {"enum": ["org", "user"]}
+    texts = {"type": "object", "additionalProperties": _TEXT, "minProperties": 1, "maxProperties": 32}
+    one = [*parameters, _path_parameter("name")]
+    asked = [_query("scope", **scope)]
+    wrong = ("404", "422")
+    return {
+        base: {
+            "parameters": parameters,
+            "get": _operation(
+                "States of credentials, never a value", "credentials:read", answer=_list_of("Credential"), also=wrong, parameters=_PAGE
+            ),
+        },
+        f"{base}/{{name}}": {
+            "parameters": one,
+            "get": _operation(
+                "One state: the one that answers", "credentials:read", answer=_ref("Credential"), also=wrong, parameters=asked
+            ),
+            "put": _operation(
+                "Store a value, or fields; 201 when new",
+                "credentials:write",
+                body=_body(value=_TEXT, fields=texts, scope=scope),
+                answer=_ref("Credential"),
+                also=(*wrong, "409"),
+            ),
+            "delete": _operation("Remove with its versions", "credentials:write", also=wrong, parameters=asked),
+        },
+        f"{base}/{{name}}/versions": {
+            "parameters": one,
+            "get": _operation(
+                "The last ten, newest first", "credentials:read", answer=_list_of("CredentialVersion"), also=wrong, parameters=asked
+            ),
+        },
+        f"{base}/{{name}}/restore": {
+            "parameters": one,
+            "post": _operation(
+                "Store an earlier version's value again",
+                "credentials:write",
+                body=_body(required=("version",), version={"type": "integer", "minimum": 1}, scope=scope),
+                answer=_ref("Credential"),
+                also=(*wrong, "409"),
+            ),
+        },
+        f"{base}/{{name}}/check": {
+            "parameters": one,
+            "post": _operation(
+                "Try it out at its vendor, now",
+                "credentials:read",
+                body=_body(scope=scope, address=_TEXT),
+                answer=_ref("CredentialCheck"),
+                also=(*wrong, "409"),
+            ),
+        },
+        f"{base}/resolve": {
+            "parameters": parameters,
+            "post": _operation(
+                "The values; a token or a key only",
+                "credentials:read",
+                body=_body(required=("names",), names={"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 100}),
+                answer=_ref("Resolution"),
+                also=wrong,
+            ),
+        },
+    }
 
 
 PATHS: dict[str, dict[str, Any]] = {
@@ -202,6 +324,20 @@ PATHS: dict[str, dict[str, Any]] = {
                 *_PAGE,
             ],
         ),
+    },
+    **_credential_paths("/orgs/{slug}/credentials", [_path_parameter("slug")]),
+    **_credential_paths("/user/credentials", []),
+    "/orgs/{slug}/credentials/{name}/declaration": {
+        "parameters": [_path_parameter("slug"), _path_parameter("name")],
+        "get": _operation("What the organization says of a name", "credentials:read", answer=_ref("Declaration"), also=("404", "422")),
+        "put": _operation(
+            "Declare a name; 201 when new",
+            "credentials:write",
+            body=_body(kind=_TEXT, set_by={"enum": ["both", "organization", "person"], "default": "both"}, note=_TEXT),
+            answer=_ref("Declaration"),
+            also=("404", "422"),
+        ),
+        "delete": _operation("Take the declaration back; values stay", "credentials:write", also=("404", "422")),
     },
     "/api-keys": {
         "get": _operation("The caller's keys and their agents'", "keys:write", answer=_list_of("ApiKey"), also=("422",), parameters=_PAGE),
