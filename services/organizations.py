@@ -108,7 +108,8 @@ def _insert(model: Any, **values: Any) -> bool:
     """INSERT that gives way to a row that is there already. Returns whether it was written."""
     insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
     table = model.__table__
-    return db.session.execute(insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    statement = insert(table).values(**values).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return db.session.execute(statement).rowcount == 1
 
 
 # --- changing ---
