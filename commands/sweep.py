@@ -3,7 +3,7 @@
 import click
 
 from commands.door import OperatorCommand, json_option, tell
-from services import audit_chain, sweeping
+from services import audit_chain, organizations, sweeping
 
 
 @click.command("sweep", cls=OperatorCommand)
@@ -14,7 +14,8 @@ from services import audit_chain, sweeping
 def command(dry_run: bool, batch_size: int, kinds: tuple[str, ...], as_json: bool) -> None:
     """Delete expired rows in batches. Safe while the server runs, several times at once, and from cron.
 
-    Unless told to do less, it also seals the audit trail, as `flask audit seal` does.
+    Unless told to do less, it also deletes for good the organizations that were deleted seven days ago, and seals the audit
+    trail, as `flask audit seal` does.
     """
 
     def progress(kind: str, count: int) -> None:
@@ -23,4 +24,5 @@ def command(dry_run: bool, batch_size: int, kinds: tuple[str, ...], as_json: boo
     counts = sweeping.sweep(kinds, dry_run=dry_run, batch_size=batch_size, progress=None if dry_run else progress)
     tell(counts, (f"{kind}: {count}" for kind, count in counts.items()), as_json=as_json)
     if not dry_run and not kinds:
+        click.echo(f"organizations purged: {organizations.unscoped_purge()}", err=True)
         click.echo(f"audit events sealed: {audit_chain.seal()}", err=True)

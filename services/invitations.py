@@ -9,6 +9,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Select, Update, literal, select, update
@@ -82,12 +83,14 @@ class Sent:
 
 @dataclass(frozen=True)
 class InvitationInfo:
-    """What whoever has the link may know."""
+    """What whoever has the link may know. `state` is the reader's: `joined` by it already, or why they cannot join."""
 
+    organization_id: uuid.UUID
     organization: str
     role: str
     email: str
     inviter_name: str
+    state: Literal["open", "joined", "other_address", "not_verified"] = "open"
 
 
 def address(raw: str) -> str:
@@ -221,18 +224,24 @@ def is_open_for(email: str) -> bool:
     return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
 
 
-def get_info(raw: str, *, reader: uuid.UUID | None) -> tuple[InvitationInfo, bool]:
-    """What a link is about, and whether it has brought its reader in already. Looking uses nothing.
-
-    Raises: InvitationEnded.
-    """
+def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
+    """What a link is about, for who reads it. Looking uses nothing.   Raises: InvitationEnded."""
     invitation = _find(raw)
     organization = _live_organization(invitation.organization_id)
-    is_joined = reader is not None and _is_for(db.session.get(User, reader), invitation) and _has_joined(invitation, reader)
-    if not is_joined and not _is_open(invitation):
+    user = db.session.get(User, reader) if reader else None
+    state = _state_for(user, invitation)
+    if state != "joined" and not _is_open(invitation):
         raise InvitationEnded()
     inviter = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
-    return InvitationInfo(organization.name, invitation.role, invitation.email, inviter.name if inviter else ""), is_joined
+    return InvitationInfo(organization.id, organization.name, invitation.role, invitation.email, inviter.name if inviter else "", state)
+
+
+def find_info(raw: str) -> InvitationInfo | None:
+    """The same for pages that name what waits and must not fail for it."""
+    try:
+        return get_info(raw)
+    except InvitationEnded:
+        return None
 
 
 def accept(actor: Actor, raw: str) -> OrganizationInfo:
@@ -246,15 +255,15 @@ def accept(actor: Actor, raw: str) -> OrganizationInfo:
     invitation = _find(raw)
     organization = _live_organization(invitation.organization_id)
     user = db.session.get_one(User, actor.user.id)
-    row_security.enter(user_id=user.id, organization_ids=[organization.id])
-    if not _has_joined(invitation, user.id) and not _is_open(invitation):
-        raise InvitationEnded()
-    if user.email_key != invitation.email_key:
-        raise EmailMismatch()
-    if not user.email_verified:
-        raise EmailNotVerified()
-    if not _take(actor, user, invitation.id, organization.id) and not _has_joined(invitation, user.id):
-        raise InvitationEnded()
+    state = _state_for(user, invitation)
+    if state != "joined":
+        if not _is_open(invitation):
+            raise InvitationEnded()
+        if state != "open":
+            raise EmailMismatch() if state == "other_address" else EmailNotVerified()
+        row_security.enter(user_id=user.id, organization_ids=[organization.id])
+        if not _take(actor, user, invitation.id, organization.id) and _state_for(user, invitation) != "joined":
+            raise InvitationEnded()
     role = db.session.scalar(_role(organization.id, user.id)) or invitation.role
     joined = OrganizationInfo(organization.id, organization.slug, organization.name, role)
     db.session.commit()
@@ -349,14 +358,16 @@ def _live_organization(organization_id: uuid.UUID) -> Organization:
     return found
 
 
-def _is_for(user: User | None, invitation: Invitation) -> bool:
-    return user is not None and user.email_verified and user.email_key == invitation.email_key
-
-
-def _has_joined(invitation: Invitation, user_id: uuid.UUID) -> bool:
-    """Whether it was accepted, and the person is a member."""
+def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "joined", "other_address", "not_verified"]:
+    if user is None:
+        return "open"
+    if user.email_key != invitation.email_key:
+        return "other_address"
+    if not user.email_verified:
+        return "not_verified"
     db.session.refresh(invitation)
-    return invitation.accepted_at is not None and db.session.scalar(_role(invitation.organization_id, user_id)) is not None
+    is_member = db.session.scalar(_role(invitation.organization_id, user.id)) is not None
+    return "joined" if invitation.accepted_at is not None and is_member else "open"
 
 
 def _is_open(invitation: Invitation) -> bool:

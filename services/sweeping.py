@@ -16,7 +16,7 @@ from errors import Invalid
 from extensions import db, redis
 from infra.clock import now
 from infra.session_store import SessionStore
-from models import AccessToken, AuthorizationCode, EmailConfirmation, RefreshFamily, RefreshToken, RevokedJwt, SignInLink
+from models import AccessToken, AuthorizationCode, EmailConfirmation, Invitation, RefreshFamily, RefreshToken, RevokedJwt, SignInLink
 from services.transactions import begin_write
 
 BATCH_SIZE = 1000
@@ -90,7 +90,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _simple(AuthorizationCode, AuthorizationCode.id, lambda moment: AuthorizationCode.used_at.is_(None) | ~_family_goes_on(moment)),
     ),
     "device_codes": (),
-    "invitations": (),
+    "invitations": (_simple(Invitation, Invitation.id),),
     "verifications": (_simple(SignInLink, SignInLink.id), _simple(EmailConfirmation, EmailConfirmation.id)),
 }
 

@@ -147,7 +147,8 @@ def update_profile(
 def update(actor: Actor, user_id: uuid.UUID, changes: Mapping[str, Any]) -> Profile:
     """Merge `changes` (`name`, `metadata`) into a person, as RFC 7396 says. Commits: yes.   Raises: NotFound, Invalid."""
     begin_write()
-    user = db.session.scalar(select(User).where(User.id == user_id).with_for_update(key_share=True).execution_options(populate_existing=True))
+    held = select(User).where(User.id == user_id).with_for_update(key_share=True)
+    user = db.session.scalar(held.execution_options(populate_existing=True))
     if user is None:
         raise NotFound()
     wanted: dict[str, Any] = {}

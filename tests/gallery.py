@@ -27,6 +27,7 @@ from services import permissions
 from services.authorize_requests import WaitingParty
 from services.connected_apps import ConnectedApp
 from services.identities import IdentityInfo
+from services.invitations import InvitationInfo
 from services.user_sessions import GrantInfo
 from services.users import Profile
 
@@ -75,10 +76,12 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         "handoff": None,
         "next_path": None,
         "invite_only": False,
+        "invitation": None,
     }
     found = [
         Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),
         Page("sign-in-web", "sign_in/page.html", {**plain, "waiting": web, "invite_only": True}),
+        Page("sign-in-invited", "sign_in/page.html", {**plain, "invitation": _invitation(name)}),
         Page("sign-in-no-provider", "sign_in/page.html", {**plain, "providers": []}),
         Page("sign-in-continue", "sign_in/page.html", {**plain, "waiting": cli, "continue_as": email, "handoff": "h.1.s"}),
         Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "next_path": "/account"}),
@@ -190,6 +193,11 @@ def _oauth_pages(name: str | None) -> list[Page]:
     ]
 
 
+def _invitation(name: str | None, state: str = "open") -> InvitationInfo:
+    organization, email, inviter = (name, name, name) if name is not None else ("Northwind", "maya@northwind.dev", "Tom Halvorsen")
+    return InvitationInfo(ID, organization, "admin", email, inviter, state)
+
+
 def _other_gate_pages(name: str | None) -> list[Page]:
     email = name if name is not None else "maya@northwind.dev"
     blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
@@ -206,7 +214,12 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "text": "It’s been recorded. Try again in a minute.",
         "reference": "3f1c2a9e77d0b412",
     }
+    joining = {"reader": email, "action": "/invitations/gpi_x", "switch_href": "/login?switch=1"}
     return [
+        *(
+            Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})
+            for state in ("open", "other_address", "not_verified")
+        ),
         Page("done", "done.html", {"email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
         Page("done-denied", "done.html", {"email": None, "is_denied": True}),

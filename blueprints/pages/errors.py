@@ -47,6 +47,9 @@ _BY_CODE = {
     ),
     "handoff_expired": ErrorWords("That sign-in took too long", "Start again from the app."),
     "handoff_altered": ErrorWords("That sign-in link was changed on its way", "Start again from the app."),
+    "invitation_ended": ErrorWords(
+        "This invitation has ended", "It was used, revoked or is older than 7 days. Ask for a new one.", "Sign in", "/login"
+    ),
     "request_too_long": ErrorWords("That request is too long", "The app asked for more than fits. Tell the app’s maker."),
 }
 

@@ -14,8 +14,9 @@ from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.pages import journeys, sign_in_errors
 from blueprints.request_log import request_id
 from config import current
-from services import authorize_requests, handoffs, identities, sign_in, user_sessions
+from services import authorize_requests, handoffs, identities, invitations, sign_in, user_sessions
 from services.authorize_requests import WaitingParty
+from services.invitations import InvitationInfo
 from services.journeys import Journey, address, onward
 from services.user_sessions import SignedIn
 
@@ -83,9 +84,16 @@ def _card(
         handoff=journey.handoff,
         next_path=journey.next_path,
         invite_only=bool(current().signup_allowlist),
+        invitation=_invitation(journey),
     )
     browser.browser_id()
     return make_response(page)
+
+
+def _invitation(journey: Journey) -> InvitationInfo | None:
+    """The invitation that waits behind this sign-in."""
+    path = journey.next_path or ""
+    return invitations.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
 
 
 def _provider_links(journey: Journey, only: set[str] | None) -> list[ProviderLink]:

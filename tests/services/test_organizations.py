@@ -7,8 +7,8 @@ import pytest
 from flask import Flask
 
 from extensions import db
-from models import Membership, Organization
-from services import organizations, slugs
+from models import AuditEvent, Membership, Organization
+from services import organizations, row_security, slugs
 from services.actors import Actor
 from tests import factories
 
@@ -62,11 +62,13 @@ def test_requests_at_once_make_exactly_one(app: Flask) -> None:
             except BaseException as error:
                 errors.append(error)
 
-    threads = [threading.Thread(target=ask, args=(user_id,)) for user_id in user_ids * 5]
+    threads = [threading.Thread(target=ask, args=(user_id,)) for user_id in user_ids * 50]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert errors == []
     with app.app_context():
+        row_security.enter(organization_ids=user_ids)
         assert len(list(db.session.scalars(db.select(Organization)))) == len(list(db.session.scalars(db.select(Membership)))) == 2
+        assert len(list(db.session.scalars(db.select(AuditEvent).where(AuditEvent.action == "organization.created")))) == 2
