@@ -14,12 +14,17 @@ from typing import Any, NoReturn
 import pytest
 import redis as redis_py
 from flask import Flask
-from flask.testing import FlaskClient
+from flask.testing import FlaskClient, FlaskCliRunner
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 
 import config
 from app import create_app
 from extensions import db
-from infra import clock
+from extensions import redis as bound_redis
+from infra import clock, logging_setup
+from providers import oidc
+from services import oauth_clients, signing_keys
 from tests import closed_network, factories, machine, stores
 from tests.live_server import LiveServer, clean_environment
 
@@ -106,7 +111,7 @@ def worker_id(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_url(worker_id: str) -> str:
-    """This worker's own database, migrated."""
+    """This worker's own database, migrated, as its owner. The application has a role of its own: `database`."""
     folder = os.environ.get("TESTS_POSTGRES") or _start_cluster().folder
     return stores.make_databases(folder, f"gatepost_{worker_id}", _migrate)
 
@@ -137,37 +142,51 @@ def valkey_url(valkey: stores.Valkey) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """`kind`: postgresql or sqlite."""
+    """`kind`: postgresql or sqlite. `url` is the application's address, `owner_url` that of the tables' owner."""
 
     kind: str
     url: str
+    owner_url: str
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this worker's SQLite file and instance folder are: the same for all tests, so that their settings are equal."""
+    return tmp_path_factory.mktemp("gatepost")
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
     """An empty, migrated database: emptied after the test on PostgreSQL, a new file on SQLite."""
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-        yield Database("postgresql", url)
-        _empty(url)
+        owner_url = request.getfixturevalue("postgres_url")
+        yield Database("postgresql", stores.application_url(owner_url), owner_url)
+        _empty(owner_url)
         return
-    path = tmp_path / "gatepost.sqlite"
+    path = folder / "gatepost.sqlite"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
-    yield Database("sqlite", f"sqlite:///{path}")
+    yield Database("sqlite", f"sqlite:///{path}", f"sqlite:///{path}")
+    for left in folder.glob("gatepost.sqlite*"):
+        left.unlink()
 
 
-def _empty(url: str) -> None:
+def _empty(owner_url: str) -> None:
+    """Delete what was written. No trigger fires and no foreign key is looked at: every table ends empty."""
     import psycopg
 
-    names = [f'"{table.name}"' for table in reversed(db.metadata.sorted_tables)]
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("; ".join(f"DELETE FROM {name}" for name in names))
+    names = [f'"{table.name}"' for table in db.metadata.sorted_tables]
+    question = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)
+    with psycopg.connect(owner_url.replace("+psycopg", ""), autocommit=True) as connection:
+        if written := connection.execute(question).fetchall():
+            connection.execute("SET session_replication_role = replica; " + "; ".join(f"DELETE FROM {name}" for (name,) in written))
 
 
 @pytest.fixture
 def environment(database: Database, valkey_url: str) -> dict[str, str]:
     """The settings of this test as environment variables: one truth for `settings` and `live_server`."""
+    owner = {"GATEPOST_DATABASE_OWNER_URL": database.owner_url} if database.owner_url != database.url else {}
     return {
+        **owner,
         "GATEPOST_ENV": "development",
         "GATEPOST_PUBLIC_URL": PUBLIC_URL,
         "GATEPOST_DATABASE_URL": database.url,
@@ -178,15 +197,23 @@ def environment(database: Database, valkey_url: str) -> dict[str, str]:
     }
 
 
+def _changed(environment: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """`environment` with what is given. Another database has no owner's address, unless that is given too."""
+    dropped = {"GATEPOST_DATABASE_OWNER_URL"} if "GATEPOST_DATABASE_URL" in given else set()
+    return {name: value for name, value in environment.items() if name not in dropped} | given
+
+
 @pytest.fixture
-def settings(environment: dict[str, str], tmp_path: Path) -> Callable[..., config.Settings]:
+def settings(environment: dict[str, str], folder: Path) -> Iterator[Callable[..., config.Settings]]:
     """`settings(code_seconds=1, github__client_id="x")`: settings by their names in lower case, as text or number."""
+    instance = folder / "instance"
 
     def make(**overrides: Any) -> config.Settings:
         given = {f"GATEPOST_{name.upper()}": str(value) for name, value in overrides.items()}
-        return config.load(environ={**environment, **given}, instance_path=tmp_path / "instance")
+        return config.load(environ=_changed(environment, given), instance_path=instance)
 
-    return make
+    yield make
+    shutil.rmtree(instance, ignore_errors=True)
 
 
 class Browser(FlaskClient):
@@ -198,18 +225,91 @@ class Browser(FlaskClient):
         return super().open(*args, **kwargs)
 
 
+class Operator(FlaskCliRunner):
+    """A command is a process of its own: the application's engine, which it may have replaced by the owner's, comes back."""
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with self.app.app_context():
+            engines, own = db.engines, db.engine
+        try:
+            return super().invoke(*args, **kwargs)
+        finally:
+            if engines[None] is not own:
+                engines[None].dispose()
+                engines[None] = own
+
+
+class _CompiledTemplates(BytecodeCache):
+    """Jinja's compiled templates, for all applications of this process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_templates = _CompiledTemplates()
+_resting: list[Flask] = []
+
+
+def _build(wanted: config.Settings) -> Flask:
+    app = create_app(wanted)
+    app.testing = True
+    app.test_client_class = Browser
+    app.test_cli_runner_class = Operator
+    app.jinja_env.bytecode_cache = _templates
+    return app
+
+
+def _wake(wanted: config.Settings) -> Flask | None:
+    """An application with these settings whose test has ended; what is one for the whole process is bound to it again."""
+    app = next((app for app in _resting if app.extensions["gatepost.settings"] == wanted), None)
+    if app is not None:
+        _resting.remove(app)
+        bound_redis.client = app.extensions["gatepost.redis"]
+        logging_setup.configure(wanted)
+    return app
+
+
+def _close(app: Flask) -> None:
+    """End its connections. It makes new ones when it is used again."""
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    app.extensions["gatepost.redis"].close()
+
+
+def _forget_all() -> None:
+    """What a process remembers of its stores and of other servers."""
+    oauth_clients.forget()
+    signing_keys.forget()
+    oidc.forget_all()
+
+
 @pytest.fixture
 def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Iterator[Callable[..., Flask]]:
-    """`make_app(rate_limits="on")`: the application with other settings than usual."""
+    """`make_app(rate_limits="on")`: the application with other settings than usual.
+
+    Building one takes longer than most tests, so the usual one is built once and serves test after test: it takes no
+    further routes. A second one within a test, and one with a setting given, is always new.
+    """
     store = redis_py.Redis.from_url(valkey_url)
     store.flushall()
     made: list[Flask] = []
+    usual: list[Flask] = []
 
     def make(**overrides: Any) -> Flask:
-        app = create_app(settings(**overrides))
-        app.testing = True
-        app.test_client_class = Browser
+        wanted = settings(**overrides)
+        app = (None if overrides else _wake(wanted)) or _build(wanted)
         made.append(app)
+        if not overrides and not usual:
+            app._got_first_request = True  # Flask refuses whatever would outlast the test
+            usual.append(app)
         factories.use(app)
         return app
 
@@ -217,10 +317,9 @@ def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Itera
     factories.use(None)
     clock.move(0)
     for app in made:
-        with app.app_context():
-            db.session.remove()
-            db.engine.dispose()
-        app.extensions["gatepost.redis"].close()
+        _close(app)
+    _resting.extend(usual)
+    _forget_all()
     store.close()
 
 
@@ -271,7 +370,7 @@ def live_server(
 
     def start(workers: int = 2, env: dict[str, str] | None = None, arguments: tuple[str, ...] = ()) -> LiveServer:
         public_url = f"http://127.0.0.1:{stores.free_port()}"
-        given = {**environment, "GATEPOST_PUBLIC_URL": public_url, **(env or {})}
+        given = _changed(environment, {"GATEPOST_PUBLIC_URL": public_url, **(env or {})})
         server = LiveServer(tmp_path_factory.mktemp("server"), given, workers=workers, arguments=arguments)
         started.append(server)
         return server.start()

@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 
 START_SECONDS = 30
+APPLICATION_ROLE = "gatepost_app"
 _PR_SET_PDEATHSIG = 1
 _SETTINGS = {
     "listen_addresses": "",
@@ -192,18 +193,36 @@ class Valkey:
 
 
 def postgres_url(folder: str | Path, database: str) -> str:
+    """As the owner of the tables, who is superuser."""
     return f"postgresql+psycopg://gatepost@/{database}?host={folder}"
 
 
+def application_url(owner_url: str) -> str:
+    """The same database as the application's role, which owns nothing."""
+    return owner_url.replace("//gatepost@", f"//{APPLICATION_ROLE}@", 1)
+
+
+def _make_template(folder: str | Path, migrate: Callable[[str], None]) -> None:
+    """What docs/operating.md tells an operator to do before the first day."""
+    url = postgres_url(folder, "gatepost_building")
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}")
+        for rights in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "EXECUTE ON FUNCTIONS"):
+            connection.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rights} TO {APPLICATION_ROLE}")
+    migrate(url)
+
+
 def make_databases(folder: str | Path, name: str, migrate: Callable[[str], None]) -> str:
-    """A fresh database `name` in the cluster, copied from one that `migrate` made once for the whole run; its URL."""
+    """A fresh database `name` in the cluster, copied from one that `migrate` made once for the whole run; its owner's URL."""
     with Path(folder, "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with psycopg.connect(host=str(folder), user="gatepost", dbname="postgres", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'gatepost_template'").fetchone():
                 connection.execute("DROP DATABASE IF EXISTS gatepost_building")
                 connection.execute("CREATE DATABASE gatepost_building")
-                migrate(postgres_url(folder, "gatepost_building"))
+                if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APPLICATION_ROLE]).fetchone():
+                    connection.execute(f"CREATE ROLE {APPLICATION_ROLE} LOGIN NOSUPERUSER NOBYPASSRLS")
+                _make_template(folder, migrate)
                 connection.execute("ALTER DATABASE gatepost_building RENAME TO gatepost_template")
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE gatepost_template')

@@ -4,10 +4,9 @@ import json
 import re
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 import config
-from extensions import db
 from services import signing_keys
 
 
@@ -61,18 +60,18 @@ def test_unknown_settings_are_a_warning(make_app):
     assert "red" not in findings["GATEPOST_COLOUR"]["text"]
 
 
-def test_a_missing_column_is_a_fault(app):
-    with app.app_context():
-        db.session.execute(text("ALTER TABLE users RENAME COLUMN theme TO colour"))
-        db.session.commit()
+def test_a_missing_column_is_a_fault(app, database):
+    owner = create_engine(database.owner_url)
+    with owner.begin() as connection:
+        connection.execute(text("ALTER TABLE users RENAME COLUMN theme TO colour"))
     try:
         code, findings = _findings(app)
         assert (code, findings["schema"]["level"]) == (1, "fault")
         assert "theme" in findings["schema"]["text"]
     finally:
-        with app.app_context():
-            db.session.execute(text("ALTER TABLE users RENAME COLUMN colour TO theme"))
-            db.session.commit()
+        with owner.begin() as connection:
+            connection.execute(text("ALTER TABLE users RENAME COLUMN colour TO theme"))
+        owner.dispose()
 
 
 def test_a_database_that_was_not_migrated_is_a_fault(make_app, tmp_path):
@@ -105,8 +104,8 @@ def test_a_signing_key_that_does_not_open_is_a_fault(app, make_app):
     assert any(finding["level"] == "fault" and finding["area"] == "keys" for finding in findings.values())
 
 
-def test_a_powerful_role_is_a_warning(app):
-    _, findings = _findings(app)
+def test_a_powerful_role_is_a_warning(make_app, database):
+    _, findings = _findings(make_app(database_url=database.owner_url))
     assert findings["role"]["level"] == "warning"
     assert "owner of the tables" in findings["role"]["text"]
 

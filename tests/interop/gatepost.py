@@ -20,7 +20,7 @@ from models import OAuthClient, User
 from tests import factories
 from tests.conftest import ENCRYPTION_KEY, SECRET_KEY, _empty
 from tests.live_server import LiveServer
-from tests.stores import free_port
+from tests.stores import application_url, free_port
 
 Settings = Callable[[str], Mapping[str, Any]]
 
@@ -78,7 +78,8 @@ def running(
     environment = {
         "GATEPOST_ENV": "development",
         "GATEPOST_PUBLIC_URL": url,
-        "GATEPOST_DATABASE_URL": postgres_url,
+        "GATEPOST_DATABASE_URL": application_url(postgres_url),
+        "GATEPOST_DATABASE_OWNER_URL": postgres_url,
         "GATEPOST_REDIS_URL": valkey_url,
         "GATEPOST_SECRET_KEYS": SECRET_KEY,
         "GATEPOST_ENCRYPTION_KEYS": ENCRYPTION_KEY,

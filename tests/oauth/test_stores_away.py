@@ -30,7 +30,7 @@ NEVER = ("invalid_grant", "invalid_token", "invalid_client", "login_required", "
 def cluster():
     """A PostgreSQL of this module's own, so that it may be stopped."""
     own = stores.PostgresCluster().start()
-    url = stores.make_databases(own.folder, "gatepost_away", _migrate)
+    url = stores.application_url(stores.make_databases(own.folder, "gatepost_away", _migrate))
     yield own, url
     own.remove()
 
