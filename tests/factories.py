@@ -19,9 +19,10 @@ from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import Agent, ApiKey, Identity, Membership, OAuthClient, Organization, Resource, User
-from services import api_keys, oauth_clients, organizations, row_security, user_sessions, users
+from models import Agent, ApiKey, Credential, CredentialVersion, Identity, Membership, OAuthClient, Organization, Resource, User
+from services import api_keys, credential_values, oauth_clients, organizations, row_security, user_sessions, users
 from services.actors import Actor, UserInfo
+from services.credential_values import Owner, Value
 from services.scopes import API_SCOPES, join
 from services.transactions import begin_write
 
@@ -141,6 +142,33 @@ def make_api_key(
         key = _kept(key)
     key.raw_key = raw  # type: ignore[attr-defined]  # for the test only, no column
     return key
+
+
+def make_credential(
+    name: str = "A_KEY",
+    value: str | dict[str, str] = "a value",
+    *,
+    organization: Organization | None = None,
+    user: User | None = None,
+) -> Credential:
+    """A credential of `organization`, or of `user`, with its first version."""
+    owner = Owner("org", organization.id) if organization else Owner("user", user.id)  # type: ignore[union-attr]
+    with _writing():
+        envelope = credential_values.seal(Value(value), owner=owner, name=name, number=1)
+        row_security.enter(**({"organization_ids": [owner.id]} if organization else {"user_id": owner.id}))
+        credential = Credential(name=name, version=1, updated_at=now(), **owner.columns)
+        db.session.add(credential)
+        db.session.flush()
+        version = CredentialVersion(
+            credential_id=credential.id,
+            number=1,
+            encryption_key_id=envelope.key_id,
+            wrapped_key=envelope.wrapped_key,
+            sealed=envelope.sealed,
+            **owner.columns,
+        )
+        db.session.add(version)
+        return _kept(credential)
 
 
 def make_identity(
