@@ -9,6 +9,7 @@ from blueprints import assets, guards, health, oauth, well_known
 from blueprints.api import agents as api_agents
 from blueprints.api import api_keys as api_api_keys
 from blueprints.api import audit_events as api_audit_events
+from blueprints.api import connections as api_connections
 from blueprints.api import credentials as api_credentials
 from blueprints.api import invitations as api_invitations
 from blueprints.api import members as api_members
@@ -22,6 +23,7 @@ from blueprints.api import whoami as api_whoami
 from blueprints.pages import (
     account,
     connected_apps,
+    connections,
     done,
     email_confirmations,
     home,
@@ -51,6 +53,7 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (linked_accounts.blueprint, None, guards.pages),
     (user_sessions.blueprint, None, guards.pages),
     (connected_apps.blueprint, None, guards.pages),
+    (connections.blueprint, None, guards.pages),
     (api_session.blueprint, "/api/v1", guards.api),
     (api_whoami.blueprint, "/api/v1", guards.api),
     (api_user_sessions.blueprint, "/api/v1", guards.api),
@@ -63,6 +66,7 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (api_api_keys.blueprint, "/api/v1", guards.api),
     (api_audit_events.blueprint, "/api/v1", guards.api),
     (api_credentials.blueprint, "/api/v1", guards.api),
+    (api_connections.blueprint, "/api/v1", guards.api),
     (api_openapi.blueprint, "/api/v1", guards.public),
 )
 

@@ -134,6 +134,17 @@ _SCHEMAS: dict[str, Any] = {
         unreadable={"type": "array", "items": _TEXT},
     ),
     "Declaration": _object(name=_TEXT, kind=_TEXT, set_by={"enum": ["both", "organization", "person"]}, note=_TEXT),
+    "Connection": _object(
+        id=_TEXT,
+        connector=_TEXT,
+        account=_MAYBE_TEXT,
+        scope={"enum": ["org", "user"]},
+        vendor_scope=_TEXT,
+        status={"enum": ["connected", "retrying", "needs_reconnecting"]},
+        expires_at=_MAYBE_TIME,
+        last_error=_MAYBE_TEXT,
+    ),
+    "ConnectionToken": _object(access_token=_TEXT, expires_at=_MAYBE_TIME, scope={"enum": ["org", "user"]}, vendor_scope=_TEXT),
     "AuditEvent": _object(
         id=_TEXT,
         at=_TIME,
@@ -307,6 +318,26 @@ PATHS: dict[str, dict[str, Any]] = {
     "/orgs/{slug}/agents/{agent_id}": {
         "parameters": [_path_parameter("slug"), _path_parameter("agent_id")],
         "delete": _operation("Remove an agent and its keys", "orgs:write", also=("404",)),
+    },
+    "/orgs/{slug}/connections": {
+        "parameters": [_path_parameter("slug")],
+        "get": _operation(
+            "Accounts at vendors: the organization's and the caller's own",
+            "connections:use",
+            answer=_list_of("Connection"),
+            also=("404", "422"),
+            parameters=_PAGE,
+        ),
+    },
+    "/orgs/{slug}/connections/{connection_id}": {
+        "parameters": [_path_parameter("slug"), _path_parameter("connection_id")],
+        "delete": _operation("Disconnect", "credentials:write", also=("404",)),
+    },
+    "/orgs/{slug}/connections/{connection_id}/token": {
+        "parameters": [_path_parameter("slug"), _path_parameter("connection_id")],
+        "post": _operation(
+            "A live token of the account; a token or a key only", "connections:use", answer=_ref("ConnectionToken"), also=("404", "409")
+        ),
     },
     "/orgs/{slug}/audit-events": {
         "parameters": [_path_parameter("slug")],

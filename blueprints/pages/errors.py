@@ -50,6 +50,7 @@ _BY_CODE = {
     "invitation_ended": ErrorWords(
         "This invitation has ended", "It was used, revoked or is older than 7 days. Ask for a new one.", "Sign in", "/login"
     ),
+    "state_mismatch": ErrorWords("That can’t be finished here"),
     "request_too_long": ErrorWords("That request is too long", "The app asked for more than fits. Tell the app’s maker."),
 }
 
