@@ -88,9 +88,10 @@ def company(app):
     return Company(app)
 
 
-def audited(app, action: str) -> list[AuditEvent]:
+def audited(app, action: str, *, by=None) -> list[AuditEvent]:
+    """What was told in any organization, or by a person (`by`)."""
     with app.app_context():
-        row_security.enter(organization_ids=db.session.scalars(db.select(Organization.id)).all())
+        row_security.enter(user_id=by, organization_ids=db.session.scalars(db.select(Organization.id)).all())
         return list(db.session.scalars(db.select(AuditEvent).where(AuditEvent.action == action)))
 
 

@@ -1,0 +1,286 @@
+"""Invitations: who makes them, whom they let in, and that nothing but the proved address does."""
+
+import re
+import threading
+from uuid import uuid4
+
+import pytest
+
+from extensions import db
+from infra import clock
+from infra.clock import now
+from infra.secret_text import hash_secret
+from models import Invitation, Membership, User
+from services import row_security
+from tests import factories
+from tests.api.company import Company, Person, told
+from tests.api.test_members import role_of
+from tests.api.test_orgs import audited
+from tests.api.test_user_sessions import _bearer, _grant
+from tests.fakes.smtp import FakeSmtp
+
+pytestmark = pytest.mark.both_databases
+INVITATIONS = "/orgs/acme/invitations"
+
+
+@pytest.fixture
+def company(app):
+    return Company(app)
+
+
+def invite(company, email="ann@example.com", role="member", by="owner"):
+    return getattr(company, by).send("POST", INVITATIONS, {"email": email, "role": role})
+
+
+def rows(app, *where) -> list[Invitation]:
+    with app.app_context():
+        row_security.enter(organization_ids=[row.id for row in (db.session.scalars(db.select(factories.Organization)))])
+        return list(db.session.scalars(db.select(Invitation).where(*where).order_by(Invitation.id)))
+
+
+def is_marked(app, user) -> bool:
+    with app.app_context():
+        return db.session.get_one(User, user.id).has_invitations
+
+
+def test_an_invitation_shows_its_link_once_and_keeps_only_a_hash(app, company):
+    answer = invite(company, "Ann@Example.com", "admin", by="admin")
+    assert answer.status_code == 201
+    body = answer.json
+    assert set(body) == {"id", "email", "role", "expires_at", "url", "token"}
+    assert re.fullmatch(r"gpi_[A-Za-z0-9_-]{43}", body["token"])
+    assert body["url"] == f"http://127.0.0.1:8000/invitations/{body['token']}"
+    assert (body["email"], body["role"]) == ("Ann@Example.com", "admin")
+    (row,) = rows(app)
+    assert (row.token_hash, row.email_key) == (hash_secret(body["token"]), "ann@example.com")
+    assert abs((row.expires_at - now()).total_seconds() - 7 * 86_400) < 60
+    listed = company.owner.get(INVITATIONS).json["items"]
+    assert listed == [{name: body[name] for name in ("id", "email", "role", "expires_at")}]
+    (event,) = audited(app, "invitation.created")
+    assert body["token"] not in str(event.details)
+
+
+def test_a_member_neither_sees_nor_makes_invitations_and_a_stranger_learns_nothing(company):
+    made = invite(company).json["id"]
+    unknown = told(company.stranger.get("/orgs/never-there/invitations"))
+    for person, status in ((company.member, 403), (company.stranger, 404)):
+        for method, path, body in (
+            ("GET", INVITATIONS, None),
+            ("POST", INVITATIONS, {"email": "x@example.com", "role": "member"}),
+            ("POST", f"{INVITATIONS}/{made}/resend", None),
+            ("DELETE", f"{INVITATIONS}/{made}", None),
+        ):
+            answer = person.send(method, path, body) if method != "GET" else person.get(path)
+            assert answer.status_code == status, (path, method)
+            assert status == 403 or told(answer) == unknown
+
+
+def test_an_invitation_of_another_organization_below_my_slug_is_unknown(app, company):
+    theirs = company.stranger.send("POST", "/orgs/other/invitations", {"email": "x@example.com", "role": "member"}).json["id"]
+    for wrong in (theirs, str(uuid4()), "not-an-id"):
+        for method, path in (("DELETE", f"{INVITATIONS}/{wrong}"), ("POST", f"{INVITATIONS}/{wrong}/resend")):
+            assert company.owner.send(method, path).status_code == 404
+    assert rows(app, Invitation.revoked_at.is_not(None)) == []
+
+
+def test_an_admin_neither_invites_owners_nor_touches_their_invitations(company):
+    assert invite(company, role="owner", by="admin").status_code == 403
+    made = invite(company, role="owner").json["id"]
+    assert invite(company, role="member", by="admin").status_code == 403
+    assert company.admin.send("POST", f"{INVITATIONS}/{made}/resend").status_code == 403
+    assert company.admin.send("DELETE", f"{INVITATIONS}/{made}").status_code == 403
+    assert company.owner.send("DELETE", f"{INVITATIONS}/{made}").status_code == 204
+
+
+@pytest.mark.parametrize("email", ["", "ann", "a@b\r\nc", "a@b@c", "<a@b.c>", "a\0@b.c", "\ud800@b.c", "a" * 250 + "@b.c"], ids=range(8))
+def test_what_is_no_address_is_refused(company, email):
+    answer = invite(company, email)
+    assert (answer.status_code, set(answer.json["fields"])) == (422, {"email"})
+
+
+def test_a_role_that_is_none_and_a_member_are_refused(company):
+    assert set(invite(company, role="king").json["fields"]) == {"role"}
+    answer = invite(company, "MEMBER@example.com")
+    assert (answer.status_code, answer.json["error"]) == (409, "already_member")
+
+
+def test_inviting_the_same_address_again_renews_the_one_invitation(app, company):
+    first, again = invite(company), invite(company, "ANN@example.com", "admin")
+    assert (again.status_code, again.json["id"], again.json["role"]) == (200, first.json["id"], "admin")
+    resent = company.admin.send("POST", f"{INVITATIONS}/{first.json['id']}/resend")
+    assert (resent.status_code, resent.json["id"]) == (200, first.json["id"])
+    assert len({first.json["token"], again.json["token"], resent.json["token"]}) == 3
+    assert len(rows(app)) == 1
+    ann = company.person("other@example.com")
+    for ended in (first, again):
+        assert ann.send("POST", "/invitations/accept", {"token": ended.json["token"]}).status_code == 410
+
+
+def test_many_invitations_of_one_address_at_once_make_one(app, company):
+    barrier, statuses = threading.Barrier(6), []
+
+    def run() -> None:
+        barrier.wait(5)
+        statuses.append(invite(company).status_code)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(statuses) == [200] * 5 + [201]
+    assert len(rows(app)) == 1
+
+
+# --- redeemed by itself ---
+
+
+def test_somebody_signed_in_is_a_member_at_the_next_call(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    assert not is_marked(app, ann.user)
+    invite(company, "ANN@EXAMPLE.com", "admin")
+    assert is_marked(app, ann.user)
+    assert ("acme", "admin") in [(org["slug"], org["role"]) for org in ann.get("/session").json["orgs"]]
+    assert not is_marked(app, ann.user)
+    assert "acme" in [row["slug"] for row in ann.get("/orgs").json["items"]]
+    assert company.owner.get(INVITATIONS).json["items"] == []
+    (event,) = audited(app, "invitation.accepted")
+    assert (event.actor_id, event.details["role"]) == (ann.id, "admin")
+
+
+def test_a_token_that_lists_organizations_redeems_too(app, company):
+    ann = factories.make_user(email="ann@example.com")
+    invite(company)
+    _, raw = _grant(app, ann, sid=str(uuid4()))
+    assert [row["role"] for row in app.test_client().get("/api/v1/orgs", headers=_bearer(raw)).json["items"]] == ["owner"]
+    assert role_of(app, company.acme, ann) == "member"
+
+
+def test_an_unverified_address_waits_until_it_is_verified(app, company):
+    ann = company.person("ann@example.com", email_verified=False, personal=True)
+    token = invite(company).json["token"]
+    assert "acme" not in [org["slug"] for org in ann.get("/session").json["orgs"]]
+    answer = ann.send("POST", "/invitations/accept", {"token": token})
+    assert (answer.status_code, answer.json["error"]) == (403, "email_not_verified")
+    assert role_of(app, company.acme, ann.user) is None
+    with app.app_context():
+        db.session.get_one(User, ann.user.id).email_verified = True
+        db.session.commit()
+    assert "acme" in [org["slug"] for org in ann.get("/session").json["orgs"]]
+
+
+def test_a_hundred_first_calls_at_once_make_one_membership_and_one_event(app, company):
+    ann = company.person("ann@example.com")
+    invite(company)
+    raw = factories.make_session(ann.user)
+    barrier, seen = threading.Barrier(20), []
+
+    def run() -> None:
+        http = app.test_client()
+        http.set_cookie("gatepost_session", raw, domain="127.0.0.1")
+        barrier.wait(10)
+        seen.extend(http.get("/api/v1/session").status_code for _ in range(5))
+
+    threads = [threading.Thread(target=run) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seen == [200] * 100
+    assert len(audited(app, "invitation.accepted")) == 1
+    with app.app_context():
+        row_security.enter(organization_ids=[company.acme.id, ann.user.id])
+        joined = db.session.scalars(db.select(Membership).where(Membership.user_id == ann.user.id)).all()
+    assert [row.organization_id for row in joined] in ([company.acme.id], [company.acme.id, ann.user.id], [ann.user.id, company.acme.id])
+
+
+def test_an_invitation_never_lowers_a_role_and_may_raise_it(app, company):
+    ann = company.person("ann@example.com")
+    for invited, before, after in (("member", "owner", "owner"), ("admin", "member", "admin")):
+        invite(company, role=invited)
+        factories.make_membership(company.acme, ann.user, before)
+        ann.get("/session")
+        assert role_of(app, company.acme, ann.user) == after
+        company.owner.send("DELETE", f"/orgs/acme/members/{ann.id}")
+
+
+def test_a_revoked_an_expired_and_a_deleted_organizations_invitation_lets_nobody_in(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    made = invite(company).json
+    for _ in range(2):
+        assert company.admin.send("DELETE", f"{INVITATIONS}/{made['id']}").status_code == 204
+    expired = company.stranger.send("POST", "/orgs/other/invitations", {"email": "ann@example.com", "role": "admin"}).json
+    third = factories.make_organization(owner=company.owner.user, slug="third")
+    deleted = company.owner.send("POST", "/orgs/third/invitations", {"email": "ann@example.com", "role": "admin"}).json
+    company.owner.send("DELETE", "/orgs/third")
+    clock.move(7 * 86_400 + 5)
+    factories.sign_in(ann.http, ann.user)
+    assert [org["slug"] for org in ann.get("/session").json["orgs"]] == [ann.get("/session").json["active_org"]]
+    answers = [ann.send("POST", "/invitations/accept", {"token": token}) for token in (made["token"], expired["token"], deleted["token"])]
+    answers += [
+        ann.send("POST", "/invitations/accept", {"token": token}) for token in ("", "x", "gpi_" + "A" * 43, "gpi_\0", "\ud800", "x" * 9999)
+    ]
+    assert {(answer.status_code, answer.json["error"]) for answer in answers} == {(410, "invitation_ended")}
+    assert all(told(answer) == told(answers[0]) for answer in answers)
+    assert {role_of(app, org, ann.user) for org in (company.acme, company.other, third)} == {None}
+    assert len(audited(app, "invitation.revoked")) == 1
+
+
+def test_a_restored_organization_lets_in_whom_it_had_invited(company):
+    ann = company.person("ann@example.com", personal=True)
+    invite(company)
+    company.owner.send("DELETE", "/orgs/acme")
+    assert "acme" not in [org["slug"] for org in ann.get("/session").json["orgs"]]
+    company.owner.send("POST", "/orgs/acme/restore")
+    assert "acme" in [org["slug"] for org in ann.get("/session").json["orgs"]]
+
+
+# --- by the link ---
+
+
+def accept(person: Person, token: str):
+    return person.send("POST", "/invitations/accept", {"token": token})
+
+
+def test_the_link_brings_in_the_address_it_was_made_for_and_nobody_else(app, company):
+    token = invite(company, role="admin").json["token"]
+    for person in (company.stranger, company.member):
+        answer = accept(person, token)
+        assert (answer.status_code, answer.json["error"]) == (403, "email_mismatch")
+    assert (role_of(app, company.acme, company.stranger.user), role_of(app, company.acme, company.member.user)) == (None, "member")
+    ann = company.person("ann@example.com")
+    for _ in range(2):
+        answer = accept(ann, token)
+        assert (answer.status_code, answer.json) == (200, {"id": str(company.acme.id), "slug": "acme", "name": "Acme", "role": "admin"})
+    assert len(audited(app, "invitation.accepted")) == 1
+
+
+def test_whoever_was_removed_does_not_come_back_by_the_old_link(app, company):
+    ann = company.person("ann@example.com")
+    token = invite(company).json["token"]
+    accept(ann, token)
+    company.owner.send("DELETE", f"/orgs/acme/members/{ann.id}")
+    assert accept(ann, token).status_code == 410
+    assert role_of(app, company.acme, ann.user) is None
+
+
+def test_a_client_that_acts_for_itself_accepts_nothing(app, company):
+    token = invite(company).json["token"]
+    assert app.test_client().post("/api/v1/invitations/accept", json={"token": token}).status_code == 401
+
+
+# --- mail ---
+
+
+def test_an_invitation_is_mailed_and_a_mail_server_that_refuses_loses_nothing(make_app, smtp: FakeSmtp):
+    app = make_app(mail_url=smtp.url)
+    company = Company(app)
+    body = invite(company).json
+    (letter,) = smtp.letters
+    assert (letter["To"], letter["Subject"]) == ("ann@example.com", "Invitation to Acme")
+    assert body["url"] in letter.get_content()
+    assert "Owner invited you to Acme" in letter.get_content()
+    smtp.refuses = True
+    again = company.owner.send("POST", f"{INVITATIONS}/{body['id']}/resend")
+    assert again.status_code == 200
+    assert accept(company.person("ann@example.com"), again.json["token"]).status_code == 200

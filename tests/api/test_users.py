@@ -1,0 +1,39 @@
+"""`/api/v1/user`: one's own record."""
+
+import pytest
+
+from tests import factories
+from tests.api.company import SAME_ORIGIN, Company
+from tests.api.test_orgs import audited
+from tests.api.test_user_sessions import _bearer, _grant
+
+pytestmark = pytest.mark.both_databases
+
+
+def test_a_person_reads_and_changes_their_record(app):
+    person = Company(app).person("ann@example.com", name="Ann", metadata_={"step": 1})
+    body = person.get("/user").json
+    assert set(body) == {"id", "email", "email_verified", "name", "admin", "metadata", "created_at"}
+    assert (body["id"], body["email"], body["name"], body["metadata"]) == (person.id, "ann@example.com", "Ann", {"step": 1})
+    answer = person.send("PATCH", "/user", {"name": " Ann  Example "})
+    assert (answer.status_code, answer.json) == (200, {**body, "name": "Ann Example"})
+    assert person.get("/session").json["user"]["name"] == "Ann Example"
+    assert person.send("PATCH", "/user", {"name": None}).status_code == 422
+    (event,) = audited(app, "user.profile_changed", by=person.user.id)
+    assert event.details == {"changed": ["name"]}
+
+
+def test_a_token_needs_a_scope_to_change_it(app):
+    ann = factories.make_user()
+    http = app.test_client()
+    narrow, wide = (_grant(app, ann, sid="s", scope=scope)[1] for scope in ("openid", "orgs:write"))
+    assert http.get("/api/v1/user", headers=_bearer(narrow)).json["id"] == str(ann.id)
+    assert http.patch("/api/v1/user", json={"name": "x"}, headers=_bearer(narrow)).json["error"] == "insufficient_scope"
+    assert http.patch("/api/v1/user", json={"name": "Ann"}, headers=_bearer(wide)).status_code == 200
+
+
+def test_another_site_changes_nothing(app):
+    person = Company(app).person("ann@example.com")
+    for headers in ({}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert person.http.patch("/api/v1/user", json={"name": "x"}, headers=headers).json["error"] == "bad_origin"
+    assert person.http.patch("/api/v1/user", json={"name": "x"}, headers=SAME_ORIGIN).status_code == 200
