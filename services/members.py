@@ -93,8 +93,6 @@ def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:
 
 def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> None:
     """Raises: LastOwner unless somebody else is owner and not disabled; PersonalOrganization for its own person."""
-    if organization.id == user_id:
-        raise PersonalOrganization()
     others = db.session.scalar(
         select(func.count())
         .select_from(Membership)
@@ -108,6 +106,8 @@ def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> 
     )
     if not others:
         raise LastOwner()
+    if organization.id == user_id:
+        raise PersonalOrganization()
 
 
 def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:

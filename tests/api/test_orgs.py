@@ -257,6 +257,7 @@ def test_a_personal_organization_stays(app):
     company = Company(app)
     person = company.person("ann@example.com", name="Ann", personal=True)
     assert person.send("DELETE", "/orgs/ann").json["error"] == "personal_organization"
+    assert person.send("DELETE", f"/orgs/ann/members/{person.id}").json["error"] == "last_owner"
     factories.make_membership(Organization(id=person.user.id), company.owner.user, "owner")
     for who, method, body in (
         (person, "DELETE", None),
