@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from config import current
 from connectors.base import VendorUnavailable
-from connectors.credential_kinds import Kind, all_kinds, kind_for
+from connectors.credential_kinds import Kind, find_kind, kind_for
 from errors import Invalid, Unavailable
 from extensions import db
 from infra.clock import now
@@ -84,5 +84,5 @@ def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, addre
 def _kind(organization: OrganizationInfo | None, name: str) -> Kind:
     """As declared, else by the name."""
     declaration = credentials.find_declaration(organization, name)
-    declared = (kind for kind in all_kinds(current()) if declaration and kind.kind_id == declaration.kind)
-    return next(declared, None) or kind_for(name, current())
+    declared = find_kind(declaration.kind, current()) if declaration else None
+    return declared or kind_for(name, current())
