@@ -31,7 +31,11 @@ def _list_of(name: str) -> dict[str, Any]:
     return _object(items={"type": "array", "items": _ref(name)}, next=_MAYBE_TEXT)
 
 
-_ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": {"enum": ["owner", "admin", "member"]}}
+_ROLE = {"enum": ["owner", "admin", "member"]}
+_ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": _ROLE}
+_METADATA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_METADATA_PATCH = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
+_INVITATION = {"id": _TEXT, "email": _TEXT, "role": _ROLE, "expires_at": _TIME}
 _MAYBE_TYPE_AND_ID = {"oneOf": [_object(type=_MAYBE_TEXT, id=_MAYBE_TEXT), {"type": "null"}]}
 _API_KEY = {
     "id": _TEXT,
@@ -68,7 +72,12 @@ _SCHEMAS: dict[str, Any] = {
         credential=_object(type={"enum": ["session", "access_token", "jwt", "api_key"]}, id=_TEXT),
     ),
     "Org": _object(**_ORG),
-    "OrgDetails": _object(**_ORG, metadata={"type": "object"}, created_at=_TIME),
+    "OrgDetails": _object(**_ORG, metadata=_METADATA, created_at=_TIME),
+    "User": _object(id=_TEXT, email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT, admin=_FLAG, metadata=_METADATA, created_at=_TIME),
+    "Member": _object(user_id=_TEXT, email=_MAYBE_TEXT, name=_TEXT, role=_ROLE),
+    "Invitation": _object(**_INVITATION),
+    "NewInvitation": _object(**_INVITATION, url=_TEXT, token=_TEXT),
+    "Project": _object(id=_TEXT, slug=_TEXT, name=_TEXT, organization=_TEXT, created_at=_TIME),
     "UserSession": _object(
         id=_TEXT,
         type={"enum": ["browser", "grant"]},
@@ -167,6 +176,7 @@ _ERRORS = {
     "403": "The credential is too narrow, or a cookie came from another site",
     "404": "Not there, or not yours to see",
     "409": "It stands otherwise; the code says how",
+    "410": "The invitation has ended",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
     "503": "A store did not answer; see Retry-After",
@@ -298,10 +308,103 @@ PATHS: dict[str, dict[str, Any]] = {
         "parameters": [_path_parameter("session_id")],
         "delete": _operation("End one session or grant at once", "sessions:write", also=("404",)),
     },
-    "/orgs": {"get": _operation("The caller's organizations", "orgs", answer=_list_of("Org"))},
+    "/user": {
+        "get": _operation("The caller's person", answer=_ref("User")),
+        "patch": _operation(
+            "Change name and metadata (merge patch)",
+            "orgs:write",
+            body=_body(name=_TEXT, metadata=_METADATA_PATCH),
+            answer=_ref("User"),
+            also=("422",),
+        ),
+    },
+    "/orgs": {
+        "get": _operation("The caller's organizations", "orgs", answer=_list_of("Org"), also=("422",), parameters=_PAGE),
+        "post": _operation(
+            "Make an organization",
+            "orgs:write",
+            body=_body(required=("name", "slug"), name=_TEXT, slug=_TEXT),
+            answer=_ref("Org"),
+            status="201",
+            also=("409", "422"),
+        ),
+    },
     "/orgs/{slug}": {
         "parameters": [_path_parameter("slug")],
         "get": _operation("One organization", "orgs", answer=_ref("OrgDetails"), also=("404",)),
+        "patch": _operation(
+            "Change name, slug and metadata (merge patch)",
+            "orgs:write",
+            body=_body(name=_TEXT, slug=_TEXT, metadata=_METADATA_PATCH),
+            answer=_ref("OrgDetails"),
+            also=("404", "409", "422"),
+        ),
+        "delete": _operation("Delete; its owners may restore it for seven days", "orgs:write", also=("404", "409")),
+    },
+    "/orgs/{slug}/restore": {
+        "parameters": [_path_parameter("slug")],
+        "post": _operation("Bring back what was deleted", "orgs:write", answer=_ref("OrgDetails"), also=("404",)),
+    },
+    "/orgs/{slug}/members": {
+        "parameters": [_path_parameter("slug")],
+        "get": _operation("Who is in it", "orgs", answer=_list_of("Member"), also=("404", "422"), parameters=_PAGE),
+    },
+    "/orgs/{slug}/members/{user_id}": {
+        "parameters": [_path_parameter("slug"), _path_parameter("user_id")],
+        "patch": _operation(
+            "Change a role",
+            "orgs:write",
+            body=_body(required=("role",), role=_ROLE),
+            answer=_ref("Member"),
+            also=("404", "409", "422"),
+        ),
+        "delete": _operation("Remove somebody, or leave", "orgs:write", also=("404", "409")),
+    },
+    "/orgs/{slug}/invitations": {
+        "parameters": [_path_parameter("slug")],
+        "get": _operation("Invitations that wait", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
+        "post": _operation(
+            "Invite an address; 200 when it was invited already",
+            "orgs:write",
+            body=_body(required=("email", "role"), email=_TEXT, role=_ROLE),
+            answer=_ref("NewInvitation"),
+            status="201",
+            also=("404", "409", "422"),
+        ),
+    },
+    "/orgs/{slug}/invitations/{invitation_id}": {
+        "parameters": [_path_parameter("slug"), _path_parameter("invitation_id")],
+        "delete": _operation("Revoke an invitation", "orgs:write", also=("404",)),
+    },
+    "/orgs/{slug}/invitations/{invitation_id}/resend": {
+        "parameters": [_path_parameter("slug"), _path_parameter("invitation_id")],
+        "post": _operation("Send it again with a new link", "orgs:write", answer=_ref("NewInvitation"), also=("404",)),
+    },
+    "/invitations/accept": {
+        "post": _operation(
+            "Join by an invitation's token",
+            "orgs:write",
+            body=_body(required=("token",), token=_TEXT),
+            answer=_ref("Org"),
+            also=("410", "422"),
+        ),
+    },
+    "/projects": {
+        "get": _operation(
+            "Projects of one organization, or of all",
+            "projects:read",
+            answer=_list_of("Project"),
+            also=("404", "422"),
+            parameters=[_query("organization"), *_PAGE],
+        ),
+        "post": _operation(
+            "Make a project",
+            "projects:write",
+            body=_body(required=("name", "slug"), name=_TEXT, slug=_TEXT, organization=_TEXT),
+            answer=_ref("Project"),
+            status="201",
+            also=("404", "409", "422"),
+        ),
     },
     "/orgs/{slug}/agents": {
         "parameters": [_path_parameter("slug")],
