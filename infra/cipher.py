@@ -35,6 +35,11 @@ class Cipher:
         self.newest_id = keys[0].key_id
         self._keys = {key.key_id: AESGCM(key.key) for key in keys}
 
+    @property
+    def key_ids(self) -> list[str]:
+        """Newest first."""
+        return list(self._keys)
+
     def knows(self, key_id: str) -> bool:
         return key_id in self._keys
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config import PREFIX, Settings, current, plain_settings
 from extensions import db, engine_options, redis
-from services import signing_keys
+from services import rewrapping, signing_keys
 
 Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -203,6 +203,14 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(_settings: Settings) -> Iterator[Finding]:
+    yield from _signing_keys()
+    for key_id, counts in rewrapping.count_by_key().items():
+        if not rewrapping.is_known(key_id):
+            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it"
+            yield Finding("fault", "keys", f"encryption key {key_id}", need)
+
+
+def _signing_keys() -> Iterator[Finding]:
     keys = [key for key in signing_keys.list_keys() if key.state != "retired"]
     states = [key.state for key in keys]
     if not keys:
