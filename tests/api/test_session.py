@@ -10,7 +10,7 @@ from infra.clock import now
 from models import Membership
 from services import user_administration
 from services.actors import Actor
-from tests import factories
+from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -117,7 +117,7 @@ def test_a_disabled_person_is_nobody_at_once_and_stays_it(app, browser, person):
 
 def test_an_organization_that_was_left_or_deleted_is_gone_at_once(app, browser, person):
     acme, gone = factories.make_organization(slug="acme", owner=person), factories.make_organization(slug="gone", owner=person)
-    with app.app_context():
+    with owner.at_work(app):
         db.session.delete(db.session.get(Membership, (acme.id, person.id)))
         db.session.get(type(gone), gone.id).deleted_at = now()
         db.session.commit()

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from extensions import db
 from infra.ids import uuid7
 from models import AuditEvent, OAuthClient, RefreshFamily, User
-from tests import factories
+from tests import factories, owner
 from tests.api.test_user_sessions import _bearer, _grant
 
 pytestmark = pytest.mark.both_databases
@@ -86,7 +86,7 @@ def test_admin_is_given_once_and_audited(app, run):
     assert run("users", "admin", user.email) == run("users", "admin", user.email) == (0, f"admin {user.id}\n")
     with app.app_context():
         assert db.session.get(User, user.id).is_admin
-        events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "user.made_admin")).all()
+    events = owner.events(app, AuditEvent.action == "user.made_admin")
     assert [(event.actor_type, event.target_id) for event in events] == [("operator", str(user.id))]
 
 
@@ -117,7 +117,7 @@ def test_a_sign_in_link_is_for_somebody_known_or_created_on_purpose(app, run):
     assert _json(run, "users", "sign-in-link", "new@example.com")["expires_in"] == 600
     with app.app_context():
         assert len(db.session.scalars(select(User)).all()) == 1
-        actions = [event.action for event in db.session.scalars(select(AuditEvent)) if event.action.startswith("sign_in_link")]
+    actions = [action for action in owner.actions(app) if action.startswith("sign_in_link")]
     assert actions == ["sign_in_link.created"] * 3
 
 

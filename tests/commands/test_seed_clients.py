@@ -13,6 +13,7 @@ from infra.secret_text import hash_secret
 from models import AuditEvent, OAuthClient, Resource
 from services import seed_clients
 from services.actors import Actor
+from tests import owner
 
 pytestmark = pytest.mark.both_databases
 
@@ -117,9 +118,9 @@ def test_update_makes_the_database_follow_and_moves_the_version(app, seed):
     assert _clients(app)["gatepost-cli"].scope.endswith("example:do")
     with app.app_context():
         assert db.session.scalar(select(Resource)).version == 2
-        event = db.session.scalar(select(AuditEvent).where(AuditEvent.action == "oauth_client.updated"))
-        assert event.details == {"changed": ["scope"]}
-        assert event.actor_type == "operator"
+    (event,) = owner.events(app, AuditEvent.action == "oauth_client.updated")
+    assert event.details == {"changed": ["scope"]}
+    assert event.actor_type == "operator"
 
 
 def test_another_order_of_a_list_is_no_change(seed):

@@ -11,7 +11,7 @@ from infra import clock
 from models import Membership, User
 from services import user_administration
 from services.actors import Actor
-from tests import factories
+from tests import factories, owner
 from tests.oauth.flow import ISSUER, answer_of, assert_page, bearer, claims_of, handoff_of, header_of, press, target_of, verified
 
 # --- id_token ---------------------------------------------------------------------------------------------------------
@@ -344,5 +344,5 @@ def test_a_person_without_any_organization_gets_one_on_the_way(app, program):
     browser, user = app.test_client(), factories.make_user(personal=False)
     factories.sign_in(browser, user)
     assert "code" in answer_of(program.authorize(browser))
-    with app.app_context():
+    with owner.at_work(app):
         assert db.session.query(Membership).filter_by(user_id=user.id).count() == 1

@@ -7,7 +7,7 @@ import pytest
 from extensions import db
 from infra.clock import now
 from models import Membership, Organization, RefreshFamily
-from tests import factories
+from tests import factories, owner
 from tests.oauth.flow import answer_of, assert_refused, bearer, claims_of, press
 
 
@@ -22,7 +22,7 @@ def org_of(program, token):
 
 def change_membership(app, organization, user, role=None):
     """Give another role; without one, remove from the organization."""
-    with app.app_context():
+    with owner.at_work(app):
         row = db.session.get(Membership, (organization.id, user.id))
         if role:
             row.role = role

@@ -10,7 +10,7 @@ from infra import clock
 from models import AccessToken, AuditEvent, RefreshFamily, RefreshToken
 from services import oauth_clients, refresh_tokens, user_administration, user_sessions
 from services.actors import Actor
-from tests import factories
+from tests import factories, owner
 from tests.oauth.flow import Program, assert_refused, claims_of, people
 
 pytestmark = pytest.mark.both_databases
@@ -171,7 +171,7 @@ def test_reuse_after_the_grace_revokes_the_family_although_the_answer_is_an_erro
     assert_refused(program.refresh(successor["refresh_token"]), "invalid_grant")
     [family] = rows(app, RefreshFamily)
     assert family.revoked_because == "refresh_token_reused"
-    assert [event.details["reason"] for event in rows(app, AuditEvent) if event.action == "grant.revoked"] == ["refresh_token_reused"]
+    assert [event.details["reason"] for event in owner.events(app, AuditEvent.action == "grant.revoked")] == ["refresh_token_reused"]
 
 
 def test_reuse_of_a_grandparent_revokes_the_family_too(program, tokens):

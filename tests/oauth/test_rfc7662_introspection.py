@@ -7,7 +7,7 @@ from infra import clock
 from models import Membership
 from services import user_administration, user_sessions
 from services.actors import Actor
-from tests import factories
+from tests import factories, owner
 from tests.oauth.flow import ISSUER, assert_refused
 
 pytestmark = pytest.mark.both_databases
@@ -127,7 +127,7 @@ def test_what_happens_to_the_person_reaches_every_kind_of_token_at_once(app, ser
     jwt = program.get_tokens(browser, scope="openid orgs", organization="acme", resource=API)
     every = [opaque["access_token"], opaque["refresh_token"], jwt["access_token"]]
     assert [server_side.introspect(token).json["active"] for token in every] == [True] * 3
-    with app.app_context():
+    with owner.at_work(app):
         if what == "disabled":
             user_administration.disable(Actor.operator(), str(person.id))
         elif what == "left":

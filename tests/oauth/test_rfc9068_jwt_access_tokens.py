@@ -12,7 +12,7 @@ from infra import clock
 from infra.clock import now_seconds
 from models import Project
 from services import signing_keys
-from tests import factories
+from tests import factories, owner
 from tests.oauth.flow import ISSUER, Program, bearer, claims_of, header_of, verified
 
 API, OWN = "https://api.example.com", f"{ISSUER}/api/v1"
@@ -30,7 +30,7 @@ def jwks(client):
 
 
 def add_projects(app, organization_id, slugs):
-    with app.app_context():
+    with owner.at_work(app):
         db.session.add_all([Project(organization_id=organization_id, slug=slug, name=slug) for slug in slugs])
         db.session.commit()
 

@@ -14,8 +14,8 @@ from infra import clock
 from infra.clock import now
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import AuditEvent, AuthorizationCode, Consent, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from tests import factories
+from models import AuthorizationCode, Consent, OAuthClient, Organization, RefreshFamily, RefreshToken, User
+from tests import factories, owner
 
 PAGES = ("/account", "/account/linked", "/account/sessions", "/account/sessions/revoke-others", "/account/apps")
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
@@ -75,11 +75,6 @@ def post(client: FlaskClient, page: str, action: str | None = None, **fields: st
     token = re.search(r'name="csrf_token" value="([^"]+)"', client.get(page).text)
     assert token
     return client.post(action or page, data={"csrf_token": token[1], **fields})
-
-
-def actions(app: Flask) -> list[str]:
-    with app.app_context():
-        return list(db.session.scalars(select(AuditEvent.action).order_by(AuditEvent.id)))
 
 
 # --- who may come in ----------------------------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def test_the_profile_is_saved_and_says_so(signed_in: FlaskClient, app: Flask, us
     assert '<html lang="en" dir="ltr" data-theme="dark">' in page
     assert "Times shown in Europe/Oslo" in page
     assert "Saved." not in signed_in.get("/account").text
-    assert "user.profile_changed" in actions(app)
+    assert "user.profile_changed" in owner.actions(app)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +176,7 @@ def test_a_wrong_field_is_told_at_the_field_and_nothing_is_saved(
     assert answer.status_code == 422
     assert message in answer.text
     assert "<title>Error: Profile" in answer.text
-    assert "user.profile_changed" not in actions(app)
+    assert "user.profile_changed" not in owner.actions(app)
 
 
 def test_a_post_with_half_the_fields_leaves_the_others_as_they_were(signed_in: FlaskClient, database: Any) -> None:
@@ -207,7 +202,7 @@ def test_the_address_is_read_only_with_one_account_and_a_choice_with_two(
     assert post(signed_in, "/account", name="Maya", time_zone="", theme="device", email=str(second.id)).status_code == 303
     with app.app_context():
         assert db.session.get(User, user.id).email == "maya@home.example"
-    assert "user.email_changed" in actions(app)
+    assert "user.email_changed" in owner.actions(app)
 
 
 def test_an_unverified_address_is_no_choice(signed_in: FlaskClient, user: User, database: Any) -> None:
@@ -244,7 +239,7 @@ def test_a_second_account_is_unlinked_after_a_question(signed_in: FlaskClient, a
     page = signed_in.get("/account/linked").text
     assert "unlinked." in page
     assert "maya.k" not in page
-    assert "identity.unlinked" in actions(app)
+    assert "identity.unlinked" in owner.actions(app)
 
 
 def test_a_provider_without_an_account_can_be_linked(make_app: Any, database: Any) -> None:
@@ -405,10 +400,10 @@ def test_removing_an_app_ends_everything_it_had(signed_in: FlaskClient, app: Fla
         assert db.session.get(RefreshFamily, other_family).revoked_at is None
         assert db.session.scalar(select(Consent.id)) is None
         assert db.session.scalar(select(AuthorizationCode)).expires_at <= now()
-    assert actions(app).count("connected_app.removed") == 1
+    assert owner.actions(app).count("connected_app.removed") == 1
     assert signed_in.get(f"/account/apps/{client.id}").status_code == 404
     post(signed_in, "/account/apps", f"/account/apps/{client.id}/remove")
-    assert actions(app).count("connected_app.removed") == 1
+    assert owner.actions(app).count("connected_app.removed") == 1
 
 
 def test_a_grant_that_ran_out_is_no_connected_app(signed_in: FlaskClient, app: Flask, user: User, settings: Any, database: Any) -> None:

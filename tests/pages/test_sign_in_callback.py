@@ -14,6 +14,7 @@ from extensions import db
 from infra.secret_text import hex_hash
 from models import AuditEvent, Identity, Membership, Organization, User
 from services.keyring import cipher
+from tests import owner
 from tests.fakes.browser import Browser, path_of, query_of
 from tests.fakes.fixtures import github_settings, oidc_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
@@ -28,8 +29,10 @@ def ann(github: FakeGitHub) -> GitHubUser:
 
 
 def rows(app: Flask, model: Any) -> list[Any]:
-    with app.app_context():
-        return list(db.session.scalars(db.select(model)))
+    with owner.session(app) as owners:
+        found = list(owners.scalars(db.select(model)))
+        owners.expunge_all()
+        return found
 
 
 def refused_with(response: Any) -> str:

@@ -13,7 +13,7 @@ from providers import ProviderAccount, ProviderTokens
 from services import identities, sign_in
 from services.actors import Actor
 from services.journeys import Journey
-from tests import factories
+from tests import factories, owner
 
 ACTOR = Actor(type="anonymous", ip="127.0.0.1")
 BROWSER = "b" * 43
@@ -89,7 +89,8 @@ def test_an_address_of_another_user_is_not_taken_over(context: Flask) -> None:
     assert come(account("2", "ANN@example.com")) == ""
     emails = {user.email for user in db.session.scalars(db.select(User))}
     assert emails == {"ann@example.com", "bob@example.com"}
-    assert db.session.scalars(db.select(AuditEvent).where(AuditEvent.action == "user.email_not_taken_over")).one().outcome == "refused"
+    (event,) = owner.events(context, AuditEvent.action == "user.email_not_taken_over")
+    assert event.outcome == "refused"
 
 
 @pytest.mark.both_databases

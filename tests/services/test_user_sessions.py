@@ -12,6 +12,7 @@ from infra.secret_text import hex_hash
 from models import Membership, Organization
 from services import user_sessions
 from services.actors import Actor
+from tests import owner
 from tests.factories import make_user
 
 OPERATOR = Actor(type="operator", ip="192.0.2.1", user_agent="Tests")
@@ -109,7 +110,7 @@ def test_anonymous_visitors_leave_nothing_in_the_store(client, redis):
 @pytest.mark.both_databases
 def test_a_hundred_first_requests_at_once_make_one_personal_organization(app, database):
     user = make_user()
-    with app.app_context():
+    with owner.at_work(app):
         db.session.execute(delete(Membership).where(Membership.user_id == user.id))
         db.session.execute(delete(Organization).where(Organization.id == user.id))
         db.session.commit()
@@ -123,5 +124,5 @@ def test_a_hundred_first_requests_at_once_make_one_personal_organization(app, da
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(first_request, range(100)))
     assert all([org["id"] for org in orgs] == [str(user.id)] for orgs in answers)
-    with app.app_context():
+    with owner.at_work(app):
         assert db.session.scalar(select(func.count()).select_from(Membership).where(Membership.user_id == user.id)) == 1
