@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from redis import RedisError
 from sqlalchemy import Uuid, bindparam, or_, select, update
 
 import connectors
@@ -37,7 +38,7 @@ log = logging.getLogger("gatepost.connections")
 SPARE = timedelta(seconds=30)  # what a token must still have, to be used after it was given out
 LOCK_SECONDS = 30  # longer than an upstream call may take
 WAIT_SECONDS = 12
-PAUSE_SECONDS = 5  # when the vendor does not say how long to wait
+PAUSE_SECONDS = 15  # when the vendor does not say how long to wait; nobody waits for it meanwhile
 REFUSALS_BELIEVED = 2
 CLIENT_CHANGED = "client_changed"
 EXPIRED = "expired"
@@ -152,17 +153,22 @@ class _Asking:
 def get_live(actor: Actor, slug: str, connection_id: str) -> LiveToken:
     """A token of a connection that the actor reaches, refreshed when it is old. Commits: yes (the audit; what was refreshed).
 
-    Raises: NotFound; Unavailable: the vendor or Redis is away, or others are refreshing; Conflict needs_reconnecting.
+    Raises: NotFound; Unavailable: the vendor is away, or others are still refreshing; redis.RedisError; Conflict
+    needs_reconnecting.
     """
     asking = _Asking(actor, organization_access.get(actor, slug).id, parse_uuid(connection_id))
     given = _give_out(asking, SPARE)
     if isinstance(given, LiveToken):
         return given
-    _renew(asking, given)
-    given = _give_out(asking, timedelta(0))
+    failure: Exception = _try_later(PAUSE_SECONDS)
+    try:
+        _renew(asking, given)
+    except (Unavailable, Conflict, RedisError) as error:
+        failure = error
+    given = _give_out(asking, timedelta(0))  # what was stored just now; without that, what the old one has left
     if isinstance(given, LiveToken):
         return given
-    raise _try_later(PAUSE_SECONDS)
+    raise failure
 
 
 def _give_out(asking: _Asking, spare: timedelta) -> LiveToken | _Stored:

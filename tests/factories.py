@@ -15,12 +15,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from blueprints import session_cookie
+from connectors import VendorTokens
 from extensions import db
+from infra.cipher import key_id_of
 from infra.clock import now
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import Agent, ApiKey, Credential, CredentialVersion, Identity, Membership, OAuthClient, Organization, Resource, User
-from services import api_keys, credential_values, oauth_clients, organizations, row_security, user_sessions, users
+from models import Agent, ApiKey, Connection, Credential, CredentialVersion, Identity, Membership, OAuthClient, Organization, Resource, User
+from services import api_keys, connections, credential_values, oauth_clients, organizations, row_security, user_sessions, users
 from services.actors import Actor, UserInfo
 from services.credential_values import Owner, Value
 from services.scopes import API_SCOPES, join
@@ -169,6 +171,36 @@ def make_credential(
         )
         db.session.add(version)
         return _kept(credential)
+
+
+def make_connection(
+    *,
+    organization: Organization | None = None,
+    user: User | None = None,
+    connector: str = "acme",
+    access_token: str = "at_stored",
+    refresh_token: str | None = "rt_stored",
+    expires_in: int | None = 3600,
+    **columns: Any,
+) -> Connection:
+    """A connection of `organization`, or of `user`, to the vendor of tests/fakes/vendor.py. expires_in: of the access token."""
+    connection_id, owner = uuid7(), Owner("org", organization.id) if organization else Owner("user", user.id)  # type: ignore[union-attr]
+    columns = {"client_id": "gatepost at vendor", "account_id": "1", "account_name": "Ann at Vendor", "scope": "read write", **columns}
+    with _writing():
+        sealed = connections.seal(VendorTokens(access_token, refresh_token), connection_id, owner_id=owner.id)
+        row_security.enter(**({"organization_ids": [owner.id]} if organization else {"user_id": owner.id}))
+        connection = Connection(
+            id=connection_id,
+            connector=connector,
+            tokens=sealed,
+            encryption_key_id=key_id_of(sealed),
+            expires_at=None if expires_in is None else now() + timedelta(seconds=expires_in),
+            updated_at=now(),
+            **owner.columns,
+            **columns,
+        )
+        db.session.add(connection)
+        return _kept(connection)
 
 
 def make_identity(

@@ -87,6 +87,17 @@ class FakeVendor(FakeServer):
         assert response.status_code == 302, response.text
         return response.headers["Location"]
 
+    def consent(self) -> dict[str, Any]:
+        """The tokens of somebody who has just consented."""
+        with self._lock:
+            answer: dict[str, Any] = self._issue(Family(dict(self.account), "read write"), with_refresh_token=True).body  # type: ignore[assignment]
+            return answer
+
+    def is_live(self, access_token: str) -> bool:
+        """Whether the vendor takes it."""
+        with self._lock:
+            return self._family_of(access_token) is not None
+
     def expire_access_tokens(self) -> None:
         with self._lock:
             self.access_tokens.clear()
