@@ -180,8 +180,11 @@ def _send(actor: Actor, organization: OrganizationInfo, invitation: Invitation, 
 
 
 def _mail(row: InvitationRow, organization: OrganizationInfo, raw: str) -> None:
-    """A letter that is not taken loses nothing: the link can be handed over, or sent again."""
+    """A letter that is not taken loses nothing: the link can be handed over, or sent again. In production no letter is
+    written to the log, where others would read the link."""
     settings = current()
+    if not settings.sends_mail and settings.env == "production":
+        return
     text = (
         f"{row.inviter_name or 'Somebody'} invited you to {organization.name} on Gatepost at {settings.host}.\n\n"
         f"To join, open this link and sign in with this address:\n\n{address(raw)}\n\n"

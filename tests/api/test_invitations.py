@@ -11,7 +11,7 @@ from infra import clock
 from infra.clock import now
 from infra.secret_text import hash_secret
 from models import Invitation, Membership, User
-from services import row_security
+from services import invitations, row_security
 from tests import factories
 from tests.api.company import Company, Person, told
 from tests.api.test_members import role_of
@@ -284,3 +284,13 @@ def test_an_invitation_is_mailed_and_a_mail_server_that_refuses_loses_nothing(ma
     again = company.owner.send("POST", f"{INVITATIONS}/{body['id']}/resend")
     assert again.status_code == 200
     assert accept(company.person("ann@example.com"), again.json["token"]).status_code == 200
+
+
+def test_production_without_mail_writes_no_link_to_the_log(make_app, caplog):
+    app = make_app(env="production", public_url="https://id.example.com")
+    with app.app_context():
+        owner = factories.make_user(email="owner@example.com")
+        factories.make_organization(owner=owner, slug="acme")
+        sent = invitations.invite(factories.make_actor(owner), "acme", email="ann@example.com", role="member")
+    assert sent.raw_token not in caplog.text
+    assert sent.raw_token not in repr(sent)
