@@ -14,6 +14,7 @@ from services import audit, organization_access
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Scope, read_order
 from services.credential_values import CannotDecrypt, Envelope, Owner, Raw, check_name, owner_of, unseal
+from services.keyring import cipher
 from services.row_security import rows_of
 from services.transactions import engine
 
@@ -113,13 +114,13 @@ def _resolution(actor: Actor, organization: OrganizationInfo | None, asked: list
         owner, order = owner_of(organization_id, user_id), read_order(actor, role, set_by=set_by or "both")
         if owner.scope in order and (name not in best or order.index(owner.scope) < best[name][0]):
             best[name] = order.index(owner.scope), owner, row
-    resolution = Resolution([], [name for name in asked if name not in best], [])
+    resolution, ring = Resolution([], [name for name in asked if name not in best], []), cipher()
     for name in asked:
         if name not in best:
             continue
         _, owner, (_, _, _, number, key_id, wrapped_key, sealed, _) = best[name]
         try:
-            value = unseal(Envelope(key_id, wrapped_key, sealed), owner=owner, name=name, number=number)
+            value = unseal(Envelope(key_id, wrapped_key, sealed), owner=owner, name=name, number=number, ring=ring)
         except CannotDecrypt:
             resolution.unreadable.append(name)
         else:

@@ -1,7 +1,7 @@
 """One value of a credential: what it may be, and how it is sealed. docs/encryption.md.
 
-The associated data names owner, name and version as JSON, so that no part can run into the next: a sealed value that is
-moved to another row, scope or version does not open.
+The associated data names owner, name and version: a sealed value that is moved to another row, scope or version does not
+open.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from errors import Invalid
-from infra.cipher import CannotDecrypt, Envelope
+from infra.cipher import CannotDecrypt, Cipher, Envelope
 from services.credential_scope import Scope
 from services.keyring import cipher
 
@@ -117,14 +117,18 @@ def seal(value: Value, *, owner: Owner, name: str, number: int) -> Envelope:
     return cipher().seal(json.dumps(value.raw, ensure_ascii=False).encode(), context=context_of(owner, name, number))
 
 
-def unseal(envelope: Envelope, *, owner: Owner, name: str, number: int) -> Value:
-    """Raises CannotDecrypt: the encryption key is not in the settings, or the row was altered or is another's."""
-    return Value(json.loads(cipher().open(envelope, context=context_of(owner, name, number))))
+def unseal(envelope: Envelope, *, owner: Owner, name: str, number: int, ring: Cipher | None = None) -> Value:
+    """ring: the keyring, for who opens many.
+
+    Raises CannotDecrypt: the encryption key is not in the settings, or the row was altered or is another's.
+    """
+    plain = (ring or cipher()).open(envelope, context=context_of(owner, name, number))
+    return Value(json.loads(plain.decode()))
 
 
 def context_of(owner: Owner, name: str, number: int) -> str:
-    """The associated data."""
-    return json.dumps(["credential", f"{owner.scope}:{owner.id}", name, number])
+    """The associated data. No part can hold a slash, so none can run into the next."""
+    return f"credential/{owner.scope}:{owner.id}/{name}/{number}"
 
 
 __all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "owner_of", "seal", "unseal"]
