@@ -66,9 +66,9 @@ def upgrade() -> None:
         op.execute(f'CREATE POLICY owned ON {table} USING ({whole}) WITH CHECK ({whole})')
         if seen:
             op.execute(f'CREATE POLICY own ON {table} FOR SELECT USING ({seen})')
-    # Events are added by anybody, read by their organization, changed by nobody but the tables' owner, who seals them.
+    # Events are added by anybody, read by their organization, sealed and changed by nobody but the tables' owner.
     op.execute('ALTER TABLE audit_events ENABLE ROW LEVEL SECURITY')
-    op.execute('CREATE POLICY added ON audit_events FOR INSERT WITH CHECK (true)')
+    op.execute('CREATE POLICY added ON audit_events FOR INSERT WITH CHECK (sequence IS NULL AND hash IS NULL)')
     op.execute(f'CREATE POLICY owned ON audit_events FOR SELECT USING ({OF_ORGANIZATION})')
     op.execute(f'CREATE POLICY own ON audit_events FOR SELECT USING ({OWN_DEED})')
     schema = op.get_bind().scalar(sa.text('SELECT quote_ident(current_schema())'))

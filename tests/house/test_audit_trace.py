@@ -6,7 +6,7 @@ A new route with POST, PUT, PATCH or DELETE fails here until it has its line: th
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.live_server import ROOT
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
+SECRET_MEMBERS = {"value", "key", "token", "url", "access_token"}
 NOT_ACTIONS = "gatepost."  # names of loggers and settings
 
 
@@ -37,15 +38,18 @@ class World:
     acme: Organization
     member: User
     key: dict[str, str]
+    secrets: set[str] = field(default_factory=set)
 
     def send(self, method: str, path: str, body: Any = None, *, by_key: bool = False) -> Any:
         http, headers = (self.app.test_client(), self.key) if by_key else (self.http, SAME_ORIGIN)
         response = http.open(f"/api/v1{path}", method=method, json=body, headers=headers)
         assert response.status_code < 300, (method, path, response.status_code, response.text)
+        self.secrets |= {str(told[name]) for told in (body or {}, response.json or {}) for name in SECRET_MEMBERS & set(told)}
         return response
 
 
 Act = Callable[[World], Any]
+VALUE = "a-value-that-stands-in-no-event"
 ORG = "/orgs/acme"
 
 
@@ -72,13 +76,13 @@ def _revoke_a_grant(world: World) -> None:
 
 
 def _put_twice_and_restore(world: World, base: str) -> None:
-    for value in ("one", "two"):
+    for value in (VALUE, VALUE[::-1]):
         world.send("PUT", f"{base}/credentials/A_KEY", {"value": value})
     world.send("POST", f"{base}/credentials/A_KEY/restore", {"version": 1})
 
 
 def _with_credential(world: World, base: str, act: Callable[[str], Any]) -> None:
-    world.send("PUT", f"{base}/credentials/A_KEY", {"value": "one"})
+    world.send("PUT", f"{base}/credentials/A_KEY", {"value": VALUE})
     act(f"{base}/credentials")
 
 
@@ -125,7 +129,7 @@ API: dict[str, tuple[str, Act]] = {
         lambda w: w.send("POST", "/api-keys", {"owner": "self", "organization": "acme", "name": "ci", "scopes": ["orgs"]}),
     ),
     "DELETE /api-keys/<key_id>": ("api_key.revoked", lambda w: w.send("DELETE", f"/api-keys/{factories.make_api_key(w.acme, w.user).id}")),
-    "PUT /orgs/<slug>/credentials/<name>": ("credential.put", lambda w: w.send("PUT", f"{ORG}/credentials/A_KEY", {"value": "one"})),
+    "PUT /orgs/<slug>/credentials/<name>": ("credential.put", lambda w: w.send("PUT", f"{ORG}/credentials/A_KEY", {"value": VALUE})),
     "DELETE /orgs/<slug>/credentials/<name>": (
         "credential.removed",
         lambda w: _with_credential(w, ORG, lambda base: w.send("DELETE", f"{base}/A_KEY")),
@@ -144,7 +148,7 @@ API: dict[str, tuple[str, Act]] = {
         lambda w: w.send("PUT", f"{ORG}/credentials/A_KEY/declaration", {"note": "for the deployment"}),
     ),
     "DELETE /orgs/<slug>/credentials/<name>/declaration": ("credential_declaration.removed", _declare_and_remove),
-    "PUT /user/credentials/<name>": ("credential.put", lambda w: w.send("PUT", "/user/credentials/A_KEY", {"value": "one"})),
+    "PUT /user/credentials/<name>": ("credential.put", lambda w: w.send("PUT", "/user/credentials/A_KEY", {"value": VALUE})),
     "DELETE /user/credentials/<name>": (
         "credential.removed",
         lambda w: _with_credential(w, "/user", lambda base: w.send("DELETE", f"{base}/A_KEY")),
@@ -241,5 +245,7 @@ def test_the_route_leaves_its_trace(app: Flask, client: FlaskClient, route: str)
     left = [event for event in owner.events(app) if event.id not in before and event.action == action]
     assert left, route
     assert all(event.actor_type == "user" and event.actor_id and event.credential_id and event.request_id for event in left)
+    written = str([vars(event) for event in owner.events(app)])
+    assert [secret for secret in world.secrets if secret in written] == []
     if "<slug>" in route:
         assert {event.organization_id for event in left} == {acme.id}

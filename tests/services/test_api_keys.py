@@ -2,11 +2,12 @@
 
 import re
 import string
+import threading
 import zlib
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from errors import Forbidden, Invalid, NotFound
 from extensions import db
@@ -222,6 +223,31 @@ def test_somebody_who_left_meanwhile_gets_no_key(app, acme):
         api_keys.mint(actor, owner="self", organization="acme", name="late", scopes=["orgs"])
     with app.app_context(), pytest.raises(NotFound):
         api_keys.mint(actor, owner=str(acme.agent.id), organization=None, name="late", scopes=["orgs"])
+
+
+def test_a_key_that_is_minted_while_its_person_is_removed_does_not_come_to_be(app, acme, database):
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    answers = []
+
+    def mint() -> None:
+        with app.app_context():
+            try:
+                answers.append(
+                    api_keys.mint(factories.make_actor(acme.person), owner="self", organization="acme", name="late", scopes=["orgs"])
+                )
+            except NotFound:
+                answers.append(None)
+
+    with owner.session(app) as owners:
+        owners.delete(owners.get_one(Membership, (acme.organization.id, acme.person.id)))
+        owners.flush()
+        thread = threading.Thread(target=mint)
+        thread.start()
+        while not owners.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            assert thread.is_alive()
+    thread.join(30)
+    assert answers == [None]
 
 
 def test_the_service_itself_mints_nothing_for_a_key_or_an_agent(app, acme):

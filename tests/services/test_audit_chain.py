@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import ProgrammingError
 
 from errors import Forbidden
+from extensions import db
 from infra.ids import uuid7
 from models import AuditEvent
-from services import audit_chain, audit_events
+from services import audit_chain, audit_events, row_security
 from services.audit_chain import BEGINNING, Head
 from services.audit_events import Filters
 from tests import factories, owner
@@ -150,6 +152,22 @@ def test_a_database_role_that_may_not_see_the_trail_seals_and_verifies_nothing(a
         for call in (audit_chain.seal, lambda: list(audit_chain.verify()), lambda: audit_events.unscoped_stream(Filters())):
             with pytest.raises(Forbidden, match="GATEPOST_DATABASE_OWNER_URL"):
                 call()
+
+
+def test_the_applications_database_role_neither_seals_nor_changes_nor_deletes_an_event(app, database):
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has no roles")
+    event_id, *_ = _write(app)
+    forged = AuditEvent(organization_id=ACME, actor_type="user", action="thing.done", details={}, sequence=1, hash=bytes(32))
+    with app.app_context():
+        row_security.enter(organization_ids=[ACME])
+        assert db.session.execute(update(AuditEvent).values(action="thing.undone")).rowcount == 0
+        assert db.session.execute(delete(AuditEvent)).rowcount == 0
+        db.session.add(forged)
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            db.session.flush()
+        db.session.rollback()
+    assert [(event.id, event.action) for event in owner.events(app)] == [(event_id, "thing.done")]
 
 
 # --- what was tampered with ---
