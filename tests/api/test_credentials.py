@@ -1,6 +1,7 @@
 """Credentials over the wire: one rule for who writes where, values to a Bearer only, and nobody else's ever."""
 
 import json
+import re
 import uuid
 
 import pytest
@@ -8,7 +9,8 @@ from sqlalchemy import create_engine, select
 
 from models import AuditEvent
 from tests import factories
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer
+from tests.api.test_user_sessions import SAME_ORIGIN, _bearer, _grant
+from tests.live_server import ROOT
 
 pytestmark = pytest.mark.both_databases
 
@@ -408,6 +410,32 @@ def test_a_key_opens_its_organization_and_no_other(app, owner):
         "A_KEY": ("org", "of the other")
     }
     assert owner.resolve("A_KEY") == {}
+
+
+def test_a_token_of_an_app_opens_its_organization_and_no_other(app, acme, owner):
+    factories.make_organization(owner=owner.user, slug="other")
+    owner.put("A_KEY", value="of acme")
+    owner.put("A_KEY", "/api/v1/orgs/other/credentials", value="of the other")
+    _, raw = _grant(app, owner.user, sid=str(uuid.uuid4()), scope="credentials:read", organization_id=acme.id)
+    http = app.test_client()
+    assert _resolve(http, _bearer(raw), "A_KEY") == {"A_KEY": ("org", "of acme")}
+    answer = http.post("/api/v1/orgs/other/credentials/resolve", json={"names": ["A_KEY"]}, headers=_bearer(raw))
+    assert (answer.status_code, answer.json["error"]) == (404, "not_found")
+
+
+def test_resolution_never_reads_the_environment(owner, monkeypatch):
+    monkeypatch.setenv("A_KEY", "of the server")
+    answer = owner.bare.post(f"{ORG}/resolve", json={"names": ["A_KEY", "PATH", "HOME"]}, headers=owner.key)
+    assert (answer.json["items"], answer.json["missing"]) == ([], ["A_KEY", "PATH", "HOME"])
+
+
+def test_one_pure_function_decides_and_nobody_else_compares_roles():
+    """Whatever puts, removes, lists or resolves asks services/credential_scope.py; none of them knows a role by its name."""
+    for name in ("credentials", "credential_resolution", "credential_checks", "credential_declarations", "connections"):
+        source = (ROOT / "services" / f"{name}.py").read_text()
+        assert not re.search(r"""["'](owner|admin|member)["']""", source), name
+        if name in ("credentials", "credential_resolution", "connections"):
+            assert "from services.credential_scope import" in source, name
 
 
 # --- versions ---
