@@ -1,9 +1,13 @@
-"""`flask orgs`: organizations, to look at."""
+"""`flask orgs`: organizations, to look at and to import."""
+
+from pathlib import Path
 
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import organizations
+from services import organization_import, organizations
+from services.actors import Actor
+from services.organization_import import BadImportFile
 
 group = OperatorGroup("orgs", help="Organizations.")
 
@@ -30,3 +34,21 @@ def show(slug: str, as_json: bool) -> None:
     lines += [f"member: {user_id} {email or '-'} ({role})" for user_id, email, role in members]
     people = [{"user_id": user_id, "email": email, "role": role} for user_id, email, role in members]
     tell({"organization": row, "members": people}, lines, as_json=as_json)
+
+
+@group.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--update", is_flag=True, help="Change what is there otherwise, instead of refusing.")
+@json_option
+def import_file(file: Path, update: bool, as_json: bool) -> None:
+    """Make the organizations, members and projects of FILE; the same again changes nothing."""
+    try:
+        outcomes = organization_import.apply(Actor.operator(), file.read_text("utf-8"), update=update)
+    except (UnicodeDecodeError, OSError) as error:
+        raise click.UsageError(f"{file}: {error}") from None
+    except BadImportFile as error:
+        raise click.UsageError(f"{file}: {error.message}") from None
+    tell_many(outcomes, lambda row: f"{row.outcome} {row.kind} {row.id}", as_json=as_json)
+    if any(row.outcome == "conflict" for row in outcomes):
+        click.echo("error: nothing was applied; --update makes the database follow the file where it can", err=True)
+        raise click.exceptions.Exit(1)

@@ -209,6 +209,12 @@ def _is_member(organization_id: uuid.UUID, key: str) -> bool:
     return db.session.scalar(found) is not None
 
 
+def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:
+    """The one invitation of an address, expired or not, that was neither accepted nor revoked; locked."""
+    of_address = select(Invitation).where(Invitation.organization_id == organization_id, Invitation.email_key == users.email_key(email))
+    return db.session.scalar(of_address.where(*_is_pending()).with_for_update())
+
+
 def mark_invited(organization_id: uuid.UUID) -> None:
     """Let everybody look who is invited to an organization, which was gone for a while. Never commits."""
     keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *_is_pending())

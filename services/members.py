@@ -92,22 +92,27 @@ def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:
 
 
 def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> None:
-    """Raises: LastOwner unless somebody else is owner and not disabled; PersonalOrganization for its own person."""
+    """Raises: LastOwner, PersonalOrganization."""
+    if organization.id == user_id:
+        raise PersonalOrganization()
+    if not may_step_down(organization.id, user_id):
+        raise LastOwner()
+
+
+def may_step_down(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
+    """Whether somebody else is owner and not disabled, and it is not the person's own personal organization."""
     others = db.session.scalar(
         select(func.count())
         .select_from(Membership)
         .join(User, User.id == Membership.user_id)
         .where(
-            Membership.organization_id == organization.id,
+            Membership.organization_id == organization_id,
             Membership.role == "owner",
             Membership.user_id != user_id,
             User.disabled_at.is_(None),
         )
     )
-    if not others:
-        raise LastOwner()
-    if organization.id == user_id:
-        raise PersonalOrganization()
+    return bool(others) and organization_id != user_id
 
 
 def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:

@@ -11,7 +11,7 @@ from flask import Flask
 
 import config
 from blueprints.pages import sign_in_errors
-from services import seed_clients
+from services import organization_import, seed_clients
 from services.actors import Actor
 from services.scopes import KNOWN_SCOPES
 from tests.live_server import ROOT
@@ -161,8 +161,16 @@ def test_python_blocks_can_be_read() -> None:
         compile(block, name, "exec")
 
 
+def test_the_import_files_in_the_docs_are_good(app: Flask) -> None:
+    blocks = [(name, block) for name, block in _blocks("toml") if "[[organization]]" in block]
+    assert blocks
+    for name, block in blocks:
+        with app.app_context():
+            assert organization_import.apply(Actor.operator(), block, update=True), name
+
+
 def test_the_seed_files_in_the_docs_are_good(app: Flask) -> None:
-    blocks = [(name, block) for name, block in _blocks("toml") if "[[" in block]
+    blocks = [(name, block) for name, block in _blocks("toml") if "[[" in block and "[[organization]]" not in block]
     assert blocks
     for name, block in blocks:
         with app.app_context():
