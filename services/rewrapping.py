@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import LargeBinary, Row, Select, bindparam, func, select, update
 
+from errors import Forbidden
 from extensions import db
 from infra.cipher import CannotDecrypt, key_id_of
 from models import Connection, Credential, CredentialVersion, EmailConfirmation, Identity, SigningKey
@@ -149,10 +150,12 @@ def rewrap(
     progress: Callable[[str, int], None] | None = None,
     unreadable: Callable[[Unreadable], None] | None = None,
 ) -> Rewrapped:
-    """Re-encrypt what is not under the newest key. Needs a role that sees every row. Commits: yes, after each batch.
+    """Re-encrypt what is not under the newest key. Commits: yes, after each batch.
 
     progress: the kind and how many of it so far. unreadable: each row that no key opens; it stays as it is.
+    Raises: Forbidden for a database role that would not see every row.
     """
+    _check_role()
     result = Rewrapped(dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0))
     for name, kind in _KINDS.items():
         for done, failed in _batches(name, kind, batch_size):
@@ -194,13 +197,25 @@ def _store(kind: _Kind, changes: list[dict[str, Any]], newest: str) -> int:
 
 
 def count_by_key() -> dict[str, dict[str, int]]:
-    """How many values of each kind each encryption key holds; keys of the settings that hold none too, newest first."""
+    """How many values of each kind each encryption key holds; keys of the settings that hold none too, newest first.
+
+    Raises: Forbidden for a database role that would not see every row.
+    """
+    _check_role()
     counts: dict[str, Counter[str]] = {key_id: Counter() for key_id in cipher().key_ids}
     for name, kind in _KINDS.items():
         for key_id, count in kind.key_ids():
             counts.setdefault(key_id, Counter())[name] += count
     db.session.rollback()
     return {key_id: dict(counter) for key_id, counter in counts.items()}
+
+
+def _check_role() -> None:
+    """Who is bound by row-level security would find nothing, and believe that an old key may go."""
+    if db.engine.dialect.name == "postgresql" and db.session.scalar(select(func.row_security_active("credential_versions"))):
+        db.session.rollback()
+        raise Forbidden("This database role does not see every row: set GATEPOST_DATABASE_OWNER_URL to the tables' owner.")
+    db.session.rollback()
 
 
 def is_known(key_id: str) -> bool:

@@ -73,3 +73,16 @@ def test_status_tells_which_keys_hold_nothing_any_more(make_app, acme):
 @pytest.mark.parametrize("size", ["0", "10001", "many"])
 def test_a_batch_size_out_of_range_is_wrong_usage(app, size):
     assert _run(app, "rewrap", "--batch-size", size).exit_code == 2
+
+
+def test_a_role_that_sees_nothing_is_told_so_and_does_not_count_zero(make_app, acme, database):
+    factories.make_credential(organization=acme)
+    bound = make_app(database_url=database.url, database_owner_url=database.url)
+    results = [_run(bound, "rewrap"), _run(bound, "status")]
+    if database.kind == "sqlite":
+        assert [result.exit_code for result in results] == [0, 0]
+        return
+    assert [(result.exit_code, result.stdout) for result in results] == [(1, "")] * 2
+    assert all("GATEPOST_DATABASE_OWNER_URL" in result.stderr for result in results)
+    findings = json.loads(bound.test_cli_runner().invoke(args=["doctor", "--json"]).stdout)
+    assert [finding["level"] for finding in findings if finding["subject"] == "encryption keys"] == ["warning"]
