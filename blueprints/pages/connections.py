@@ -75,7 +75,7 @@ def other_account(slug: str, connection_id: str) -> Any:
         decide = connecting.use_waiting if request.form.get("decision") == "use" else connecting.cancel_waiting
         return redirect(decide(g.actor, slug, connection_id, raw_session=_raw_session()), 303)
     waiting = connecting.get_waiting(g.actor, slug, connection_id, raw_session=_raw_session())
-    return _page("connections/other_account.html", waiting=waiting)
+    return _page("connections/other_account.html", waiting=waiting, action=request.path)
 
 
 def _start_href(slug: str, connector: str, scope: str) -> str:
