@@ -16,7 +16,6 @@ from infra.ids import parse_uuid
 from models import Agent, ApiKey
 from services import audit, keyset, names, organization_access, roles
 from services.actors import Actor
-from services.transactions import begin_write
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
 
 def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) -> AgentRow:
     """Make an agent that belongs to the actor's person. Commits: yes.   Raises: NotFound, Forbidden, Invalid."""
-    begin_write()
-    organization = organization_access.enter(actor, slug, "agents:create")
+    organization = organization_access.enter_to_write(actor, slug, "agents:create")
     if actor.user is None:
         raise Forbidden()
     agent = Agent(organization_id=organization.id, owner_id=actor.user.id, name=names.checked(name), acts_for_owner=acts_for_owner)
@@ -58,7 +56,6 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
 
 def delete(actor: Actor, slug: str, agent_id: str) -> None:
     """Remove an agent and every key of it. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
-    begin_write()
     agent = _get_manageable(actor, slug, agent_id)
     keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, ApiKey.revoked_at.is_(None)))
     db.session.delete(agent)  # the keys go with it
@@ -71,7 +68,6 @@ def pause(actor: Actor, slug: str, agent_id: str) -> None:
 
     Raises: NotFound; Forbidden for another member's.
     """
-    begin_write()
     agent = _get_manageable(actor, slug, agent_id)
     if agent.paused_at is None:
         agent.paused_at = now()
@@ -81,7 +77,6 @@ def pause(actor: Actor, slug: str, agent_id: str) -> None:
 
 def resume(actor: Actor, slug: str, agent_id: str) -> None:
     """Let a paused agent work again. Again is no error. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
-    begin_write()
     agent = _get_manageable(actor, slug, agent_id)
     if agent.paused_at is not None:
         agent.paused_at = None
@@ -103,8 +98,11 @@ def pause_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.U
 
 
 def _get_manageable(actor: Actor, slug: str, agent_id: str) -> Agent:
-    """The agent, locked, for its owner or somebody who manages agents.   Raises: NotFound, Forbidden."""
-    organization = organization_access.enter(actor, slug)
+    """The agent, locked, for its owner or somebody who manages agents. A unit of work begins here.
+
+    Raises: NotFound, Forbidden.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "organization:read")
     agent = db.session.scalar(
         select(Agent).where(Agent.organization_id == organization.id, Agent.id == parse_uuid(agent_id)).with_for_update()
     )

@@ -231,7 +231,7 @@ def _granted(actor: Actor, scopes: Sequence[str]) -> list[str]:
 
 
 def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
-    """The agent, held until the transaction ends. Only its owner gives it keys: they carry the owner's rights.
+    """The agent, which is not removed until the transaction ends. Only its owner gives it keys: they carry the owner's rights.
 
     Raises: NotFound, Forbidden, Invalid.
     """
@@ -240,7 +240,9 @@ def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
         raise Invalid("Say whose key it is.", fields={"owner": f'must be "{SELF}" or the id of an agent'})
     mine = dict(_organizations_of(actor))
     row_security.enter(user_id=_person(actor), organization_ids=mine)
-    agent = db.session.scalar(select(Agent).where(Agent.id == wanted, Agent.organization_id.in_(mine)).with_for_update(read=True))
+    agent = db.session.scalar(
+        select(Agent).where(Agent.id == wanted, Agent.organization_id.in_(mine)).with_for_update(read=True, key_share=True)
+    )
     if agent is None or slug not in (None, mine[agent.organization_id]):
         raise NotFound()
     if agent.owner_id != _person(actor):

@@ -15,7 +15,7 @@ from infra import clock
 from infra.clock import now
 from infra.secret_text import hash_secret
 from models import ApiKey, Membership, Organization, User
-from services import agents, api_keys, audit_events, row_security, user_administration
+from services import agents, api_keys, audit_events, members, row_security, user_administration
 from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases
@@ -274,3 +274,34 @@ def test_a_name_is_one_printable_line(app, acme, name):
     with app.app_context(), pytest.raises(Invalid) as refused:
         api_keys.mint(factories.make_actor(acme.person), owner="self", organization="acme", name=name, scopes=["orgs"])
     assert set(refused.value.fields) == {"name"}
+
+
+def test_minting_and_removing_at_once_never_wait_for_each_other_in_a_circle(app, acme, database):
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    boss, failed, made = factories.make_user(personal=False), [], []
+    factories.make_membership(acme.organization, boss, "owner")
+
+    def attempt(act) -> None:
+        with app.app_context():
+            try:
+                made.append(act())
+            except NotFound:
+                pass
+            except Exception as error:
+                failed.append(error)
+
+    def mint(owner_of_key: str):
+        return api_keys.mint(factories.make_actor(acme.person), owner=owner_of_key, organization="acme", name="late", scopes=["orgs"])[1]
+
+    acts = [lambda: members.remove(factories.make_actor(boss), "acme", str(acme.person.id))]
+    acts += [lambda: mint(str(acme.agent.id)), lambda: mint("self")] * 4
+    threads = [threading.Thread(target=attempt, args=[act]) for act in (*acts[1:5], acts[0], *acts[5:])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    assert [raw for raw in made if raw and _find(app, raw)] == []
+    with owner.session(app) as owners:
+        assert owners.scalars(select(ApiKey.id).where(ApiKey.user_id == acme.person.id, ApiKey.revoked_at.is_(None))).all() == []
