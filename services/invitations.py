@@ -16,13 +16,13 @@ from sqlalchemy import ColumnElement, Select, Update, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import current
-from errors import Conflict, Forbidden, Invalid, NotFound
+from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
 from extensions import db
 from infra import mailer
 from infra.clock import now
 from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
-from models import Invitation, Membership, Organization, User
+from models import AuditEvent, Invitation, Membership, Organization, User
 from models.definer import is_invited, organization_inviting
 from models.types import UtcDateTime
 from providers.base import clean_email
@@ -33,6 +33,8 @@ from services.transactions import begin_write
 log = logging.getLogger("gatepost.invitations")
 
 LIFE_SECONDS = 7 * 24 * 60 * 60
+LETTERS_AN_HOUR = 200  # by one person
+_TIMES_AN_HOUR = 5  # one invitation
 _PREFIX = "gpi_"
 _TOKEN = re.compile(r"gpi_[A-Za-z0-9_-]{43}")
 
@@ -113,7 +115,7 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
     """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the mail goes
-    out.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember."""
+    out.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited."""
     roles.checked(role)
     email = email.strip()
     if clean_email(email) is None:
@@ -141,7 +143,7 @@ def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
 def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     """Send an open invitation again, with a new link and expiry; the old link ends. Commits: yes, before the mail goes out.
 
-    Raises: NotFound; Forbidden.
+    Raises: NotFound; Forbidden; RateLimited.
     """
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
@@ -167,10 +169,12 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
 
 
 def _send(actor: Actor, organization: OrganizationInfo, invitation: Invitation, *, is_new: bool) -> Sent:
-    """The end of a unit of work: a new secret and expiry, then the letter."""
+    """The end of a unit of work: a new secret and expiry, then the letter.   Raises: RateLimited."""
     raw = new_secret(_PREFIX)
     invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
+    if current().rate_limits is not None:
+        _check_letters_lately(actor, invitation)
     _record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
     inviter = actor.user.name if actor.user else ""
     row = _row(invitation, inviter)
@@ -195,6 +199,21 @@ def _mail(row: InvitationRow, organization: OrganizationInfo, raw: str) -> None:
         mailer.send(settings.mail_url, sender_host=host, to=row.email, subject=f"Invitation to {organization.name}", text=text)
     except mailer.MailFailed as error:
         log.warning("an invitation was not mailed", extra={"detail": str(error)})
+
+
+def _check_letters_lately(actor: Actor, invitation: Invitation) -> None:
+    """So that nobody's mailbox is filled from here.   Raises: RateLimited."""
+    hour = timedelta(hours=1)
+    lately = db.session.scalars(
+        select(AuditEvent.target_id).where(
+            AuditEvent.actor_id == actor.id,
+            AuditEvent.action.in_(("invitation.created", "invitation.renewed")),
+            AuditEvent.at > now() - hour,
+        )
+    ).all()
+    if len(lately) >= LETTERS_AN_HOUR or lately.count(str(invitation.id)) >= _TIMES_AN_HOUR:
+        db.session.rollback()
+        raise RateLimited(detail="invitations of one person", retry_after_seconds=int(hour.total_seconds()))
 
 
 def _check_may_make(organization: OrganizationInfo, *wanted: str) -> None:
