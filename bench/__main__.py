@@ -11,11 +11,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import config
 from bench import load, measuring, plain_app, processes, profiling, report, seeds, servers
 from bench.operations import Client, Operation, bare_view, code_of, operations
+from bench.relay import Relay
 from bench.stores import Stores
 
-NAMES = ["session", "introspect", "refresh", "code", "credentials", "whoami", "whoami-jwt"]
+NAMES = [
+    "session",
+    "introspect",
+    "refresh",
+    "code",
+    "credentials",
+    "whoami",
+    "whoami-jwt",
+    "key",
+    "resolve",
+    "resolve-20",
+    "connection",
+]
 MEMORY_REQUESTS = 10_000
 MEMORY_LIMIT_MEGABYTES = 120
 
@@ -55,9 +69,11 @@ def workplace() -> Iterator[Path]:
 
 
 def fill(stores: Stores, folder: Path, amounts: seeds.Amounts) -> seeds.Seeds:
-    servers.migrate(servers.environment(stores, folder), folder / "migrate.log")
+    values = servers.environment(stores, folder)
+    servers.migrate(values, folder / "migrate.log")
     with stores.connect() as connection:
-        seeded = seeds.write_tables(connection, amounts)
+        seeded = seeds.write_tables(connection, amounts, config.load(values, folder))
+    stores.check_that_rows_are_guarded()
     seeds.write_sessions(stores.redis_client(), seeded, amounts.sessions)
     return seeded
 
@@ -90,17 +106,24 @@ def measure(given: argparse.Namespace, stores: Stores, targets: list[servers.Tar
                     f"round {number + 1} {target.name:9} {operation.name:12} {sample.server_us:6.0f} us, bare {bare.server_us:4.0f},"
                     f" ratio {sample.ratio:5.2f}, {sample.operations_per_second:6.0f}/s, faults {sample.faults}"
                 )
-    count(results, targets[0].gatepost, stores)
     return results
 
 
-def count(results: report.Results, server: servers.Server, stores: Stores) -> None:
-    for operation in results.operations:
-        try:
-            results.asked[operation.name] = measuring.count_asked(server, stores, operation)
-        except load.TooManyFaults as fault:
-            results.failed.append(f"FAILED to count {operation.name}: {fault}")
-            say(results.failed[-1])
+def count(results: report.Results, kind: servers.Kind, stores: Stores, folder: Path, cpus: set[int]) -> None:
+    """What each operation asks of the stores, by a server of its own that talks to PostgreSQL through a relay."""
+    with ExitStack() as cleanup:
+        relay = Relay(stores.postgres_port)
+        cleanup.callback(relay.stop)
+        relay.start()
+        server = servers.target(kind, stores, folder, cpus, database_port=relay.port).gatepost
+        cleanup.callback(server.stop)
+        server.start("/readyz")
+        for operation in results.operations:
+            try:
+                results.asked[operation.name] = measuring.count_asked(server, stores, relay, operation)
+            except load.TooManyFaults as fault:
+                results.failed.append(f"FAILED to count {operation.name}: {fault}")
+                say(results.failed[-1])
 
 
 def memory(server: servers.Server, client: Client) -> str:
@@ -149,7 +172,7 @@ def main() -> int:
         say("only one core: the generator and the stores share it with the servers, so the numbers are poor")
     os.sched_setaffinity(0, other_cpus)
     kinds: list[servers.Kind] = ["gunicorn", "granian"] if given.server == "both" else [given.server]
-    amounts = seeds.Amounts(1000, 1000, 5000) if given.small else seeds.Amounts()
+    amounts = seeds.Amounts(1000, 1000, 5000, 500) if given.small else seeds.Amounts()
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(workplace())
         stores = Stores(folder, other_cpus)
@@ -175,10 +198,11 @@ def main() -> int:
         if given.count:
             every = operations(client, a_jwt(targets[0].gatepost.ask, client))
             results = report.Results(0, 0, {}, [operation for operation in every if operation.name in given.only])
-            count(results, targets[0].gatepost, stores)
+            count(results, kinds[0], stores, folder, server_cpus)
             print(report.counts(results))
             return 1 if results.failed else 0
         results = measure(given, stores, targets, client)
+        count(results, kinds[0], stores, folder, server_cpus)
         if given.write:
             fresh = servers.target(kinds[0], stores, folder, server_cpus)
             cleanup.callback(fresh.stop)

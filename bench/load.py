@@ -13,6 +13,7 @@ from time import perf_counter, process_time
 from typing import Literal, NamedTuple
 
 DONE = None
+FORM = "application/x-www-form-urlencoded"
 MAX_FAULTS = 5
 
 
@@ -55,12 +56,12 @@ class Window:
         return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * part))] * 1e3 if self.latencies else 0.0
 
 
-def http(method: str, target: str, headers: Iterable[tuple[str, str]] = (), form: str | None = None) -> bytes:
-    """The bytes of one request. A form is sent as `application/x-www-form-urlencoded`."""
+def http(method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: str | None = None, *, kind: str = FORM) -> bytes:
+    """The bytes of one request. `body` is ASCII of the type `kind`."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-    if form is not None:
-        lines += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(form)}"]
-    return ("\r\n".join(lines) + "\r\n\r\n" + (form or "")).encode()
+    if body is not None:
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n" + (body or "")).encode()
 
 
 def parse(buffer: bytes | bytearray) -> tuple[Answer, bool] | None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from bench import load, processes
 from bench.operations import Operation, bare_view
+from bench.relay import Relay
 from bench.servers import HOST, Server, Target
 from bench.stores import Stores
 
 CONNECTIONS = 16
 NOT_OURS_BELOW = 0.05  # for an operation: what the server does by itself, such as reading the signing keys again
-_STATEMENT = re.compile(rb"^~\d+ LOG:  (?:statement|execute [^:]*): *(\w+)", re.MULTILINE)
+_STATEMENT = re.compile(rb"^~\d+ LOG:  (?:statement|execute [^:]*): *(?:SELECT (?=set_config\())?(\w+)", re.MULTILINE)
 _OWN_COMMANDS = {"info", "client|setinfo", "config|resetstat"}
 
 
@@ -77,19 +78,24 @@ def pair(target: Target, operation: Operation, stores: Stores, seconds: float) -
 @dataclass
 class Asked:
     """What one operation asks of the stores, counted on the wire. `reads`: how often Redis had something to read, which is
-    the number of round trips."""
+    the number of round trips; `sql_trips`: those to PostgreSQL."""
 
     statements: dict[str, float]
+    sql_trips: float
     commands: dict[str, float]
     reads: float
 
     def sql(self) -> str:
-        return _listed(self.statements)
+        return _in_trips(self.statements, self.sql_trips)
 
     def redis(self) -> str:
-        text = _listed(self.commands)
-        trips = "1 trip" if abs(self.reads - 1) < NOT_OURS_BELOW else f"{_number(self.reads)} trips"
-        return text if abs(self.reads - sum(self.commands.values())) < NOT_OURS_BELOW else f"{text} in {trips}"
+        return _in_trips(self.commands, self.reads)
+
+
+def _in_trips(counts: dict[str, float], trips: float) -> str:
+    text = _listed(counts)
+    words = "1 trip" if abs(trips - 1) < NOT_OURS_BELOW else f"{_number(trips)} trips"
+    return text if abs(trips - sum(counts.values())) < NOT_OURS_BELOW else f"{text} in {words}"
 
 
 def _number(value: float) -> str:
@@ -103,29 +109,36 @@ def _listed(counts: dict[str, float]) -> str:
     return f"{_number(sum(counts.values()))} ({words})"
 
 
-def count_asked(server: Server, stores: Stores, operation: Operation, times: int = 50) -> Asked:
-    """Run an operation alone on one connection, with every statement logged."""
+def count_asked(server: Server, stores: Stores, relay: Relay, operation: Operation, times: int = 50) -> Asked:
+    """Run an operation alone on one connection, with every statement logged. The server talks to PostgreSQL through `relay`."""
     client = stores.redis_client()
     load.run(server.port, [operation.make], operations=10)  # caches filled, statements prepared
     try:
         _log_statements(stores, "all")
-        start = stores.postgres_log.stat().st_size
+        start, trips_before = stores.postgres_log.stat().st_size, relay.trips
         before, reads_before = _commands(client), client.info("stats")["total_reads_processed"]
         load.run(server.port, [operation.make], operations=times)
         reads = client.info("stats")["total_reads_processed"] - reads_before - 1
-        after = _commands(client)
+        after, trips = _commands(client), relay.trips - trips_before
         time.sleep(0.2)
         with stores.postgres_log.open("rb") as file:
             file.seek(start)
-            kinds = Counter(word.decode().upper() for word in _STATEMENT.findall(file.read()))
+            kinds = Counter(statement_kinds(file.read()))
     finally:
         _log_statements(stores, "none")
     commands = {name: count - before.get(name, 0) for name, count in after.items() if name not in _OWN_COMMANDS}
     return Asked(
         {kind: round(count / times, 2) for kind, count in kinds.items() if count / times >= NOT_OURS_BELOW},
+        round(trips / times, 2),
         {name: round(count / times, 2) for name, count in commands.items() if count / times >= NOT_OURS_BELOW},
         round(reads / times, 2),
     )
+
+
+def statement_kinds(log: bytes) -> list[str]:
+    """The first word of each statement in PostgreSQL's log; `set_config` for one that tells whose rows are open."""
+    words = [word.decode() for word in _STATEMENT.findall(log)]
+    return [word if word == "set_config" else word.upper() for word in words]
 
 
 def _commands(client: object) -> dict[str, int]:

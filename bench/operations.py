@@ -5,16 +5,18 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from bench.load import DONE, Answer, Caller, WrongAnswer, http
-from bench.seeds import GRANT_SCOPE, REDIRECT_URI, Seeds
+from bench.seeds import CREDENTIAL_NAMES, GRANT_SCOPE, REDIRECT_URI, Holder, Seeds
 
 VERIFIER = "bench-verifier-0123456789-0123456789-0123456789"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 BUSY_SESSIONS = 1000  # of those seeded: each is seen many times a minute, as an application's are
+BUSY_HOLDERS = 100
 _CODE = re.compile(rb"\r\nlocation: ?[^\r]*[?&]code=([^&\r]+)", re.IGNORECASE)
 
 
@@ -55,6 +57,16 @@ class Client:
 
     def get_with_token(self, target: str, token: str) -> bytes:
         return self.get(target, Authorization="Bearer " + token)
+
+    def post_json(self, target: str, key: str, members: dict[str, object] | None = None) -> bytes:
+        headers = [*self.headers, ("Authorization", "Bearer " + key)]
+        return http("POST", target, headers, json.dumps(members) if members else "", kind="application/json")
+
+    def resolve(self, holder: Holder, names: list[str]) -> bytes:
+        return self.post_json(f"/api/v1/orgs/{holder.person.slug}/credentials/resolve", holder.agent_key, {"names": names})
+
+    def live_token(self, holder: Holder) -> bytes:
+        return self.post_json(f"/api/v1/orgs/{holder.person.slug}/connections/{holder.connection_id}/token", holder.agent_key)
 
     def post(self, target: str, fields: dict[str, str], basic: tuple[str, str] | None = None) -> bytes:
         headers = list(self.headers)
@@ -97,6 +109,21 @@ def _repeat(what: str, requests: Callable[[], bytes], must_hold: bytes) -> Calla
     return caller
 
 
+def _compare(what: str, pairs: list[tuple[bytes, object]], told: Callable[[Any], object]) -> Callable[[], Caller]:
+    """One request an operation, in turn; right when what it told is what was expected."""
+    asked: Iterator[tuple[bytes, object]] = itertools.cycle(pairs)
+
+    def caller() -> Caller:
+        while True:
+            request, expected = next(asked)
+            answer = yield request
+            if answer.status != 200 or told(json.loads(answer.body)) != expected:
+                raise WrongAnswer(what, answer)
+            yield DONE
+
+    return caller
+
+
 def bare_view(host: str) -> Callable[[], Caller]:
     request = http("GET", "/json", [("Host", host), ("User-Agent", "gatepost-bench"), ("Accept", "application/json")])
     return _repeat("bare view", lambda: request, b"world")
@@ -109,9 +136,15 @@ def operations(client: Client, jwt: str) -> list[Operation]:
     tokens = itertools.cycle(seeds.access_tokens)
     numbers = itertools.count()
     introspector = (seeds.introspector.client_id, seeds.introspector.secret)
+    holders = seeds.holders[:BUSY_HOLDERS]
     worker = (seeds.worker.client_id, seeds.worker.secret)
     credentials = client.post("/oauth/token", {"grant_type": "client_credentials"}, worker)
     whoami_jwt = client.get_with_token("/api/v1/whoami", jwt)
+
+    def resolve(count: int) -> Callable[[], Caller]:
+        names = CREDENTIAL_NAMES[-count:]
+        pairs = [(client.resolve(holder, names), {name: holder.value_of(name) for name in names}) for holder in holders]
+        return _compare("resolve", pairs, lambda body: {item["name"]: item["value"] for item in body["items"]})
 
     def refresh() -> Caller:
         while True:
@@ -136,7 +169,7 @@ def operations(client: Client, jwt: str) -> list[Operation]:
             "session",
             "session check (`GET /api/v1/session`)",
             2.7,
-            "1 Redis, 1 SQL",
+            "1 Redis, 2 SQL in 1 trip",
             _repeat("session", lambda: client.get_with_session("/api/v1/session", next(sessions)), b'"user"'),
         ),
         Operation(
@@ -146,8 +179,8 @@ def operations(client: Client, jwt: str) -> list[Operation]:
             "1 SQL",
             _repeat("introspect", lambda: client.post("/oauth/introspect", {"token": next(tokens)}, introspector), b'"sub"'),
         ),
-        Operation("refresh", "refresh with rotation", 4.6, "3 SQL, 2 Redis", refresh),
-        Operation("code", "whole code flow (authorize, token)", 8.5, "6 SQL, 5 Redis", code_flow),
+        Operation("refresh", "refresh with rotation", 4.6, "3 SQL in 2 trips, 2 Redis", refresh),
+        Operation("code", "whole code flow (authorize, token)", 8.5, "7 SQL in 5 trips, 2 Redis", code_flow),
         Operation("credentials", "client credentials", 3.1, "1 SQL", _repeat("token", lambda: credentials, b'"access_token"')),
         Operation(
             "whoami",
@@ -157,4 +190,28 @@ def operations(client: Client, jwt: str) -> list[Operation]:
             _repeat("whoami", lambda: client.get_with_token("/api/v1/whoami", next(tokens)), b'"access_token"'),
         ),
         Operation("whoami-jwt", "API call (`whoami`), JWT", 1.9, "0", _repeat("whoami", lambda: whoami_jwt, b'"jwt"')),
+        Operation(
+            "key",
+            "API key check (`whoami`)",
+            2.5,
+            "1 SQL",
+            _compare(
+                "whoami",
+                [(client.get_with_token("/api/v1/whoami", holder.own_key), ["api_key", holder.person.email]) for holder in holders],
+                lambda body: [body["credential"]["type"], body["user"]["email"]],
+            ),
+        ),
+        Operation("resolve", "`resolve` of one credential", 4.0, "6 SQL in 3 trips", resolve(1)),
+        Operation("resolve-20", "`resolve` of twenty", 6.0, "6 SQL in 3 trips", resolve(20)),
+        Operation(
+            "connection",
+            "live token of a connection",
+            3.5,
+            "6 SQL in 3 trips",
+            _compare(
+                "token",
+                [(client.live_token(holder), holder.vendor_token) for holder in holders],
+                lambda body: body["access_token"],
+            ),
+        ),
     ]

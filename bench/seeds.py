@@ -1,5 +1,7 @@
 """The data under load: rows written straight into the tables (COPY), sessions through the session store.
 
+What is encrypted at rest is sealed by the services' own functions, with the encryption keys that the servers get.
+
 Columns are taken from the models: what a row here does not name gets the model's own default, so a new column needs a line
 here only when it has none.
 """
@@ -15,19 +17,28 @@ from typing import Any
 
 import psycopg
 import redis
+from flask import Flask
 from psycopg.types.json import Jsonb
 from sqlalchemy import JSON
 
 import models
+from config import Settings
+from connectors import VendorTokens
+from infra.cipher import key_id_of
 from infra.clock import now, now_ms
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
+from services import api_keys, connections, credential_values
+from services.credential_values import Owner, Value
+from services.scopes import API_SCOPES, join
 
 REDIRECT_URI = "http://127.0.0.1:4567/callback"
 RESOURCE = "https://api.example.com"
 GRANT_SCOPE = "profile email offline_access orgs"
 TEAMS_OF = 20
+CREDENTIALS_OF = 20
+CREDENTIAL_NAMES = [f"SERVICE_{n:02}_TOKEN" for n in range(CREDENTIALS_OF)]
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,11 @@ class Amounts:
     users: int = 10_000
     sessions: int = 10_000
     tokens: int = 50_000
+    holders: int = 5_000
+
+    @property
+    def credentials(self) -> int:
+        return self.holders * CREDENTIALS_OF
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,25 @@ class Person:
     slug: str
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A person's organization that holds credentials and a connection, with the keys that ask for them."""
+
+    person: Person
+    agent_id: uuid.UUID
+    connection_id: uuid.UUID
+    agent_key: str = field(repr=False)
+    own_key: str = field(repr=False)
+
+    def value_of(self, name: str) -> str:
+        """As long as an API key is."""
+        return f"sk_live_{name}_of_{self.person.slug}_0123456789abcdef"
+
+    @property
+    def vendor_token(self) -> str:
+        return f"at_{self.person.slug}_0123456789abcdef0123456789abcdef"
+
+
 @dataclass
 class Seeds:
     """What the operations need of what was written. Refresh chains move on: the deque holds the newest token of each."""
@@ -62,6 +97,7 @@ class Seeds:
     introspector: Client
     worker: Client
     people: list[Person] = field(default_factory=list)
+    holders: list[Holder] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list, repr=False)
     access_tokens: list[str] = field(default_factory=list, repr=False)
     chains: deque[str] = field(default_factory=deque, repr=False)
@@ -97,8 +133,8 @@ def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, An
             out.write_row([Jsonb(value) if j else value for value, j in zip(values, is_json, strict=True)])
 
 
-def write_tables(connection: psycopg.Connection, amounts: Amounts) -> Seeds:
-    """Fill the tables; sessions are written by `write_sessions`."""
+def write_tables(connection: psycopg.Connection, amounts: Amounts, settings: Settings) -> Seeds:
+    """Fill the tables; sessions are written by `write_sessions`. settings: those of the servers, for the encryption keys."""
     at = now()
     seeds = _write_clients(connection)
     users = [(uuid7(), f"user{n}@example.com", f"User {n}", f"user{n}") for n in range(amounts.users)]
@@ -110,6 +146,13 @@ def write_tables(connection: psycopg.Connection, amounts: Amounts) -> Seeds:
     copy(connection, models.Membership, _memberships(users, teams))
     seeds.people = [Person(*user) for n, user in enumerate(users) if n % 10]
     _write_tokens(connection, seeds, [user[0] for user in users], amounts.tokens, at)
+    seeds.holders = [_holder(person) for person in itertools.islice(seeds.people, amounts.holders)]
+    _write_keys(connection, seeds.holders, at)
+    sealing = Flask(__name__)
+    sealing.extensions["gatepost.settings"] = settings
+    with sealing.app_context():
+        _write_credentials(connection, seeds.holders, at)
+        copy(connection, models.Connection, (_connection_row(holder, at) for holder in seeds.holders))
     connection.execute("vacuum analyze")
     connection.execute("checkpoint")
     return seeds
@@ -206,6 +249,80 @@ def _write_tokens(connection: psycopg.Connection, seeds: Seeds, users: list[uuid
     random.shuffle(refresh)
     seeds.access_tokens = access
     seeds.chains = deque(refresh[:2000])
+
+
+def _holder(person: Person) -> Holder:
+    return Holder(person, uuid7(), uuid7(), api_keys.new_key("gpa_", uuid7()), api_keys.new_key("gpp_", uuid7()))
+
+
+def _write_keys(connection: psycopg.Connection, holders: list[Holder], at: datetime) -> None:
+    """An agent for each, its key, and the person's own. Just used: that is written at most once a minute."""
+    agents = ({"id": h.agent_id, "organization_id": h.person.id, "owner_id": h.person.id, "name": "bench-agent"} for h in holders)
+    copy(connection, models.Agent, agents)
+    keys = [(h, h.agent_key, h.agent_id) for h in holders] + [(h, h.own_key, None) for h in holders]
+    copy(
+        connection,
+        models.ApiKey,
+        (
+            {
+                "key_hash": hash_secret(raw),
+                "organization_id": holder.person.id,
+                "user_id": holder.person.id,
+                "agent_id": agent_id,
+                "name": "bench",
+                "scope": join(API_SCOPES),
+                "last_four": raw[-4:],
+                "expires_at": at + timedelta(days=90),
+                "last_used_at": at,
+            }
+            for holder, raw, agent_id in keys
+        ),
+    )
+
+
+def _write_credentials(connection: psycopg.Connection, holders: list[Holder], at: datetime) -> None:
+    """Twenty of each organization, with one version each."""
+    credentials = [(uuid7(), holder, name) for holder in holders for name in CREDENTIAL_NAMES]
+    columns = {holder.person.id: Owner("org", holder.person.id).columns for holder in holders}
+    copy(
+        connection,
+        models.Credential,
+        ({"id": i, "name": name, "version": 1, "updated_at": at, **columns[h.person.id]} for i, h, name in credentials),
+    )
+
+    def version(credential_id: uuid.UUID, holder: Holder, name: str) -> dict[str, Any]:
+        value = Value(holder.value_of(name))
+        envelope = credential_values.seal(value, owner=Owner("org", holder.person.id), name=name, number=1)
+        return {
+            "credential_id": credential_id,
+            "number": 1,
+            "encryption_key_id": envelope.key_id,
+            "wrapped_key": envelope.wrapped_key,
+            "sealed": envelope.sealed,
+            "last_four": value.last_four,
+            **columns[holder.person.id],
+        }
+
+    copy(connection, models.CredentialVersion, (version(*credential) for credential in credentials))
+
+
+def _connection_row(holder: Holder, at: datetime) -> dict[str, Any]:
+    """One with a token that is live for a day, just used."""
+    sealed = connections.seal(VendorTokens(holder.vendor_token, "rt_bench"), holder.connection_id, owner_id=holder.person.id)
+    return {
+        "id": holder.connection_id,
+        "connector": "acme",
+        "client_id": "bench at vendor",
+        "account_id": "1",
+        "account_name": holder.person.name,
+        "scope": "read write",
+        "encryption_key_id": key_id_of(sealed),
+        "tokens": sealed,
+        "expires_at": at + timedelta(days=1),
+        "last_used_at": at,
+        "updated_at": at,
+        **Owner("org", holder.person.id).columns,
+    }
 
 
 def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: int = 604_800) -> None:

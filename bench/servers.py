@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench import load, processes
-from bench.stores import Stores
+from bench.stores import APPLICATION, OWNER, Stores
 
 ROOT = Path(__file__).parent.parent
 PUBLIC_URL = "https://gatepost.example"
@@ -20,20 +20,25 @@ THREADS = 4
 Kind = Literal["gunicorn", "granian"]
 
 
-def environment(stores: Stores, folder: Path, *, limits: bool = False) -> dict[str, str]:
+def environment(stores: Stores, folder: Path, *, limits: bool = False, database_port: int | None = None) -> dict[str, str]:
     """Production settings over the private stores. With limits on they are too high to refuse anything but are all kept."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
     many = 1_000_000
     return given | {
         "GATEPOST_ENV": "production",
         "GATEPOST_PUBLIC_URL": PUBLIC_URL,
-        "GATEPOST_DATABASE_URL": stores.database_url,
+        "GATEPOST_DATABASE_URL": stores.database_url(APPLICATION, database_port),
+        "GATEPOST_DATABASE_OWNER_URL": stores.database_url(OWNER),
         "GATEPOST_REDIS_URL": stores.redis_url,
         "GATEPOST_RATE_LIMITS": f"authorize={many},authorize_address={many}" if limits else "off",
         "GATEPOST_SECRET_KEYS": _kept(folder / "secret_keys", secrets.token_urlsafe(48)),
-        "GATEPOST_ENCRYPTION_KEYS": _kept(folder / "encryption_keys", "bench:" + base64.b64encode(secrets.token_bytes(32)).decode()),
+        "GATEPOST_ENCRYPTION_KEYS": _kept(folder / "encryption_keys", new_encryption_key("bench")),
         "PYTHONPATH": str(ROOT),
     }
+
+
+def new_encryption_key(name: str) -> str:
+    return f"{name}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def _kept(file: Path, fresh: str) -> str:
@@ -109,8 +114,8 @@ class Target:
         self.bare.stop()
 
 
-def target(kind: Kind, stores: Stores, folder: Path, cpus: set[int], *, limits: bool = False) -> Target:
+def target(kind: Kind, stores: Stores, folder: Path, cpus: set[int], *, limits: bool = False, database_port: int | None = None) -> Target:
     name = f"{kind}, rate limits on" if limits else kind
-    values = environment(stores, folder, limits=limits)
+    values = environment(stores, folder, limits=limits, database_port=database_port)
     log = folder / f"{name.replace(', ', '-').replace(' ', '-')}.log"
     return Target(name, Server(kind, "wsgi:app", values, log, cpus), Server(kind, "bench.plain_app:app", values, log, cpus))

@@ -19,6 +19,7 @@ import redis
 
 from bench import processes
 
+OWNER, APPLICATION = "gatepost", "gatepost_app"  # the tables' owner; the role of the application, which row-level security binds
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -84,9 +85,9 @@ class Stores:
         self.valkey: subprocess.Popen[bytes] | None = None
         self.postgres_port = self.redis_port = 0
 
-    @property
-    def database_url(self) -> str:
-        return f"postgresql+psycopg://gatepost@127.0.0.1:{self.postgres_port}/gatepost"
+    def database_url(self, role: str, port: int | None = None) -> str:
+        """port: of a relay that stands before PostgreSQL."""
+        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/gatepost"
 
     @property
     def redis_url(self) -> str:
@@ -100,8 +101,14 @@ class Stores:
         processes.stop(self.valkey)
         processes.stop(self.postgres, signal.SIGINT)  # "fast": ends sessions, then itself
 
-    def connect(self, database: str = "gatepost") -> psycopg.Connection:
-        return psycopg.connect(host="127.0.0.1", port=self.postgres_port, user="gatepost", dbname=database, autocommit=True)
+    def connect(self, database: str = "gatepost", *, role: str = OWNER) -> psycopg.Connection:
+        return psycopg.connect(host="127.0.0.1", port=self.postgres_port, user=role, dbname=database, autocommit=True)
+
+    def check_that_rows_are_guarded(self) -> None:
+        """Figures that leave row-level security out would flatter."""
+        with self.connect(role=APPLICATION) as connection:
+            if connection.execute("select 1 from credentials limit 1").fetchone():
+                raise processes.Failed("row-level security does not bind the role of the application")
 
     def redis_client(self) -> redis.Redis:
         return redis.Redis(host="127.0.0.1", port=self.redis_port)
@@ -120,7 +127,7 @@ class Stores:
         if user:
             programs = self._copy_if_private(programs, user)
             shutil.chown(home, user)
-        command = [programs / "initdb", "-D", home, "-U", "gatepost", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions"]
+        command = [programs / "initdb", "-D", home, "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions"]
         making = processes.spawn(command, cpus=self.cpus, log=self.postgres_log, folder=Path("/"), user=user)
         if making.wait() != 0:
             raise processes.Failed("initdb failed\n" + processes.tail(self.postgres_log))
@@ -137,6 +144,10 @@ class Stores:
         self._wait(lambda: self.connect("postgres").close(), self.postgres, self.postgres_log)
         with self.connect("postgres") as connection:
             connection.execute("create database gatepost")
+            connection.execute(f"create role {APPLICATION} login nosuperuser nobypassrls".encode())
+        with self.connect() as connection:
+            for rights in ("select, insert, update, delete on tables", "execute on functions"):
+                connection.execute(f"alter default privileges in schema public grant {rights} to {APPLICATION}".encode())
 
     def _copy_if_private(self, programs: Path, user: str) -> Path:
         """The programs where `user` can reach them: a checkout may lie in a folder that is root's alone."""
