@@ -4,12 +4,14 @@
 /orgs/<slug>/connections/<connector>/result   how it ended              .../<connection_id>/account         another account?
 """
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, g, redirect, render_template, request
 
 from blueprints import browser, rate_limits, session_cookie
+from blueprints.request_log import request_id
 from errors import NotFound
 from services import connecting, connections
 
@@ -41,7 +43,7 @@ def callback(connector: str) -> Any:
     given = request.args
     is_clear = all(len(given.getlist(name)) <= 1 for name in ("state", "code", "error"))
     path = connecting.finish(
-        g.actor,
+        replace(g.actor, request_id=request_id()),  # a GET that changes something
         connector,
         code=given.get("code"),
         error=given.get("error"),

@@ -100,7 +100,10 @@ def test_an_owner_connects_for_the_organization(desk: Desk) -> None:
     assert (row.version, row.failures, row.last_error, row.connected_by, row.encryption_key_id) == (1, 0, None, desk.owner.id, "test")
     assert row.expires_at is not None
     assert desk.vendor.is_live(desk.tokens_of(row)["access_token"])
-    assert desk.actions == ["connection.connected"]
+    (event,) = owner.events(desk.app, AuditEvent.target_type == "connection")
+    assert (event.action, event.actor_id, event.credential_type) == ("connection.connected", str(desk.owner.id), "session")
+    assert event.request_id == back.headers["X-Request-Id"]
+    assert event.details == {"connector": "acme", "scope": "org", "account": "northwind-bot", "account_changed": False}
 
 
 @pytest.mark.both_databases
