@@ -3,7 +3,7 @@
 A live one takes no lock and no Redis. An old one: take the lock, read the row again, ask the vendor with no transaction open,
 store the answer only over the version that was read. The lock saves calls; the version keeps the row right when the lock ends
 early. A refresh ends in one of three ways: refreshed, try later, needs reconnecting; none of them deletes anything. Only the
-second refusal in a row is believed, because an answer of ours may have been lost on its way. docs/adr/0014-refresh-lock.md.
+second refusal in a row is believed, because an answer of ours may have been lost on its way. docs/adr/0010-refresh-lock.md.
 """
 
 import logging
