@@ -308,3 +308,13 @@ def test_nobodys_mailbox_is_filled(make_app, smtp: FakeSmtp, monkeypatch):
     assert len(company.owner.get(INVITATIONS).json["items"]) == 4
     clock.move(3601)
     assert invite(company).status_code == 200
+
+
+def test_the_sweep_takes_what_has_expired_and_leaves_what_waits(app, company, cli):
+    invite(company, "old@example.com")
+    clock.move(86_400)
+    kept = invite(company, "new@example.com").json["id"]
+    clock.move(7 * 86_400 + 60)
+    assert cli.invoke(args=["sweep", "--kind", "invitations", "--dry-run"]).stdout == "invitations: 1\n"
+    assert cli.invoke(args=["sweep", "--kind", "invitations"]).stdout == "invitations: 1\n"
+    assert [str(row.id) for row in rows(app)] == [kept]

@@ -16,9 +16,9 @@ from providers.base import ProviderTokens
 from services import connections, credential_resolution, credentials, email_confirmations, identities, rewrapping, signing_keys
 from services.actors import Actor
 from services.keyring import cipher
-from services.operators import prepare
 from tests import factories
 from tests.conftest import ENCRYPTION_KEY
+from tests.owner import at_work
 
 pytestmark = pytest.mark.both_databases
 
@@ -40,8 +40,7 @@ def owner(acme):
 
 
 def _rewrap(app, **options):
-    with app.app_context():
-        prepare()
+    with at_work(app):
         try:
             return rewrapping.rewrap(OPERATOR, **options)
         finally:
@@ -69,8 +68,7 @@ def test_every_kind_of_secret_opens_with_the_newest_key_alone_afterwards(app, ma
     identity = factories.make_identity(owner, provider="acme", subject="1")
     tokens = VendorTokens("vendor-access", "vendor-refresh")
     moment, kept = now(), {}
-    with app.app_context():
-        prepare()
+    with at_work(app):
         kid = signing_keys.key_set().kid
         for scope, columns in (("org", {"organization_id": acme.id}), ("user", {"user_id": owner.id})):
             row_id = uuid7()
@@ -121,8 +119,7 @@ def test_every_kind_of_secret_opens_with_the_newest_key_alone_afterwards(app, ma
 
     alone = make_app(encryption_keys=NEW_KEY)
     assert _values(alone, owner, "A_KEY", "B_KEY") == ({"A_KEY": "of acme", "B_KEY": {"id": "of the owner"}}, [])
-    with alone.app_context():
-        prepare()
+    with at_work(alone):
         for row_id, owner_id in kept.values():
             row = db.session.get(Connection, row_id)
             assert row.encryption_key_id == "new"
@@ -202,8 +199,7 @@ def test_whoever_changes_a_row_meanwhile_wins(app, make_app, acme, owner):
     factories.make_identity(owner)
     _rows(app, update(Identity).values(access_token_ciphertext=b"test\0old"))
     rotating = make_app(encryption_keys=ROTATING)
-    with rotating.app_context():
-        prepare()
+    with at_work(rotating):
         for kind, column in (("credentials", CredentialVersion.wrapped_key), ("provider_access_tokens", Identity.access_token_ciphertext)):
             change = {"row_id": None, "secret": b"as it was read", "new_secret": b"re-encrypted"}
             table = column.class_.__table__
@@ -220,12 +216,10 @@ def test_it_is_told_how_many_each_key_holds(app, make_app, acme, owner):
     with app.app_context():
         signing_keys.key_set()
     rotating = make_app(encryption_keys=ROTATING)
-    with rotating.app_context():
-        prepare()
+    with at_work(rotating):
         assert rewrapping.count_by_key() == {"new": {}, "test": {"credentials": 2, "signing_keys": 2}}
     _rewrap(rotating)
-    with rotating.app_context():
-        prepare()
+    with at_work(rotating):
         assert rewrapping.count_by_key() == {"new": {"credentials": 2, "signing_keys": 2}, "test": {}}
 
 

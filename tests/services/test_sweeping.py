@@ -24,6 +24,7 @@ from models import (
     User,
 )
 from services import sweeping
+from tests import owner
 
 both = pytest.mark.both_databases
 HOUR = timedelta(hours=1)
@@ -265,13 +266,14 @@ RULES = [(kind, number) for kind, rules in sweeping.RULES.items() for number in 
 
 
 @pytest.mark.parametrize(("kind", "number"), RULES)
-def test_every_sweep_statement_follows_an_index(context, kind, number):
+def test_every_sweep_statement_follows_an_index(app, kind, number):
     rule, moment = sweeping.RULES[kind][number], now()
-    db.session.execute(text("SET LOCAL enable_seqscan = off"))
-    statement = sweeping.batch_statement(rule, moment, since=moment - HOUR, batch_size=100)
-    compiled = statement.compile(db.engine)
-    plan = "\n".join(db.session.connection().exec_driver_sql("EXPLAIN " + str(compiled), _bound(compiled)).scalars())
-    db.session.rollback()
+    with owner.at_work(app):
+        db.session.execute(text("SET LOCAL enable_seqscan = off"))
+        statement = sweeping.batch_statement(rule, moment, since=moment - HOUR, batch_size=100)
+        compiled = statement.compile(db.engine)
+        plan = "\n".join(db.session.connection().exec_driver_sql("EXPLAIN " + str(compiled), _bound(compiled)).scalars())
+        db.session.rollback()
     assert "Seq Scan" not in plan, plan
     index = f"ix_{rule.expires_at.class_.__tablename__}_expires_at"
     assert index in plan, plan
