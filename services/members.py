@@ -4,7 +4,7 @@ that of two requests which would each take away "the other" owner the second one
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, select, update
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
@@ -33,9 +33,7 @@ class MemberRow:
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[MemberRow]:
     """The members by id; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
-    statement = _rows_of(organization.id).order_by(User.id).limit(limit + 1)
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(User.id > last)
+    statement = keyset.page(_rows_of(organization.id), User.id, after=after, limit=limit)
     return [MemberRow(*row) for row in db.session.execute(statement)]
 
 
@@ -93,17 +91,21 @@ def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:
 
 def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> None:
     """Raises: LastOwner, PersonalOrganization."""
+    if not _has_other_owner(organization.id, user_id):
+        raise LastOwner()
     if organization.id == user_id:
         raise PersonalOrganization()
-    if not may_step_down(organization.id, user_id):
-        raise LastOwner()
 
 
 def may_step_down(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
-    """Whether somebody else is owner and not disabled, and it is not the person's own personal organization."""
-    others = db.session.scalar(
-        select(func.count())
-        .select_from(Membership)
+    """Whether an owner may be another thing: not the last one, nor the person of a personal organization."""
+    return organization_id != user_id and _has_other_owner(organization_id, user_id)
+
+
+def _has_other_owner(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
+    """A disabled person is none."""
+    others = (
+        select(Membership.user_id)
         .join(User, User.id == Membership.user_id)
         .where(
             Membership.organization_id == organization_id,
@@ -112,7 +114,7 @@ def may_step_down(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
             User.disabled_at.is_(None),
         )
     )
-    return bool(others) and organization_id != user_id
+    return db.session.scalar(others.limit(1)) is not None
 
 
 def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:
