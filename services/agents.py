@@ -33,10 +33,8 @@ class AgentRow:
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[AgentRow]:
     """The organization's agents, oldest first; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
-    statement = select(Agent).where(Agent.organization_id == organization.id).order_by(Agent.id).limit(limit + 1)
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(Agent.id > last)
-    return [_row(agent) for agent in db.session.scalars(statement)]
+    statement = select(Agent).where(Agent.organization_id == organization.id)
+    return [_row(agent) for agent in db.session.scalars(keyset.page(statement, Agent.id, after=after, limit=limit))]
 
 
 def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) -> AgentRow:

@@ -183,12 +183,8 @@ def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> lis
         select(ApiKey, Organization.slug)
         .join(Organization, Organization.id == ApiKey.organization_id)
         .where(*_own(actor), ApiKey.revoked_at.is_(None), Organization.deleted_at.is_(None))
-        .order_by(ApiKey.id)
-        .limit(limit + 1)
     )
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(ApiKey.id > last)
-    return [_row(row, slug) for row, slug in db.session.execute(statement)]
+    return [_row(row, slug) for row, slug in db.session.execute(keyset.page(statement, ApiKey.id, after=after, limit=limit))]
 
 
 def revoke(actor: Actor, key_id: str) -> None:

@@ -69,10 +69,8 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     Raises: NotFound, Invalid.
     """
     organization = organization_access.enter(actor, slug)
-    statement = select(Connection).where(_reached_by(actor, organization)).order_by(Connection.id).limit(limit + 1)
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(Connection.id > last)
-    return [_row(connection) for connection in db.session.scalars(statement)]
+    statement = select(Connection).where(_reached_by(actor, organization))
+    return [_row(connection) for connection in db.session.scalars(keyset.page(statement, Connection.id, after=after, limit=limit))]
 
 
 def find(actor: Actor, slug: str, connector_id: str, scope: Scope) -> ConnectionRow | None:

@@ -107,10 +107,8 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     """What was neither accepted nor revoked, oldest first, also what has expired and can be sent again; one more than
     `limit` when there are more.   Raises: NotFound, Forbidden, Invalid."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending()).order_by(Invitation.id).limit(limit + 1)
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(Invitation.id > last)
-    return [_row(*found) for found in db.session.execute(statement)]
+    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending())
+    return [_row(*found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
 
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:

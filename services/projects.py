@@ -39,12 +39,8 @@ def list_of(actor: Actor, *, organization: str | None = None, after: str | None 
         select(Project.id, Project.slug, Project.name, Organization.slug, Project.created_at)
         .join(Organization, Organization.id == Project.organization_id)
         .where(Project.organization_id.in_([found.id for found in opened]))
-        .order_by(Project.id)
-        .limit(limit + 1)
     )
-    if (last := keyset.after_id(after)) is not None:
-        statement = statement.where(Project.id > last)
-    return [ProjectRow(*row) for row in db.session.execute(statement)]
+    return [ProjectRow(*row) for row in db.session.execute(keyset.page(statement, Project.id, after=after, limit=limit))]
 
 
 def create(actor: Actor, *, name: str, slug: str, organization: str | None = None) -> ProjectRow:

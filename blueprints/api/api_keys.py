@@ -18,7 +18,7 @@ blueprint = Blueprint("api_api_keys", __name__)
 @guards.requires("keys:write")
 def index() -> Response:
     after, limit = bodies.page()
-    return bodies.answer_list(api_keys.list_own(g.actor, after=after, limit=limit), _body, limit=limit, key=lambda row: str(row.id))
+    return bodies.answer_list(api_keys.list_own(g.actor, after=after, limit=limit), _body, limit=limit)
 
 
 @blueprint.post("/api-keys")

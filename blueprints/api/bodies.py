@@ -55,10 +55,15 @@ def page() -> tuple[str | None, int]:
     return (None if cursor is None else _opened(cursor)), int(text)
 
 
+def _id_of(row: Any) -> str:
+    return str(row.id)
+
+
 def answer_list(
-    rows: Sequence[Row], to_body: Callable[[Row], Any], *, limit: int | None = None, key: Callable[[Row], str] = str
+    rows: Sequence[Row], to_body: Callable[[Row], Any], *, limit: int | None = None, key: Callable[[Any], str] = _id_of
 ) -> Response:
-    """A list, or one page of it: give one row more than `limit` when there are more. `key` is what the next page begins after."""
+    """A list, or one page of it: give one row more than `limit` when there are more. `key` is what the next page begins after:
+    a row's id, where nothing else is said."""
     is_cut = limit is not None and len(rows) > limit
     shown = rows[:limit] if is_cut else rows
     return answer({"items": [to_body(row) for row in shown], "next": _closed(key(shown[-1])) if is_cut else None})

@@ -18,7 +18,7 @@ blueprint = Blueprint("api_connections", __name__)
 def index(slug: str) -> Response:
     after, limit = bodies.page()
     rows = connections.list_of(g.actor, slug, after=after, limit=limit)
-    return bodies.answer_list(rows, _body, limit=limit, key=lambda row: str(row.id))
+    return bodies.answer_list(rows, _body, limit=limit)
 
 
 @blueprint.delete("/orgs/<slug>/connections/<connection_id>")

@@ -18,7 +18,7 @@ blueprint = Blueprint("api_invitations", __name__)
 def index(slug: str) -> Response:
     after, limit = bodies.page()
     rows = invitations.list_of(g.actor, slug, after=after, limit=limit)
-    return bodies.answer_list(rows, _body, limit=limit, key=lambda row: str(row.id))
+    return bodies.answer_list(rows, _body, limit=limit)
 
 
 @blueprint.post("/orgs/<slug>/invitations")

@@ -19,7 +19,7 @@ blueprint = Blueprint("api_orgs", __name__)
 def index() -> Response:
     after, limit = bodies.page()
     rows = organizations.list_visible(g.actor, after=after, limit=limit)
-    return bodies.answer_list(rows, OrganizationInfo.to_values, limit=limit, key=lambda row: str(row.id))
+    return bodies.answer_list(rows, OrganizationInfo.to_values, limit=limit)
 
 
 @blueprint.post("/orgs")

@@ -18,7 +18,7 @@ blueprint = Blueprint("api_projects", __name__)
 def index() -> Response:
     after, limit = bodies.page()
     rows = projects.list_of(g.actor, organization=request.args.get("organization"), after=after, limit=limit)
-    return bodies.answer_list(rows, _body, limit=limit, key=lambda row: str(row.id))
+    return bodies.answer_list(rows, _body, limit=limit)
 
 
 @blueprint.post("/projects")
