@@ -11,7 +11,7 @@ import blueprints
 import commands
 import config
 from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
-from blueprints.pages import words
+from blueprints.pages import languages, words
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
 
@@ -40,8 +40,10 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     )
     app.url_map.merge_slashes = False  # else an address with "//" is answered with a redirect to the Host header
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.globals.update(asset=assets.asset, csrf_token=browser.csrf_token, settings=settings, version=config.VERSION)
+    app.jinja_env.globals.update(asset=assets.asset, csrf_token=browser.csrf_token, form_id=browser.new_form_id)
+    app.jinja_env.globals.update(settings=settings, version=config.VERSION)
     words.register(app)
+    languages.init_app(app)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
 

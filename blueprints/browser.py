@@ -58,6 +58,11 @@ def csrf_token() -> str:
     return f"{nonce}.{_mac(current().secret_keys[0], nonce, browser_id())}"
 
 
+def new_form_id() -> str:
+    """For a form that makes something, so that it is worked on once."""
+    return secrets.token_urlsafe(16)
+
+
 def _mac(key: bytes, nonce: str, browser: str) -> str:
     return hmac.new(key, f"gatepost/csrf\0{nonce}\0{browser}".encode(), hashlib.sha256).hexdigest()
 

@@ -3,7 +3,7 @@
 The cookie's value is opaque and taken byte for byte. A new one is set at every sign-in, by the door that signed in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, request, session
@@ -47,6 +47,10 @@ class BrowserSession(SessionMixin):
         found = session_snapshots.read(self.raw, text) if text else None
         self.is_from_snapshot = found is not None
         return found
+
+    @property
+    def read_already(self) -> SignedIn | None:
+        return None if self._signed_in is _UNREAD else self._signed_in
 
     @property
     def fresh_signed_in(self) -> SignedIn | None:
@@ -114,6 +118,20 @@ def _keep_snapshot(session: BrowserSession, response: Response) -> None:
 def current_signed_in() -> SignedIn | None:
     """The person whose session this request carries. Raises the store's error when the store is away."""
     return session.signed_in  # type: ignore[attr-defined]  # our BrowserSession
+
+
+def remember_organization(slug: str) -> None:
+    """The organization that the person works in: a default for the next page, which authorizes nothing."""
+    signed_in, raw = current_signed_in(), current_raw()
+    if signed_in is not None and raw and signed_in.record.organization_slug != slug:
+        user_sessions.remember_organization(raw, signed_in.record, slug)
+
+
+def chosen_language(languages: Container[str]) -> str | None:
+    """The language of the person whose session was read already; an error page asks no store for it."""
+    signed_in = session.read_already if isinstance(session, BrowserSession) else None
+    language = signed_in.language if signed_in else None
+    return language if language in languages else None
 
 
 def current_raw() -> str | None:

@@ -76,9 +76,9 @@ def forget(client: Redis, raw_state: str) -> None:
     client.delete(_key(raw_state))
 
 
-def leave_note(client: Redis, kind: str, raw_browser: str, note: bytes) -> None:
+def leave_note(client: Redis, kind: str, raw_browser: str, note: bytes, *, seconds: int = STATE_SECONDS) -> None:
     """Something for this browser's next page; a later one replaces it."""
-    client.set(_note_key(kind, raw_browser), seal_with(raw_browser, note, purpose=kind), ex=STATE_SECONDS)
+    client.set(_note_key(kind, raw_browser), seal_with(raw_browser, note, purpose=kind), ex=seconds)
 
 
 def read_note(client: Redis, kind: str, raw_browser: str, *, take_away: bool = False) -> bytes | None:

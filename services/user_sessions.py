@@ -40,6 +40,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         Organization.slug,
         Organization.name,
         Membership.role,
+        User.language,
     )
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
@@ -51,12 +52,13 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 @dataclass(frozen=True)
 class SignedIn:
     """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too."""
+    and the browser's cookie should too. `language`: what the person chose for pages."""
 
     record: SessionRecord
     user: UserInfo
     organizations: tuple[OrganizationInfo, ...]
     has_slid: bool = False
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def authenticate(raw: str) -> SignedIn | None:
     joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
-    return SignedIn(record, user, joined, has_slid)
+    return SignedIn(record, user, joined, has_slid, rows[0][11])
 
 
 def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:

@@ -1,13 +1,21 @@
-"""What stands around every account page: top bar, side navigation, the zone of its times."""
+"""What stands around every page with navigation: top bar, organization switcher, side navigation, the zone of its times.
+
+Three areas: the person's account, one organization, the instance. A link is shown to those who may open it.
+"""
 
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Literal
 
 from flask import g, render_template
+from flask_babel import gettext as _
 
+from blueprints import session_cookie
 from blueprints.pages import words
-from services import connected_apps, user_sessions, users
+from services import connected_apps, organization_access, roles, user_sessions, users
+from services.actors import OrganizationInfo
+
+SWITCHES = 8
 
 
 @dataclass(frozen=True)
@@ -29,16 +37,37 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """An organization in the switcher; `href` is the same section there, if the person may open it."""
+
+    name: str
+    slug: str
+    colour: str
+    href: str
+    is_here: bool
+
+    @property
+    def initials(self) -> str:
+        return words.app_initials(self.name)
+
+
+@dataclass(frozen=True)
 class Frame:
-    """Values of layouts/app.html. `theme` is light, dark or empty (as the device)."""
+    """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
+    page is in."""
 
     profile: users.Profile
+    area: Literal["account", "organization", "admin"]
+    title: str
     groups: tuple[Group, ...]
     zone: tzinfo
+    switches: tuple[Switch, ...] = ()
+    has_more: bool = False
+    organization: OrganizationInfo | None = None
 
     @property
     def name(self) -> str:
-        return words.plain(self.profile.name) or words.plain(self.profile.email) or "No name"
+        return words.plain(self.profile.name) or words.plain(self.profile.email) or _("No name")
 
     @property
     def short_name(self) -> str:
@@ -58,6 +87,7 @@ class Frame:
 
     @property
     def theme(self) -> str:
+        """light, dark or empty (as the device)."""
         return self.profile.theme if self.profile.theme in ("light", "dark") else ""
 
     @property
@@ -68,26 +98,108 @@ class Frame:
     def here(self) -> Link:
         return next(link for group in self.groups for link in group.links if link.is_here)
 
+    @property
+    def base(self) -> str:
+        """The organization's address."""
+        return f"/orgs/{self.organization.slug}" if self.organization else ""
+
+    def may(self, permission: str) -> bool:
+        """What the person's role in the organization allows."""
+        return self.organization is not None and roles.may(self.organization.role, permission)
+
 
 def render(template: str, section: str, **values: Any) -> str:
     """An account page. section: the key of the navigation link that is here."""
     profile = users.get_profile(g.actor.user.id)
-    return render_template(template, frame=_frame(profile, section), profile=profile, **values)
+    groups = _account_groups(profile, section)
+    return _render(template, Frame(profile, "account", _("Your account"), groups, words.zone_of(profile.time_zone), **_switcher()), values)
 
 
-def _frame(profile: users.Profile, section: str) -> Frame:
+def render_organization(template: str, slug: str, section: str, **values: Any) -> str:
+    """A page of an organization, which becomes the one used last.   Raises: NotFound, Forbidden."""
+    organization = organization_access.get(g.actor, slug)
+    session_cookie.remember_organization(organization.slug)
+    profile = users.get_profile(g.actor.user.id)
+    groups = organization_groups(organization, section)
+    zone = words.zone_of(profile.time_zone)
+    title = words.plain(organization.name) or organization.slug
+    switcher = _switcher(organization, section)
+    return _render(template, Frame(profile, "organization", title, groups, zone, organization=organization, **switcher), values)
+
+
+def render_admin(template: str, section: str, **values: Any) -> str:
+    """A page of the instance, for its administrators."""
+    profile = users.get_profile(g.actor.user.id)
+    groups = admin_groups(section)
+    return _render(template, Frame(profile, "admin", _("Admin"), groups, words.zone_of(profile.time_zone), **_switcher()), values)
+
+
+def _render(template: str, frame: Frame, values: dict[str, Any]) -> str:
+    return render_template(template, frame=frame, profile=frame.profile, **values)
+
+
+def first_section(organization: OrganizationInfo) -> str:
+    """Where somebody arrives in an organization."""
+    return "members" if roles.may(organization.role, "members:manage") else "credentials"
+
+
+# --- navigation -------------------------------------------------------------------------------------------------------
+
+
+def _account_groups(profile: users.Profile, section: str) -> tuple[Group, ...]:
     sessions = len(user_sessions.list_for(profile.id)) + len(user_sessions.list_grants_for(profile.id))
     apps = len(connected_apps.list_for(profile.id))
+    return account_groups(section, sessions=sessions, apps=apps)
 
-    def link(key: str, text: str, href: str, icon: str, count: int | None = None) -> Link:
-        return Link(key, text, href, icon, count, is_here=key == section)
 
-    you = Group("You", (link("profile", "Profile", "/account", "user"), link("linked", "Linked accounts", "/account/linked", "link")))
-    access = Group(
-        "Access",
-        (
-            link("sessions", "Sessions", "/account/sessions", "screen", sessions),
-            link("apps", "Connected apps", "/account/apps", "app", apps),
-        ),
+def account_groups(section: str, *, sessions: int | None = None, apps: int | None = None) -> tuple[Group, ...]:
+    you = (("profile", _("Profile"), "/account", "user", None), ("linked", _("Linked accounts"), "/account/linked", "link", None))
+    access = (
+        ("sessions", _("Sessions"), "/account/sessions", "screen", sessions),
+        ("tokens", _("Access tokens"), "/account/tokens", "key", None),
+        ("apps", _("Connected apps"), "/account/apps", "app", apps),
     )
-    return Frame(profile, (you, access), words.zone_of(profile.time_zone))
+    return (_group(_("You"), section, you), _group(_("Access"), section, access))
+
+
+def organization_groups(organization: OrganizationInfo, section: str) -> tuple[Group, ...]:
+    base = f"/orgs/{organization.slug}"
+    people = (("members", _("Members"), f"{base}/members", "users", None),)
+    access = (
+        ("agents", _("Agents and keys"), f"{base}/agents", "bot", None),
+        ("credentials", _("Credentials"), f"{base}/credentials", "lock", None),
+        ("connections", _("Connections"), f"{base}/connections", "plug", None),
+    )
+    log = (("audit", _("Audit log"), f"{base}/audit", "log", None),) if roles.may(organization.role, "audit:read") else ()
+    rest = (*log, ("settings", _("General"), f"{base}/settings", "gear", None))
+    return (_group(_("People"), section, people), _group(_("Access"), section, access), _group(_("Organization"), section, rest))
+
+
+def admin_groups(section: str) -> tuple[Group, ...]:
+    people = (("users", _("Users"), "/admin/users", "users", None),)
+    access = (
+        ("clients", _("OAuth clients"), "/admin/clients", "app", None),
+        ("keys", _("Signing keys"), "/admin/keys", "key", None),
+    )
+    instance = (("overview", _("Overview"), "/admin", "gear", None), ("audit", _("Audit log"), "/admin/audit", "log", None))
+    return (_group(_("People"), section, people), _group(_("Access"), section, access), _group(_("Instance"), section, instance))
+
+
+def _group(title: str, section: str, rows: tuple[tuple[str, str, str, str, int | None], ...]) -> Group:
+    return Group(title, tuple(Link(*row, is_here=row[0] == section) for row in rows))
+
+
+def _switcher(here: OrganizationInfo | None = None, section: str = "") -> dict[str, Any]:
+    """The organizations of the session, the one that is here first."""
+    signed_in = session_cookie.current_signed_in()
+    mine = list(signed_in.organizations) if signed_in else []
+    mine.sort(key=lambda organization: here is None or organization.id != here.id)
+    return {"switches": tuple(_switch(found, here, section) for found in mine[:SWITCHES]), "has_more": len(mine) > SWITCHES}
+
+
+def _switch(organization: OrganizationInfo, here: OrganizationInfo | None, section: str) -> Switch:
+    keys = {link.key for group in organization_groups(organization, section) for link in group.links}
+    target = section if section in keys else first_section(organization)
+    name = words.plain(organization.name) or organization.slug
+    is_here = here is not None and organization.id == here.id
+    return Switch(name, organization.slug, words.colour(organization.id), f"/orgs/{organization.slug}/{target}", is_here)

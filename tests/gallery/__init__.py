@@ -5,7 +5,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,6 @@ from blueprints.oauth import ConsentView, OrganizationChoice
 from blueprints.pages import sign_in_errors, words
 from blueprints.pages.account import ProfileForm, zones
 from blueprints.pages.email_confirmations import CodeForm
-from blueprints.pages.frame import Frame, Group, Link
 from blueprints.pages.sign_in import ProviderLink
 from blueprints.pages.user_sessions import AppSession
 from config import ProviderSettings
@@ -31,23 +29,7 @@ from services.connections import ConnectionRow
 from services.identities import IdentityInfo
 from services.invitations import InvitationInfo
 from services.user_sessions import GrantInfo
-from services.users import Profile
-
-ID = UUID("01939000-0000-7000-8000-000000000001")
-OTHER_ID = UUID("01939000-0000-7000-8000-000000000002")
-FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:145.0) Gecko/20100101 Firefox/145.0"
-CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1"
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page in one state. `is_app`: with navigation."""
-
-    name: str
-    template: str
-    values: dict[str, Any] = field(default_factory=dict)
-    is_app: bool = False
+from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
 
 def pages(name: str | None = None) -> list[Page]:
@@ -255,35 +237,6 @@ def _other_gate_pages(name: str | None) -> list[Page]:
 # --- account pages ------------------------------------------------------------------------------------------------
 
 
-def _profile(name: str | None, theme: str | None = None) -> Profile:
-    return Profile(
-        id=ID,
-        email=name if name is not None else "maya@northwind.dev",
-        email_verified=True,
-        name=name if name is not None else "Maya Kovač",
-        time_zone="Europe/Oslo",
-        language=None,
-        theme=theme,
-        is_admin=False,
-        metadata={},
-        created_at=datetime(2026, 3, 3, tzinfo=UTC),
-    )
-
-
-def _frame(name: str | None, section: str) -> Frame:
-    links = [
-        Link("profile", "Profile", "/account", "user", None, section == "profile"),
-        Link("linked", "Linked accounts", "/account/linked", "link", None, section == "linked"),
-        Link("sessions", "Sessions", "/account/sessions", "screen", 5, section == "sessions"),
-        Link("apps", "Connected apps", "/account/apps", "app", 3, section == "apps"),
-    ]
-    return Frame(_profile(name), (Group("You", tuple(links[:2])), Group("Access", tuple(links[2:]))), words.zone_of("Europe/Oslo"))
-
-
-def _account(page_name: str, template: str, section: str, name: str | None, **values: Any) -> Page:
-    return Page(page_name, template, {"frame": _frame(name, section), "profile": _profile(name), **values}, is_app=True)
-
-
 def _identity(id_: UUID, provider: str, label: str, login: str, email: str, supplies: bool) -> IdentityInfo:
     return IdentityInfo(id_, provider, label, login, email, True, supplies, datetime(2026, 3, 3, tzinfo=UTC), None)
 
@@ -398,36 +351,38 @@ def _account_pages(name: str | None) -> list[Page]:
     }
     began = words.joined([words.untrusted(client)])
     return [
-        _account("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
-        _account("profile-emails", "account/profile.html", "profile", name, form=_profile_form(name, emails=emails), source=github),
-        _account("profile-wrong", "account/profile.html", "profile", name, form=_profile_form(name, wrong=True), source=None),
-        _account("linked", "account/linked.html", "linked", name, ways=[github, sso], kinds=kinds, others=[google]),
-        _account("linked-only", "account/linked.html", "linked", name, ways=[github], kinds=kinds, others=[google]),
-        _account("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),
-        _account("unlink", "account/unlink.html", "linked", name, way=github),
-        _account("sessions", "account/sessions.html", "sessions", name, **sessions),
-        _account(
+        account_page("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
+        account_page("profile-emails", "account/profile.html", "profile", name, form=_profile_form(name, emails=emails), source=github),
+        account_page("profile-wrong", "account/profile.html", "profile", name, form=_profile_form(name, wrong=True), source=None),
+        account_page("linked", "account/linked.html", "linked", name, ways=[github, sso], kinds=kinds, others=[google]),
+        account_page("linked-only", "account/linked.html", "linked", name, ways=[github], kinds=kinds, others=[google]),
+        account_page("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),
+        account_page("unlink", "account/unlink.html", "linked", name, way=github),
+        account_page("sessions", "account/sessions.html", "sessions", name, **sessions),
+        account_page(
             "sessions-one",
             "account/sessions.html",
             "sessions",
             name,
             **{**sessions, "others": [], "app_sessions": [], "has_elsewhere": False},
         ),
-        _account(
+        account_page(
             "sessions-fifty", "account/sessions.html", "sessions", name, **{**sessions, "others": others[:2] * 25, "app_sessions": []}
         ),
-        _account("revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began),
-        _account(
+        account_page(
+            "revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began
+        ),
+        account_page(
             "revoke-app-session", "account/revoke_session.html", "sessions", name, sid=ID, record=None, app=app_sessions[0], began_here=""
         ),
-        _account("revoke-others", "account/revoke_others.html", "sessions", name, count=4),
-        _account("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0),
-        _account("apps", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)]),
-        _account("apps-fifty", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)] * 25),
-        _account("apps-none", "account/apps.html", "apps", name, apps=[]),
-        _account("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
-        _account("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
-        _account("remove-app", "account/remove_app.html", "apps", name, app=registered, organizations=words.names([org])),
+        account_page("revoke-others", "account/revoke_others.html", "sessions", name, count=4),
+        account_page("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0),
+        account_page("apps", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)]),
+        account_page("apps-fifty", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)] * 25),
+        account_page("apps-none", "account/apps.html", "apps", name, apps=[]),
+        account_page("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
+        account_page("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
+        account_page("remove-app", "account/remove_app.html", "apps", name, app=registered, organizations=words.names([org])),
     ]
 
 
