@@ -23,7 +23,7 @@ from infra.secret_text import hash_secret
 from models import Agent, ApiKey, Membership, Organization, User
 from models.definer import agent_acts_for_owner, role_of
 from models.types import UtcDateTime
-from services import audit, keyset, names, row_security
+from services import audit, keyset, names, organization_access, row_security
 from services.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
 from services.scopes import API_SCOPES, join, split
 from services.transactions import begin_write, engine
@@ -234,7 +234,7 @@ def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
     wanted = parse_uuid(agent_id)
     if wanted is None:
         raise Invalid("Say whose key it is.", fields={"owner": f'must be "{SELF}" or the id of an agent'})
-    mine = dict(_organizations_of(actor))
+    mine = {found.id: found.slug for found in organization_access.opened_by(actor)}
     row_security.enter(user_id=_person(actor), organization_ids=mine)
     agent = db.session.scalar(
         select(Agent).where(Agent.id == wanted, Agent.organization_id.in_(mine)).with_for_update(read=True, key_share=True)
@@ -248,26 +248,13 @@ def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
 
 def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
     """Raises: NotFound; Invalid when it must be named."""
-    mine = [found for found in _organizations_of(actor) if slug in (None, found[1])]
+    mine = [found for found in organization_access.opened_by(actor) if slug in (None, found.slug)]
     if slug is not None and not mine:
         raise NotFound()
     if len(mine) != 1:
         raise Invalid("Name the organization of the key.", fields={"organization": "is required: you are in several or in none"})
-    row_security.enter(user_id=_person(actor), organization_ids=[mine[0][0]])
-    return mine[0][0]
-
-
-def _organizations_of(actor: Actor) -> list[tuple[uuid.UUID, str]]:
-    """Id and slug of those that the actor's credential opens."""
-    if actor.organization is not None:
-        return [(actor.organization.id, actor.organization.slug)]
-    row_security.enter(user_id=_person(actor))
-    rows = db.session.execute(
-        select(Organization.id, Organization.slug)
-        .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == _person(actor), Organization.deleted_at.is_(None))
-    )
-    return [(row[0], row[1]) for row in rows]
+    row_security.enter(user_id=_person(actor), organization_ids=[mine[0].id])
+    return mine[0].id
 
 
 def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:

@@ -1,9 +1,12 @@
 """The way into an organization: is it the actor's, what may their role do there, and whose rows are open from here on.
 
-Every service function that works below `/orgs/<slug>` begins here.
+Every service function that works below `/orgs/<slug>` begins here: `enter` to read, `enter_to_write` to change, `get` for hot
+statements; `opened_by` where the request names no organization.
 """
 
-from sqlalchemy import select
+import uuid
+
+from sqlalchemy import Select, select
 
 from errors import Forbidden, NotFound
 from extensions import db
@@ -61,9 +64,28 @@ def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
     if actor.user is None or "\0" in slug:
         return None
     row_security.enter(user_id=actor.user.id)
-    row = db.session.execute(
+    row = db.session.execute(select_joined(actor.user.id).where(Organization.slug == slug)).first()
+    return OrganizationInfo(*row) if row else None
+
+
+def opened_by(actor: Actor) -> list[OrganizationInfo]:
+    """The organizations that the actor's credential opens: the one it is bound to, else all of its person's."""
+    if actor.organization is not None:
+        return [actor.organization]
+    return list_joined(actor.user.id) if actor.user else []
+
+
+def list_joined(user_id: uuid.UUID) -> list[OrganizationInfo]:
+    """The live organizations of a person, in the order they joined them; the person's own rows are entered."""
+    row_security.enter(user_id=user_id)
+    rows = db.session.execute(select_joined(user_id).order_by(Membership.created_at, Organization.id))
+    return [OrganizationInfo(*row) for row in rows]
+
+
+def select_joined(user_id: uuid.UUID) -> Select[tuple[uuid.UUID, str, str, str]]:
+    """The columns of OrganizationInfo, of the live organizations of a person whose rows are entered."""
+    return (
         select(Organization.id, Organization.slug, Organization.name, Membership.role)
         .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == actor.user.id, Organization.slug == slug, Organization.deleted_at.is_(None))
-    ).first()
-    return OrganizationInfo(*row) if row else None
+        .where(Membership.user_id == user_id, Organization.deleted_at.is_(None))
+    )

@@ -49,18 +49,6 @@ class OrganizationRow:
     member_count: int = 0
 
 
-def list_for(user_id: uuid.UUID) -> list[OrganizationInfo]:
-    """The live organizations of a person, in the order they joined them."""
-    row_security.enter(user_id=user_id)
-    rows = db.session.execute(
-        select(Organization.id, Organization.slug, Organization.name, Membership.role)
-        .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == user_id, Organization.deleted_at.is_(None))
-        .order_by(Membership.created_at, Organization.id)
-    )
-    return [OrganizationInfo(id=row[0], slug=row[1], name=row[2], role=row[3]) for row in rows]
-
-
 # --- the personal one ---
 
 
@@ -69,7 +57,7 @@ def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
 
     Commits: yes, when it made one.
     """
-    found = list_for(user_id)
+    found = organization_access.list_joined(user_id)
     if found:
         return found
     begin_write()
@@ -77,13 +65,13 @@ def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
     if user is not None:
         add_personal(actor, user)
     db.session.commit()
-    return list_for(user_id)
+    return organization_access.list_joined(user_id)
 
 
 def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     """Make the personal organization of a person without any. Inside another unit of work: never commits."""
     db.session.flush()
-    if list_for(user.id):
+    if organization_access.list_joined(user.id):
         return
     row_security.enter(user_id=user.id, organization_ids=[user.id])
     name = user.name or login or "Personal"
@@ -246,15 +234,8 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
     if actor.user is None:
         return []
     row_security.enter(user_id=actor.user.id)
-    statement = (
-        select(Organization.id, Organization.slug, Organization.name, Membership.role)
-        .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == actor.user.id, Organization.deleted_at.is_(None))
-        .order_by(Organization.id)
-        .limit(limit + 1)
-    )
-    rows = db.session.execute(statement if last is None else statement.where(Organization.id > last))
-    return [OrganizationInfo(*row) for row in rows]
+    statement = keyset.page(organization_access.select_joined(actor.user.id), Organization.id, after=after, limit=limit)
+    return [OrganizationInfo(*row) for row in db.session.execute(statement)]
 
 
 def get_visible(actor: Actor, slug: str) -> OrganizationRow:

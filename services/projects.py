@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from errors import Invalid, NotFound
 from extensions import db
 from models import Organization, Project
-from services import audit, keyset, names, organization_access, organizations, row_security, slugs
-from services.actors import Actor, OrganizationInfo
+from services import audit, keyset, names, organization_access, row_security, slugs
+from services.actors import Actor
 
 NAME_LENGTH = 200
 
@@ -33,7 +33,7 @@ def list_of(actor: Actor, *, organization: str | None = None, after: str | None 
     if organization is not None:
         opened = [organization_access.enter(actor, organization)]
     else:
-        opened = _organizations_of(actor)
+        opened = organization_access.opened_by(actor)
         row_security.enter(user_id=actor.own_rows_of, organization_ids=[found.id for found in opened])
     statement = (
         select(Project.id, Project.slug, Project.name, Organization.slug, Project.created_at)
@@ -65,16 +65,9 @@ def create(actor: Actor, *, name: str, slug: str, organization: str | None = Non
 
 def _only_one(actor: Actor) -> str:
     """Raises: NotFound for who has none, Invalid for who has several."""
-    opened = _organizations_of(actor)
+    opened = organization_access.opened_by(actor)
     if not opened:
         raise NotFound()
     if len(opened) > 1:
         raise Invalid("Name the organization of the project.", fields={"organization": "is required: you are in several"})
     return opened[0].slug
-
-
-def _organizations_of(actor: Actor) -> list[OrganizationInfo]:
-    """Those that the actor's credential opens."""
-    if actor.organization is not None:
-        return [actor.organization]
-    return organizations.list_for(actor.user.id) if actor.user else []
