@@ -21,7 +21,22 @@ from infra.cipher import key_id_of
 from infra.clock import now
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import Agent, ApiKey, Connection, Credential, CredentialVersion, Identity, Membership, OAuthClient, Organization, Resource, User
+from models import (
+    AccessToken,
+    Agent,
+    ApiKey,
+    Connection,
+    Credential,
+    CredentialVersion,
+    Identity,
+    Membership,
+    OAuthClient,
+    Organization,
+    RefreshFamily,
+    RefreshToken,
+    Resource,
+    User,
+)
 from services import api_keys, connections, credential_values, oauth_clients, organizations, row_security, user_sessions, users
 from services.actors import Actor, UserInfo
 from services.credential_values import Owner, Value
@@ -254,6 +269,36 @@ def make_client(
         oauth_clients.forget()
     client.raw_secret = raw  # type: ignore[attr-defined]  # for the test only, no column
     return client
+
+
+def make_grant(
+    user: User, *, sid: str | None = None, scope: str = "sessions:write orgs", organization: Organization | None = None
+) -> RefreshFamily:
+    """A grant of an app, as a code exchange leaves it; its opaque access token in `raw_token`.
+
+    sid: the session it began in. organization: what it is bound to, else the personal one.
+    """
+    client, raw, moment = make_client(), new_secret("gpo_"), now()
+    with _writing():
+        family = RefreshFamily(
+            client_pk=client.id,
+            user_id=user.id,
+            organization_id=organization.id if organization else user.id,
+            scope=scope,
+            sid=sid or str(uuid7()),
+            auth_time=moment,
+            last_used_at=moment,
+            expires_at=moment + timedelta(days=1),
+            user_agent="a program",
+        )
+        db.session.add(family)
+        db.session.flush()
+        common = {"family_id": family.id, "expires_at": moment + timedelta(hours=1)}
+        db.session.add(AccessToken(client_pk=client.id, token_hash=hash_secret(raw), scope=scope, **common))
+        db.session.add(RefreshToken(token_hash=hash_secret(new_secret()), **common))
+        family = _kept(family)
+    family.raw_token = raw  # type: ignore[attr-defined]  # for the test only, no column
+    return family
 
 
 def make_resource(*, identifier: str = "https://api.example.com", name: str = "Example API", scope: str = "projects:read") -> Resource:

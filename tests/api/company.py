@@ -31,26 +31,34 @@ class Person:
 
 @dataclass
 class Company:
-    """`acme` has an owner, an admin and a member; the stranger has an organization of their own, `other`."""
+    """`acme` has an owner, an admin and a member; the stranger has an organization of their own, `other`.
+
+    mark: ends its slugs and addresses, where a test makes several companies.
+    """
 
     app: Flask
+    mark: str = ""
     acme: Organization = field(init=False)
     other: Organization = field(init=False)
 
     def __post_init__(self) -> None:
         self.owner, self.admin, self.member, self.stranger = (
-            self.person(f"{role}@example.com", name=role.title()) for role in ("owner", "admin", "member", "stranger")
+            self.person(f"{role}{self.mark}@example.com", name=role.title()) for role in ("owner", "admin", "member", "stranger")
         )
-        self.acme = factories.make_organization(owner=self.owner.user, slug="acme", name="Acme")
+        self.acme = factories.make_organization(owner=self.owner.user, slug=f"acme{self.mark}", name="Acme")
         factories.make_membership(self.acme, self.admin.user, "admin")
         factories.make_membership(self.acme, self.member.user, "member")
-        self.other = factories.make_organization(owner=self.stranger.user, slug="other", name="Other")
+        self.other = factories.make_organization(owner=self.stranger.user, slug=f"other{self.mark}", name="Other")
 
     def person(self, email: str, **columns: Any) -> Person:
         user = factories.make_user(email=email, **{"personal": False, **columns})
         http = self.app.test_client()
         factories.sign_in(http, user)
         return Person(user, http)
+
+
+def bearer(raw: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {raw}"}
 
 
 def told(response: TestResponse) -> dict[str, Any]:
