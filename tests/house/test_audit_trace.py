@@ -5,17 +5,14 @@ A new route with POST, PUT, PATCH or DELETE fails here until it has its line: th
 
 import ast
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 
-from models import Organization, User
 from tests import factories, owner
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer, _grant
+from tests.api import every_route
+from tests.api.callers import CALLERS
+from tests.api.company import Company, bearer
 from tests.live_server import ROOT
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -28,148 +25,40 @@ class LeavesNone(str):
     """Why a route leaves no event of its own."""
 
 
-@dataclass
-class World:
-    """Somebody signed in just now who owns `acme`; `key` is the header of their API key."""
-
-    app: Flask
-    http: FlaskClient
-    user: User
-    acme: Organization
-    member: User
-    key: dict[str, str]
-    secrets: set[str] = field(default_factory=set)
-
-    def send(self, method: str, path: str, body: Any = None, *, by_key: bool = False) -> Any:
-        http, headers = (self.app.test_client(), self.key) if by_key else (self.http, SAME_ORIGIN)
-        response = http.open(f"/api/v1{path}", method=method, json=body, headers=headers)
-        assert response.status_code < 300, (method, path, response.status_code, response.text)
-        self.secrets |= {str(told[name]) for told in (body or {}, response.json or {}) for name in SECRET_MEMBERS & set(told)}
-        return response
-
-
-Act = Callable[[World], Any]
-VALUE = "a-value-that-stands-in-no-event"
-ORG = "/orgs/acme"
-
-
-def _invite(world: World, email: str) -> Any:
-    return world.send("POST", f"{ORG}/invitations", {"email": email, "role": "member"}).json
-
-
-def _accept_invitation(world: World) -> None:
-    """By a token: a browser's session would take its person in before the route is reached."""
-    _, token = _grant(world.app, factories.make_user(email="invited@example.com"), sid="somewhere", scope="orgs:write")
-    raw = _invite(world, "invited@example.com")["token"]
-    response = world.app.test_client().post("/api/v1/invitations/accept", json={"token": raw}, headers=_bearer(token))
-    assert response.status_code == 200, response.text
-
-
-def _delete_and_restore(world: World) -> None:
-    world.send("DELETE", ORG)
-    world.send("POST", f"{ORG}/restore")
-
-
-def _revoke_a_grant(world: World) -> None:
-    grant_id, _ = _grant(world.app, world.user, sid="somewhere", organization_id=world.acme.id)
-    world.send("DELETE", f"/user-sessions/{grant_id}")
-
-
-def _put_twice_and_restore(world: World, base: str) -> None:
-    for value in (VALUE, VALUE[::-1]):
-        world.send("PUT", f"{base}/credentials/A_KEY", {"value": value})
-    world.send("POST", f"{base}/credentials/A_KEY/restore", {"version": 1})
-
-
-def _with_credential(world: World, base: str, act: Callable[[str], Any]) -> None:
-    world.send("PUT", f"{base}/credentials/A_KEY", {"value": VALUE})
-    act(f"{base}/credentials")
-
-
-def _declare_and_remove(world: World) -> None:
-    world.send("PUT", f"{ORG}/credentials/A_KEY/declaration", {"note": "for the deployment"})
-    world.send("DELETE", f"{ORG}/credentials/A_KEY/declaration")
-
-
-# route of the API -> the action it leaves, and how it is done once with success
-API: dict[str, tuple[str, Act]] = {
-    "PATCH /user": ("user.profile_changed", lambda w: w.send("PATCH", "/user", {"name": "Another Name"})),
-    "DELETE /user-sessions": ("user_sessions.revoked", lambda w: w.send("DELETE", "/user-sessions?others=true")),
-    "DELETE /user-sessions/<session_id>": ("user_session.revoked", _revoke_a_grant),
-    "POST /orgs": ("organization.created", lambda w: w.send("POST", "/orgs", {"name": "New", "slug": "new-one"})),
-    "PATCH /orgs/<slug>": ("organization.updated", lambda w: w.send("PATCH", ORG, {"name": "Renamed"})),
-    "DELETE /orgs/<slug>": ("organization.deleted", lambda w: w.send("DELETE", ORG)),
-    "POST /orgs/<slug>/restore": ("organization.restored", _delete_and_restore),
-    "PATCH /orgs/<slug>/members/<user_id>": (
-        "member.role_changed",
-        lambda w: w.send("PATCH", f"{ORG}/members/{w.member.id}", {"role": "admin"}),
-    ),
-    "DELETE /orgs/<slug>/members/<user_id>": ("member.removed", lambda w: w.send("DELETE", f"{ORG}/members/{w.member.id}")),
-    "POST /orgs/<slug>/invitations": ("invitation.created", lambda w: _invite(w, "new@example.com")),
-    "POST /orgs/<slug>/invitations/<invitation_id>/resend": (
-        "invitation.renewed",
-        lambda w: w.send("POST", f"{ORG}/invitations/{_invite(w, 'new@example.com')['id']}/resend"),
-    ),
-    "DELETE /orgs/<slug>/invitations/<invitation_id>": (
-        "invitation.revoked",
-        lambda w: w.send("DELETE", f"{ORG}/invitations/{_invite(w, 'new@example.com')['id']}"),
-    ),
-    "POST /invitations/accept": ("invitation.accepted", _accept_invitation),
-    "POST /projects": (
-        "project.created",
-        lambda w: w.send("POST", "/projects", {"name": "A", "slug": "a-project", "organization": "acme"}),
-    ),
-    "POST /orgs/<slug>/agents": ("agent.created", lambda w: w.send("POST", f"{ORG}/agents", {"name": "bot"})),
-    "DELETE /orgs/<slug>/agents/<agent_id>": (
-        "agent.deleted",
-        lambda w: w.send("DELETE", f"{ORG}/agents/{factories.make_agent(w.acme, w.user).id}"),
-    ),
-    "POST /api-keys": (
-        "api_key.created",
-        lambda w: w.send("POST", "/api-keys", {"owner": "self", "organization": "acme", "name": "ci", "scopes": ["orgs"]}),
-    ),
-    "DELETE /api-keys/<key_id>": ("api_key.revoked", lambda w: w.send("DELETE", f"/api-keys/{factories.make_api_key(w.acme, w.user).id}")),
-    "PUT /orgs/<slug>/credentials/<name>": ("credential.put", lambda w: w.send("PUT", f"{ORG}/credentials/A_KEY", {"value": VALUE})),
-    "DELETE /orgs/<slug>/credentials/<name>": (
-        "credential.removed",
-        lambda w: _with_credential(w, ORG, lambda base: w.send("DELETE", f"{base}/A_KEY")),
-    ),
-    "POST /orgs/<slug>/credentials/<name>/restore": ("credential.restored", lambda w: _put_twice_and_restore(w, ORG)),
-    "POST /orgs/<slug>/credentials/<name>/check": (
-        "credential.checked",
-        lambda w: _with_credential(w, ORG, lambda base: w.send("POST", f"{base}/A_KEY/check", {})),
-    ),
-    "POST /orgs/<slug>/credentials/resolve": (
-        "credential.resolved",
-        lambda w: _with_credential(w, ORG, lambda base: w.send("POST", f"{base}/resolve", {"names": ["A_KEY"]}, by_key=True)),
-    ),
-    "PUT /orgs/<slug>/credentials/<name>/declaration": (
-        "credential_declaration.put",
-        lambda w: w.send("PUT", f"{ORG}/credentials/A_KEY/declaration", {"note": "for the deployment"}),
-    ),
-    "DELETE /orgs/<slug>/credentials/<name>/declaration": ("credential_declaration.removed", _declare_and_remove),
-    "PUT /user/credentials/<name>": ("credential.put", lambda w: w.send("PUT", "/user/credentials/A_KEY", {"value": VALUE})),
-    "DELETE /user/credentials/<name>": (
-        "credential.removed",
-        lambda w: _with_credential(w, "/user", lambda base: w.send("DELETE", f"{base}/A_KEY")),
-    ),
-    "POST /user/credentials/<name>/restore": ("credential.restored", lambda w: _put_twice_and_restore(w, "/user")),
-    "POST /user/credentials/<name>/check": (
-        "credential.checked",
-        lambda w: _with_credential(w, "/user", lambda base: w.send("POST", f"{base}/A_KEY/check", {})),
-    ),
-    "POST /user/credentials/resolve": (
-        "credential.resolved",
-        lambda w: _with_credential(w, "/user", lambda base: w.send("POST", f"{base}/resolve", {"names": ["A_KEY"]}, by_key=True)),
-    ),
-    "DELETE /orgs/<slug>/connections/<connection_id>": (
-        "connection.disconnected",
-        lambda w: w.send("DELETE", f"{ORG}/connections/{factories.make_connection(organization=w.acme).id}"),
-    ),
-    "POST /orgs/<slug>/connections/<connection_id>/token": (
-        "connection.used",
-        lambda w: w.send("POST", f"{ORG}/connections/{factories.make_connection(organization=w.acme).id}/token", by_key=True),
-    ),
+# route of the API -> the action it leaves
+API = {
+    "PATCH /user": "user.profile_changed",
+    "DELETE /user-sessions": "user_sessions.revoked",
+    "DELETE /user-sessions/<session_id>": "user_session.revoked",
+    "POST /orgs": "organization.created",
+    "PATCH /orgs/<slug>": "organization.updated",
+    "DELETE /orgs/<slug>": "organization.deleted",
+    "POST /orgs/<slug>/restore": "organization.restored",
+    "PATCH /orgs/<slug>/members/<user_id>": "member.role_changed",
+    "DELETE /orgs/<slug>/members/<user_id>": "member.removed",
+    "POST /orgs/<slug>/invitations": "invitation.created",
+    "POST /orgs/<slug>/invitations/<invitation_id>/resend": "invitation.renewed",
+    "DELETE /orgs/<slug>/invitations/<invitation_id>": "invitation.revoked",
+    "POST /invitations/accept": "invitation.accepted",
+    "POST /projects": "project.created",
+    "POST /orgs/<slug>/agents": "agent.created",
+    "DELETE /orgs/<slug>/agents/<agent_id>": "agent.deleted",
+    "POST /api-keys": "api_key.created",
+    "DELETE /api-keys/<key_id>": "api_key.revoked",
+    "PUT /orgs/<slug>/credentials/<name>": "credential.put",
+    "DELETE /orgs/<slug>/credentials/<name>": "credential.removed",
+    "POST /orgs/<slug>/credentials/<name>/restore": "credential.restored",
+    "POST /orgs/<slug>/credentials/<name>/check": "credential.checked",
+    "POST /orgs/<slug>/credentials/resolve": "credential.resolved",
+    "PUT /orgs/<slug>/credentials/<name>/declaration": "credential_declaration.put",
+    "DELETE /orgs/<slug>/credentials/<name>/declaration": "credential_declaration.removed",
+    "PUT /user/credentials/<name>": "credential.put",
+    "DELETE /user/credentials/<name>": "credential.removed",
+    "POST /user/credentials/<name>/restore": "credential.restored",
+    "POST /user/credentials/<name>/check": "credential.checked",
+    "POST /user/credentials/resolve": "credential.resolved",
+    "DELETE /orgs/<slug>/connections/<connection_id>": "connection.disconnected",
+    "POST /orgs/<slug>/connections/<connection_id>/token": "connection.used",
 }
 
 # every other route -> the action it leaves, or why none
@@ -220,7 +109,7 @@ def test_every_mutating_route_says_what_trace_it_leaves(app: Flask) -> None:
 
 
 def test_every_action_that_a_route_leaves_is_one_that_services_write() -> None:
-    left = {action for action, _ in API.values()} | {text for text in OTHERS.values() if not isinstance(text, LeavesNone)}
+    left = set(API.values()) | {text for text in OTHERS.values() if not isinstance(text, LeavesNone)}
     assert left - _actions() == set()
 
 
@@ -233,19 +122,25 @@ def test_every_action_is_in_the_docs_and_the_docs_name_no_other() -> None:
 
 
 @pytest.mark.parametrize("route", API)
-def test_the_route_leaves_its_trace(app: Flask, client: FlaskClient, route: str) -> None:
-    action, act = API[route]
-    user, member = factories.make_user(), factories.make_user()
-    acme = factories.make_organization(owner=user, slug="acme")
-    factories.make_membership(acme, member)
-    factories.sign_in(client, user)
-    world = World(app, client, user, acme, member, key=_bearer(factories.make_api_key(acme, user).raw_key))
+def test_the_route_leaves_its_trace(app: Flask, route: str) -> None:
+    company = Company(app)
+    sender = CALLERS["key" if route.endswith(("/resolve", "/token")) else "owner"](company, "")
+    if route == "POST /invitations/accept":  # by a token: a browser's session would take its person in before the route is reached
+        sender = (
+            app.test_client(),
+            bearer(factories.make_grant(company.stranger.user, organization=company.other, scope="orgs:write").raw_token),
+        )
+    request = every_route.request_for(company, route)
     before = {event.id for event in owner.events(app)}
-    act(world)
-    left = [event for event in owner.events(app) if event.id not in before and event.action == action]
-    assert left, route
+    answer = request.send(*sender)
+    assert answer.status_code < 300, answer.text
+    left = [event for event in owner.events(app) if event.id not in before and event.action == API[route]]
+    assert left
     assert all(event.actor_type == "user" and event.actor_id and event.credential_id and event.request_id for event in left)
-    written = str([vars(event) for event in owner.events(app)])
-    assert [secret for secret in world.secrets if secret in written] == []
     if "<slug>" in route:
-        assert {event.organization_id for event in left} == {acme.id}
+        assert {event.organization_id for event in left} == {company.acme.id}
+    secrets = {every_route.VALUE} | {
+        str(body[name]) for body in (request.body or {}, answer.json or {}) for name in SECRET_MEMBERS & set(body)
+    }
+    written = str([vars(event) for event in owner.events(app)])
+    assert [secret for secret in secrets if secret in written] == []
