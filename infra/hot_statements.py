@@ -34,6 +34,8 @@ _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (sqlite3.IntegrityError, IntegrityError),
 )
 _BEGIN, _COMMIT, _ROLLBACK = Step(b"BEGIN"), Step(b"COMMIT"), Step(b"ROLLBACK")
+# Hot statements look rows up by keys, whatever the values: planning them again each time costs more than running them.
+_KEEP_PLANS = "SET plan_cache_mode = force_generic_plan"
 
 
 class _Compiled:
@@ -248,6 +250,7 @@ def _open(engine: Engine) -> Pipeline:
     connection: Any = pooled.driver_connection
     pooled.detach()
     connection.autocommit = True
+    connection.execute(_KEEP_PLANS)
     return Pipeline(connection)
 
 
