@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from flask import Flask
+
 import config
-from bench import load, measuring, plain_app, processes, profiling, report, seeds, servers
+from bench import load, measuring, plain_app, processes, profiling, report, rewrapping, seeds, servers, shares
 from bench.operations import Client, Operation, bare_view, code_of, operations
 from bench.relay import Relay
 from bench.stores import Stores
@@ -44,6 +46,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", action="store_true", help="only the memory of a worker after many mixed requests")
     parser.add_argument("--profile", choices=NAMES, help="only where the CPU time of one operation goes")
     parser.add_argument("--inside", action="store_true", help="only the CPU time of each operation without a server, the least of many")
+    parser.add_argument("--shares", action="store_true", help="only what the audit row and row-level security cost")
+    parser.add_argument("--rewrap", action="store_true", help="only `flask credentials rewrap` of all credentials: its speed and memory")
     parser.add_argument("--count", action="store_true", help="only the statements and Redis commands of each operation")
     parser.add_argument("--small", action="store_true", help="a tenth of the data, to try the benchmark itself")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
@@ -141,26 +145,33 @@ def memory(server: servers.Server, client: Client) -> str:
     )
 
 
-def inside(given: argparse.Namespace, stores: Stores, folder: Path, client: Client, cpus: set[int]) -> str:
-    """A profile, or the least CPU time of each operation, with the application in this process."""
+@contextmanager
+def application_here(stores: Stores, folder: Path, client: Client, cpus: set[int]) -> Iterator[tuple[Flask, list[Operation]]]:
+    """The application in this process, with its operations."""
     os.environ.update(servers.environment(stores, folder))
     os.sched_setaffinity(0, cpus)
     sys.stdout = (folder / "inside.log").open("w")  # the application's log
     try:
         from wsgi import app
 
-        every = operations(client, a_jwt(lambda request: profiling.call(app, request), client))
-        if given.profile:
-            return profiling.profile(app, next(operation for operation in every if operation.name == given.profile), given.seconds)
-        bare = profiling.least_us(plain_app.app, Operation("bare", "bare Flask view", 1, "", bare_view(servers.HOST)))
-        lines = [f"{'bare':12} {bare:7.0f} us"]
-        for operation in every:
-            if operation.name in given.only:
-                least = profiling.least_us(app, operation)
-                lines.append(f"{operation.name:12} {least:7.0f} us  {least / bare:5.2f}")
-        return "\n".join(lines)
+        yield app, operations(client, a_jwt(lambda request: profiling.call(app, request), client))
     finally:
         sys.stdout = sys.__stdout__
+
+
+def inside(given: argparse.Namespace, stores: Stores, client: Client, app: Flask, every: list[Operation]) -> str:
+    """A profile, the shares, or the least CPU time of each operation."""
+    if given.profile:
+        return profiling.profile(app, next(operation for operation in every if operation.name == given.profile), given.seconds)
+    if given.shares:
+        return shares.measure(app, stores, client, every)
+    bare = profiling.least_us(plain_app.app, Operation("bare", "bare Flask view", 1, "", bare_view(servers.HOST)))
+    lines = [f"{'bare':12} {bare:7.0f} us"]
+    for operation in every:
+        if operation.name in given.only:
+            least = profiling.least_us(app, operation)
+            lines.append(f"{operation.name:12} {least:7.0f} us  {least / bare:5.2f}")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -180,8 +191,13 @@ def main() -> int:
         stores.start()
         say("filling the stores ...")
         client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts))
-        if given.profile or given.inside:
-            print(inside(given, stores, folder, client, server_cpus))
+        if given.profile or given.inside or given.shares:
+            with application_here(stores, folder, client, server_cpus) as here:
+                text = inside(given, stores, client, *here)
+            print(text)
+            return 0
+        if given.rewrap:
+            print(rewrapping.measure(stores, folder, server_cpus, amounts.credentials))
             return 0
         targets = [servers.target(kind, stores, folder, server_cpus) for kind in kinds]
         cleanup.push(
@@ -208,6 +224,9 @@ def main() -> int:
             cleanup.callback(fresh.stop)
             fresh.start()
             results.memory = memory(fresh.gatepost, client)
+            with application_here(stores, folder, client, server_cpus) as here:
+                results.shares = shares.measure(here[0], stores, client, here[1])
+            results.rewrap = rewrapping.measure(stores, folder, server_cpus, amounts.credentials)  # the last: the servers lack its key
             (servers.ROOT / "bench" / "RESULTS.md").write_text(report.page(results))
         print(report.tables(results))
         return 1 if results.failed else 0

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from bench import load, processes
-from bench.operations import Operation, bare_view
+from bench.operations import BUSY_SESSIONS, Operation, bare_view
 from bench.relay import Relay
 from bench.servers import HOST, Server, Target
 from bench.stores import Stores
@@ -112,7 +112,7 @@ def _listed(counts: dict[str, float]) -> str:
 def count_asked(server: Server, stores: Stores, relay: Relay, operation: Operation, times: int = 50) -> Asked:
     """Run an operation alone on one connection, with every statement logged. The server talks to PostgreSQL through `relay`."""
     client = stores.redis_client()
-    load.run(server.port, [operation.make], operations=10)  # caches filled, statements prepared
+    load.run(server.port, [operation.make] * 4, operations=BUSY_SESSIONS)  # caches filled, every session and key seen just now
     try:
         _log_statements(stores, "all")
         start, trips_before = stores.postgres_log.stat().st_size, relay.trips

@@ -25,6 +25,8 @@ class Results:
     asked: dict[str, Asked] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     memory: str = ""
+    shares: str = ""
+    rewrap: str = ""
 
     def of(self, target: str, operation: str) -> list[Sample]:
         return [sample for sample in self.samples if sample.target == target and sample.operation == operation]
@@ -111,12 +113,23 @@ depend on the machine, and the machine had other work; the ratios are what count
 
 {tables(results)}
 
+## Shares
+
+What the audit row and row-level security cost of an operation, measured without a server; [README.md](README.md) says how.
+
+{results.shares}
+
+## Rewrapping
+
+{results.rewrap}
+
 ## How it was measured
 
 {results.rounds} rounds of {results.seconds:g} s for each operation, {CONNECTIONS} connections, one worker with {THREADS} threads on
 one core, the load generator and both stores on another. Each operation is measured right after the bare Flask view under the
-same server, and its ratio is taken to that one window; the table has medians. 10,000 users, 10,000 sessions, 50,000 access tokens
-and 50,000 refresh chains; PostgreSQL with its durable defaults; production settings with `GATEPOST_RATE_LIMITS=off` where the title
+same server, and its ratio is taken to that one window; the table has medians. 10,000 users, 10,000 sessions, 50,000 access tokens,
+50,000 refresh chains, 100,000 credentials and 5,000 connections with 10,000 API keys; PostgreSQL with its durable defaults, the
+application as a role that row-level security binds; production settings with `GATEPOST_RATE_LIMITS=off` where the title
 does not say otherwise.
 
 {versions(results.stores)}.

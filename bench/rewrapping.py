@@ -54,7 +54,7 @@ def measure(stores: Stores, folder: Path, cpus: set[int], total: int) -> str:
     done = json.loads(log.read_text())["credentials"]["rewrapped"]
     if left or done != total:
         raise processes.Failed(f"flask credentials rewrap: {done} of {total} done, {left} left under the old key")
-    return _told(moments, total)
+    return told(moments, total)
 
 
 def _follow(process: "subprocess.Popen[str]") -> tuple[list[Moment], str]:
@@ -76,7 +76,7 @@ def _left(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _told(moments: list[Moment], total: int) -> str:
+def told(moments: list[Moment], total: int) -> str:
     first, last = moments[0], moments[-1]
     speed = (last.rows - first.rows) / (last.at - first.at)
     shown = [next(moment for moment in moments if moment.rows >= total * part) for part in PARTS]

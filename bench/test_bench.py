@@ -1,17 +1,22 @@
 """The parts of the benchmark that need no stores: a wrong load generator measures nothing."""
 
+import json
 import os
+import socket
 import sys
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import load, processes, profiling
-from bench.operations import CHALLENGE, bare_view, code_of
+from bench import load, processes, profiling, rewrapping, seeds
+from bench.measuring import Asked, statement_kinds
+from bench.operations import CHALLENGE, Client, Operation, bare_view, code_of, operations
 from bench.plain_app import app
-from bench.servers import HOST, Server
+from bench.relay import Relay
+from bench.servers import COOKIE_NAME, HOST, Server
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "granian"])
@@ -84,6 +89,87 @@ def test_the_code_is_found_in_a_redirect_and_nowhere_else() -> None:
     with pytest.raises(load.WrongAnswer):
         code_of(load.Answer(303, b"HTTP/1.1 303 See Other\r\nLocation: /login?handoff=code\r\n", b""))
     assert len(CHALLENGE) == 43
+
+
+@pytest.fixture(scope="module")
+def held() -> tuple[seeds.Holder, dict[str, Operation]]:
+    """Somebody with credentials, and the operations over them."""
+    holder = seeds.Holder(seeds.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
+    client = seeds.Client(uuid.uuid4(), "a-client", "a secret")
+    data = seeds.Seeds(client, client, client, holders=[holder])
+    return holder, {operation.name: operation for operation in operations(Client(HOST, COOKIE_NAME, data), "a.b.c")}
+
+
+@pytest.mark.parametrize(("name", "count"), [("resolve", 1), ("resolve-20", 20)])
+def test_resolving_is_right_with_exactly_the_values_of_that_organization(
+    held: tuple[seeds.Holder, dict[str, Operation]], name: str, count: int
+) -> None:
+    holder, operation = held[0], held[1][name]
+    environ = profiling.environ_of(next(operation.make()) or b"")
+    assert environ["PATH_INFO"] == "/api/v1/orgs/ada/credentials/resolve"
+    assert environ["CONTENT_TYPE"] == "application/json"
+    assert environ["HTTP_AUTHORIZATION"] == "Bearer gpa_a"
+    names = json.load(environ["wsgi.input"])["names"]
+    assert len(names) == count
+    items = [{"name": each, "scope": "org", "value": holder.value_of(each)} for each in names]
+    assert _judged(operation, {"items": items}) is load.DONE
+    for wrong in (items[1:], [*items[1:], {**items[0], "value": "another's"}]):
+        with pytest.raises(load.WrongAnswer):
+            _judged(operation, {"items": wrong})
+
+
+def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+    holder, every = held
+    assert _judged(every["connection"], {"access_token": holder.vendor_token}) is load.DONE
+    assert _judged(every["key"], {"credential": {"type": "api_key"}, "user": {"email": "ada@example.com"}}) is load.DONE
+    with pytest.raises(load.WrongAnswer):
+        _judged(every["connection"], {"access_token": "at_of_somebody"})
+    with pytest.raises(load.WrongAnswer):
+        _judged(every["key"], {"credential": {"type": "jwt"}, "user": {"email": "ada@example.com"}})
+
+
+def _judged(operation: Operation, body: object) -> bytes | None:
+    """What the caller yields to this answer."""
+    caller = operation.make()
+    next(caller)
+    return caller.send(load.Answer(200, b"", json.dumps(body).encode()))
+
+
+def test_a_relay_carries_everything_and_counts_a_pipeline_as_one_trip() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        relay = Relay(listener.getsockname()[1])
+        relay.start()
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
+            server, _ = listener.accept()
+            with server:
+                for trip in (1, 2):
+                    for part in (b"BEGIN;", b"COMMIT;"):
+                        client.sendall(part)
+                        assert server.recv(100) == part
+                    server.sendall(b"done")
+                    assert client.recv(100) == b"done"
+                    assert relay.trips == trip
+        relay.stop()
+
+
+def test_statements_are_counted_however_they_are_sent() -> None:
+    log = (
+        b"~1 LOG:  statement: BEGIN\n"
+        b"~1 LOG:  execute hot1: SELECT set_config('gatepost.user', $1, true)\n"
+        b"~1 DETAIL:  Parameters: $1 = 'SELECT'\n"
+        b"~1 LOG:  execute hot2: select users.id\n\tFROM users\n"
+        b"~1 LOG:  execute <unnamed>: WITH found AS (SELECT 1) SELECT 1\n"
+    )
+    assert statement_kinds(log) == ["BEGIN", "set_config", "SELECT", "WITH"]
+    assert Asked({"set_config": 1, "SELECT": 1}, 1, {"get": 1}, 1).sql() == "2 (set_config, SELECT) in 1 trip"
+    assert Asked({"SELECT": 1}, 1, {"get": 1}, 1).redis() == "1 (get)"
+
+
+def test_a_rewrap_is_told_by_its_progress() -> None:
+    moments = [rewrapping.Moment(rows, rows / 1000, 90 + rows / 5_000) for rows in range(500, 10_001, 500)]
+    told = rewrapping.told(moments, 10_000)
+    assert "10,000 values: 1,000 rows per second" in told
+    assert told.endswith("90.1 MB after 500, 90.2 MB after 1,000, 91.0 MB after 5,000, 92.0 MB after 10,000.")
 
 
 def test_a_request_reaches_the_application_the_same_without_a_server() -> None:
