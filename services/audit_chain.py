@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Row, func, select, tuple_, update
 
 from extensions import db
 from models import AuditEvent
-from services.audit_events import COLUMNS, NOBODYS, require_owner, to_values
+from services import row_security
+from services.audit_events import COLUMNS, NOBODYS, to_values
 from services.transactions import begin_write
 
 BATCH_SIZE = 1000
@@ -81,7 +82,7 @@ def seal(*, batch_size: int = BATCH_SIZE, progress: Callable[[int], None] | None
     The order is that of sealing: an event whose transaction ended late comes after those that were sealed before it, and none
     is passed by.   Commits: yes, after each batch.   Raises: Forbidden for a database role that row-level security binds.
     """
-    require_owner()
+    row_security.require_unbound("audit_events")
     total = 0
     for organization_id in _chains(AuditEvent.sequence.is_(None)):
         while number := _seal_batch(organization_id, batch_size):
@@ -98,7 +99,7 @@ def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:
 
     Raises: Forbidden for a database role that row-level security binds.
     """
-    require_owner()
+    row_security.require_unbound("audit_events")
     known = list(_chains())
     known += [organization_id for organization_id in dict.fromkeys(head.organization_id for head in kept) if organization_id not in known]
     for organization_id in known:

@@ -233,13 +233,14 @@ def _row(row: Connection) -> ConnectionRow:
 def seal(tokens: VendorTokens, connection_id: uuid.UUID, *, owner_id: uuid.UUID | None) -> bytes:
     """Bound to its row and owner: moved to another, it does not open."""
     plain = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
-    return cipher().encrypt(json.dumps(plain).encode(), context=_context(connection_id, owner_id))
+    return cipher().encrypt(json.dumps(plain).encode(), context=context_of(connection_id, owner_id))
 
 
 def unseal(sealed: bytes, connection_id: uuid.UUID, *, owner_id: uuid.UUID | None) -> VendorTokens:
     """The tokens alone; their expiry and scope stand in the row.   Raises CannotDecrypt."""
-    return VendorTokens(**json.loads(cipher().decrypt(sealed, context=_context(connection_id, owner_id))))
+    return VendorTokens(**json.loads(cipher().decrypt(sealed, context=context_of(connection_id, owner_id))))
 
 
-def _context(connection_id: uuid.UUID, owner_id: uuid.UUID | None) -> str:
+def context_of(connection_id: uuid.UUID, owner_id: uuid.UUID | None) -> str:
+    """What stored tokens are bound to: their row and its owner."""
     return f"connections:{connection_id}:tokens:{owner_id}"

@@ -81,7 +81,7 @@ def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, handoff: 
             provider=account.provider_id,
             login=account.login or account.name or account.subject,
             email=email,
-            claims_ciphertext=cipher().encrypt(_claims(account), context=f"email_confirmations:{confirmation_id}:claims"),
+            claims_ciphertext=cipher().encrypt(_claims(account), context=context_of(confirmation_id)),
             handoff=handoff,
             next_path=next_path,
             code_hash=hash_secret(_code(raw)),
@@ -140,11 +140,16 @@ def _use(actor: Actor, *which: object) -> Confirmed:
     if row is None:
         db.session.rollback()
         raise ConfirmationEnded()
-    plain = cipher().decrypt(row.claims_ciphertext, context=f"email_confirmations:{row.id}:claims")
+    plain = cipher().decrypt(row.claims_ciphertext, context=context_of(row.id))
     confirmed = Confirmed(replace(ProviderAccount.from_values(json.loads(plain)), email_verified=True), row.handoff, row.next_path)
     audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)
     db.session.commit()
     return confirmed
+
+
+def context_of(confirmation_id: uuid.UUID) -> str:
+    """What the stored claims are bound to: their row."""
+    return f"email_confirmations:{confirmation_id}:claims"
 
 
 def _count_try(confirmation_id: uuid.UUID) -> bool:

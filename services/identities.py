@@ -101,11 +101,16 @@ def _follow(identity: Identity, account: ProviderAccount) -> None:
     identity.login, identity.email = account.login, account.email
     identity.email_verified = bool(account.email) and account.email_verified
     if tokens.access_token:
-        identity.access_token_ciphertext = seal(tokens.access_token.encode(), context=f"identities:{identity.id}:access_token")
+        identity.access_token_ciphertext = seal(tokens.access_token.encode(), context=context_of(identity.id, "access_token"))
         identity.token_scope = tokens.scope
         identity.token_expires_at = datetime.fromtimestamp(tokens.expires_at, UTC) if tokens.expires_at else None
     if tokens.refresh_token:
-        identity.refresh_token_ciphertext = seal(tokens.refresh_token.encode(), context=f"identities:{identity.id}:refresh_token")
+        identity.refresh_token_ciphertext = seal(tokens.refresh_token.encode(), context=context_of(identity.id, "refresh_token"))
+
+
+def context_of(identity_id: uuid.UUID, token: str) -> str:
+    """What a stored token of a provider is bound to: its row, and which of both it is."""
+    return f"identities:{identity_id}:{token}"
 
 
 def link(actor: Actor, user_id: uuid.UUID, account: ProviderAccount) -> None:

@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.orm import Session
 
+from errors import Forbidden
 from extensions import db
 from infra.local_settings import LocalSettings, tell
 
@@ -34,6 +35,18 @@ def enter(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.U
     session.info[_KEY] = settings
     if session.in_transaction():
         _tell(session.connection(), settings)
+
+
+def require_unbound(table: str) -> None:
+    """For work on everybody's rows: what a bound role is not shown would look like rows that are not there.
+
+    Raises: Forbidden for a database role that the policies of `table` bind. Ends the transaction that it asked in.
+    """
+    is_postgresql = db.session.get_bind().dialect.name == "postgresql"
+    is_bound = is_postgresql and db.session.scalar(select(func.row_security_active(table)))
+    db.session.rollback()
+    if is_bound:
+        raise Forbidden("Row-level security hides rows from this database role: set GATEPOST_DATABASE_OWNER_URL to the tables' owner.")
 
 
 @event.listens_for(Session, "after_begin")

@@ -158,7 +158,7 @@ def _read() -> KeySet:
         _create_first_set()
         return _read()
     try:
-        private = json.loads(cipher().decrypt(signing.private_ciphertext, context=_context(signing.kid)))
+        private = json.loads(cipher().decrypt(signing.private_ciphertext, context=context_of(signing.kid)))
     except CannotDecrypt as error:
         raise Unavailable(detail=f"signing key {signing.kid} does not open: {error}") from error
     return KeySet(
@@ -188,7 +188,7 @@ def _new_row(state: str) -> dict[str, Any]:
         "algorithm": ALGORITHM,
         "state": state,
         "public_jwk": public,
-        "private_ciphertext": cipher().encrypt(json.dumps(key.as_dict(private=True)).encode(), context=_context(kid)),
+        "private_ciphertext": cipher().encrypt(json.dumps(key.as_dict(private=True)).encode(), context=context_of(kid)),
         "created_at": moment,
         "signing_since": moment if state == "signing" else None,
     }
@@ -197,13 +197,14 @@ def _new_row(state: str) -> dict[str, Any]:
 def does_open(key: SigningKey) -> bool:
     """Whether the encryption keys of this process open the private part of `key`. For the doctor."""
     try:
-        cipher().decrypt(key.private_ciphertext, context=_context(key.kid))
+        cipher().decrypt(key.private_ciphertext, context=context_of(key.kid))
     except CannotDecrypt:
         return False
     return True
 
 
-def _context(kid: str) -> str:
+def context_of(kid: str) -> str:
+    """What a stored private key is bound to: its row."""
     return f"signing_keys:{kid}:private"
 
 
