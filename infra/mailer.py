@@ -1,8 +1,10 @@
-"""Outgoing mail: one plain-text letter over SMTP, or into the log where no server is set."""
+"""Outgoing mail: plain-text letters over SMTP, or into the log where no server is set."""
 
 import logging
 import smtplib
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from urllib.parse import unquote, urlsplit
@@ -17,33 +19,62 @@ class MailFailed(Exception):
     """The letter was not taken by the server."""
 
 
+@dataclass(frozen=True)
+class Letter:
+    to: str
+    subject: str
+    text: str
+
+
 def send(mail_url: str, *, sender_host: str, to: str, subject: str, text: str) -> None:
     """Send one letter. `sender_host` names this instance where the account is no address. Raises MailFailed."""
+    if refused := send_all(mail_url, sender_host=sender_host, letters=[Letter(to, subject, text)]):
+        raise MailFailed(refused[0])
+
+
+def send_all(mail_url: str, *, sender_host: str, letters: Sequence[Letter]) -> list[str]:
+    """Send letters over one connection. One that is not taken does not hold the others up.
+
+    Returns: why letters were not taken, one text for each.   Raises: MailFailed when the server takes none.
+    """
     if mail_url == "log":
-        log.info("mail to %s: %s\n%s", to, subject, text)
-        return
-    parts = urlsplit(mail_url)
+        for letter in letters:
+            log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
+        return []
+    parts, refused = urlsplit(mail_url), []
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if not to.isprintable():
-        raise MailFailed("not an address")
-    letter = _letter(user if "@" in user else f"no-reply@{sender_host}", to, subject, text)
+    sender = user if "@" in user else f"no-reply@{sender_host}"
     try:
         with _connect(parts.scheme, parts.hostname or "", parts.port) as server:
             _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
             if password:
                 server.login(user, password)
-            server.send_message(letter)
+            for letter in letters:
+                if why := _hand_over(server, sender, letter):
+                    refused.append(why)
     except (smtplib.SMTPException, OSError, ValueError) as error:
         raise MailFailed(type(error).__name__) from error
+    return refused
 
 
-def _letter(sender: str, to: str, subject: str, text: str) -> EmailMessage:
-    letter = EmailMessage()
-    letter["From"], letter["To"], letter["Subject"] = f"Gatepost <{sender}>", to, subject
-    letter["Date"], letter["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.rpartition("@")[2])
-    letter["Auto-Submitted"] = "auto-generated"
-    letter.set_content(text)
-    return letter
+def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> str:
+    """Why this letter was not taken; empty when it was."""
+    if not letter.to.isprintable():
+        return "not an address"
+    try:
+        server.send_message(_message(sender, letter))
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
+        return type(error).__name__
+    return ""
+
+
+def _message(sender: str, letter: Letter) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = f"Gatepost <{sender}>", letter.to, letter.subject
+    message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.rpartition("@")[2])
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(letter.text)
+    return message
 
 
 def _connect(scheme: str, host: str, port: int | None) -> smtplib.SMTP:

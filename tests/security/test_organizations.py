@@ -1,0 +1,37 @@
+"""An organization's name and the address it invites are the inviter's own words: what they can make of a letter."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.company import Company
+from tests.api.test_invitations import invite
+from tests.fakes.smtp import FakeSmtp
+
+
+@pytest.fixture
+def company(make_app: Any, smtp: FakeSmtp) -> Company:
+    return Company(make_app(mail_url=smtp.url, rate_limits="on"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=?utf-8?q?x=0D=0ABcc=3A_eve=40evil.example=0D=0A=0D=0AYour_account_is_locked?=",
+        "=?utf-8?b?eA0KQmNjOiBldmVAZXZpbC5leGFtcGxlDQoNCllvdXIgYWNjb3VudCBpcyBsb2NrZWQ=?=",
+    ],
+)
+def test_an_organizations_name_adds_no_header_and_no_text_to_a_letter(company: Company, smtp: FakeSmtp, name: str) -> None:
+    assert company.owner.send("PATCH", "/orgs/acme", {"name": name}).status_code == 200
+    assert invite(company, "ann@example.com").status_code == 201
+    (letter,) = smtp.letters
+    assert letter["Bcc"] is None
+    assert letter.get_content().startswith("Owner invited you to =?utf-8?")
+    assert smtp.recipients == ["ann@example.com"]
+
+
+@pytest.mark.parametrize("email", ["a@=?utf-8?q?b.example=2C_c=40d.example?=", "=?utf-8?q?a=0D=0ABcc=3A_b=40c.example?=@d.example"])
+def test_an_address_is_one_address(company: Company, smtp: FakeSmtp, email: str) -> None:
+    refused = invite(company, email)
+    assert (refused.status_code, list(refused.json["fields"])) == (422, ["email"])
+    assert smtp.recipients == []
