@@ -7,12 +7,14 @@ there may be some). Whatever comes first: one membership, one event.
 import logging
 import re
 import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, Update, literal, select, update
+from sqlalchemy import ColumnElement, Select, Update, func, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import current
@@ -26,8 +28,9 @@ from models import AuditEvent, Invitation, Membership, Organization, User
 from models.definer import is_invited, organization_inviting
 from models.types import UtcDateTime
 from providers.base import clean_email
-from services import audit, keyset, organization_access, roles, row_security, users
+from services import audit, keyset, numbered_pages, organization_access, roles, row_security, users
 from services.actors import Actor, OrganizationInfo
+from services.numbered_pages import NumberedPage
 from services.transactions import begin_write
 
 log = logging.getLogger("gatepost.invitations")
@@ -69,6 +72,10 @@ class InvitationRow:
     created_at: datetime
     expires_at: datetime
 
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= now()
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -81,6 +88,14 @@ class Sent:
     @property
     def url(self) -> str:
         return address(self.raw_token)
+
+
+@dataclass(frozen=True)
+class Invited:
+    """`members`: how many of the addresses were members already."""
+
+    sent: list[Sent]
+    members: int
 
 
 @dataclass(frozen=True)
@@ -111,31 +126,73 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     return [_row(*found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
 
 
+def search(actor: Actor, slug: str, *, number: int = 1) -> NumberedPage[InvitationRow]:
+    """The same for people who leaf through, newest first.   Raises: NotFound, Forbidden."""
+    organization = organization_access.enter(actor, slug, "invitations:manage")
+    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending()).order_by(Invitation.id.desc())
+    return numbered_pages.read(statement, _row, number=number)
+
+
+def count_of(actor: Actor, slug: str) -> int:
+    """How many those are.   Raises: NotFound, Forbidden."""
+    organization = organization_access.enter(actor, slug, "invitations:manage")
+    return db.session.scalar(select(func.count()).where(Invitation.organization_id == organization.id, *_is_pending())) or 0
+
+
+def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
+    """One of them, for who may end it.   Raises: NotFound; Forbidden."""
+    organization = organization_access.enter(actor, slug, "invitations:manage")
+    found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *_is_pending())).first()
+    if found is None:
+        raise NotFound()
+    _check_may_make(organization, found[0].role)
+    return _row(*found)
+
+
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
     """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the mail goes
     out.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited."""
-    roles.checked(role)
-    email = email.strip()
-    if clean_email(email) is None:
-        raise Invalid("That is not an address.", fields={"email": "must be an address like name@example.com"})
-    organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
-    key = users.email_key(email)
-    if _is_member(organization.id, key):
+    invited = invite_all(actor, slug, emails=[email], role=role)
+    if not invited.sent:
         raise AlreadyMember()
-    # People first, then the invitation: redeeming takes them in the same order.
-    db.session.execute(_mark(User.email_key == key))
-    invitation = db.session.scalar(
-        select(Invitation)
-        .where(Invitation.organization_id == organization.id, Invitation.email_key == key, *_is_pending())
-        .with_for_update()
-    )
-    _check_may_make(organization, role, invitation.role if invitation else role)
-    is_new = invitation is None
-    if invitation is None:
-        invitation = Invitation(organization_id=organization.id, email_key=key)
+    return invited.sent[0]
+
+
+def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> Invited:
+    """The same for several addresses: all of them, but for those of members, or none. Commits: yes, before the mail goes out.
+
+    Raises: as `invite`, but not AlreadyMember.
+    """
+    roles.checked(role)
+    wanted = {users.email_key(email): email for email in reversed([_address(email) for email in emails])}
+    organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
+    members = _members_among(organization.id, wanted)
+    wanted = {key: email for key, email in wanted.items() if key not in members}
+    # People first, by id, then the invitations: redeeming takes them in the same order.
+    people = select(User.id).where(User.email_key.in_(wanted)).order_by(User.id).with_for_update(key_share=True)
+    db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
+    statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *_is_pending())
+    pending = {found.email_key: found for found in db.session.scalars(statement.order_by(Invitation.id).with_for_update())}
+    _check_may_make(organization, role, *(invitation.role for invitation in pending.values()))
+    made = []
+    for key, email in wanted.items():
+        invitation = pending.get(key) or Invitation(organization_id=organization.id, email_key=key)
+        invitation.email, invitation.role, invitation.invited_by = email, role, actor.user.id if actor.user else None
         db.session.add(invitation)
-    invitation.email, invitation.role, invitation.invited_by = email, role, actor.user.id if actor.user else None
-    return _send(actor, organization, invitation, is_new=is_new)
+        made.append((invitation, key not in pending))
+    return Invited(_send(actor, organization, made), len(members))
+
+
+def _address(email: str) -> str:
+    """Raises: Invalid."""
+    email = email.strip()
+    if not is_address(email):
+        raise Invalid("That is not an address.", fields={"email": "must be an address like name@example.com"})
+    return email
+
+
+def is_address(email: str) -> bool:
+    return clean_email(email) is not None
 
 
 def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
@@ -150,7 +207,7 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     if invitation is None:
         raise NotFound()
     _check_may_make(organization, invitation.role)
-    return _send(actor, organization, invitation, is_new=False)
+    return _send(actor, organization, [(invitation, False)])[0]
 
 
 def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
@@ -166,40 +223,52 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
     db.session.commit()
 
 
-def _send(actor: Actor, organization: OrganizationInfo, invitation: Invitation, *, is_new: bool) -> Sent:
-    """The end of a unit of work: a new secret and expiry, then the letter.   Raises: RateLimited."""
-    raw = new_secret(_PREFIX)
-    invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
+def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]]) -> list[Sent]:
+    """The end of a unit of work: new secrets and expiries, then the letters. made: invitations, and whether they are new.
+
+    Raises: RateLimited.
+    """
+    secrets = [new_secret(_PREFIX) for _ in made]
+    for (invitation, _), raw in zip(made, secrets, strict=True):
+        invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
     if current().rate_limits is not None:
-        _check_letters_lately(actor, invitation)
-    _record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
-    inviter = actor.user.name if actor.user else ""
-    row = _row(invitation, inviter)
+        _check_letters_lately(actor, [invitation for invitation, _ in made])
+    inviter, sent = actor.user.name if actor.user else "", []
+    for (invitation, is_new), raw in zip(made, secrets, strict=True):
+        _record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
+        sent.append(Sent(_row(invitation, inviter), is_new, raw))
     db.session.commit()
-    _mail(row, organization, raw)
-    return Sent(row, is_new, raw)
+    _mail(sent, organization)
+    return sent
 
 
-def _mail(row: InvitationRow, organization: OrganizationInfo, raw: str) -> None:
+def _mail(sent: Sequence[Sent], organization: OrganizationInfo) -> None:
     """A letter that is not taken loses nothing: the link can be handed over, or sent again. In production no letter is
     written to the log, where others would read the link."""
     settings = current()
-    if not settings.sends_mail and settings.env == "production":
+    if not sent or (not settings.sends_mail and settings.env == "production"):
         return
+    host = urlsplit(settings.public_url).hostname or "localhost"
+    letters = [_letter(one, organization, settings.host) for one in sent]
+    try:
+        refused = mailer.send_all(settings.mail_url, sender_host=host, letters=letters)
+    except mailer.MailFailed as error:
+        refused = [str(error)]
+    for why in refused:
+        log.warning("an invitation was not mailed", extra={"detail": why})
+
+
+def _letter(sent: Sent, organization: OrganizationInfo, host: str) -> mailer.Letter:
     text = (
-        f"{row.inviter_name or 'Somebody'} invited you to {organization.name} on Gatepost at {settings.host}.\n\n"
-        f"To join, open this link and sign in with this address:\n\n{address(raw)}\n\n"
+        f"{sent.row.inviter_name or 'Somebody'} invited you to {organization.name} on Gatepost at {host}.\n\n"
+        f"To join, open this link and sign in with this address:\n\n{sent.url}\n\n"
         "It works for 7 days. If you did not expect it, do nothing.\n"
     )
-    host = urlsplit(settings.public_url).hostname or "localhost"
-    try:
-        mailer.send(settings.mail_url, sender_host=host, to=row.email, subject=f"Invitation to {organization.name}", text=text)
-    except mailer.MailFailed as error:
-        log.warning("an invitation was not mailed", extra={"detail": str(error)})
+    return mailer.Letter(sent.row.email, f"Invitation to {organization.name}", text)
 
 
-def _check_letters_lately(actor: Actor, invitation: Invitation) -> None:
+def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
     """So that nobody's mailbox is filled from here.   Raises: RateLimited."""
     hour = timedelta(hours=1)
     lately = db.session.scalars(
@@ -209,7 +278,8 @@ def _check_letters_lately(actor: Actor, invitation: Invitation) -> None:
             AuditEvent.at > now() - hour,
         )
     ).all()
-    if len(lately) >= LETTERS_AN_HOUR or lately.count(str(invitation.id)) >= _TIMES_AN_HOUR:
+    times = Counter(lately)
+    if len(lately) + len(made) > LETTERS_AN_HOUR or any(times[str(invitation.id)] >= _TIMES_AN_HOUR for invitation in made):
         db.session.rollback()
         raise RateLimited(detail="invitations of one person", retry_after_seconds=int(hour.total_seconds()))
 
@@ -220,10 +290,10 @@ def _check_may_make(organization: OrganizationInfo, *wanted: str) -> None:
         raise Forbidden()
 
 
-def _is_member(organization_id: uuid.UUID, key: str) -> bool:
-    statement = select(User.id).join(Membership, Membership.user_id == User.id)
-    found = statement.where(Membership.organization_id == organization_id, User.email_key == key, User.email_verified)
-    return db.session.scalar(found) is not None
+def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str | None]:
+    statement = select(User.email_key).join(Membership, Membership.user_id == User.id)
+    found = statement.where(Membership.organization_id == organization_id, User.email_key.in_(keys), User.email_verified)
+    return set(db.session.scalars(found))
 
 
 def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.company import Company
-from tests.api.test_invitations import invite
+from tests.api.test_invitations import INVITATIONS, invite
 from tests.fakes.smtp import FakeSmtp
 
 
@@ -35,3 +35,13 @@ def test_an_address_is_one_address(company: Company, smtp: FakeSmtp, email: str)
     refused = invite(company, email)
     assert (refused.status_code, list(refused.json["fields"])) == (422, ["email"])
     assert smtp.recipients == []
+
+
+def test_revoking_and_inviting_again_sends_no_more_letters_to_an_address(company: Company, smtp: FakeSmtp) -> None:
+    answers = []
+    for _ in range(7):
+        answers.append(invite(company, "ann@example.com"))
+        for row in company.owner.get(INVITATIONS).json["items"]:
+            company.owner.send("DELETE", f"{INVITATIONS}/{row['id']}")
+    assert [answer.status_code for answer in answers] == [201] * 5 + [429] * 2
+    assert len(smtp.letters) == 5
