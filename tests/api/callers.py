@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from infra.clock import now
 from services.scopes import API_SCOPES, join
 from tests import factories
-from tests.api.company import SAME_ORIGIN, Company, bearer
-from tests.oauth.flow import ISSUER, Program
+from tests.api.company import SAME_ORIGIN, Company
+from tests.oauth.flow import ISSUER, Program, bearer
 
 Caller = tuple[FlaskClient, dict[str, str]]
 ALL_SCOPES = join(API_SCOPES)

@@ -57,10 +57,6 @@ class Company:
         return Person(user, http)
 
 
-def bearer(raw: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {raw}"}
-
-
 def told(response: TestResponse) -> dict[str, Any]:
     """An error's body without what differs each time."""
     return {name: value for name, value in response.json.items() if name != "request_id"}

@@ -4,7 +4,8 @@ import pytest
 
 from infra.ids import uuid7
 from tests import factories, owner
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer, _grant
+from tests.api.company import SAME_ORIGIN
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 AGENTS = "/api/v1/orgs/acme/agents"
@@ -89,9 +90,9 @@ def test_removing_an_agent_ends_its_keys_at_once(app, acme):
     agent = factories.make_agent(acme.organization, acme.member)
     key = factories.make_api_key(acme.organization, acme.member, agent=agent)
     http = app.test_client()
-    assert http.get("/api/v1/whoami", headers=_bearer(key.raw_key)).status_code == 200
+    assert http.get("/api/v1/whoami", headers=bearer(key.raw_key)).status_code == 200
     assert acme.delete(acme.admin, agent.id).status_code == 204
-    assert http.get("/api/v1/whoami", headers=_bearer(key.raw_key)).status_code == 401
+    assert http.get("/api/v1/whoami", headers=bearer(key.raw_key)).status_code == 401
     (event,) = [event for event in owner.events(app) if event.action == "agent.deleted"]
     assert event.details == {"name": "deploy-bot", "keys_revoked": 1}
 
@@ -110,10 +111,10 @@ def test_another_organizations_agent_and_a_strangers_organization_are_like_unkno
 
 
 def test_a_token_needs_the_scopes(app, acme):
-    _, raw = _grant(app, acme.owner, sid=str(uuid7()), scope="orgs", organization_id=acme.organization.id)
+    raw = factories.make_grant(acme.owner, scope="orgs", organization=acme.organization).raw_token
     http = app.test_client()
-    assert http.get(AGENTS, headers=_bearer(raw)).status_code == 200
-    for response in (http.post(AGENTS, json={"name": "x"}, headers=_bearer(raw)), http.delete(f"{AGENTS}/x", headers=_bearer(raw))):
+    assert http.get(AGENTS, headers=bearer(raw)).status_code == 200
+    for response in (http.post(AGENTS, json={"name": "x"}, headers=bearer(raw)), http.delete(f"{AGENTS}/x", headers=bearer(raw))):
         assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
 
 
@@ -121,8 +122,8 @@ def test_an_agents_key_makes_and_removes_no_agents(app, acme):
     agent = factories.make_agent(acme.organization, acme.owner)
     raw, http = factories.make_api_key(acme.organization, acme.owner, agent=agent).raw_key, app.test_client()
     for response in (
-        http.post(AGENTS, json={"name": "x"}, headers=_bearer(raw)),
-        http.delete(f"{AGENTS}/{agent.id}", headers=_bearer(raw)),
+        http.post(AGENTS, json={"name": "x"}, headers=bearer(raw)),
+        http.delete(f"{AGENTS}/{agent.id}", headers=bearer(raw)),
     ):
         assert (response.status_code, response.json["error"]) == (403, "agents_cannot_manage_account")
 

@@ -7,7 +7,8 @@ import pytest
 from infra import clock
 from infra.ids import uuid7
 from tests import factories, owner
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer, _grant
+from tests.api.company import SAME_ORIGIN
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 KEYS = "/api/v1/api-keys"
@@ -34,7 +35,7 @@ def person(app, client, sign_in):
 
 
 def _works(app, raw: str, path: str = "/api/v1/whoami") -> int:
-    return app.test_client().get(path, headers=_bearer(raw)).status_code
+    return app.test_client().get(path, headers=bearer(raw)).status_code
 
 
 # --- minting ---
@@ -47,7 +48,7 @@ def test_a_key_for_oneself_is_answered_once_and_works(app, person):
     assert {"id", "owner", "name", "scopes", "expires_at", "key"} <= set(body)
     assert (body["owner"], body["name"], body["scopes"], body["organization"]) == ("self", "ci", ["orgs", "projects:read"], "acme")
     assert body["key"].startswith("gpp_")
-    told = app.test_client().get("/api/v1/whoami", headers=_bearer(body["key"])).json
+    told = app.test_client().get("/api/v1/whoami", headers=bearer(body["key"])).json
     assert told["actor"] == {"type": "user", "id": str(person.user.id)}
     assert told["credential"] == {"type": "api_key", "id": body["id"]}
     assert (told["scopes"], told["org"]["slug"], told["user"]["email_verified"]) == (["orgs", "projects:read"], "acme", True)
@@ -61,7 +62,7 @@ def test_a_key_for_ones_agent_is_the_agents(app, person):
     body = person.mint(owner=str(person.agent.id)).json
     assert body["owner"] == str(person.agent.id)
     assert body["key"].startswith("gpa_")
-    told = app.test_client().get("/api/v1/whoami", headers=_bearer(body["key"])).json
+    told = app.test_client().get("/api/v1/whoami", headers=bearer(body["key"])).json
     assert told["actor"] == {"type": "agent", "id": str(person.agent.id)}
     assert told["user"]["email_verified"] is True
 
@@ -162,20 +163,20 @@ def test_a_cookie_from_another_site_mints_nothing(person):
 
 
 def test_a_token_gives_no_scope_that_it_lacks(app, person):
-    _, raw = _grant(app, person.user, sid=str(uuid7()), scope="keys:write orgs", organization_id=person.organization.id)
+    raw = factories.make_grant(person.user, scope="keys:write orgs", organization=person.organization).raw_token
     http = app.test_client()
     body = {"owner": "self", "name": "ci", "scopes": ["orgs"]}
-    assert http.post(KEYS, json=body, headers=_bearer(raw)).status_code == 201
-    response = http.post(KEYS, json={**body, "scopes": ["orgs", "credentials:write", "audit:read"]}, headers=_bearer(raw))
+    assert http.post(KEYS, json=body, headers=bearer(raw)).status_code == 201
+    response = http.post(KEYS, json={**body, "scopes": ["orgs", "credentials:write", "audit:read"]}, headers=bearer(raw))
     assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
     assert "credentials:write audit:read" in response.headers["WWW-Authenticate"]
 
 
 def test_a_token_without_the_scope_is_too_narrow_for_any_of_it(app, person):
-    _, raw = _grant(app, person.user, sid=str(uuid7()), scope="orgs", organization_id=person.organization.id)
+    raw = factories.make_grant(person.user, scope="orgs", organization=person.organization).raw_token
     http = app.test_client()
-    minted = http.post(KEYS, json={"owner": "self", "name": "ci", "scopes": ["orgs"]}, headers=_bearer(raw))
-    for response in (minted, http.get(KEYS, headers=_bearer(raw)), http.delete(f"{KEYS}/{uuid7()}", headers=_bearer(raw))):
+    minted = http.post(KEYS, json={"owner": "self", "name": "ci", "scopes": ["orgs"]}, headers=bearer(raw))
+    for response in (minted, http.get(KEYS, headers=bearer(raw)), http.delete(f"{KEYS}/{uuid7()}", headers=bearer(raw))):
         assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
 
 
@@ -183,14 +184,14 @@ def test_a_bound_token_makes_sees_and_revokes_keys_of_its_organization_only(app,
     other = factories.make_organization(owner=person.user, slug="other")
     elsewhere = factories.make_api_key(other, person.user)
     agent_elsewhere = factories.make_agent(other, person.user)
-    _, raw = _grant(app, person.user, sid=str(uuid7()), scope="keys:write orgs", organization_id=person.organization.id)
+    raw = factories.make_grant(person.user, scope="keys:write orgs", organization=person.organization).raw_token
     http, body = app.test_client(), {"owner": "self", "name": "ci", "scopes": ["orgs"]}
-    made = http.post(KEYS, json=body, headers=_bearer(raw))
+    made = http.post(KEYS, json=body, headers=bearer(raw))
     assert made.json["organization"] == "acme"
-    assert http.post(KEYS, json={**body, "organization": "other"}, headers=_bearer(raw)).status_code == 404
-    assert http.post(KEYS, json={**body, "owner": str(agent_elsewhere.id)}, headers=_bearer(raw)).status_code == 404
-    assert [item["id"] for item in http.get(KEYS, headers=_bearer(raw)).json["items"]] == [made.json["id"]]
-    assert http.delete(f"{KEYS}/{elsewhere.id}", headers=_bearer(raw)).status_code == 404
+    assert http.post(KEYS, json={**body, "organization": "other"}, headers=bearer(raw)).status_code == 404
+    assert http.post(KEYS, json={**body, "owner": str(agent_elsewhere.id)}, headers=bearer(raw)).status_code == 404
+    assert [item["id"] for item in http.get(KEYS, headers=bearer(raw)).json["items"]] == [made.json["id"]]
+    assert http.delete(f"{KEYS}/{elsewhere.id}", headers=bearer(raw)).status_code == 404
     assert _works(app, elsewhere.raw_key) == 200
 
 
@@ -200,14 +201,14 @@ def test_a_bound_token_makes_sees_and_revokes_keys_of_its_organization_only(app,
 def test_a_key_makes_and_revokes_no_key_and_may_list(app, person):
     key = factories.make_api_key(person.organization, person.user, scopes=EVERYTHING)
     http = app.test_client()
-    minted = http.post(KEYS, json={"owner": "self", "name": "more", "scopes": ["orgs"]}, headers=_bearer(key.raw_key))
-    revoked = http.delete(f"{KEYS}/{key.id}", headers=_bearer(key.raw_key))
+    minted = http.post(KEYS, json={"owner": "self", "name": "more", "scopes": ["orgs"]}, headers=bearer(key.raw_key))
+    revoked = http.delete(f"{KEYS}/{key.id}", headers=bearer(key.raw_key))
     for response in (minted, revoked):
         assert (response.status_code, response.json["error"]) == (403, "keys_cannot_manage_keys")
     narrow = factories.make_api_key(person.organization, person.user, scopes=["orgs"])
-    response = http.post(KEYS, json={"owner": "self", "name": "more", "scopes": ["credentials:write"]}, headers=_bearer(narrow.raw_key))
+    response = http.post(KEYS, json={"owner": "self", "name": "more", "scopes": ["credentials:write"]}, headers=bearer(narrow.raw_key))
     assert response.json["error"] == "keys_cannot_manage_keys"
-    assert [item["id"] for item in http.get(KEYS, headers=_bearer(key.raw_key)).json["items"]] == [str(key.id), str(narrow.id)]
+    assert [item["id"] for item in http.get(KEYS, headers=bearer(key.raw_key)).json["items"]] == [str(key.id), str(narrow.id)]
 
 
 ACCOUNT = [
@@ -249,7 +250,7 @@ def test_an_agents_key_touches_neither_the_account_nor_the_organization(app, per
         if not adapter.test("/api/v1" + path.partition("?")[0], method):
             continue
         tried += 1
-        response = http.open("/api/v1" + path, method=method, json={}, headers=_bearer(key.raw_key))
+        response = http.open("/api/v1" + path, method=method, json={}, headers=bearer(key.raw_key))
         assert (response.status_code, response.json["error"]) == (403, "agents_cannot_manage_account"), (method, path)
     assert tried >= 8
 
@@ -272,7 +273,7 @@ def test_a_key_is_read_from_the_authorization_header_alone(app, person):
 
 def test_two_credentials_at_once_are_an_error(app, person):
     raw = factories.make_api_key(person.organization, person.user).raw_key
-    response = person.http.get("/api/v1/whoami", headers=_bearer(raw))
+    response = person.http.get("/api/v1/whoami", headers=bearer(raw))
     assert (response.status_code, response.json["error"]) == (400, "invalid_request")
     response = app.test_client().get("/api/v1/whoami", headers={"Authorization": f"Bearer {raw}, Bearer {raw}"})
     assert response.status_code == 401
@@ -280,16 +281,16 @@ def test_two_credentials_at_once_are_an_error(app, person):
 
 def test_a_key_is_no_access_token_for_the_protocol(app, person):
     raw = factories.make_api_key(person.organization, person.user).raw_key
-    response = app.test_client().get("/oauth/userinfo", headers=_bearer(raw))
+    response = app.test_client().get("/oauth/userinfo", headers=bearer(raw))
     assert (response.status_code, response.json["error"]) == (401, "invalid_token")
 
 
 def test_a_key_opens_its_organization_and_no_other(app, person):
     factories.make_organization(owner=person.user, slug="other")
     raw, http = factories.make_api_key(person.organization, person.user).raw_key, app.test_client()
-    assert [item["slug"] for item in http.get("/api/v1/orgs", headers=_bearer(raw)).json["items"]] == ["acme"]
-    assert http.get("/api/v1/orgs/other", headers=_bearer(raw)).status_code == 404
-    assert http.get("/api/v1/orgs/other/agents", headers=_bearer(raw)).status_code == 404
+    assert [item["slug"] for item in http.get("/api/v1/orgs", headers=bearer(raw)).json["items"]] == ["acme"]
+    assert http.get("/api/v1/orgs/other", headers=bearer(raw)).status_code == 404
+    assert http.get("/api/v1/orgs/other/agents", headers=bearer(raw)).status_code == 404
 
 
 # --- listing and revoking ---

@@ -12,7 +12,7 @@ from infra.ids import uuid7
 from models import AuditEvent
 from services import audit_events
 from tests import factories, owner
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 EVENTS = "/api/v1/orgs/acme/audit-events"
@@ -159,16 +159,16 @@ def test_owners_and_admins_read_it(app, acme, sign_in, role, status):
 
 def test_a_token_and_a_key_need_the_scope_and_an_agents_key_may(app, acme):
     http = app.test_client()
-    _, narrow = _grant(app, acme.owner, sid=str(uuid7()), scope="orgs orgs:write", organization_id=acme.organization.id)
-    response = http.get(EVENTS, headers=_bearer(narrow))
+    narrow = factories.make_grant(acme.owner, scope="orgs orgs:write", organization=acme.organization).raw_token
+    response = http.get(EVENTS, headers=bearer(narrow))
     assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
     agent = factories.make_agent(acme.organization, acme.owner)
     key = factories.make_api_key(acme.organization, acme.owner, agent=agent, scopes=["audit:read"])
-    assert http.get(EVENTS, headers=_bearer(key.raw_key)).status_code == 200
+    assert http.get(EVENTS, headers=bearer(key.raw_key)).status_code == 200
     member = factories.make_user(personal=False)
     factories.make_membership(acme.organization, member)
     key = factories.make_api_key(acme.organization, member, scopes=["audit:read"])
-    assert http.get(EVENTS, headers=_bearer(key.raw_key)).status_code == 403
+    assert http.get(EVENTS, headers=bearer(key.raw_key)).status_code == 403
 
 
 # --- taking it away ---

@@ -10,9 +10,10 @@ from sqlalchemy import update
 
 from models import AuditEvent, Connection
 from tests import factories, owner
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer
+from tests.api.company import SAME_ORIGIN
 from tests.fakes.fixtures import vendor_settings
 from tests.fakes.vendor import FakeVendor
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 ITEM = {"id", "connector", "account", "scope", "vendor_scope", "status", "expires_at", "last_error"}
@@ -44,7 +45,7 @@ class Place:
         return client
 
     def key(self, user: Any, agent: Any = None, *, organization: Any = None, **more: Any) -> dict[str, str]:
-        return _bearer(factories.make_api_key(organization or self.organization, user, agent=agent, **more).raw_key)
+        return bearer(factories.make_api_key(organization or self.organization, user, agent=agent, **more).raw_key)
 
     def token(self, headers: dict[str, str], connection: Any, slug: str = "acme") -> Any:
         return self.app.test_client().post(f"/api/v1/orgs/{slug}/connections/{connection.id}/token", headers=headers)

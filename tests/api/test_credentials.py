@@ -9,8 +9,9 @@ from sqlalchemy import create_engine, select
 
 from models import AuditEvent
 from tests import factories
-from tests.api.test_user_sessions import SAME_ORIGIN, _bearer, _grant
+from tests.api.company import SAME_ORIGIN
 from tests.live_server import ROOT
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -21,7 +22,7 @@ ALL = "credentials:read credentials:write"
 
 def _key(organization, user, *, agent=None, scope=ALL) -> dict[str, str]:
     """The header of an API key: `user`'s own, or their agent's."""
-    return _bearer(factories.make_api_key(organization, user, agent=agent, scopes=scope.split()).raw_key)
+    return bearer(factories.make_api_key(organization, user, agent=agent, scopes=scope.split()).raw_key)
 
 
 def _agent(organization, owner, *, acts_for_owner=False):
@@ -416,10 +417,10 @@ def test_a_token_of_an_app_opens_its_organization_and_no_other(app, acme, owner)
     factories.make_organization(owner=owner.user, slug="other")
     owner.put("A_KEY", value="of acme")
     owner.put("A_KEY", "/api/v1/orgs/other/credentials", value="of the other")
-    _, raw = _grant(app, owner.user, sid=str(uuid.uuid4()), scope="credentials:read", organization_id=acme.id)
+    raw = factories.make_grant(owner.user, scope="credentials:read", organization=acme).raw_token
     http = app.test_client()
-    assert _resolve(http, _bearer(raw), "A_KEY") == {"A_KEY": ("org", "of acme")}
-    answer = http.post("/api/v1/orgs/other/credentials/resolve", json={"names": ["A_KEY"]}, headers=_bearer(raw))
+    assert _resolve(http, bearer(raw), "A_KEY") == {"A_KEY": ("org", "of acme")}
+    answer = http.post("/api/v1/orgs/other/credentials/resolve", json={"names": ["A_KEY"]}, headers=bearer(raw))
     assert (answer.status_code, answer.json["error"]) == (404, "not_found")
 
 
@@ -566,7 +567,7 @@ def test_a_client_that_acts_for_itself_has_no_credentials(app, owner):
         "/oauth/token",
         data={"grant_type": "client_credentials", "client_id": made.client_id, "client_secret": made.raw_secret, "scope": ALL},
     )
-    key = _bearer(answer.json["access_token"])
+    key = bearer(answer.json["access_token"])
     assert http.get(OWN, headers=key).status_code == 403
     assert http.post(f"{OWN}/resolve", json={"names": ["A_KEY"]}, headers=key).status_code == 403
     assert http.put(f"{OWN}/A_KEY", json={"value": "x"}, headers=key).status_code == 403

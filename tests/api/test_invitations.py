@@ -16,8 +16,8 @@ from tests import factories
 from tests.api.company import Company, Person, told
 from tests.api.test_members import role_of
 from tests.api.test_orgs import audited
-from tests.api.test_user_sessions import _bearer, _grant
 from tests.fakes.smtp import FakeSmtp
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 INVITATIONS = "/orgs/acme/invitations"
@@ -151,8 +151,8 @@ def test_somebody_signed_in_is_a_member_at_the_next_call(app, company):
 def test_a_token_that_lists_organizations_redeems_too(app, company):
     ann = factories.make_user(email="ann@example.com")
     invite(company)
-    _, raw = _grant(app, ann, sid=str(uuid4()))
-    assert [row["role"] for row in app.test_client().get("/api/v1/orgs", headers=_bearer(raw)).json["items"]] == ["owner"]
+    raw = factories.make_grant(ann).raw_token
+    assert [row["role"] for row in app.test_client().get("/api/v1/orgs", headers=bearer(raw)).json["items"]] == ["owner"]
     assert role_of(app, company.acme, ann) == "member"
 
 

@@ -6,13 +6,12 @@ from uuid import uuid4
 import pytest
 
 from extensions import db
-from infra.ids import uuid7
 from models import Agent, Membership
 from services import row_security
 from tests import factories
 from tests.api.company import Company, told
 from tests.api.test_orgs import audited
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -110,8 +109,8 @@ def test_an_owner_who_is_shut_out_does_not_count(app, company):
 
 def test_whoever_leaves_loses_grants_keys_and_agents_there_at_once_and_nowhere_else(app, company):
     factories.make_membership(company.other, company.member.user, "member")
-    there = _grant(app, company.member.user, sid=str(uuid7()), organization_id=company.acme.id)[1]
-    elsewhere = _grant(app, company.member.user, sid=str(uuid7()), organization_id=company.other.id)[1]
+    there = factories.make_grant(company.member.user, organization=company.acme).raw_token
+    elsewhere = factories.make_grant(company.member.user, organization=company.other).raw_token
     agent = factories.make_agent(company.acme, company.member.user)
     keys = [
         factories.make_api_key(company.acme, company.member.user).raw_key,
@@ -121,7 +120,7 @@ def test_whoever_leaves_loses_grants_keys_and_agents_there_at_once_and_nowhere_e
     http = app.test_client()
 
     def status(raw: str) -> int:
-        return http.get("/api/v1/orgs", headers=_bearer(raw)).status_code
+        return http.get("/api/v1/orgs", headers=bearer(raw)).status_code
 
     assert {status(raw) for raw in (there, elsewhere, kept, *keys)} == {200}
     assert company.admin.send("DELETE", at(company.member)).status_code == 204
@@ -181,8 +180,8 @@ def test_an_agents_key_reads_members_and_changes_nobody(app, company):
     agent = factories.make_agent(company.acme, company.owner.user)
     raw = factories.make_api_key(company.acme, company.owner.user, agent=agent).raw_key
     http = app.test_client()
-    assert http.get("/api/v1/orgs/acme/members", headers=_bearer(raw)).status_code == 200
-    assert [row["slug"] for row in http.get("/api/v1/orgs", headers=_bearer(raw)).json["items"]] == ["acme"]
+    assert http.get("/api/v1/orgs/acme/members", headers=bearer(raw)).status_code == 200
+    assert [row["slug"] for row in http.get("/api/v1/orgs", headers=bearer(raw)).json["items"]] == ["acme"]
     for method, path, body in (
         ("PATCH", at(company.member), {"role": "admin"}),
         ("DELETE", at(company.member), None),
@@ -196,5 +195,5 @@ def test_an_agents_key_reads_members_and_changes_nobody(app, company):
         ("GET", "/user", None),
         ("PATCH", "/user", {"name": "x"}),
     ):
-        answer = http.open("/api/v1" + path, method=method, json=body, headers=_bearer(raw))
+        answer = http.open("/api/v1" + path, method=method, json=body, headers=bearer(raw))
         assert (answer.status_code, answer.json["error"]) == (403, "agents_cannot_manage_account"), path

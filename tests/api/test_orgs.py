@@ -6,12 +6,11 @@ import pytest
 
 from extensions import db
 from infra import clock
-from infra.ids import uuid7
 from models import AuditEvent, Organization
 from services import row_security
 from tests import factories
 from tests.api.company import SAME_ORIGIN, Company, told
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -55,11 +54,11 @@ def test_a_token_opens_the_organization_it_is_bound_to_and_no_other(app):
     user = factories.make_user(personal=False)
     acme = factories.make_organization(owner=user, slug="acme")
     factories.make_organization(owner=user, slug="other")
-    _, raw = _grant(app, user, sid=str(uuid7()), organization_id=acme.id)
+    raw = factories.make_grant(user, organization=acme).raw_token
     http = app.test_client()
-    assert [item["slug"] for item in http.get("/api/v1/orgs", headers=_bearer(raw)).json["items"]] == ["acme"]
-    assert http.get("/api/v1/orgs/acme", headers=_bearer(raw)).status_code == 200
-    refused, unknown = http.get("/api/v1/orgs/other", headers=_bearer(raw)), http.get("/api/v1/orgs/nobody", headers=_bearer(raw))
+    assert [item["slug"] for item in http.get("/api/v1/orgs", headers=bearer(raw)).json["items"]] == ["acme"]
+    assert http.get("/api/v1/orgs/acme", headers=bearer(raw)).status_code == 200
+    refused, unknown = http.get("/api/v1/orgs/other", headers=bearer(raw)), http.get("/api/v1/orgs/nobody", headers=bearer(raw))
     assert (
         (refused.status_code, _without_request_id(refused))
         == (unknown.status_code, _without_request_id(unknown))
@@ -69,8 +68,8 @@ def test_a_token_opens_the_organization_it_is_bound_to_and_no_other(app):
 
 def test_a_token_needs_the_scope(app):
     user = factories.make_user()
-    _, raw = _grant(app, user, sid=str(uuid7()), scope="openid")
-    response = app.test_client().get("/api/v1/orgs", headers=_bearer(raw))
+    raw = factories.make_grant(user, scope="openid").raw_token
+    response = app.test_client().get("/api/v1/orgs", headers=bearer(raw))
     assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
 
 
@@ -210,7 +209,7 @@ def test_metadata_grows_over_its_bound_in_no_number_of_steps(company):
 
 
 def test_a_deleted_organization_is_unknown_to_all_until_an_owner_takes_it_back(app, company):
-    _, raw = _grant(app, company.owner.user, sid=str(uuid7()), organization_id=company.acme.id, scope="orgs orgs:write projects:read")
+    raw = factories.make_grant(company.owner.user, organization=company.acme, scope="orgs orgs:write projects:read").raw_token
     company.owner.send("POST", "/projects", {"name": "x", "slug": "web", "organization": "acme"})
     assert company.owner.send("DELETE", "/orgs/acme").status_code == 204
     unknown = told(company.owner.get("/orgs/never-there"))
@@ -219,7 +218,7 @@ def test_a_deleted_organization_is_unknown_to_all_until_an_owner_takes_it_back(a
             answer = person.get(path)
             assert (answer.status_code, told(answer)) == (404, unknown), path
         assert "acme" not in [row["slug"] for row in person.get("/orgs").json["items"]]
-    assert app.test_client().get("/api/v1/orgs/acme", headers=_bearer(raw)).status_code in (401, 404)
+    assert app.test_client().get("/api/v1/orgs/acme", headers=bearer(raw)).status_code in (401, 404)
     assert company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"}).json["error"] == "slug_taken"
     for person in (company.admin, company.member, company.stranger):
         answer = person.send("POST", "/orgs/acme/restore")
@@ -271,7 +270,7 @@ def test_a_personal_organization_stays(app):
 
 def test_a_token_of_one_organization_changes_nothing_in_another_of_the_same_person(app, company):
     factories.make_membership(company.other, company.owner.user, "owner")
-    _, raw = _grant(app, company.owner.user, sid=str(uuid7()), organization_id=company.acme.id, scope="orgs orgs:write projects:write")
+    raw = factories.make_grant(company.owner.user, organization=company.acme, scope="orgs orgs:write projects:write").raw_token
     http, unknown = app.test_client(), told(company.owner.get("/orgs/never-there"))
     for method, path, body in (
         ("PATCH", "/orgs/other", {"name": "x"}),
@@ -282,7 +281,7 @@ def test_a_token_of_one_organization_changes_nothing_in_another_of_the_same_pers
         ("POST", "/orgs/other/invitations", {"email": "x@example.com", "role": "member"}),
         ("POST", "/projects", {"name": "x", "slug": "web", "organization": "other"}),
     ):
-        answer = http.open("/api/v1" + path, method=method, json=body, headers=_bearer(raw))
+        answer = http.open("/api/v1" + path, method=method, json=body, headers=bearer(raw))
         assert (answer.status_code, told(answer)) == (404, unknown), path
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests import factories
 from tests.api.company import Company, told
 from tests.api.test_orgs import audited
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -65,12 +65,12 @@ def test_an_organization_of_others_is_unknown(company):
 def test_a_token_of_one_organization_sees_and_fills_that_one(app, company):
     factories.make_membership(company.other, company.owner.user, "member")
     company.owner.send("POST", "/projects", {"name": "x", "slug": "theirs", "organization": "other"})
-    _, raw = _grant(app, company.owner.user, sid="s", organization_id=company.acme.id, scope="projects:read projects:write")
+    raw = factories.make_grant(company.owner.user, organization=company.acme, scope="projects:read projects:write").raw_token
     agent = factories.make_agent(company.acme, company.owner.user)
     key = factories.make_api_key(company.acme, company.owner.user, agent=agent).raw_key
     http = app.test_client()
-    for n, bearer in enumerate((raw, key)):
-        made = http.post("/api/v1/projects", json={"name": "x", "slug": f"ours-{n}"}, headers=_bearer(bearer))
+    for n, given in enumerate((raw, key)):
+        made = http.post("/api/v1/projects", json={"name": "x", "slug": f"ours-{n}"}, headers=bearer(given))
         assert (made.status_code, made.json["organization"]) == (201, "acme")
-        assert "theirs" not in slugs_of(http.get("/api/v1/projects", headers=_bearer(bearer)))
-        assert http.get("/api/v1/projects?organization=other", headers=_bearer(bearer)).status_code == 404
+        assert "theirs" not in slugs_of(http.get("/api/v1/projects", headers=bearer(given)))
+        assert http.get("/api/v1/projects?organization=other", headers=bearer(given)).status_code == 404

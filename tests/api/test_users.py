@@ -5,7 +5,7 @@ import pytest
 from tests import factories
 from tests.api.company import SAME_ORIGIN, Company
 from tests.api.test_orgs import audited
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -26,10 +26,10 @@ def test_a_person_reads_and_changes_their_record(app):
 def test_a_token_needs_a_scope_to_change_it(app):
     ann = factories.make_user()
     http = app.test_client()
-    narrow, wide = (_grant(app, ann, sid="s", scope=scope)[1] for scope in ("openid", "orgs:write"))
-    assert http.get("/api/v1/user", headers=_bearer(narrow)).json["id"] == str(ann.id)
-    assert http.patch("/api/v1/user", json={"name": "x"}, headers=_bearer(narrow)).json["error"] == "insufficient_scope"
-    assert http.patch("/api/v1/user", json={"name": "Ann"}, headers=_bearer(wide)).status_code == 200
+    narrow, wide = (factories.make_grant(ann, scope=scope).raw_token for scope in ("openid", "orgs:write"))
+    assert http.get("/api/v1/user", headers=bearer(narrow)).json["id"] == str(ann.id)
+    assert http.patch("/api/v1/user", json={"name": "x"}, headers=bearer(narrow)).json["error"] == "insufficient_scope"
+    assert http.patch("/api/v1/user", json={"name": "Ann"}, headers=bearer(wide)).status_code == 200
 
 
 def test_another_site_changes_nothing(app):

@@ -10,7 +10,7 @@ from extensions import db
 from infra.ids import uuid7
 from models import AuditEvent, OAuthClient, RefreshFamily, User
 from tests import factories, owner
-from tests.api.test_user_sessions import _bearer, _grant
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -93,17 +93,17 @@ def test_admin_is_given_once_and_audited(app, run):
 def test_disabling_ends_sessions_and_tokens_at_once_and_enabling_brings_none_back(app, client, sign_in, run):
     user = factories.make_user()
     sign_in(client, user)
-    _, raw = _grant(app, user, sid=client.get("/api/v1/session").json["session"]["id"])
+    raw = factories.make_grant(user, sid=client.get("/api/v1/session").json["session"]["id"]).raw_token
     token = app.test_client()
-    assert token.get("/api/v1/whoami", headers=_bearer(raw)).status_code == 200
+    assert token.get("/api/v1/whoami", headers=bearer(raw)).status_code == 200
     code, output = run("users", "disable", user.email)
     assert (code, output) == (0, f"disabled {user.email}, 2 sessions and grants ended\n")
     assert client.get("/api/v1/session").status_code == 401
-    assert token.get("/api/v1/whoami", headers=_bearer(raw)).status_code == 401
+    assert token.get("/api/v1/whoami", headers=bearer(raw)).status_code == 401
     assert run("users", "disable", user.email)[0] == 0
     assert run("users", "enable", user.email)[0] == 0
     assert client.get("/api/v1/session").status_code == 401
-    assert token.get("/api/v1/whoami", headers=_bearer(raw)).status_code == 401
+    assert token.get("/api/v1/whoami", headers=bearer(raw)).status_code == 401
     assert [item["disabled_at"] for item in _json(run, "users", "list")] == [None]
 
 
@@ -127,13 +127,16 @@ def test_sessions_are_listed_and_ended_by_id_or_person(app, client, sign_in, run
     browser = app.test_client()
     sign_in(browser, other)
     sid = client.get("/api/v1/session").json["session"]["id"]
-    grant_id, raw = _grant(app, user, sid="elsewhere")
-    assert {(item["id"], item["type"]) for item in _json(run, "sessions", "list", user.email)} == {(sid, "browser"), (grant_id, "grant")}
+    grant = factories.make_grant(user, sid="elsewhere")
+    assert {(item["id"], item["type"]) for item in _json(run, "sessions", "list", user.email)} == {
+        (sid, "browser"),
+        (str(grant.id), "grant"),
+    }
     assert len(_json(run, "sessions", "list")) == 3
     assert run("sessions", "revoke", sid) == (0, f"revoked {sid}\n")
     assert client.get("/api/v1/session").status_code == 401
-    assert run("sessions", "revoke", grant_id)[0] == 0
-    assert app.test_client().get("/api/v1/whoami", headers=_bearer(raw)).status_code == 401
+    assert run("sessions", "revoke", str(grant.id))[0] == 0
+    assert app.test_client().get("/api/v1/whoami", headers=bearer(grant.raw_token)).status_code == 401
     assert run("sessions", "revoke", "nonsense")[0] == 1
     assert run("sessions", "revoke", "--user", other.email) == (0, "revoked 1\n")
     assert browser.get("/api/v1/session").status_code == 401
@@ -182,11 +185,11 @@ def test_clients_are_shown_without_secret_rotated_and_deleted(app, run):
 
 def test_deleting_a_client_takes_its_grants_along(app, run):
     user = factories.make_user()
-    _, raw = _grant(app, user, sid="s")
+    raw = factories.make_grant(user).raw_token
     with app.app_context():
         client_id = db.session.scalar(select(OAuthClient.client_id))
     assert run("clients", "delete", client_id)[0] == 0
-    assert app.test_client().get("/api/v1/whoami", headers=_bearer(raw)).status_code == 401
+    assert app.test_client().get("/api/v1/whoami", headers=bearer(raw)).status_code == 401
     with app.app_context():
         assert db.session.scalars(select(RefreshFamily)).all() == []
 

@@ -18,7 +18,8 @@ from werkzeug.test import TestResponse
 from tests import factories
 from tests.api import every_route
 from tests.api.callers import CALLERS
-from tests.api.company import SAME_ORIGIN, Company, bearer, told
+from tests.api.company import SAME_ORIGIN, Company, told
+from tests.oauth.flow import bearer
 
 TABLE = """
                                                                         nobody      member      key         client      origin
