@@ -30,7 +30,7 @@ from models.types import UtcDateTime
 from services import audit, organization_access, row_security
 from services.actors import Actor
 from services.connections import KEY_MISSING, give_back, seal, unseal
-from services.credential_scope import Scope
+from services.credential_scope import Owner, Scope, owner_of
 from services.transactions import begin_write, engine
 
 log = logging.getLogger("gatepost.connections")
@@ -106,8 +106,8 @@ class _Stored:
     last_used_at: datetime | None
 
     @property
-    def owner_id(self) -> uuid.UUID | None:
-        return self.organization_id or self.user_id
+    def owner(self) -> Owner:
+        return owner_of(self.organization_id, self.user_id)
 
     @property
     def pause(self) -> str:
@@ -120,7 +120,7 @@ class _Stored:
     def unsealed(self) -> VendorTokens:
         """Raises Conflict."""
         try:
-            return unseal(self.sealed, self.id, owner_id=self.owner_id)
+            return unseal(self.sealed, self.id, owner_id=self.owner.id)
         except CannotDecrypt as error:
             raise _needs_reconnecting(KEY_MISSING) from error
 
@@ -177,7 +177,7 @@ def _give_out(asking: _Asking, spare: timedelta) -> LiveToken | _Stored:
         stored = asking.read(transaction)
         if not stored.is_live(spare):
             return stored
-        scope: Scope = "org" if stored.organization_id else "user"
+        scope = stored.owner.scope
         token = LiveToken(stored.unsealed().access_token, stored.expires_at, scope, stored.vendor_scope)
         moment = now()
         if stored.last_used_at is None or moment - stored.last_used_at >= _TOUCH_EVERY:
@@ -236,7 +236,7 @@ def _prepare(asking: _Asking, stored: _Stored) -> tuple[Connector, str]:
 
 
 def _store(asking: _Asking, stored: _Stored, connector: Connector, tokens: VendorTokens) -> None:
-    sealed = seal(tokens, stored.id, owner_id=stored.owner_id)
+    sealed = seal(tokens, stored.id, owner_id=stored.owner.id)
     is_ours = _change(
         asking,
         stored,

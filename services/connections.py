@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, false, or_, select
 
 import connectors
 from config import ConnectorSettings, current
@@ -22,7 +22,7 @@ from infra.ids import parse_uuid, uuid7
 from models import Connection, User
 from services import audit, keyset, organization_access
 from services.actors import Actor, OrganizationInfo
-from services.credential_scope import Scope, read_order, write_scope
+from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
 from services.keyring import cipher
 
 log = logging.getLogger("gatepost.connections")
@@ -76,7 +76,7 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
 def find(actor: Actor, slug: str, connector_id: str, scope: Scope) -> ConnectionRow | None:
     """The connection of one connector at one scope.   Raises NotFound for the organization."""
     organization = organization_access.enter(actor, slug)
-    found = db.session.scalar(select(Connection).where(_reached_by(actor, organization), _at(actor, organization, connector_id, scope)))
+    found = db.session.scalar(select(Connection).where(_reached_by(actor, organization, scope), Connection.connector == connector_id))
     return _row(found) if found else None
 
 
@@ -107,10 +107,11 @@ def store(
     Raises: NotFound, Forbidden: the actor lost the organization or the role; OtherAccount, unless it may change.
     """
     organization = organization_access.enter_to_write(actor, slug, "organization:read", alone=True)
-    scope = write_scope(actor, organization.role, scope)
-    if scope == "user":  # two organizations of theirs may lead here at once
-        db.session.execute(select(User.id).where(User.id == actor.own_rows_of).with_for_update(key_share=True))
-    row = db.session.scalar(select(Connection).where(_at(actor, organization, settings.connector_id, scope)).with_for_update())
+    owner = owner_at(actor, organization, write_scope(actor, organization.role, scope))
+    if owner.scope == "user":  # two organizations of theirs may lead here at once
+        db.session.execute(select(User.id).where(User.id == owner.id).with_for_update(key_share=True))
+    wanted = select(Connection).where(owner.owns(Connection), Connection.connector == settings.connector_id)
+    row = db.session.scalar(wanted.with_for_update())
     has_changed = row is not None and _is_other(row, account)
     if row is not None and has_changed and not may_change_account:
         other = OtherAccount(_row(row))
@@ -119,8 +120,7 @@ def store(
     left = _to_give_back(row) if row is not None and has_changed else None
     action = "connection.reconnected" if row else "connection.connected"
     if row is None:
-        owner = {"organization_id": organization.id} if scope == "org" else {"user_id": actor.own_rows_of}
-        row = Connection(id=uuid7(), connector=settings.connector_id, version=0, **owner)
+        row = Connection(id=uuid7(), connector=settings.connector_id, version=0, **owner.columns)
         db.session.add(row)
     _keep(row, settings, tokens, account, connected_by=actor.user.id if actor.user else None)
     _record(actor, action, row, organization, account=row.account_name or row.account_id, account_changed=has_changed)
@@ -141,7 +141,7 @@ def disconnect(actor: Actor, slug: str, connection_id: str) -> None:
     row = db.session.scalar(wanted.with_for_update())
     if row is None:
         raise NotFound()
-    write_scope(actor, organization.role, _scope_of(row))
+    write_scope(actor, organization.role, _owner_of(row).scope)
     settings, left = current().find_connector(row.connector), _to_give_back(row)
     _record(actor, "connection.disconnected", row, organization, account=row.account_name or row.account_id)
     db.session.delete(row)
@@ -169,7 +169,7 @@ def _keep(
     row.scope, row.expires_at = tokens.scope, tokens.expires_at
     row.status, row.last_error, row.failures = "connected", None, 0
     row.version += 1
-    row.tokens = seal(tokens, row.id, owner_id=row.organization_id or row.user_id)
+    row.tokens = seal(tokens, row.id, owner_id=_owner_of(row).id)
     row.encryption_key_id = key_id_of(row.tokens)
     row.refreshed_at, row.connected_by, row.updated_at = None, connected_by, now()
 
@@ -185,32 +185,27 @@ def _to_give_back(row: Connection) -> tuple[VendorTokens, str] | None:
     if settings is None or settings.client_id != row.client_id:
         return None
     try:
-        return unseal(row.tokens, row.id, owner_id=row.organization_id or row.user_id), row.account_id
+        return unseal(row.tokens, row.id, owner_id=_owner_of(row).id), row.account_id
     except CannotDecrypt:
         return None
 
 
 def _record(actor: Actor, action: str, row: Connection, organization: OrganizationInfo, **details: object) -> None:
-    details = {"connector": row.connector, "scope": _scope_of(row), **details}
+    details = {"connector": row.connector, "scope": _owner_of(row).scope, **details}
     audit.record(actor, action, target_type="connection", target_id=row.id, organization_id=organization.id, details=details)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _reached_by(actor: Actor, organization: OrganizationInfo) -> ColumnElement[bool]:
-    """The rows that this actor uses here."""
-    owned = {"user": Connection.user_id == actor.own_rows_of, "org": Connection.organization_id == organization.id}
-    return or_(*(owned[scope] for scope in read_order(actor, organization.role)))
+def _reached_by(actor: Actor, organization: OrganizationInfo, asked: Scope | None = None) -> ColumnElement[bool]:
+    """The rows that this actor uses here, of every scope or of the one asked for."""
+    scopes = read_order(actor, organization.role, asked)
+    return or_(false(), *(owner_at(actor, organization, scope).owns(Connection) for scope in scopes))
 
 
-def _at(actor: Actor, organization: OrganizationInfo, connector_id: str, scope: Scope) -> ColumnElement[bool]:
-    is_owned = Connection.organization_id == organization.id if scope == "org" else Connection.user_id == actor.own_rows_of
-    return is_owned & (Connection.connector == connector_id)
-
-
-def _scope_of(row: Connection) -> Scope:
-    return "org" if row.organization_id is not None else "user"
+def _owner_of(row: Connection) -> Owner:
+    return owner_of(row.organization_id, row.user_id)
 
 
 def _row(row: Connection) -> ConnectionRow:
@@ -219,7 +214,7 @@ def _row(row: Connection) -> ConnectionRow:
         id=row.id,
         connector=row.connector,
         account=row.account_name or row.account_id or None,
-        scope=_scope_of(row),
+        scope=_owner_of(row).scope,
         vendor_scope=row.scope,
         status=row.status if is_readable else "needs_reconnecting",
         expires_at=row.expires_at,
@@ -230,17 +225,17 @@ def _row(row: Connection) -> ConnectionRow:
 # --- sealing ----------------------------------------------------------------------------------------------------------
 
 
-def seal(tokens: VendorTokens, connection_id: uuid.UUID, *, owner_id: uuid.UUID | None) -> bytes:
+def seal(tokens: VendorTokens, connection_id: uuid.UUID, *, owner_id: uuid.UUID) -> bytes:
     """Bound to its row and owner: moved to another, it does not open."""
     plain = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
     return cipher().encrypt(json.dumps(plain).encode(), context=context_of(connection_id, owner_id))
 
 
-def unseal(sealed: bytes, connection_id: uuid.UUID, *, owner_id: uuid.UUID | None) -> VendorTokens:
+def unseal(sealed: bytes, connection_id: uuid.UUID, *, owner_id: uuid.UUID) -> VendorTokens:
     """The tokens alone; their expiry and scope stand in the row.   Raises CannotDecrypt."""
     return VendorTokens(**json.loads(cipher().decrypt(sealed, context=context_of(connection_id, owner_id))))
 
 
-def context_of(connection_id: uuid.UUID, owner_id: uuid.UUID | None) -> str:
+def context_of(connection_id: uuid.UUID, owner_id: uuid.UUID) -> str:
     """What stored tokens are bound to: their row and its owner."""
     return f"connections:{connection_id}:tokens:{owner_id}"

@@ -12,8 +12,8 @@ from models import Credential, CredentialDeclaration, CredentialVersion
 from models.types import JsonValue
 from services import audit, organization_access
 from services.actors import Actor, OrganizationInfo
-from services.credential_scope import Scope, read_order
-from services.credential_values import CannotDecrypt, Envelope, Owner, Raw, check_name, owner_of, unseal
+from services.credential_scope import Owner, Scope, owner_of, read_order
+from services.credential_values import CannotDecrypt, Envelope, Raw, check_name, unseal
 from services.keyring import cipher
 from services.row_security import rows_of
 from services.transactions import engine

@@ -3,14 +3,45 @@
 Put, remove, status and resolve of credentials, and the same of connections. docs/credentials.md has it as a table.
 """
 
-from typing import Literal
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from errors import Conflict, Forbidden, Invalid
 from services import roles
-from services.actors import Actor
+from services.actors import Actor, OrganizationInfo
 
 Scope = Literal["org", "user"]
 SetBy = Literal["both", "organization", "person"]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a credential or a connection is."""
+
+    scope: Scope
+    id: uuid.UUID
+
+    @property
+    def columns(self) -> dict[str, uuid.UUID | None]:
+        """Both owner columns of a row."""
+        is_org = self.scope == "org"
+        return {"organization_id": self.id if is_org else None, "user_id": None if is_org else self.id}
+
+    def owns(self, model: Any) -> Any:
+        """The condition on the rows of `model`."""
+        return (model.organization_id if self.scope == "org" else model.user_id) == self.id
+
+
+def owner_of(organization_id: uuid.UUID | None, user_id: uuid.UUID | None) -> Owner:
+    """From a row's owner columns, one of which is set."""
+    return Owner("org", organization_id) if organization_id is not None else Owner("user", user_id)  # type: ignore[arg-type]
+
+
+def owner_at(actor: Actor, organization: OrganizationInfo | None, scope: Scope) -> Owner:
+    """At a scope that `write_scope` or `read_order` gave: `org` only inside an organization, `user` only with a person."""
+    return Owner(scope, organization.id if scope == "org" else actor.own_rows_of)  # type: ignore[arg-type,union-attr]
+
 
 _ALLOWED_BY: dict[str, tuple[Scope, ...]] = {"both": ("user", "org"), "organization": ("org",), "person": ("user",)}
 

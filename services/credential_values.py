@@ -6,14 +6,12 @@ open.
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from errors import Invalid
 from infra.cipher import CannotDecrypt, Cipher, Envelope
-from services.credential_scope import Scope
+from services.credential_scope import Owner
 from services.keyring import cipher
 
 MAX_BYTES = 64 * 1024
@@ -23,29 +21,6 @@ _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
 Raw = str | dict[str, str]
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose a credential is."""
-
-    scope: Scope
-    id: uuid.UUID
-
-    @property
-    def columns(self) -> dict[str, uuid.UUID | None]:
-        """Both owner columns of a row."""
-        is_org = self.scope == "org"
-        return {"organization_id": self.id if is_org else None, "user_id": None if is_org else self.id}
-
-    def owns(self, model: Any) -> Any:
-        """The condition on the rows of `model`."""
-        return (model.organization_id if self.scope == "org" else model.user_id) == self.id
-
-
-def owner_of(organization_id: uuid.UUID | None, user_id: uuid.UUID | None) -> Owner:
-    """From a row's owner columns, one of which is set."""
-    return Owner("org", organization_id) if organization_id is not None else Owner("user", user_id)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -131,4 +106,4 @@ def context_of(owner: Owner, name: str, number: int) -> str:
     return f"credential/{owner.scope}:{owner.id}/{name}/{number}"
 
 
-__all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "owner_of", "seal", "unseal"]
+__all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "seal", "unseal"]

@@ -23,8 +23,8 @@ from infra.ids import uuid7
 from models import Credential, CredentialDeclaration, CredentialVersion
 from services import audit, organization_access, row_security
 from services.actors import Actor, OrganizationInfo
-from services.credential_scope import Scope, read_order, write_scope
-from services.credential_values import CannotDecrypt, Envelope, Owner, Value, check_name, check_value, owner_of, seal, unseal
+from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
+from services.credential_values import CannotDecrypt, Envelope, Value, check_name, check_value, seal, unseal
 from services.keyring import cipher
 from services.transactions import begin_write
 
@@ -179,7 +179,7 @@ def remove(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> N
     Raises: NotFound when that scope has none; Forbidden; Invalid.
     """
     organization = _enter_to_write(actor, slug)
-    owner = _owner(actor, organization, write_scope(actor, role_in(organization), scope))
+    owner = owner_at(actor, organization, write_scope(actor, role_in(organization), scope))
     removed = db.session.scalar(
         delete(Credential).where(owner.owns(Credential), Credential.name == check_name(name)).returning(Credential.id)
     )
@@ -295,12 +295,7 @@ def find_declaration(organization: OrganizationInfo | None, name: str) -> Creden
 def _owner_to_write(actor: Actor, organization: OrganizationInfo | None, name: str, scope: str | None) -> Owner:
     declaration = find_declaration(organization, name)
     set_by = declaration.set_by if declaration else "both"
-    return _owner(actor, organization, write_scope(actor, role_in(organization), scope, set_by=set_by))
-
-
-def _owner(actor: Actor, organization: OrganizationInfo | None, scope: Scope) -> Owner:
-    """write_scope has let through a person only, and `org` only inside an organization."""
-    return Owner(scope, organization.id if scope == "org" else actor.user.id)  # type: ignore[union-attr]
+    return owner_at(actor, organization, write_scope(actor, role_in(organization), scope, set_by=set_by))
 
 
 def _record(actor: Actor, organization: OrganizationInfo | None, action: str, target_id: uuid.UUID, details: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from infra.cipher import CannotDecrypt, key_id_of
 from models import Connection, Credential, CredentialVersion, EmailConfirmation, Identity, SigningKey
 from services import audit, connections, email_confirmations, identities, row_security, signing_keys
 from services.actors import Actor
-from services.credential_values import context_of, owner_of
+from services.credential_scope import owner_of
+from services.credential_values import context_of
 from services.keyring import cipher
 
 BATCH_SIZE = 500
@@ -128,7 +129,7 @@ _KINDS: dict[str, _Kind] = {
     "credentials": _Envelopes(),
     "connections": _Sealed(
         Connection.tokens,
-        lambda row: connections.context_of(row.id, row.organization_id or row.user_id),
+        lambda row: connections.context_of(row.id, owner_of(row.organization_id, row.user_id).id),
         Connection.organization_id,
         Connection.user_id,
         key_id=Connection.encryption_key_id,
