@@ -35,7 +35,7 @@ def init_app(app: Flask) -> None:
     for store_error in (redis.RedisError, OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(store_error, _store_failed)
     app.register_error_handler(DBAPIError, _database_error)
-    app.register_error_handler(UnicodeError, lambda error: answer(Malformed(detail=repr(error))))
+    app.register_error_handler(UnicodeError, lambda error: answer(Malformed(detail=str(error))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _broken)
 

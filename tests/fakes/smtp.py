@@ -8,10 +8,12 @@ from email.policy import default
 
 
 class FakeSmtp:
-    """`letters` as they came in; `refuses`: it takes none; `logins` are AUTH lines."""
+    """`letters` as they came in, `recipients` of their envelopes; `refuses`: it takes none; `logins` are AUTH lines."""
 
     def __init__(self) -> None:
         self.letters: list[EmailMessage] = []
+        self.recipients: list[str] = []
+        self.recipients: list[str] = []
         self.logins: list[str] = []
         self.refuses = False
         fake = self
@@ -43,6 +45,12 @@ class FakeSmtp:
                 say("235 ok")
             elif word == "MAIL" and self.refuses:
                 say("451 secret upstream text")
+            elif word == "RCPT":
+                self.recipients.append(line.strip().decode().partition("<")[2].rstrip(">"))
+                say("250 ok")
+            elif word == "RCPT":
+                self.recipients.append(line.strip().decode().partition("<")[2].partition(">")[0])
+                say("250 ok")
             elif word == "DATA":
                 say("354 go on")
                 body = b""

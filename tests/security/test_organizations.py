@@ -1,10 +1,12 @@
-"""An organization's name and the address it invites are the inviter's own words: what they can make of a letter."""
+"""An organization's name and the address it invites are the inviter's own words: what they can make of the letter, and of the log."""
 
+import logging
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from tests.api.company import Company
+from tests.api.company import SAME_ORIGIN, Company
 from tests.api.test_invitations import INVITATIONS, invite
 from tests.fakes.smtp import FakeSmtp
 
@@ -45,3 +47,11 @@ def test_revoking_and_inviting_again_sends_no_more_letters_to_an_address(company
             company.owner.send("DELETE", f"{INVITATIONS}/{row['id']}")
     assert [answer.status_code for answer in answers] == [201] * 5 + [429] * 2
     assert len(smtp.letters) == 5
+
+
+def test_text_that_cannot_be_encoded_is_not_repeated_in_the_log(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    body = {"name": "App", "slug": "app", "organization": "\ud800 a word that somebody pasted"}
+    with caplog.at_level(logging.INFO):
+        refused = Company(app).owner.http.post("/api/v1/projects", json=body, headers=SAME_ORIGIN)
+    assert refused.status_code == 400
+    assert "pasted" not in "".join(str(record.__dict__) for record in caplog.records)
