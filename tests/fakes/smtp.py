@@ -13,7 +13,6 @@ class FakeSmtp:
     def __init__(self) -> None:
         self.letters: list[EmailMessage] = []
         self.recipients: list[str] = []
-        self.recipients: list[str] = []
         self.logins: list[str] = []
         self.refuses = False
         fake = self
@@ -45,9 +44,6 @@ class FakeSmtp:
                 say("235 ok")
             elif word == "MAIL" and self.refuses:
                 say("451 secret upstream text")
-            elif word == "RCPT":
-                self.recipients.append(line.strip().decode().partition("<")[2].rstrip(">"))
-                say("250 ok")
             elif word == "RCPT":
                 self.recipients.append(line.strip().decode().partition("<")[2].partition(">")[0])
                 say("250 ok")
