@@ -13,6 +13,7 @@ from config import LOOPBACK_HOSTS
 
 log = logging.getLogger("gatepost.mail")
 _SECONDS = 10
+_ENCODED_WORD = "=?"  # how one begins
 
 
 class MailFailed(Exception):
@@ -41,7 +42,7 @@ def send_all(mail_url: str, *, sender_host: str, letters: Sequence[Letter]) -> l
         for letter in letters:
             log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
         return []
-    parts, refused = urlsplit(mail_url), []
+    parts = urlsplit(mail_url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     sender = user if "@" in user else f"no-reply@{sender_host}"
     try:
@@ -49,20 +50,17 @@ def send_all(mail_url: str, *, sender_host: str, letters: Sequence[Letter]) -> l
             _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
             if password:
                 server.login(user, password)
-            for letter in letters:
-                if why := _hand_over(server, sender, letter):
-                    refused.append(why)
+            return [why for letter in letters if (why := _hand_over(server, sender, letter))]
     except (smtplib.SMTPException, OSError, ValueError) as error:
         raise MailFailed(type(error).__name__) from error
-    return refused
 
 
 def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> str:
     """Why this letter was not taken; empty when it was."""
-    if not letter.to.isprintable():
+    if not letter.to.isprintable() or _ENCODED_WORD in letter.to:
         return "not an address"
     try:
-        server.send_message(_message(sender, letter))
+        server.send_message(_message(sender, letter), to_addrs=[letter.to])
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
         return type(error).__name__
     return ""
@@ -70,11 +68,16 @@ def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> str:
 
 def _message(sender: str, letter: Letter) -> EmailMessage:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = f"Gatepost <{sender}>", letter.to, letter.subject
+    message["From"], message["To"], message["Subject"] = f"Gatepost <{sender}>", letter.to, _literal(letter.subject)
     message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
     return message
+
+
+def _literal(subject: str) -> str:
+    """As a header that holds no encoded word: the email package would decode it, line ends too (RFC 2047)."""
+    return subject.replace(_ENCODED_WORD, "= ?")
 
 
 def _connect(scheme: str, host: str, port: int | None) -> smtplib.SMTP:

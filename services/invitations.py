@@ -37,7 +37,7 @@ log = logging.getLogger("gatepost.invitations")
 
 LIFE_SECONDS = 7 * 24 * 60 * 60
 LETTERS_AN_HOUR = 200  # by one person
-_TIMES_AN_HOUR = 5  # one invitation
+_TIMES_AN_HOUR = 5  # to one address from one organization
 _PREFIX = "gpi_"
 _TOKEN = re.compile(r"gpi_[A-Za-z0-9_-]{43}")
 
@@ -192,7 +192,8 @@ def _address(email: str) -> str:
 
 
 def is_address(email: str) -> bool:
-    return clean_email(email) is not None
+    """Whether letters can go there; an encoded word (RFC 2047) would be read as something else."""
+    return clean_email(email) is not None and "=?" not in email
 
 
 def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
@@ -232,7 +233,7 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
     for (invitation, _), raw in zip(made, secrets, strict=True):
         invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
-    if current().rate_limits is not None:
+    if made and current().rate_limits is not None:
         _check_letters_lately(actor, [invitation for invitation, _ in made])
     inviter, sent = actor.user.name if actor.user else "", []
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
@@ -270,7 +271,7 @@ def _letter(sent: Sent, organization: OrganizationInfo, host: str) -> mailer.Let
 
 def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
     """So that nobody's mailbox is filled from here.   Raises: RateLimited."""
-    hour = timedelta(hours=1)
+    hour, keys = timedelta(hours=1), {invitation.email_key for invitation in made}
     lately = db.session.scalars(
         select(AuditEvent.target_id).where(
             AuditEvent.actor_id == actor.id,
@@ -278,8 +279,13 @@ def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
             AuditEvent.at > now() - hour,
         )
     ).all()
-    times = Counter(lately)
-    if len(lately) + len(made) > LETTERS_AN_HOUR or any(times[str(invitation.id)] >= _TIMES_AN_HOUR for invitation in made):
+    # Revoked ones too: inviting anew after that must not begin the count anew.
+    same = select(Invitation.id, Invitation.email_key).where(
+        Invitation.organization_id == made[0].organization_id, Invitation.email_key.in_(keys)
+    )
+    address_of = {str(invitation_id): key for invitation_id, key in db.session.execute(same)}
+    times = Counter(address_of.get(target) for target in lately)
+    if len(lately) + len(made) > LETTERS_AN_HOUR or any(times[key] >= _TIMES_AN_HOUR for key in keys):
         db.session.rollback()
         raise RateLimited(detail="invitations of one person", retry_after_seconds=int(hour.total_seconds()))
 

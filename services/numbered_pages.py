@@ -1,0 +1,35 @@
+"""Lists that people leaf through: pages by number, forwards and backwards, and how many rows there are in all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Select, func
+
+from extensions import db
+
+SIZE = 50
+LAST = 10_000
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class NumberedPage(Generic[Item]):
+    """Page `number` (from 1) of a list of `total` rows."""
+
+    rows: list[Item]
+    number: int
+    total: int
+
+    @property
+    def has_next(self) -> bool:
+        return self.number * SIZE < self.total
+
+
+def read(statement: Select[Any], to_item: Callable[..., Item], *, number: int) -> NumberedPage[Item]:
+    """One page of a sorted statement, rows and total in one query; the first page instead of one behind the end."""
+    number = min(max(number, 1), LAST)
+    rows = db.session.execute(statement.add_columns(func.count().over()).limit(SIZE).offset((number - 1) * SIZE)).all()
+    if not rows and number > 1:
+        return read(statement, to_item, number=1)
+    return NumberedPage([to_item(*row[:-1]) for row in rows], number, rows[0][-1] if rows else 0)
