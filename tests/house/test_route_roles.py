@@ -15,10 +15,12 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from services import roles
 from tests import factories
 from tests.api import every_route
 from tests.api.callers import CALLERS
 from tests.api.company import SAME_ORIGIN, Company, told
+from tests.live_server import ROOT
 from tests.oauth.flow import bearer
 
 TABLE = """
@@ -166,3 +168,14 @@ def test_an_unknown_a_foreign_and_a_deleted_organization_are_one_answer(app: Fla
 
 def _what_is_told(answer: TestResponse) -> tuple[int, dict[str, Any], set[str]]:
     return answer.status_code, told(answer), set(answer.headers.keys())
+
+
+# --- the docs ---
+
+
+def test_the_docs_have_the_permissions_of_each_role() -> None:
+    section = (ROOT / "docs" / "api.md").read_text().partition("\n## Roles\n")[2].partition("\n## ")[0]
+    header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    assert tuple(header[1:4]) == roles.ROLES
+    documented = {row[0].strip("`"): {role for role, cell in zip(roles.ROLES, row[1:4], strict=True) if cell == "yes"} for row in rows}
+    assert documented == roles.PERMISSIONS
