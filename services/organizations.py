@@ -14,12 +14,13 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
-from models import Membership, Organization, User
+from models import Agent, ApiKey, Credential, Membership, Organization, User
 from services import audit, invitations, keyset, metadata, names, organization_access, row_security, slugs
 from services.actors import Actor, OrganizationInfo
 from services.transactions import begin_write
@@ -47,6 +48,21 @@ class OrganizationRow:
     created_at: datetime
     deleted_at: datetime | None = None
     member_count: int = 0
+
+    @property
+    def purged_at(self) -> datetime | None:
+        """When a deleted one is gone for good."""
+        return self.deleted_at + timedelta(seconds=RESTORE_SECONDS) if self.deleted_at else None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How much goes with an organization. `keys`: those that work."""
+
+    members: int
+    agents: int
+    keys: int
+    credentials: int
 
 
 # --- the personal one ---
@@ -79,6 +95,10 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     if any(_insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now()) for slug in slugs_to_try):
         _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", created_at=now())
         audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
+
+
+def is_personal(organization_id: uuid.UUID) -> bool:
+    return db.session.get(User, organization_id) is not None
 
 
 def _slugs(user_id: uuid.UUID, text: str) -> Iterator[str]:
@@ -153,7 +173,7 @@ def delete(actor: Actor, slug: str) -> None:
     """Take an organization away: from here on it is unknown to everybody, and its owners may restore it for seven days.
     Commits: yes.   Raises: NotFound, Forbidden; PersonalOrganization."""
     found = organization_access.enter_to_write(actor, slug, "organization:delete", alone=True)
-    if db.session.get(User, found.id) is not None:
+    if is_personal(found.id):
         raise PersonalOrganization()
     db.session.get_one(Organization, found.id).deleted_at = now()
     _record(actor, "organization.deleted", found.id, slug=slug)
@@ -236,6 +256,39 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
     row_security.enter(user_id=actor.user.id)
     statement = keyset.page(organization_access.select_joined(actor.user.id), Organization.id, after=after, limit=limit)
     return [OrganizationInfo(*row) for row in db.session.execute(statement)]
+
+
+def list_own(actor: Actor) -> list[OrganizationRow]:
+    """The organizations of the actor's person by name, with their members counted; those too that were deleted and that the
+    person, as an owner, may restore."""
+    if actor.user is None:
+        return []
+    row_security.enter(user_id=actor.user.id)
+    joined = db.session.scalars(select(Membership.organization_id).where(Membership.user_id == actor.user.id)).all()
+    row_security.enter(user_id=actor.user.id, organization_ids=joined)
+    everybody = aliased(Membership)
+    members = select(func.count()).where(everybody.organization_id == Organization.id).scalar_subquery()
+    is_restorable = (Membership.role == "owner") & (Organization.deleted_at >= _purge_before())
+    rows = db.session.execute(
+        select(Organization, Membership.role, members)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == actor.user.id, Organization.deleted_at.is_(None) | is_restorable)
+        .order_by(func.lower(Organization.name), Organization.id)
+    )
+    return [_row(organization, role, member_count=count) for organization, role, count in rows]
+
+
+def count_contents(actor: Actor, slug: str) -> Contents:
+    """For who may delete it.   Raises: NotFound, Forbidden."""
+    organization = organization_access.enter(actor, slug, "organization:delete")
+    is_live = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
+    counts = (
+        select(func.count()).where(Membership.organization_id == organization.id),
+        select(func.count()).where(Agent.organization_id == organization.id),
+        select(func.count()).where(ApiKey.organization_id == organization.id, is_live),
+        select(func.count()).where(Credential.organization_id == organization.id),
+    )
+    return Contents(*db.session.execute(select(*(count.scalar_subquery() for count in counts))).one())
 
 
 def get_visible(actor: Actor, slug: str) -> OrganizationRow:

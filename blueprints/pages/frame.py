@@ -95,8 +95,9 @@ class Frame:
         return str(self.zone)
 
     @property
-    def here(self) -> Link:
-        return next(link for group in self.groups for link in group.links if link.is_here)
+    def here(self) -> Link | None:
+        """None on pages that stand in no navigation: the list of organizations."""
+        return next((link for group in self.groups for link in group.links if link.is_here), None)
 
     @property
     def base(self) -> str:
