@@ -14,7 +14,7 @@ blueprint = Blueprint("api_agents", __name__)
 
 
 @blueprint.get("/orgs/<slug>/agents")
-@guards.requires("orgs")
+@guards.requires("orgs", agents=True)
 def index(slug: str) -> Response:
     after, limit = bodies.page()
     rows = agents.list_of(g.actor, slug, after=after, limit=limit)

@@ -57,7 +57,7 @@ POST /invitations/accept                              orgs:write        401 403 
 GET /projects                                         projects:read     401 200 200 200 404 404 200 403 200 404 401 200 200
 POST /projects                                        projects:write    401 201 201 201 404 404 201 403 201 404 401 201 403
 
-GET /orgs/<slug>/agents                               orgs              401 200 200 200 404 404 200 403 403 404 401 200 200
+GET /orgs/<slug>/agents                               orgs              401 200 200 200 404 404 200 403 200 404 401 200 200
 POST /orgs/<slug>/agents                              orgs:write        401 201 201 201 404 404 201 403 403 404 401 201 403
 DELETE /orgs/<slug>/agents/<agent_id>                 orgs:write        401 204 204 403 404 404 204 403 403 404 401 204 403
 
