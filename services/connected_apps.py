@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Select, delete, null, select, update
+from sqlalchemy import Select, delete, null, select
 
 from errors import NotFound
 from extensions import db
-from infra.clock import now
-from models import AuthorizationCode, Consent, OAuthClient, Organization, RefreshFamily
-from services import audit, user_sessions
+from models import Consent, OAuthClient, Organization, RefreshFamily
+from services import audit, refresh_families, user_sessions
 from services.actors import Actor
 from services.oauth_clients import is_native_redirect
 from services.scopes import split
@@ -76,19 +75,7 @@ def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
 def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     """Revoke every grant of a client for a person and forget what they allowed it. Twice is no error. Commits: yes."""
     begin_write()
-    # Codes first: this waits for one that is being exchanged, and what came of it is then a family to be seen.
-    db.session.execute(
-        update(AuthorizationCode)
-        .where(AuthorizationCode.user_id == user_id, AuthorizationCode.client_pk == app_id, AuthorizationCode.used_at.is_(None))
-        .values(expires_at=AuthorizationCode.created_at)
-        .execution_options(synchronize_session=False)
-    )
-    grants = db.session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.user_id == user_id, RefreshFamily.client_pk == app_id, RefreshFamily.revoked_at.is_(None))
-        .values(revoked_at=now(), revoked_because="app_removed")
-        .execution_options(synchronize_session=False)
-    ).rowcount
+    grants = refresh_families.revoke_of_person(user_id, lambda table: table.client_pk == app_id, because="app_removed")
     consents = db.session.execute(
         delete(Consent).where(Consent.user_id == user_id, Consent.client_pk == app_id).execution_options(synchronize_session=False)
     ).rowcount

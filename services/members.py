@@ -8,10 +8,9 @@ from sqlalchemy import Select, delete, select, update
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
-from infra.clock import now
 from infra.ids import parse_uuid
-from models import AuthorizationCode, Consent, Membership, RefreshFamily, User
-from services import agents, api_keys, audit, keyset, organization_access, roles
+from models import Consent, Membership, User
+from services import agents, api_keys, audit, keyset, organization_access, refresh_families, roles
 from services.actors import Actor, OrganizationInfo
 from services.organizations import PersonalOrganization
 
@@ -118,26 +117,10 @@ def _has_other_owner(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
 
 
 def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:
-    """Codes, grants and consents of the person in this organization. Never commits.   Returns: how many grants ended.
-
-    Codes first: it waits for one that is being exchanged, and what came of that is then a grant to be seen.
-    """
-    db.session.execute(
-        update(AuthorizationCode)
-        .where(
-            AuthorizationCode.user_id == user_id, AuthorizationCode.organization_id == organization_id, AuthorizationCode.used_at.is_(None)
-        )
-        .values(expires_at=AuthorizationCode.created_at)
-        .execution_options(synchronize_session=False)
-    )
-    ended = db.session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.user_id == user_id, RefreshFamily.organization_id == organization_id, RefreshFamily.revoked_at.is_(None))
-        .values(revoked_at=now(), revoked_because="access_lost")
-        .execution_options(synchronize_session=False)
-    )
+    """Codes, grants and consents of the person in this organization. Never commits.   Returns: how many grants ended."""
+    ended = refresh_families.revoke_of_person(user_id, lambda table: table.organization_id == organization_id, because="access_lost")
     db.session.execute(delete(Consent).where(Consent.user_id == user_id, Consent.organization_id == organization_id))
-    return ended.rowcount
+    return ended
 
 
 def _rows_of(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID, str | None, str, str]]:

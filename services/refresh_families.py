@@ -1,10 +1,11 @@
 """Refresh families: what a code exchange begins, what every later token belongs to, and how it ends."""
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, Insert, LargeBinary, Uuid, bindparam, insert, select, true, update
+from sqlalchemy import CTE, ColumnElement, Insert, LargeBinary, Uuid, bindparam, insert, select, true, update
 
 from config import current
 from extensions import db
@@ -13,7 +14,7 @@ from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.ids import uuid7
 from infra.secret_text import hash_secret
-from models import AccessToken, RefreshFamily, RefreshToken
+from models import AccessToken, AuthorizationCode, RefreshFamily, RefreshToken
 from models.types import UtcDateTime
 from services import audit
 from services.actors import Actor
@@ -114,13 +115,8 @@ def revoke(actor: Actor, family_id: uuid.UUID, *, because: str) -> bool:
     Commits: yes.   Returns: whether it was live. Twice is no error.
     """
     begin_write()
-    result = db.session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.id == family_id, RefreshFamily.revoked_at.is_(None))
-        .values(revoked_at=now(), revoked_because=because)
-        .execution_options(synchronize_session=False)
-    )
-    if result.rowcount:
+    was_live = bool(revoke_where(RefreshFamily.id == family_id, because=because))
+    if was_live:
         if because in REUSE:
             metrics.count("reuse_revocations")
         organization_id = db.session.scalar(select(RefreshFamily.organization_id).where(RefreshFamily.id == family_id))
@@ -133,4 +129,30 @@ def revoke(actor: Actor, family_id: uuid.UUID, *, because: str) -> bool:
             details={"reason": because},
         )
     db.session.commit()
-    return bool(result.rowcount)
+    return was_live
+
+
+def revoke_of_person(user_id: uuid.UUID, which: Callable[[Any], ColumnElement[bool]], *, because: str) -> int:
+    """End those families of a person that `which` selects, by a column that codes have too (`sid`, `client_pk`,
+    `organization_id`), and the codes that would begin more. Inside another unit of work: never commits.   Returns: how many.
+
+    Codes first: this waits for one that is being exchanged, and what came of that is then a family to be seen.
+    """
+    db.session.execute(
+        update(AuthorizationCode)
+        .where(AuthorizationCode.user_id == user_id, which(AuthorizationCode), AuthorizationCode.used_at.is_(None))
+        .values(expires_at=AuthorizationCode.created_at)
+        .execution_options(synchronize_session=False)
+    )
+    return revoke_where(RefreshFamily.user_id == user_id, which(RefreshFamily), because=because)
+
+
+def revoke_where(*which: ColumnElement[bool], because: str) -> int:
+    """End live families; their tokens are read through them. Inside another unit of work: never commits.   Returns: how many."""
+    result = db.session.execute(
+        update(RefreshFamily)
+        .where(*which, RefreshFamily.revoked_at.is_(None))
+        .values(revoked_at=now(), revoked_because=because)
+        .execution_options(synchronize_session=False)
+    )
+    return result.rowcount

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select
 
 from config import current
 from extensions import db, redis
@@ -18,8 +18,8 @@ from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
-from models import AccessToken, AuthorizationCode, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from services import audit, invitations, organizations
+from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
+from services import audit, invitations, organizations, refresh_families
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.row_security import rows_of
 from services.transactions import begin_write, engine
@@ -205,9 +205,10 @@ def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
     """
     was_live = _store().remove(user_id, sid)
     begin_write()
-    _spend_codes(user_id, AuthorizationCode.sid == sid)
-    families = _revoke_families(user_id, RefreshFamily.sid == sid, because="session_revoked")
-    families += _revoke_families(user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user")
+    families = refresh_families.revoke_of_person(user_id, lambda table: table.sid == sid, because="session_revoked")
+    families += refresh_families.revoke_where(
+        RefreshFamily.user_id == user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user"
+    )
     if was_live or families:
         audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details={"grants": families})
     db.session.commit()
@@ -228,35 +229,10 @@ def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> i
     store = _store()
     ended = sum(store.remove(user_id, record.sid) for record in store.list_for(user_id) if record.sid != keep_sid)
     begin_write()
-    _spend_codes(user_id, AuthorizationCode.sid != (keep_sid or ""))
-    ended += _revoke_families(user_id, RefreshFamily.sid != (keep_sid or ""), because="session_revoked")
+    ended += refresh_families.revoke_of_person(user_id, lambda table: table.sid != (keep_sid or ""), because="session_revoked")
     audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details={"count": ended, "kept": keep_sid})
     db.session.commit()
     return ended
-
-
-def _revoke_families(user_id: uuid.UUID, which: object, *, because: str) -> int:
-    """Inside another unit of work: never commits. A family's opaque tokens die with it, they are read through it."""
-    result = db.session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.user_id == user_id, which, RefreshFamily.revoked_at.is_(None))
-        .values(revoked_at=now(), revoked_because=because)
-        .execution_options(synchronize_session=False)
-    )
-    return result.rowcount
-
-
-def _spend_codes(user_id: uuid.UUID, which: object) -> None:
-    """Codes handed out by a session that is being revoked are not exchanged any more. Never commits.
-
-    Before the families: it waits for a code that is being exchanged, and what came of that is then a family to be seen.
-    """
-    db.session.execute(
-        update(AuthorizationCode)
-        .where(AuthorizationCode.user_id == user_id, which, AuthorizationCode.used_at.is_(None))
-        .values(expires_at=AuthorizationCode.created_at)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
