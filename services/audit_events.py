@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, or_, select
 
 from errors import Invalid, NotFound
 from extensions import db
@@ -51,12 +51,17 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Filters:
-    """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not."""
+    """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not.
+
+    Pages also choose: any of several `actors` (of none: nothing), and the `kinds` of action, its nouns.
+    """
 
     actor: str | None = None
     action: str | None = None
     since: str | None = None
     until: str | None = None
+    actors: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Raises Invalid, naming every filter that cannot be read."""
@@ -76,6 +81,8 @@ class Filters:
         found += [AuditEvent.action == self.action] if self.action is not None else []
         found += [AuditEvent.at >= since] if since is not None else []
         found += [AuditEvent.at < until] if until is not None else []
+        found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
+        found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
         return found
 
 
@@ -84,9 +91,27 @@ def list_of(actor: Actor, slug: str, filters: Filters, *, after: str | None = No
 
     Raises: NotFound, Forbidden, Invalid.
     """
-    organization = organization_access.enter(actor, slug, "audit:read")
-    conditions = [AuditEvent.organization_id == organization.id, *filters.conditions()]
+    conditions = _conditions(actor, slug, filters)
     return [to_values(row) for row in _page(conditions, keyset.after_id(after), limit + 1)]
+
+
+def list_newer(actor: Actor, slug: str, filters: Filters, *, than: str, limit: int = 100) -> list[dict[str, Any]]:
+    """The page before: the `limit` events that came next after the cursor `than`, newest first; one more when there are more.
+
+    Raises: NotFound, Forbidden, Invalid.
+    """
+    conditions = _conditions(actor, slug, filters)
+    statement = keyset.page(select(*COLUMNS).where(*conditions), AuditEvent.id, after=than, limit=limit)
+    return [to_values(row) for row in db.session.execute(statement)][::-1]
+
+
+def get(actor: Actor, slug: str, event_id: str) -> dict[str, Any]:
+    """One event of an organization.   Raises: NotFound, Forbidden."""
+    conditions = _conditions(actor, slug, Filters())
+    found = db.session.execute(select(*COLUMNS).where(*conditions, AuditEvent.id == parse_uuid(event_id))).first()
+    if found is None:
+        raise NotFound()
+    return to_values(found)
 
 
 def stream(actor: Actor, slug: str, filters: Filters) -> Iterator[dict[str, Any]]:
@@ -162,6 +187,12 @@ def _all(conditions: list[ColumnElement[bool]], *, organization_ids: Sequence[uu
         db.session.rollback()  # a slow reader holds no transaction open
         yield from map(to_values, rows)
         last = rows[-1].id
+
+
+def _conditions(actor: Actor, slug: str, filters: Filters) -> list[ColumnElement[bool]]:
+    """The organization is entered.   Raises: NotFound, Forbidden, Invalid."""
+    organization = organization_access.enter(actor, slug, "audit:read")
+    return [AuditEvent.organization_id == organization.id, *filters.conditions()]
 
 
 def _page(conditions: list[ColumnElement[bool]], before: uuid.UUID | None, limit: int) -> list[Row[Any]]:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, false, or_, select
+from sqlalchemy import ColumnElement, false, literal, or_, select
 
 import connectors
 from config import ConnectorSettings, current
@@ -19,7 +19,7 @@ from extensions import db
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.ids import parse_uuid, uuid7
-from models import Connection, User
+from models import Agent, ApiKey, Connection, User
 from services import audit, keyset, organization_access
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
@@ -27,6 +27,7 @@ from services.keyring import cipher
 
 log = logging.getLogger("gatepost.connections")
 
+_USE = "connections:use"  # the scope that a key needs
 KEY_MISSING = "encryption_key_missing"
 
 
@@ -42,6 +43,8 @@ class ConnectionRow:
     status: str
     expires_at: datetime | None
     last_error: str | None
+    last_used_at: datetime | None = None
+    created_at: datetime | None = None
 
 
 class OtherAccount(Exception):
@@ -87,6 +90,18 @@ def get(actor: Actor, slug: str, connection_id: str) -> ConnectionRow:
     if found is None:
         raise NotFound()
     return _row(found)
+
+
+def list_agents(actor: Actor, slug: str, connection: ConnectionRow) -> list[str]:
+    """Names of the organization's agents that can use a connection: not paused, with a live key for connections, and for a
+    person's own one theirs, made to act for them. The first hundred by name.   Raises NotFound."""
+    organization = organization_access.enter(actor, slug)
+    may_use = literal(" ").concat(ApiKey.scope).concat(" ").contains(f" {_USE} ")
+    keys = select(ApiKey.agent_id).where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()), may_use)
+    statement = select(Agent.name).where(Agent.organization_id == organization.id, Agent.paused_at.is_(None), Agent.id.in_(keys))
+    if connection.scope == "user":
+        statement = statement.where(Agent.owner_id == actor.own_rows_of, Agent.acts_for_owner)
+    return list(db.session.scalars(statement.order_by(Agent.name).limit(100)))
 
 
 # --- changing ---------------------------------------------------------------------------------------------------------
@@ -219,6 +234,8 @@ def _row(row: Connection) -> ConnectionRow:
         status=row.status if is_readable else "needs_reconnecting",
         expires_at=row.expires_at,
         last_error=row.last_error if is_readable else KEY_MISSING,
+        last_used_at=row.last_used_at,
+        created_at=row.created_at,
     )
 
 
