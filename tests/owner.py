@@ -25,6 +25,13 @@ def session(app: Flask) -> Iterator[Session]:
         engine.dispose()
 
 
+def rows(app: Flask, statement: Any) -> list[Any]:
+    """One statement as somebody with the whole database says it; its rows, if it has any. Commits: yes."""
+    with session(app) as owners:
+        result = owners.connection().execute(statement)
+        return list(result.all()) if result.returns_rows else []
+
+
 @contextmanager
 def at_work(app: Flask) -> Iterator[None]:
     """An application context in which services work as a command's do."""

@@ -5,10 +5,10 @@ import re
 import uuid
 
 import pytest
-from sqlalchemy import create_engine, select
 
 from models import AuditEvent
 from tests import factories
+from tests import owner as tables
 from tests.api.company import SAME_ORIGIN
 from tests.live_server import ROOT
 from tests.oauth.flow import bearer
@@ -31,13 +31,7 @@ def _agent(organization, owner, *, acts_for_owner=False):
 
 def _audit(app, action):
     """What was written of such events, oldest first: outcome and details, as the tables' owner reads them."""
-    with app.app_context():
-        url = app.extensions["gatepost.settings"].owner_url
-        with create_engine(url).connect() as connection:
-            rows = connection.execute(
-                select(AuditEvent.outcome, AuditEvent.details).where(AuditEvent.action == action).order_by(AuditEvent.id)
-            )
-            return [tuple(row) for row in rows]
+    return [(event.outcome, event.details) for event in tables.events(app, AuditEvent.action == action)]
 
 
 class Person:

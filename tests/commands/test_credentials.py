@@ -4,10 +4,10 @@ import base64
 import json
 
 import pytest
-from sqlalchemy import create_engine, update
+from sqlalchemy import update
 
 from models import CredentialVersion
-from tests import factories
+from tests import factories, owner
 from tests.conftest import ENCRYPTION_KEY
 
 pytestmark = pytest.mark.both_databases
@@ -41,11 +41,7 @@ def test_rewrap_counts_by_kind_with_its_progress_on_standard_error(make_app, acm
 def test_rewrap_names_what_no_key_opens_and_ends_with_1_after_the_others(make_app, acme, app):
     lost = factories.make_credential("A_KEY", "the-secret", organization=acme)
     factories.make_credential("B_KEY", "the-secret", organization=acme)
-    engine = create_engine(app.extensions["gatepost.settings"].owner_url)
-    with engine.begin() as connection:
-        statement = update(CredentialVersion).where(CredentialVersion.credential_id == lost.id)
-        connection.execute(statement.values(encryption_key_id="lost"))
-    engine.dispose()
+    owner.rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == lost.id).values(encryption_key_id="lost"))
     rotating = make_app(encryption_keys=f"{NEW_KEY},{ENCRYPTION_KEY}")
     result = _run(rotating, "rewrap")
     assert result.exit_code == 1

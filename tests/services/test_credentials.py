@@ -7,8 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import select, text, update
 
 from errors import Conflict, NotFound, Unavailable
 from extensions import db
@@ -16,6 +15,7 @@ from models import AuditEvent, Credential, CredentialVersion
 from services import credential_checks, credential_resolution, credentials, row_security
 from services.actors import Actor
 from tests import factories
+from tests import owner as tables
 from tests.conftest import ENCRYPTION_KEY
 from tests.fakes.github_api import FakeGitHubApi, Token
 
@@ -51,19 +51,9 @@ def _resolve(actor, *names):
     return {item.name: (item.scope, item.raw) for item in found.items}, found.missing, found.unreadable
 
 
-def _as_owner_of_tables(app: Flask, statement) -> list:
-    """What somebody with the database can do."""
-    engine = create_engine(app.extensions["gatepost.settings"].owner_url)
-    with engine.begin() as connection:
-        result = connection.execute(statement)
-        rows = result.all() if result.returns_rows else []
-    engine.dispose()
-    return rows
-
-
 def _version_of(app, credential):
     statement = select(CredentialVersion.__table__).where(CredentialVersion.credential_id == credential.id)
-    return _as_owner_of_tables(app, statement)[0]
+    return tables.rows(app, statement)[0]
 
 
 # --- at rest ---
@@ -75,7 +65,7 @@ def test_a_value_stands_nowhere_in_the_clear(app, acme, owner):
         credentials.put(_actor(owner), "acme", "A_KEY", value="plain-text-of-mine", fields=None, scope=None)
         credentials.put(_actor(owner), "acme", "B_KEY", value=None, fields={"password": "plain-text-of-mine"}, scope=None)
     for table in ("credentials", "credential_versions", "audit_events"):
-        for row in _as_owner_of_tables(app, text(f"SELECT * FROM {table}")):
+        for row in tables.rows(app, text(f"SELECT * FROM {table}")):
             assert all(b"plain-text-of-mine" not in bytes(cell) for cell in row if isinstance(cell, bytes | memoryview))
             assert "plain-text-of-mine" not in repr(row)
 
@@ -96,8 +86,8 @@ def test_a_ciphertext_copied_from_another_row_never_opens(app, acme, owner, memb
     change = {"wrapped_key": taken.wrapped_key, "sealed": taken.sealed}
     if to == "another version":
         change = {"number": 2}
-        _as_owner_of_tables(app, update(Credential).where(Credential.id == source.id).values(version=2))
-    _as_owner_of_tables(app, update(CredentialVersion).where(CredentialVersion.credential_id == target.id).values(**change))
+        tables.rows(app, update(Credential).where(Credential.id == source.id).values(version=2))
+    tables.rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == target.id).values(**change))
     reader = member if to == "another person" else owner
     with app.app_context():
         slug = "other" if to == "another organization" else "acme"
@@ -111,7 +101,7 @@ def test_an_altered_ciphertext_is_unreadable_and_cannot_be_restored(app, acme, o
     made = factories.make_credential("A_KEY", "the secret", organization=acme)
     kept = getattr(_version_of(app, made), column)
     for altered in (b"", b"\0" * 12, kept[:-1] + bytes([kept[-1] ^ 1]), kept + b"\0", kept[1:]):
-        _as_owner_of_tables(app, update(CredentialVersion).values({column: altered}))
+        tables.rows(app, update(CredentialVersion).values({column: altered}))
         with app.app_context():
             assert _resolve(_actor(owner), "A_KEY") == ({}, [], ["A_KEY"])
             with pytest.raises(Conflict) as caught:
@@ -240,7 +230,7 @@ def test_resolution_is_audited_in_its_own_transaction_with_what_was_missing(app,
     actor = _actor(owner, request_id="request-1")
     with app.app_context():
         _resolve(actor, "A_KEY", "B_KEY")
-    rows = _as_owner_of_tables(app, select(AuditEvent.__table__).where(AuditEvent.action == "credential.resolved"))
+    rows = tables.rows(app, select(AuditEvent.__table__).where(AuditEvent.action == "credential.resolved"))
     assert [(row.organization_id, row.actor_id, row.outcome, row.request_id) for row in rows] == [
         (acme.id, str(owner.id), "partial", "request-1")
     ]
@@ -249,12 +239,12 @@ def test_resolution_is_audited_in_its_own_transaction_with_what_was_missing(app,
 
 def test_without_its_audit_row_a_value_does_not_leave(app, acme, owner):
     factories.make_credential("A_KEY", organization=acme)
-    _as_owner_of_tables(app, text("ALTER TABLE audit_events ADD CONSTRAINT nothing CHECK (action <> 'credential.resolved') NOT VALID"))
+    tables.rows(app, text("ALTER TABLE audit_events ADD CONSTRAINT nothing CHECK (action <> 'credential.resolved') NOT VALID"))
     try:
         with app.app_context(), pytest.raises(Exception, match="nothing"):
             _resolve(_actor(owner), "A_KEY")
     finally:
-        _as_owner_of_tables(app, text("ALTER TABLE audit_events DROP CONSTRAINT nothing"))
+        tables.rows(app, text("ALTER TABLE audit_events DROP CONSTRAINT nothing"))
 
 
 def test_a_query_that_forgets_its_filter_sees_nothing_of_others(app, acme, owner, member):

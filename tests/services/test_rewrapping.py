@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from sqlalchemy import LargeBinary, create_engine, select, update
+from sqlalchemy import LargeBinary, select, update
 
 from connectors.base import VendorTokens
 from extensions import db
@@ -17,6 +17,7 @@ from services import connections, credential_resolution, credentials, email_conf
 from services.actors import Actor
 from services.keyring import cipher
 from tests import factories
+from tests import owner as tables
 from tests.conftest import ENCRYPTION_KEY
 from tests.owner import at_work
 
@@ -45,15 +46,6 @@ def _rewrap(app, **options):
             return rewrapping.rewrap(OPERATOR, **options)
         finally:
             db.session.remove()
-
-
-def _rows(app, statement):
-    engine = create_engine(app.extensions["gatepost.settings"].owner_url)
-    with engine.begin() as connection:
-        result = connection.execute(statement)
-        rows = result.all() if result.returns_rows else []
-    engine.dispose()
-    return rows
 
 
 def _values(app, owner, *names):
@@ -138,17 +130,17 @@ def test_a_second_run_finds_nothing_and_writes_nothing(app, make_app, acme):
     factories.make_credential(organization=acme)
     rotating = make_app(encryption_keys=ROTATING)
     assert _rewrap(rotating).done["credentials"] == 1
-    before = _rows(app, select(CredentialVersion.wrapped_key))
+    before = tables.rows(app, select(CredentialVersion.wrapped_key))
     assert not any(_rewrap(rotating).done.values())
-    assert _rows(app, select(CredentialVersion.wrapped_key)) == before
-    assert len(_rows(app, select(AuditEvent.id).where(AuditEvent.action == "encryption.rewrapped"))) == 1
+    assert tables.rows(app, select(CredentialVersion.wrapped_key)) == before
+    assert len(tables.rows(app, select(AuditEvent.id).where(AuditEvent.action == "encryption.rewrapped"))) == 1
 
 
 def test_the_value_itself_stays_as_it_was_sealed(app, make_app, acme):
     factories.make_credential(organization=acme)
-    before = _rows(app, select(CredentialVersion.sealed, CredentialVersion.wrapped_key))
+    before = tables.rows(app, select(CredentialVersion.sealed, CredentialVersion.wrapped_key))
     _rewrap(make_app(encryption_keys=ROTATING))
-    after = _rows(app, select(CredentialVersion.sealed, CredentialVersion.wrapped_key))
+    after = tables.rows(app, select(CredentialVersion.sealed, CredentialVersion.wrapped_key))
     assert after[0].sealed == before[0].sealed and after[0].wrapped_key != before[0].wrapped_key
 
 
@@ -174,7 +166,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(app, make_app, acme, owner)
 
     with pytest.raises(KeyboardInterrupt):
         _rewrap(rotating, batch_size=2, progress=stop)
-    assert sorted(row[0] for row in _rows(app, select(CredentialVersion.encryption_key_id))) == ["new"] * 4 + ["test"]
+    assert sorted(row[0] for row in tables.rows(app, select(CredentialVersion.encryption_key_id))) == ["new"] * 4 + ["test"]
     assert _rewrap(rotating).done["credentials"] == 1
     assert len(_values(make_app(encryption_keys=NEW_KEY), owner, *(f"KEY_{number}" for number in range(5)))[0]) == 5
 
@@ -183,13 +175,13 @@ def test_what_no_key_opens_is_told_and_left_and_the_others_are_done(app, make_ap
     good = factories.make_credential("A_KEY", organization=acme)
     bad = factories.make_credential("B_KEY", organization=acme)
     gone = factories.make_credential("C_KEY", organization=acme)
-    _rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == bad.id).values(wrapped_key=b"x" * 60))
-    _rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == gone.id).values(encryption_key_id="lost"))
+    tables.rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == bad.id).values(wrapped_key=b"x" * 60))
+    tables.rows(app, update(CredentialVersion).where(CredentialVersion.credential_id == gone.id).values(encryption_key_id="lost"))
     told = []
     result = _rewrap(make_app(encryption_keys=ROTATING), unreadable=told.append)
     assert (result.done["credentials"], result.unreadable["credentials"]) == (1, 2)
     assert sorted(row.key_id for row in told) == ["lost", "test"]
-    kept = dict(tuple(row) for row in _rows(app, select(CredentialVersion.credential_id, CredentialVersion.encryption_key_id)))
+    kept = dict(tuple(row) for row in tables.rows(app, select(CredentialVersion.credential_id, CredentialVersion.encryption_key_id)))
     assert kept == {good.id: "new", bad.id: "test", gone.id: "lost"}
 
 
@@ -197,16 +189,16 @@ def test_whoever_changes_a_row_meanwhile_wins(app, make_app, acme, owner):
     """Between the reading of a batch and its writing, another process stores something else."""
     factories.make_credential("A_KEY", organization=acme)
     factories.make_identity(owner)
-    _rows(app, update(Identity).values(access_token_ciphertext=b"test\0old"))
+    tables.rows(app, update(Identity).values(access_token_ciphertext=b"test\0old"))
     rotating = make_app(encryption_keys=ROTATING)
     with at_work(rotating):
         for kind, column in (("credentials", CredentialVersion.wrapped_key), ("provider_access_tokens", Identity.access_token_ciphertext)):
             change = {"row_id": None, "secret": b"as it was read", "new_secret": b"re-encrypted"}
             table = column.class_.__table__
-            change["row_id"] = _rows(app, select(table.c.id))[0][0]
-            before = _rows(app, select(column))
+            change["row_id"] = tables.rows(app, select(table.c.id))[0][0]
+            before = tables.rows(app, select(column))
             assert rewrapping._store(rewrapping._KINDS[kind], [change], "new") == 0
-            assert _rows(app, select(column)) == before
+            assert tables.rows(app, select(column)) == before
         db.session.remove()
 
 
