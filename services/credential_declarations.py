@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy.dialects import postgresql, sqlite
-
 from config import current
 from connectors.credential_kinds import all_kinds, kind_for
 from errors import Invalid, NotFound
@@ -13,6 +11,7 @@ from models import CredentialDeclaration
 from services import audit, organization_access
 from services.actors import Actor, OrganizationInfo
 from services.credential_values import check_name
+from services.transactions import insert_into
 
 SET_BY = ("both", "organization", "person")
 MAX_NOTE_LENGTH = 500
@@ -46,9 +45,8 @@ def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | N
     values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
     _check(values)
     is_new = db.session.get(CredentialDeclaration, (organization.id, name)) is None
-    insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
     db.session.execute(
-        insert(CredentialDeclaration)
+        insert_into(CredentialDeclaration)
         .values(organization_id=organization.id, name=name, created_at=now(), **values)
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )

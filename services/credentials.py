@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Uuid, and_, case, cast, delete, false, literal, null, or_, select, tuple_, union_all
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from config import current
@@ -26,7 +25,7 @@ from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
 from services.credential_values import CannotDecrypt, Envelope, Value, check_name, check_value, seal, unseal
 from services.keyring import cipher
-from services.transactions import begin_write
+from services.transactions import begin_write, insert_into
 
 KEPT_VERSIONS = 10
 
@@ -223,9 +222,8 @@ def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name
     """The next version's number. One statement makes or takes the row, so that writers at once get numbers one after the other."""
     moment, person = now(), actor.user.id if actor.user else None
     fresh = {"status": "set", "checked_at": None, "updated_at": moment, "updated_by": person}
-    insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
     row = db.session.execute(
-        insert(Credential)
+        insert_into(Credential)
         .values(id=uuid7(), name=name, version=1, created_at=moment, **owner.columns, **fresh)
         .on_conflict_do_update(
             index_elements=["organization_id" if owner.scope == "org" else "user_id", "name"],

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -23,7 +22,7 @@ from infra.ids import uuid7
 from models import Agent, ApiKey, Credential, Membership, Organization, User
 from services import audit, invitations, keyset, metadata, names, organization_access, row_security, slugs
 from services.actors import Actor, OrganizationInfo
-from services.transactions import begin_write
+from services.transactions import begin_write, insert_into
 
 RESTORE_SECONDS = 7 * 24 * 60 * 60
 NAME_LENGTH = 200
@@ -114,9 +113,8 @@ def _slugs(user_id: uuid.UUID, text: str) -> Iterator[str]:
 
 def _insert(model: Any, **values: Any) -> bool:
     """INSERT that gives way to a row that is there already. Returns whether it was written."""
-    insert = sqlite.insert if db.session.get_bind().dialect.name == "sqlite" else postgresql.insert
     table = model.__table__
-    written = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    written = insert_into(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
     return db.session.execute(written).first() is not None
 
 

@@ -1,6 +1,9 @@
 """The beginning of a unit of work. Its end, `db.session.commit()`, stands in the service function itself."""
 
+from typing import Any
+
 from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql, sqlite
 
 from extensions import db
 
@@ -16,6 +19,11 @@ def begin_write() -> None:
             raise RuntimeError("begin_write comes before the first change")
         session.rollback()
     session.connection(execution_options={"gatepost_write": True})
+
+
+def insert_into(table: Any) -> Any:
+    """An INSERT that can say ON CONFLICT, in the words of this database."""
+    return (sqlite.insert if db.engine.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
 def engine() -> Engine:
