@@ -10,7 +10,7 @@ from errors import SignInRefused, Unavailable
 from extensions import db
 from models import Identity, User
 from providers import ProviderAccount
-from services import identities, invitations, organizations, users
+from services import identities, invitation_redemption, organizations, users
 from services.actors import Actor
 from services.transactions import begin_write
 
@@ -58,7 +58,7 @@ def _resolve_once(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) 
             db.session.commit()
             raise refusal
         identities.touch(identity)
-    invitations.redeem(actor, user)
+    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user, login=account.login)
     db.session.commit()
     return user.id
@@ -108,4 +108,4 @@ def _new_user(actor: Actor, account: ProviderAccount) -> User:
 def may_sign_up(email: str) -> bool:
     """Whether the allowlist lets this address create an account; an empty list lets everybody, an invitation anybody."""
     allowed, key = current().signup_allowlist, users.email_key(email)
-    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed or invitations.is_open_for(email)
+    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed or invitation_redemption.is_open_for(email)

@@ -1,21 +1,17 @@
-"""Invitations into an organization, by address and by link. Whoever has the link still needs the address, proved.
+"""Invitations into an organization, by address and by link: made, sent, listed, revoked.
 
-Redeemed by themselves when somebody signs in with the address, or is signed in already (`users.has_invitations` says that
-there may be some). Whatever comes first: one membership, one event.
+services/invitation_redemption.py is how they are used. `users.has_invitations` says that there may be some for a person.
 """
 
 import logging
-import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, Update, func, literal, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, Select, Update, func, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
@@ -24,41 +20,22 @@ from infra import mailer
 from infra.clock import now
 from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
-from models import AuditEvent, Invitation, Membership, Organization, User
-from models.definer import is_invited, organization_inviting
-from models.types import UtcDateTime
+from models import AuditEvent, Invitation, Membership, User
 from providers.base import clean_email
-from services import audit, keyset, numbered_pages, organization_access, roles, row_security, users
+from services import audit, keyset, numbered_pages, organization_access, roles, users
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
-from services.transactions import begin_write
 
 log = logging.getLogger("gatepost.invitations")
 
 LIFE_SECONDS = 7 * 24 * 60 * 60
 LETTERS_AN_HOUR = 200  # by one person
 _TIMES_AN_HOUR = 5  # to one address from one organization
-_PREFIX = "gpi_"
-_TOKEN = re.compile(r"gpi_[A-Za-z0-9_-]{43}")
-
-
-class InvitationEnded(NotFound):
-    """Unknown, used, revoked or expired: which of them is nobody's business."""
-
-    status, code = 410, "invitation_ended"
-    message = "This invitation has ended. It was used, revoked or is older than 7 days. Ask for a new one."
+PREFIX = "gpi_"
 
 
 class AlreadyMember(Conflict):
     code, message = "already_member", "Somebody with this address is a member already."
-
-
-class EmailMismatch(Forbidden):
-    code, message = "email_mismatch", "This invitation is for another address than yours."
-
-
-class EmailNotVerified(Forbidden):
-    code, message = "email_not_verified", "Your address is not verified. The invitation waits until it is."
 
 
 @dataclass(frozen=True)
@@ -98,51 +75,36 @@ class Invited:
     members: int
 
 
-@dataclass(frozen=True)
-class InvitationInfo:
-    """What whoever has the link may know. `state` is the reader's: `joined` by it already, or why they cannot join."""
-
-    organization_id: uuid.UUID
-    organization: str
-    role: str
-    email: str
-    inviter_name: str
-    state: Literal["open", "joined", "other_address", "not_verified"] = "open"
-
-
 def address(raw: str) -> str:
     """The link of a token."""
     return f"{current().public_url}/invitations/{raw}"
-
-
-# --- by those who invite ---
 
 
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[InvitationRow]:
     """What was neither accepted nor revoked, oldest first, also what has expired and can be sent again; one more than
     `limit` when there are more.   Raises: NotFound, Forbidden, Invalid."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending())
+    statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending())
     return [_row(*found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
 
 
 def search(actor: Actor, slug: str, *, number: int = 1) -> NumberedPage[InvitationRow]:
     """The same for people who leaf through, newest first.   Raises: NotFound, Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    statement = _with_inviter(Invitation.organization_id == organization.id, *_is_pending()).order_by(Invitation.id.desc())
+    statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending()).order_by(Invitation.id.desc())
     return numbered_pages.read(statement, _row, number=number)
 
 
 def count_of(actor: Actor, slug: str) -> int:
     """How many those are.   Raises: NotFound, Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    return db.session.scalar(select(func.count()).where(Invitation.organization_id == organization.id, *_is_pending())) or 0
+    return db.session.scalar(select(func.count()).where(Invitation.organization_id == organization.id, *is_pending())) or 0
 
 
 def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
     """One of them, for who may end it.   Raises: NotFound; Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *_is_pending())).first()
+    found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *is_pending())).first()
     if found is None:
         raise NotFound()
     _check_may_make(organization, found[0].role)
@@ -171,7 +133,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     # People first, by id, then the invitations: redeeming takes them in the same order.
     people = select(User.id).where(User.email_key.in_(wanted)).order_by(User.id).with_for_update(key_share=True)
     db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
-    statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *_is_pending())
+    statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())
     pending = {found.email_key: found for found in db.session.scalars(statement.order_by(Invitation.id).with_for_update())}
     _check_may_make(organization, role, *(invitation.role for invitation in pending.values()))
     made = []
@@ -204,7 +166,7 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
     db.session.execute(_mark(User.email_key == key))
-    invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *_is_pending()).with_for_update())
+    invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *is_pending()).with_for_update())
     if invitation is None:
         raise NotFound()
     _check_may_make(organization, invitation.role)
@@ -220,7 +182,7 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
     _check_may_make(organization, invitation.role)
     if invitation.revoked_at is None:
         invitation.revoked_at = now()
-        _record(actor, "invitation.revoked", invitation.id, organization.id)
+        record(actor, "invitation.revoked", invitation.id, organization.id)
     db.session.commit()
 
 
@@ -229,7 +191,7 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
 
     Raises: RateLimited.
     """
-    secrets = [new_secret(_PREFIX) for _ in made]
+    secrets = [new_secret(PREFIX) for _ in made]
     for (invitation, _), raw in zip(made, secrets, strict=True):
         invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
@@ -237,7 +199,7 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
         _check_letters_lately(actor, [invitation for invitation, _ in made])
     inviter, sent = actor.user.name if actor.user else "", []
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
-        _record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
+        record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
     db.session.commit()
     _mail(sent, organization)
@@ -305,12 +267,12 @@ def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str |
 def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:
     """The one invitation of an address, expired or not, that was neither accepted nor revoked; locked."""
     of_address = select(Invitation).where(Invitation.organization_id == organization_id, Invitation.email_key == users.email_key(email))
-    return db.session.scalar(of_address.where(*_is_pending()).with_for_update())
+    return db.session.scalar(of_address.where(*is_pending()).with_for_update())
 
 
 def mark_invited(organization_id: uuid.UUID) -> None:
     """Let everybody look who is invited to an organization, which was gone for a while. Never commits."""
-    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *_is_pending())
+    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending())
     db.session.execute(_mark(User.email_key.in_(keys)))
 
 
@@ -318,177 +280,16 @@ def _mark(*who: ColumnElement[bool]) -> Update:
     return update(User).where(*who).values(has_invitations=True).execution_options(synchronize_session=False)
 
 
-# --- by those who are invited ---
-
-
-def is_open_for(email: str) -> bool:
-    """Whether an invitation waits for this address, whoever has it."""
-    return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
-
-
-def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
-    """What a link is about, for who reads it. Looking uses nothing.   Raises: InvitationEnded."""
-    invitation = _find(raw)
-    organization = _live_organization(invitation.organization_id)
-    user = db.session.get(User, reader) if reader else None
-    state = _state_for(user, invitation)
-    if state != "joined" and not _is_open(invitation):
-        raise InvitationEnded()
-    inviter = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
-    return InvitationInfo(organization.id, organization.name, invitation.role, invitation.email, inviter.name if inviter else "", state)
-
-
-def find_info(raw: str) -> InvitationInfo | None:
-    """The same for pages that name what waits and must not fail for it."""
-    try:
-        return get_info(raw)
-    except InvitationEnded:
-        return None
-
-
-def accept(actor: Actor, raw: str) -> OrganizationInfo:
-    """Join by a link; again is no error for who joined by it. Commits: yes.
-
-    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for who is no person.
-    """
-    if actor.user is None:
-        raise Forbidden()
-    begin_write()
-    invitation = _find(raw)
-    organization = _live_organization(invitation.organization_id)
-    user = db.session.get_one(User, actor.user.id)
-    state = _state_for(user, invitation)
-    if state != "joined":
-        if not _is_open(invitation):
-            raise InvitationEnded()
-        if state != "open":
-            raise EmailMismatch() if state == "other_address" else EmailNotVerified()
-        row_security.enter(user_id=user.id, organization_ids=[organization.id])
-        if not _take(actor, user, invitation.id, organization.id) and _state_for(user, invitation) != "joined":
-            raise InvitationEnded()
-    role = db.session.scalar(_role(organization.id, user.id)) or invitation.role
-    joined = OrganizationInfo(organization.id, organization.slug, organization.name, role)
-    db.session.commit()
-    return joined
-
-
-def redeem(actor: Actor, user: User) -> None:
-    """Take a person into every organization that invited their verified address. Inside another unit of work, which goes on
-    if this fails: never commits."""
-    row_security.enter(user_id=user.id)
-    try:
-        with db.session.begin_nested():
-            _redeem(actor, user)
-    except SQLAlchemyError as error:
-        log.warning("invitations were not redeemed", extra={"detail": type(error).__name__})
-
-
-def _redeem(actor: Actor, user: User) -> None:
-    if not user.email_verified or user.disabled_at is not None:
-        return
-    row_security.enter(user_id=user.id)
-    statement = (
-        select(Invitation.id, Invitation.organization_id)
-        .join(Organization, Organization.id == Invitation.organization_id)
-        .where(Invitation.email_key == user.email_key, *_is_pending(), Invitation.expires_at > now(), Organization.deleted_at.is_(None))
-        .order_by(Invitation.id)
-    )
-    waiting = db.session.execute(statement).all()
-    row_security.enter(user_id=user.id, organization_ids=[organization_id for _, organization_id in waiting])
-    for invitation_id, organization_id in waiting:
-        _take(actor, user, invitation_id, organization_id)
-
-
-def redeem_marked(actor: Actor, user_id: uuid.UUID) -> bool:
-    """The same for somebody who is signed in, if there may be invitations for them; whether there may. A failure is logged
-    and breaks nothing. Commits: yes."""
-    try:
-        if not db.session.scalar(select(User.has_invitations).where(User.id == user_id, User.email_verified)):
-            return False
-        begin_write()
-        # The mark is taken away first: it makes others wait, and whoever invites meanwhile sets it again afterwards.
-        unmark = update(User).where(User.id == user_id, User.has_invitations).values(has_invitations=False)
-        if db.session.execute(unmark.execution_options(synchronize_session=False)).rowcount:
-            _redeem(actor, db.session.get_one(User, user_id, populate_existing=True))
-        db.session.commit()
-    except SQLAlchemyError as error:
-        db.session.rollback()
-        log.warning("invitations were not redeemed", extra={"detail": type(error).__name__})
-    return True
-
-
-def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: uuid.UUID) -> bool:
-    """Use an invitation up and join; whether this was the first to do so. A membership that exists never loses by it."""
-    role = db.session.scalar(
-        update(Invitation)
-        .where(Invitation.id == invitation_id, *_is_pending(), Invitation.expires_at > now())
-        .values(accepted_at=now())
-        .returning(Invitation.role)
-        .execution_options(synchronize_session=False)
-    )
-    if role is None:
-        return False
-    before = db.session.scalar(_role(organization_id, user.id).with_for_update())
-    if before is None:
-        db.session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
-        db.session.flush()
-    elif roles.ROLES.index(role) < roles.ROLES.index(before):
-        raised = update(Membership).where(Membership.organization_id == organization_id, Membership.user_id == user.id)
-        db.session.execute(raised.values(role=role).execution_options(synchronize_session=False))
-    _record(actor, "invitation.accepted", invitation_id, organization_id, user=str(user.id), role=role)
-    return True
-
-
-def _find(raw: str) -> Invitation:
-    """The invitation of a link, in whatever state; its organization's rows are entered. Raises InvitationEnded."""
-    token_hash = hash_secret(raw)
-    organization_id = db.session.scalar(select(organization_inviting(token_hash))) if _TOKEN.fullmatch(raw) else None
-    if organization_id is None:
-        raise InvitationEnded()
-    row_security.enter(organization_ids=[organization_id])
-    invitation = db.session.scalar(select(Invitation).where(Invitation.token_hash == token_hash).execution_options(populate_existing=True))
-    if invitation is None:
-        raise InvitationEnded()
-    return invitation
-
-
-def _live_organization(organization_id: uuid.UUID) -> Organization:
-    """Raises InvitationEnded."""
-    found = db.session.scalar(select(Organization).where(Organization.id == organization_id, Organization.deleted_at.is_(None)))
-    if found is None:
-        raise InvitationEnded()
-    return found
-
-
-def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "joined", "other_address", "not_verified"]:
-    if user is None:
-        return "open"
-    if user.email_key != invitation.email_key:
-        return "other_address"
-    if not user.email_verified:
-        return "not_verified"
-    db.session.refresh(invitation)
-    is_member = db.session.scalar(_role(invitation.organization_id, user.id)) is not None
-    return "joined" if invitation.accepted_at is not None and is_member else "open"
-
-
-def _is_open(invitation: Invitation) -> bool:
-    return invitation.accepted_at is None and invitation.revoked_at is None and invitation.expires_at > now()
-
-
 # --- statements ---
 
 
-def _is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Neither accepted nor revoked; perhaps expired."""
     return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
 
 
 def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Invitation.organization_id == organization.id, Invitation.id == parse_uuid(invitation_id)
-
-
-def _role(organization_id: uuid.UUID, user_id: uuid.UUID) -> Select[tuple[str]]:
-    return select(Membership.role).where(Membership.organization_id == organization_id, Membership.user_id == user_id)
 
 
 def _with_inviter(*which: ColumnElement[bool]) -> Select[tuple[Invitation, str]]:
@@ -506,5 +307,6 @@ def _row(invitation: Invitation, inviter_name: str | None) -> InvitationRow:
     )
 
 
-def _record(actor: Actor, action: str, invitation_id: uuid.UUID, organization_id: uuid.UUID, **details: object) -> None:
+def record(actor: Actor, action: str, invitation_id: uuid.UUID, organization_id: uuid.UUID, **details: object) -> None:
+    """An event about an invitation. Inside another unit of work."""
     audit.record(actor, action, target_type="invitation", target_id=invitation_id, organization_id=organization_id, details=details)

@@ -20,7 +20,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
 from models import Agent, ApiKey, Credential, Membership, Organization, User
-from services import audit, invitations, keyset, metadata, names, organization_access, row_security, slugs
+from services import audit, invitation_redemption, invitations, keyset, metadata, names, organization_access, row_security, slugs
 from services.actors import Actor, OrganizationInfo
 from services.transactions import begin_write, insert_into
 
@@ -246,7 +246,7 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
     to one sees that one only. Nobody's: none. Redeems invitations that wait.   Raises Invalid."""
     last = keyset.after_id(after)
     if actor.user is not None and actor.credential_type != "session":  # a session did when it was checked
-        invitations.redeem_marked(actor, actor.user.id)
+        invitation_redemption.redeem_marked(actor, actor.user.id)
     if actor.organization is not None:
         return [actor.organization] if last is None else []
     if actor.user is None:

@@ -12,7 +12,7 @@ from infra.clock import now
 from infra.secret_text import hash_secret, new_secret
 from models import SignInLink, User
 from providers.base import clean_email
-from services import audit, invitations, organizations, user_sessions, users
+from services import audit, invitation_redemption, organizations, user_sessions, users
 from services.actors import Actor
 from services.transactions import begin_write
 
@@ -91,7 +91,7 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
     if user.disabled_at is not None:
         db.session.rollback()
         raise SignInRefused("account_disabled")
-    invitations.redeem(actor, user)
+    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user)
     if is_bootstrap and not user.is_admin:
         user.is_admin, user.updated_at = True, moment

@@ -19,7 +19,7 @@ from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from services import audit, invitations, organizations, refresh_families
+from services import audit, invitation_redemption, organizations, refresh_families
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.row_security import rows_of
 from services.transactions import begin_write, engine
@@ -147,7 +147,7 @@ def authenticate(raw: str) -> SignedIn | None:
     if not rows or rows[0][5] is not None:
         return None
     user, may_be_invited = UserInfo(*rows[0][:5]), rows[0][6]
-    if may_be_invited and user.email_verified and invitations.redeem_marked(_actor_of(record, user), user.id):
+    if may_be_invited and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
         rows = _read_user(record.user_id)
     joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.

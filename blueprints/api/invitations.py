@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import invitations
+from services import invitation_redemption, invitations
 from services.invitations import InvitationRow, Sent
 
 blueprint = Blueprint("api_invitations", __name__)
@@ -46,7 +46,7 @@ def revoke(slug: str, invitation_id: str) -> Response:
 @guards.requires("orgs:write")
 def accept() -> Response:
     body = bodies.read({"token": str}, required=["token"])
-    return bodies.answer(invitations.accept(g.actor, body["token"]).to_values())
+    return bodies.answer(invitation_redemption.accept(g.actor, body["token"]).to_values())
 
 
 def _body(row: InvitationRow) -> dict[str, Any]:

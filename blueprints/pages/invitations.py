@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request
 
 from blueprints import guards, session_cookie
 from blueprints.pages import journeys, words
-from services import invitations
+from services import invitation_redemption
 from services.journeys import Journey, address, onward
 
 blueprint = Blueprint("invitations", __name__)
@@ -15,12 +15,12 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.route("/invitations/<token>", methods=["GET", "POST"])
 def show_or_join(token: str) -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
-    info = invitations.get_info(token, reader=signed_in.user.id if signed_in else None)
+    info = invitation_redemption.get_info(token, reader=signed_in.user.id if signed_in else None)
     here = f"/invitations/{token}"
     if signed_in is None:
         return redirect(address("/login", journey if journey.handoff else Journey(next_path=here)), 303)
     if request.method == "POST" and info.state == "open":
-        invitations.accept(guards.session_actor(signed_in), token)
+        invitation_redemption.accept(guards.session_actor(signed_in), token)
         flash(f"You joined {words.plain(info.organization)}.", "ok")
         return journeys.after_post(onward(journey))
     if info.state == "joined":  # perhaps by the sign-in that this very link led to

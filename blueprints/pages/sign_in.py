@@ -14,9 +14,9 @@ from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.pages import journeys, sign_in_errors
 from blueprints.request_log import request_id
 from config import current
-from services import authorize_requests, handoffs, identities, invitations, sign_in, user_sessions
+from services import authorize_requests, handoffs, identities, invitation_redemption, sign_in, user_sessions
 from services.authorize_requests import WaitingParty
-from services.invitations import InvitationInfo
+from services.invitation_redemption import InvitationInfo
 from services.journeys import Journey, address, onward
 from services.user_sessions import SignedIn
 
@@ -93,7 +93,7 @@ def _card(
 def _invitation(journey: Journey) -> InvitationInfo | None:
     """The invitation that waits behind this sign-in."""
     path = journey.next_path or ""
-    return invitations.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
+    return invitation_redemption.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
 
 
 def _provider_links(journey: Journey, only: set[str] | None) -> list[ProviderLink]:

@@ -27,7 +27,7 @@ from services.connected_apps import ConnectedApp
 from services.connecting import Service, Waiting
 from services.connections import ConnectionRow
 from services.identities import IdentityInfo
-from services.invitations import InvitationInfo
+from services.invitation_redemption import InvitationInfo
 from services.user_sessions import GrantInfo
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from extensions import db
 from models import Invitation, Membership, Project
-from services import invitations, organizations, row_security
+from services import invitation_redemption, organizations, row_security
 from services.actors import Actor
 from tests import factories
 from tests.api.company import Company
@@ -119,9 +119,9 @@ def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, c
         with app.app_context():
             try:
                 if what == "accept" or n % 2:
-                    assert invitations.accept(actor, token).slug == "acme"
+                    assert invitation_redemption.accept(actor, token).slug == "acme"
                 else:
-                    invitations.redeem_marked(actor, ann.id)
+                    invitation_redemption.redeem_marked(actor, ann.id)
             except BaseException as error:
                 failures.append(error)
 
