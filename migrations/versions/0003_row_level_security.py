@@ -74,7 +74,7 @@ def upgrade() -> None:
     schema = op.get_bind().scalar(sa.text('SELECT quote_ident(current_schema())'))
     for name, (arguments, result, question) in FUNCTIONS.items():
         op.execute(
-            f'CREATE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql STABLE SECURITY DEFINER'
+            f'CREATE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER'
             f' SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN ({question.format(schema=schema)}); END $$'
         )
         op.execute(f'REVOKE ALL ON FUNCTION {name} FROM PUBLIC')
