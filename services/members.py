@@ -3,15 +3,19 @@ that of two requests which would each take away "the other" owner the second one
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, update
+from sqlalchemy.orm import aliased
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.ids import parse_uuid
 from models import Consent, Membership, User
-from services import agents, api_keys, audit, keyset, organization_access, refresh_families, roles
+from services import agents, api_keys, audit, keyset, numbered_pages, organization_access, refresh_families, roles
 from services.actors import Actor, OrganizationInfo
+from services.numbered_pages import NumberedPage
 from services.organizations import PersonalOrganization
 
 
@@ -29,11 +33,62 @@ class MemberRow:
     role: str
 
 
+@dataclass(frozen=True)
+class Person(MemberRow):
+    """The same for pages, in the eyes of a reader. is_manageable: the reader's role may change theirs and take them out.
+    stays: why nobody can, not even they themselves."""
+
+    joined_at: datetime
+    is_disabled: bool
+    stays: Literal["", "last_owner", "personal"]
+    is_reader: bool
+    is_manageable: bool
+
+
+def may_manage(role: str, *theirs: str) -> bool:
+    """Whether who has `role` changes and takes out people of these roles: owners are managed by owners."""
+    return roles.may(role, "owners:manage" if "owner" in theirs else "members:manage")
+
+
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[MemberRow]:
     """The members by id; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
     statement = keyset.page(_rows_of(organization.id), User.id, after=after, limit=limit)
     return [MemberRow(*row) for row in db.session.execute(statement)]
+
+
+def search(actor: Actor, slug: str, *, text: str = "", role: str = "", number: int = 1) -> NumberedPage[Person]:
+    """The members by name. text: in the name or the address. role: of that role only.   Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    statement = _people_of(organization.id).order_by(func.lower(User.name), User.id)
+    if text:
+        statement = statement.where(or_(User.name.icontains(text, autoescape=True), User.email.icontains(text, autoescape=True)))
+    if role:
+        statement = statement.where(Membership.role == role)
+    return numbered_pages.read(statement, lambda *row: _person(actor, organization, *row), number=number)
+
+
+def get_person(actor: Actor, slug: str, user_id: str) -> Person:
+    """Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    found = db.session.execute(_people_of(organization.id).where(Membership.user_id == parse_uuid(user_id))).first()
+    if found is None:
+        raise NotFound()
+    return _person(actor, organization, *found)
+
+
+def get_manageable(actor: Actor, slug: str, user_id: str) -> Person:
+    """The same for who may change their role and take them out.   Raises: NotFound, Forbidden."""
+    person = get_person(actor, slug, user_id)
+    if not person.is_manageable:
+        raise Forbidden()
+    return person
+
+
+def count_of(actor: Actor, slug: str) -> int:
+    """Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    return db.session.scalar(select(func.count()).where(Membership.organization_id == organization.id)) or 0
 
 
 def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
@@ -42,7 +97,7 @@ def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
     roles.checked(role)
     organization = organization_access.enter_to_write(actor, slug, "members:manage", alone=True)
     member = _get(organization, user_id)
-    if "owner" in (member.role, role) and not roles.may(organization.role, "owners:manage"):
+    if not may_manage(organization.role, member.role, role):
         raise Forbidden()
     if member.role != role:
         if member.role == "owner":
@@ -67,8 +122,7 @@ def remove(actor: Actor, slug: str, user_id: str) -> None:
     organization = organization_access.enter_to_write(actor, slug, "organization:read", alone=True)
     member = _get(organization, user_id)
     leaves = actor.user is not None and actor.user.id == member.user_id
-    needed = "owners:manage" if member.role == "owner" else "members:manage"
-    if not leaves and not roles.may(organization.role, needed):
+    if not leaves and not may_manage(organization.role, member.role):
         raise Forbidden()
     if member.role == "owner" or organization.id == member.user_id:
         _check_may_step_down(organization, member.user_id)
@@ -102,18 +156,17 @@ def may_step_down(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
 
 
 def _has_other_owner(organization_id: uuid.UUID, user_id: uuid.UUID) -> bool:
-    """A disabled person is none."""
-    others = (
-        select(Membership.user_id)
-        .join(User, User.id == Membership.user_id)
-        .where(
-            Membership.organization_id == organization_id,
-            Membership.role == "owner",
-            Membership.user_id != user_id,
-            User.disabled_at.is_(None),
-        )
+    return db.session.scalar(_other_owners(organization_id, user_id).limit(1)) is not None
+
+
+def _other_owners(organization_id: Any, user_id: Any) -> Select[tuple[uuid.UUID]]:
+    """The ids, or columns of a statement around it. A disabled person is none."""
+    other, person = aliased(Membership), aliased(User)
+    return (
+        select(other.user_id)
+        .join(person, person.id == other.user_id)
+        .where(other.organization_id == organization_id, other.role == "owner", other.user_id != user_id, person.disabled_at.is_(None))
     )
-    return db.session.scalar(others.limit(1)) is not None
 
 
 def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:
@@ -129,6 +182,24 @@ def _rows_of(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID, str | None, 
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.organization_id == organization_id)
     )
+
+
+def _people_of(organization_id: uuid.UUID) -> Select[Any]:
+    """The columns that `_person` takes."""
+    has_other = _other_owners(Membership.organization_id, Membership.user_id).exists()
+    is_personal = Membership.user_id == Membership.organization_id
+    may_go: ColumnElement[bool] = (Membership.role != "owner") & ~is_personal
+    stays = case((may_go, ""), (~has_other, "last_owner"), (is_personal, "personal"), else_="")
+    return (
+        select(User.id, User.email, User.name, Membership.role, Membership.created_at, User.disabled_at.is_not(None), stays)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.organization_id == organization_id)
+    )
+
+
+def _person(actor: Actor, organization: OrganizationInfo, *row: Any) -> Person:
+    is_reader = actor.user is not None and actor.user.id == row[0]
+    return Person(*row, is_reader=is_reader, is_manageable=may_manage(organization.role, row[3]))
 
 
 def _record(actor: Actor, action: str, organization: OrganizationInfo, user_id: uuid.UUID, **details: object) -> None:

@@ -1,0 +1,104 @@
+"""`/orgs/<slug>/settings`, `/leave`, `/delete`: an organization's name and short name, leaving it, ending it."""
+
+from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response
+from wtforms import StringField, ValidationError
+
+from blueprints import browser
+from blueprints.pages import frame, fresh_sign_in, words
+from blueprints.pages.orgs import OrganizationForm
+from services import members, organization_access, organizations
+from services.members import Person
+from services.slugs import SlugTaken
+
+blueprint = Blueprint("settings", __name__)
+
+
+class DeleteForm(browser.Form):
+    """`word`: what must be typed, the short name."""
+
+    typed = StringField()
+    word = ""
+
+    def ask_for(self, word: str) -> None:
+        self.word = word
+        self.typed.label.text = _("Type %(word)s to confirm", word=word)
+
+    def validate_typed(self, field: StringField) -> None:
+        if not (field.data or "").strip():
+            raise ValidationError(_("Type %(word)s to confirm", word=self.word))
+        if field.data.strip() != self.word:
+            raise ValidationError(_("That doesn’t match. Type %(word)s", word=self.word))
+
+
+@blueprint.get("/orgs/<slug>/settings")
+def show(slug: str) -> str:
+    row = organizations.get_visible(g.actor, slug)
+    return _page(slug, OrganizationForm(data={"name": row.name, "slug": row.slug}))
+
+
+@blueprint.post("/orgs/<slug>/settings")
+def save(slug: str) -> Response | tuple[str, int]:
+    organization_access.get(g.actor, slug, "organization:update")
+    form = OrganizationForm()
+    if not form.validate():
+        return _page(slug, form), 422
+    try:
+        row = organizations.update(g.actor, slug, {"name": form.name.data, "slug": form.slug.data})
+    except SlugTaken:
+        form.slug.errors = [form.taken()]
+        return _page(slug, form), 422
+    flash(_("Saved."), "ok")
+    return redirect(f"/orgs/{row.slug}/settings", 303)
+
+
+def _page(slug: str, form: OrganizationForm) -> str:
+    organization = organization_access.get(g.actor, slug)
+    form.slug.description = _("Links and CLI profiles that use %(name)s stop working when you change it.", name=organization.slug)
+    is_personal = organizations.is_personal(organization.id)
+    return frame.render_organization("organizations/settings.html", slug, "settings", form=form, is_personal=is_personal)
+
+
+@blueprint.get("/orgs/<slug>/leave")
+def confirm_leave(slug: str) -> str:
+    return frame.render_organization("organizations/leave.html", slug, "settings", person=_self(slug))
+
+
+@blueprint.post("/orgs/<slug>/leave")
+def leave(slug: str) -> Response:
+    organization = organization_access.get(g.actor, slug)
+    members.remove(g.actor, slug, str(g.actor.user.id))
+    flash(_("You left %(organization)s.", organization=words.plain(organization.name)), "ok")
+    return redirect("/orgs", 303)
+
+
+def _self(slug: str) -> Person:
+    return members.get_person(g.actor, slug, str(g.actor.user.id))
+
+
+@blueprint.get("/orgs/<slug>/delete")
+@fresh_sign_in.asks_for_it
+def confirm_delete(slug: str) -> str:
+    return _delete_page(slug, DeleteForm())
+
+
+@blueprint.post("/orgs/<slug>/delete")
+@fresh_sign_in.asks_for_it
+def delete(slug: str) -> Response | tuple[str, int]:
+    organization = organization_access.get(g.actor, slug, "organization:delete")
+    form = DeleteForm()
+    form.ask_for(slug)
+    if not form.validate():
+        return _delete_page(slug, form), 422
+    organizations.delete(g.actor, slug)
+    name = words.plain(organization.name)
+    flash(_("%(organization)s will be deleted in 7 days. You can take that back until then.", organization=name), "ok")
+    return redirect("/orgs", 303)
+
+
+def _delete_page(slug: str, form: DeleteForm) -> str:
+    contents = organizations.count_contents(g.actor, slug)
+    is_personal = organizations.is_personal(organization_access.get(g.actor, slug).id)
+    form.ask_for(slug)
+    return frame.render_organization("organizations/delete.html", slug, "settings", form=form, contents=contents, is_personal=is_personal)
