@@ -14,8 +14,8 @@ import redis as redis_py
 from sqlalchemy import select
 
 from extensions import db, redis
-from infra import sign_in_states
-from infra.sign_in_states import Taken
+from infra import upstream_states
+from infra.upstream_states import Taken
 
 log = logging.getLogger("gatepost.callbacks")
 
@@ -33,7 +33,7 @@ def take(raw_state: str, binding: str) -> Taken:
     """Consume the state; while another request with the same one is at work, wait for its outcome."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        taken = sign_in_states.take(redis.client, raw_state, binding=binding)
+        taken = upstream_states.take(redis.client, raw_state, binding=binding)
         if taken.status != "taken" or time.monotonic() > deadline:
             return taken
         time.sleep(_POLL_SECONDS)
@@ -44,9 +44,9 @@ def finish(raw_state: str, work: Callable[[], bytes]) -> bytes:
     try:
         outcome = work()
     except BaseException:
-        _quietly(sign_in_states.forget, redis.client, raw_state)
+        _quietly(upstream_states.forget, redis.client, raw_state)
         raise
-    _quietly(sign_in_states.finish, redis.client, raw_state, outcome)
+    _quietly(upstream_states.finish, redis.client, raw_state, outcome)
     return outcome
 
 

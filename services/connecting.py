@@ -17,7 +17,7 @@ from config import ConnectorSettings, current
 from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable
 from errors import Malformed, NotFound
 from extensions import redis
-from infra import sign_in_states
+from infra import upstream_states
 from services import callbacks, connections, organization_access
 from services.actors import Actor
 from services.connections import ConnectionRow, OtherAccount, get_settings
@@ -59,7 +59,7 @@ def begin(actor: Actor, slug: str, connector_id: str, asked_scope: str | None, *
     scope = describe(actor, slug, connector_id, asked_scope).scope
     trip = Trip(secrets.token_urlsafe(32), secrets.token_urlsafe(48), _redirect_uri(connector_id))
     record = json.dumps({"slug": slug, "scope": scope, "code_verifier": trip.code_verifier}).encode()
-    sign_in_states.put(redis.client, trip.state, binding=_binding(actor, raw_browser, connector_id), record=record)
+    upstream_states.put(redis.client, trip.state, binding=_binding(actor, raw_browser, connector_id), record=record)
     return connectors.build(get_settings(connector_id)).authorize_url(trip)
 
 
@@ -129,7 +129,7 @@ def result_path(slug: str, connector_id: str, scope: Scope, result: Result) -> s
 def get_waiting(actor: Actor, slug: str, connection_id: str, *, raw_session: str) -> Waiting:
     """Raises NotFound when nothing waits for this session, or no longer."""
     connection = connections.get(actor, slug, connection_id)
-    note = sign_in_states.read_note(redis.client, _kind(connection), raw_session)
+    note = upstream_states.read_note(redis.client, _kind(connection), raw_session)
     if note is None:
         raise NotFound()
     _, account = _read_note(note)
@@ -155,7 +155,7 @@ def _keep_waiting(
 ) -> None:
     expires_at = tokens.expires_at.isoformat() if tokens.expires_at else None
     note = {"client_id": settings.client_id, "tokens": {**asdict(tokens), "expires_at": expires_at}, "account": asdict(account)}
-    sign_in_states.leave_note(redis.client, _kind(connection), raw_session, json.dumps(note).encode())
+    upstream_states.leave_note(redis.client, _kind(connection), raw_session, json.dumps(note).encode())
 
 
 def _take_waiting(
@@ -163,7 +163,7 @@ def _take_waiting(
 ) -> tuple[ConnectionRow, ConnectorSettings, VendorTokens, VendorAccount]:
     connection = connections.get(actor, slug, connection_id)
     settings = get_settings(connection.connector)
-    note = sign_in_states.read_note(redis.client, _kind(connection), raw_session, take_away=True)
+    note = upstream_states.read_note(redis.client, _kind(connection), raw_session, take_away=True)
     if note is None or json.loads(note)["client_id"] != settings.client_id:
         raise NotFound()
     return connection, settings, *_read_note(note)

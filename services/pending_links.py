@@ -7,7 +7,7 @@ import json
 import uuid
 
 from extensions import redis
-from infra import sign_in_states
+from infra import upstream_states
 from providers import ProviderAccount
 from services import identities
 from services.account_owners import AccountExists
@@ -19,19 +19,19 @@ _NOTE = "pending-link"
 def keep(refusal: AccountExists, raw_browser: str) -> None:
     """Let the account wait for its owner in this browser; a later one replaces it."""
     note = {"user_id": str(refusal.owner_id), "account": refusal.account.to_values()}
-    sign_in_states.leave_note(redis.client, _NOTE, raw_browser, json.dumps(note).encode())
+    upstream_states.leave_note(redis.client, _NOTE, raw_browser, json.dumps(note).encode())
 
 
 def find(user_id: uuid.UUID, raw_browser: str) -> ProviderAccount | None:
     """The account that this browser was refused with, when it now has its owner's session."""
-    return _read(user_id, sign_in_states.read_note(redis.client, _NOTE, raw_browser))
+    return _read(user_id, upstream_states.read_note(redis.client, _NOTE, raw_browser))
 
 
 def use(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> None:
     """Link the account that waits, once; there may be none any more. Commits: yes.   Raises: SignInRefused."""
     if find(user_id, raw_browser) is None:
         return
-    account = _read(user_id, sign_in_states.read_note(redis.client, _NOTE, raw_browser, take_away=True))
+    account = _read(user_id, upstream_states.read_note(redis.client, _NOTE, raw_browser, take_away=True))
     if account is not None:
         identities.link(actor, user_id, account)
 

@@ -14,7 +14,7 @@ import providers
 from config import ProviderSettings, current
 from errors import NotFound, SignInRefused
 from extensions import db, redis
-from infra import metrics, sign_in_states
+from infra import metrics, upstream_states
 from providers import Callback, Hints, ProviderAccount, Trip
 from services import account_owners, audit, callbacks, email_confirmations, identities, pending_links, sign_in_links, user_sessions
 from services.account_owners import AccountExists
@@ -72,8 +72,8 @@ def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
     record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
-    sign_in_states.put(redis.client, trip.state, binding=callbacks.binding_of(raw_browser, provider_id), record=record)
-    sign_in_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
+    upstream_states.put(redis.client, trip.state, binding=callbacks.binding_of(raw_browser, provider_id), record=record)
+    upstream_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
     return url
 
 
@@ -223,7 +223,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     db.session.commit()
     if raw_browser:
         note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
-        sign_in_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
+        upstream_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
         if isinstance(refusal, AccountExists):
             pending_links.keep(refusal, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
@@ -231,7 +231,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
 
 def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
     """What this browser was refused with, when the page speaks of the same refusal."""
-    note = sign_in_states.read_note(redis.client, "refusal", raw_browser) if raw_browser else None
+    note = upstream_states.read_note(redis.client, "refusal", raw_browser) if raw_browser else None
     values = json.loads(note) if note else None
     if not values or values["code"] != code:
         return None
@@ -240,6 +240,6 @@ def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
 
 def _state_mismatch(raw_browser: str | None) -> Outcome:
     """A state that is not this browser's. The page still knows where this browser itself was going."""
-    note = sign_in_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
+    note = upstream_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
     journey = Journey(**json.loads(note)) if note else Journey()
     return Outcome(address("/login", journey, error="state_mismatch"))

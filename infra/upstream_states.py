@@ -1,10 +1,10 @@
-"""States of sign-ins on their way to a provider and back, in Redis.
+"""States of browsers on their way to an upstream and back (a provider to sign in, a vendor to connect), in Redis.
 
 Keys, each with one hash tag:
   gatepost:state:{<sha256 of the state>}      hash: binding, record, then taken, then outcome
   gatepost:browser-note:<kind>:{<sha256 of the browser's name>}   what one browser is to be told next
 
-`binding` ties a state to one browser and one provider: presented by another it is left as it is. Everything kept is
+`binding` ties a state to one browser and one upstream: presented by another it is left as it is. Everything kept is
 sealed with a key made of the raw state or the raw browser name, so that a copy of Redis tells nothing.
 """
 
