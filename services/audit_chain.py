@@ -17,7 +17,7 @@ from extensions import db
 from models import AuditEvent
 from services import row_security
 from services.audit_events import COLUMNS, NOBODYS, to_values
-from services.transactions import begin_write
+from services.transactions import begin_write, wait_for_turn
 
 BATCH_SIZE = 1000
 BEGINNING = bytes(32)
@@ -122,8 +122,7 @@ def _chains(*conditions: ColumnElement[bool]) -> Iterator[uuid.UUID | None]:
 
 def _seal_batch(organization_id: uuid.UUID | None, batch_size: int) -> int:
     begin_write()
-    if db.session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time as it is
-        db.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"gatepost audit {organization_id}", 0))))
+    wait_for_turn(f"audit seal {organization_id}")
     chain = _in_chain(organization_id)
     last = db.session.execute(
         select(AuditEvent.sequence, AuditEvent.hash)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from errors import GatepostError, Invalid, Malformed
 from extensions import db
@@ -20,10 +20,9 @@ from models import Invitation, Membership, Organization, Project
 from providers.base import clean_email
 from services import audit, invitations, members, names, organizations, roles, row_security, slugs, users
 from services.actors import Actor
-from services.transactions import begin_write
+from services.transactions import begin_write, wait_for_turn
 
 Outcome = Literal["created", "unchanged", "updated", "conflict"]
-_ONE_AT_A_TIME = 7_203_114_002  # the key of the advisory lock
 
 
 class BadImportFile(Malformed):
@@ -52,8 +51,7 @@ def apply(actor: Actor, toml_text: str, *, update: bool = False) -> list[ImportO
     a slug that somebody else has, an organization left without its owner.   Raises: BadImportFile."""
     wanted = _read(toml_text)
     begin_write()
-    if db.engine.dialect.name == "postgresql":
-        db.session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    wait_for_turn("orgs import")
     outcomes = [outcome for entry in wanted for outcome in _put(actor, entry)]
     if not update:
         outcomes = [ImportOutcome("conflict", row.kind, row.id) if row.outcome == "updated" else row for row in outcomes]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from config import current, is_loopback_http
 from errors import GatepostError
@@ -19,7 +19,7 @@ from models import OAuthClient, Resource
 from services import audit, oauth_clients
 from services.actors import Actor
 from services.scopes import INTROSPECT, KNOWN_SCOPES, join, split
-from services.transactions import begin_write
+from services.transactions import begin_write, wait_for_turn
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
@@ -29,7 +29,6 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _URI = re.compile(r"[!-~]{1,2000}")
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:[!-~]*", re.IGNORECASE)
-_ONE_AT_A_TIME = 7_201_985_114
 
 
 class BadSeedFile(GatepostError):
@@ -85,8 +84,7 @@ def apply(
     """
     clients, resources = _read(toml_text, secret_of)
     begin_write()
-    if db.engine.dialect.name == "postgresql":
-        db.session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    wait_for_turn("seed-clients")
     try:
         _judge_scopes(clients, resources)
         outcomes = [_put_client(actor, entry) for entry in clients] + [_put_resource(actor, entry) for entry in resources]

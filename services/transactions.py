@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from extensions import db
@@ -19,6 +19,12 @@ def begin_write() -> None:
             raise RuntimeError("begin_write comes before the first change")
         session.rollback()
     session.connection(execution_options={"gatepost_write": True})
+
+
+def wait_for_turn(work: str) -> None:
+    """In the open transaction: whoever else says the same `work` waits until it ends. SQLite has one writer at a time as it is."""
+    if db.engine.dialect.name == "postgresql":
+        db.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"gatepost {work}", 0))))
 
 
 def insert_into(table: Any) -> Any:
