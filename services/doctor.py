@@ -149,7 +149,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
             closed_functions = list(connection.scalars(_NOT_CALLABLE))
     finally:
         engine.dispose()
-    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables"), powers, strict=True) if is_so]
+    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
     if has:
         yield Finding("warning", "database", "role", f"{role} is {', '.join(has)}: give the application a role that is not")
         yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role}")
@@ -163,8 +163,8 @@ def _role(settings: Settings) -> Iterator[Finding]:
 
 
 _POWERS = text(
-    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_tables"
-    " WHERE schemaname = current_schema() AND tableowner = current_user AND tablename = 'users')"
+    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_class WHERE relname = 'memberships'"
+    " AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'USAGE'))"
     " FROM pg_roles WHERE rolname = current_user"
 )
 _UNGUARDED = text(

@@ -3,6 +3,7 @@
 import json
 import re
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -108,6 +109,23 @@ def test_a_powerful_role_is_a_warning(make_app, database):
     _, findings = _findings(make_app(database_url=database.owner_url))
     assert findings["role"]["level"] == "warning"
     assert "owner of the tables" in findings["role"]["text"]
+
+
+@pytest.fixture
+def heir_url(database):
+    """A role that owns nothing and is a member of the tables' owner, which PostgreSQL's policies do not bind either."""
+    with psycopg.connect(database.owner_url.replace("+psycopg", ""), autocommit=True) as owner:
+        role = "heir_of_" + owner.info.dbname
+        owner.execute(f'CREATE ROLE "{role}" LOGIN IN ROLE gatepost')
+        yield database.owner_url.replace("//gatepost@", f"//{role}@", 1)
+        owner.execute(f'DROP ROLE "{role}"')
+
+
+def test_a_role_that_inherits_the_owners_rights_is_a_warning(make_app, heir_url):
+    _, findings = _findings(make_app(database_url=heir_url))
+    assert findings["role"]["level"] == "warning"
+    assert "in its role" in findings["role"]["text"]
+    assert (findings["row-level security"]["level"], findings["row-level security"]["text"].split(":")[0]) == ("warning", "inert")
 
 
 def test_an_unwise_setting_is_a_warning_and_not_a_fault(make_app):
