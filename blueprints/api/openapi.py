@@ -177,6 +177,7 @@ _ERRORS = {
     "404": "Not there, or not yours to see",
     "409": "It stands otherwise; the code says how",
     "410": "The invitation has ended",
+    "413": "The body is over 1 MiB",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
     "503": "A store did not answer; see Retry-After",
@@ -188,20 +189,25 @@ def _operation(
     *scopes: str,
     answer: Any = None,
     body: Any = None,
-    status: str = "200",
+    statuses: tuple[str, ...] = ("200",),
     cookie_only: bool = False,
     also: tuple[str, ...] = (),
     **more: Any,
 ) -> Any:
-    """One method of one path. `scopes` are what a token needs; a session has all. `body` and `answer` are schemas of JSON."""
+    """One method of one path. `scopes` are what a token needs; a session has all. `body` and `answer` are schemas of JSON.
+
+    statuses: of an answer; two where they say whether something is new.
+    """
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{status}"} for status in ("400", "401", "403", *also, "429", "503")
     }
     if answer is None:
         responses["204"] = {"description": "Done"}
     else:
-        responses[status] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+        for status in statuses:
+            responses[status] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
     if body is not None:
+        responses["413"] = {"$ref": "#/components/responses/413"}
         more["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     security: list[dict[str, list[str]]] = [{"session": []}]
     if not cookie_only:
@@ -249,6 +255,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
                 "credentials:write",
                 body=_body(value=_TEXT, fields=texts, scope=scope),
                 answer=_ref("Credential"),
+                statuses=("200", "201"),
                 also=(*wrong, "409"),
             ),
             "delete": _operation("Remove with its versions", "credentials:write", also=wrong, parameters=asked),
@@ -325,7 +332,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "orgs:write",
             body=_body(required=("name", "slug"), name=_TEXT, slug=_TEXT),
             answer=_ref("Org"),
-            status="201",
+            statuses=("201",),
             also=("409", "422"),
         ),
     },
@@ -368,7 +375,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "orgs:write",
             body=_body(required=("email", "role"), email=_TEXT, role=_ROLE),
             answer=_ref("NewInvitation"),
-            status="201",
+            statuses=("200", "201"),
             also=("404", "409", "422"),
         ),
     },
@@ -402,7 +409,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "projects:write",
             body=_body(required=("name", "slug"), name=_TEXT, slug=_TEXT, organization=_TEXT),
             answer=_ref("Project"),
-            status="201",
+            statuses=("201",),
             also=("404", "409", "422"),
         ),
     },
@@ -414,7 +421,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "orgs:write",
             body=_body(required=("name",), name=_TEXT, acts_for_owner=_FLAG),
             answer=_ref("Agent"),
-            status="201",
+            statuses=("201",),
             also=("404", "422"),
         ),
     },
@@ -469,6 +476,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "credentials:write",
             body=_body(kind=_TEXT, set_by={"enum": ["both", "organization", "person"], "default": "both"}, note=_TEXT),
             answer=_ref("Declaration"),
+            statuses=("200", "201"),
             also=("404", "422"),
         ),
         "delete": _operation("Take the declaration back; values stay", "credentials:write", also=("404", "422")),
@@ -487,7 +495,7 @@ PATHS: dict[str, dict[str, Any]] = {
                 expires_in={"type": "integer", "minimum": 60, "maximum": 31_536_000, "default": 7_776_000},
             ),
             answer=_ref("NewApiKey"),
-            status="201",
+            statuses=("201",),
             also=("404", "422"),
         ),
     },

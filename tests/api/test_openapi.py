@@ -63,3 +63,12 @@ def test_it_needs_no_credential_and_names_the_issuer(app, client):
     assert response.status_code == 200
     assert response.json["servers"] == [{"url": app.extensions["gatepost.settings"].public_url + "/api/v1"}]
     assert response.json["openapi"].startswith("3.1")
+
+
+def test_what_is_made_or_changed_by_one_request_has_both_statuses_and_bodies_have_a_limit():
+    for path, method in (
+        ("/orgs/{slug}/credentials/{name}", "put"),
+        ("/user/credentials/{name}", "put"),
+        ("/orgs/{slug}/invitations", "post"),
+    ):
+        assert {"200", "201", "413"} <= set(openapi.PATHS[path][method]["responses"]), path

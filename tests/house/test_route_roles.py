@@ -15,6 +15,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from blueprints.api import openapi
 from services import roles
 from tests import factories
 from tests.api import every_route
@@ -121,6 +122,13 @@ def test_the_table_has_every_route_and_every_caller(app: Flask) -> None:
     assert sorted(every_route.routes(app) - set(ROWS)) == [], "say in tests/house/test_route_roles.py who may do this"
     assert sorted(set(ROWS) - every_route.routes(app)) == [], "these are gone"
     assert all(list(statuses) == list(CALLERS) for _, statuses in ROWS.values()), "each caller of tests/api/callers.py has its column"
+
+
+def test_the_openapi_document_names_each_status() -> None:
+    for route, (_, expected) in ROWS.items():
+        method, path = route.split(" ")
+        operation = openapi.PATHS[re.sub(r"<(\w+)>", r"{\1}", path)][method.lower()]
+        assert {str(status) for status in expected.values()} <= set(operation["responses"]), route
 
 
 @pytest.mark.parametrize("route", ROWS)
