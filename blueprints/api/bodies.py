@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Response, request
 from flask import json as flask_json
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from errors import Invalid, Malformed
 
@@ -21,12 +22,16 @@ MAX_CURSOR_LENGTH = 200
 def read(members: Mapping[str, Kind], *, required: Collection[str] = ()) -> dict[str, Any]:
     """The members of the request's JSON object, each of the type that `members` says (`None` passes where it is not required).
 
-    Raises: Malformed for what is no JSON object; Invalid, naming every field, for unknown, missing and wrong ones.
+    Raises: Malformed for what is no JSON object; Invalid, naming every field, for unknown, missing and wrong ones;
+    RequestEntityTooLarge.
     """
     if request.mimetype != "application/json":
         raise Malformed("Send a JSON object with Content-Type: application/json.")
+    data = request.get_data()
+    if request.content_length is None and len(data) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge()  # a body in chunks is cut at the limit without a word
     try:
-        body = json.loads(request.get_data(), object_pairs_hook=_once, parse_constant=_no_constant)
+        body = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Malformed("The body is not a JSON object.") from None
     if not isinstance(body, dict):

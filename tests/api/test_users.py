@@ -1,5 +1,7 @@
 """`/api/v1/user`: one's own record."""
 
+import io
+
 import pytest
 
 from tests import factories
@@ -37,3 +39,18 @@ def test_another_site_changes_nothing(app):
     for headers in ({}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert person.http.patch("/api/v1/user", json={"name": "x"}, headers=headers).json["error"] == "bad_origin"
     assert person.http.patch("/api/v1/user", json={"name": "x"}, headers=SAME_ORIGIN).status_code == 200
+
+
+@pytest.mark.parametrize("in_chunks", [True, False])
+def test_a_body_over_the_limit_is_refused_and_not_cut(app, in_chunks):
+    ann = factories.make_user(name="Ann")
+    body = b'{"name": "Eve"}' + b" " * (1024 * 1024)
+    chunks = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True} if in_chunks else {"CONTENT_LENGTH": str(len(body))}
+    answer = app.test_client().patch(
+        "/api/v1/user",
+        input_stream=io.BytesIO(body),
+        content_type="application/json",
+        headers=bearer(factories.make_grant(ann, scope="orgs:write").raw_token),
+        environ_overrides=chunks,
+    )
+    assert (answer.status_code, answer.json["error"]) == (413, "request_too_large")
