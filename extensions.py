@@ -1,5 +1,6 @@
 """Flask extensions, created unbound and bound in app.py. Nobody else makes a database or Redis connection."""
 
+import logging
 import sqlite3
 from typing import Any
 
@@ -10,10 +11,13 @@ from flask_sqlalchemy import SQLAlchemy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 from config import Settings
 from infra.quick_redis import QuickRedis
+
+log = logging.getLogger("gatepost.database")
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,7 +34,20 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 
 
-db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+class _Database(SQLAlchemy):
+    """A session whose end fails (its connection was lost) goes all the same. It knows whose rows it worked on, and is found by
+    an address in memory, which is soon used again."""
+
+    def _teardown_session(self, exc: BaseException | None) -> None:
+        try:
+            super()._teardown_session(exc)
+        except SQLAlchemyError as error:
+            log.warning("a database session did not end well", extra={"detail": type(error).__name__})
+        finally:
+            self.session.registry.clear()
+
+
+db = _Database(model_class=Base, disable_autonaming=True)
 migrate = Migrate()
 login_manager = LoginManager()
 

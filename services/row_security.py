@@ -57,4 +57,4 @@ def _begin(session: Session, _transaction: Any, connection: Connection) -> None:
 
 def _tell(connection: Connection, settings: LocalSettings) -> None:
     if connection.dialect.name == "postgresql":
-        tell(connection.connection.driver_connection, settings)
+        tell(connection, settings)
