@@ -9,15 +9,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Response, json, make_response, redirect, render_template, request
+from flask_babel import gettext as _
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.pages import onward
+from blueprints.pages import onward, permissions
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
 from oauth.server import read_request, token_response
-from services import authorization_codes, authorize_requests, consents, handoffs, logout_requests, permissions, user_sessions
+from services import authorization_codes, authorize_requests, consents, handoffs, logout_requests, user_sessions
 from services.actors import OrganizationInfo
 from services.authorization_codes import CodeRequest
 from services.authorize_requests import AuthorizeRequest, Step
@@ -162,7 +163,7 @@ def _no_store(response: Any) -> Response:
 def _refused_to_client(error: RedirectRefused) -> Response:
     is_our_form = request.method == "POST" and "handoff" in request.args
     values = {"error": error.code, "error_description": error.message}
-    return _to_client(error.redirect_uri, values, error.state, is_our_form=is_our_form, app_name="the app")
+    return _to_client(error.redirect_uri, values, error.state, is_our_form=is_our_form, app_name=_("the app"))
 
 
 def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:

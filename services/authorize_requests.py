@@ -182,6 +182,14 @@ def parse(query: bytes) -> AuthorizeRequest:
     )
 
 
+def ui_locales_of(query: bytes) -> list[str]:
+    """The languages that a request asks its pages to be in, the best first, whatever else is wrong with it."""
+    try:
+        return _read(query)[0].get("ui_locales", "").split()
+    except AuthorizeRefused:
+        return []
+
+
 def _read(query: bytes) -> tuple[dict[str, str], set[str], list[str]]:
     """The parameters, the known ones that stand there twice, and all values of `resource`. Empty means absent."""
     if len(query) > handoffs.MAX_QUERY_BYTES:

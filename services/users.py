@@ -1,7 +1,7 @@
 """People: their address and their profile."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from services.actors import Actor, UserInfo
 from services.transactions import begin_write
 
 THEMES = ("device", "light", "dark")
+LANGUAGES = ("en", "de")  # those of translations/; English is the source
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
@@ -64,6 +65,15 @@ def profile(user: User) -> Profile:
 def get_profile(user_id: uuid.UUID) -> Profile:
     """Raises NotFound."""
     return profile(get(str(user_id)))
+
+
+def names_of(user_ids: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, str]:
+    """What people are called; their address where they have no name. One statement; those who are gone are not in it."""
+    wanted = {user_id for user_id in user_ids if user_id is not None}
+    if not wanted:
+        return {}
+    rows = db.session.execute(select(User.id, User.name, User.email).where(User.id.in_(wanted)))
+    return {row.id: row.name or row.email or "" for row in rows}
 
 
 def find_verified(email: str) -> User | None:
@@ -136,6 +146,8 @@ def update_profile(
         raise Invalid("Enter a name of at most 200 characters.", fields={"name": "Enter a name of at most 200 characters."})
     if theme not in (None, *THEMES):
         raise Invalid("Choose a theme.", fields={"theme": "Choose a theme."})
+    if language not in (None, *LANGUAGES):
+        raise Invalid("Choose a language.", fields={"language": "Choose a language."})
     begin_write()
     user = get(str(user_id))
     user.name, user.time_zone, user.language, user.theme, user.updated_at = name, time_zone, language, theme, now()

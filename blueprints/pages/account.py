@@ -4,11 +4,13 @@ from functools import cache
 from zoneinfo import available_timezones
 
 from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import browser
-from blueprints.pages import frame
+from blueprints.pages import frame, languages
 from services import identities, users
 from services.identities import IdentityInfo
 
@@ -29,21 +31,33 @@ def zones() -> list[SelectChoice]:
 class ProfileForm(browser.Form):
     """What a person may change. `email` is the id of the identity that supplies the address."""
 
-    name = StringField("Name")
-    email = SelectField("Email address", description="From the accounts you sign in with. Only verified addresses can be chosen.")
-    time_zone = SelectField("Time zone", description="Times on these pages are shown in it.")
+    name = StringField(lazy_gettext("Name"))
+    email = SelectField(
+        lazy_gettext("Email address"),
+        description=lazy_gettext("From the accounts you sign in with. Only verified addresses can be chosen."),
+    )
+    time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Times on these pages are shown in it."))
+    language = SelectField(
+        lazy_gettext("Language"),
+        choices=[SelectChoice("", lazy_gettext("Same as browser")), *(SelectChoice(*row) for row in languages.LANGUAGES.items())],
+    )
     theme = RadioField(
-        "Theme", choices=[SelectChoice("device", "Same as device"), SelectChoice("light", "Light"), SelectChoice("dark", "Dark")]
+        lazy_gettext("Theme"),
+        choices=[
+            SelectChoice("device", lazy_gettext("Same as device")),
+            SelectChoice("light", lazy_gettext("Light")),
+            SelectChoice("dark", lazy_gettext("Dark")),
+        ],
     )
 
     def validate_name(self, field: StringField) -> None:
         text = " ".join((field.data or "").split())
         if not text:
-            raise ValidationError("Enter a name")
+            raise ValidationError(_("Enter a name"))
         if len(text) > _NAME_LENGTH:
-            raise ValidationError(f"Use {_NAME_LENGTH} characters or fewer")
+            raise ValidationError(_("Use %(count)s characters or fewer", count=_NAME_LENGTH))
         if not text.isprintable():
-            raise ValidationError("Use letters, numbers and spaces")
+            raise ValidationError(_("Use letters, numbers and spaces"))
 
 
 def _form(ways: list[IdentityInfo]) -> ProfileForm:
@@ -55,6 +69,7 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
         data={
             "name": profile.name,
             "time_zone": profile.time_zone or "",
+            "language": profile.language or "",
             "theme": profile.theme or "device",
             "email": str(supplying.id) if supplying else "",
         }
@@ -63,9 +78,11 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
     if not form.is_submitted() and form.time_zone.data not in {zone.value for zone in zones()}:
         form.time_zone.data = ""
     if len(usable) > 1 or (usable and supplying is None):
-        form.email.choices = [SelectChoice(str(way.id), f"{way.email}, from {way.label}") for way in usable.values()]
+        form.email.choices = [
+            SelectChoice(str(way.id), _("%(email)s, from %(provider)s", email=way.email, provider=way.label)) for way in usable.values()
+        ]
         if supplying is None or supplying.id not in usable:
-            form.email.choices.insert(0, SelectChoice(str(supplying.id) if supplying else "", profile.email or "None"))
+            form.email.choices.insert(0, SelectChoice(str(supplying.id) if supplying else "", profile.email or _("None")))
     else:
         del form.email
     return form
@@ -88,9 +105,17 @@ def save_profile() -> Response | tuple[str, int]:
     if not form.validate():
         return _page(form, ways), 422
     user_id = g.actor.user.id
-    users.update_profile(g.actor, user_id, name=form.name.data or "", time_zone=form.time_zone.data or None, theme=form.theme.data)
+    users.update_profile(
+        g.actor,
+        user_id,
+        name=form.name.data or "",
+        time_zone=form.time_zone.data or None,
+        language=form.language.data or None,
+        theme=form.theme.data,
+    )
     chosen = next((way for way in ways if "email" in form and str(way.id) == form.email.data and not way.supplies_email), None)
     if chosen:
         identities.choose_email(g.actor, user_id, chosen.id)
-    flash("Saved.", "ok")
+    languages.choose(form.language.data or None)
+    flash(_("Saved."), "ok")
     return redirect("/account", 303)

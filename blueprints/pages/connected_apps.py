@@ -3,13 +3,14 @@
 import uuid
 
 from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from blueprints.pages import frame, words
+from blueprints.pages import frame, permissions, words
+from blueprints.pages.permissions import Permission
 from config import current
-from services import connected_apps, permissions
+from services import connected_apps
 from services.connected_apps import ConnectedApp
-from services.permissions import Permission
 
 blueprint = Blueprint("connected_apps", __name__)
 
@@ -43,8 +44,8 @@ def confirm_remove(app_id: uuid.UUID) -> str:
 def remove(app_id: uuid.UUID) -> Response:
     app = next((app for app in connected_apps.list_for(g.actor.user.id) if app.id == app_id), None)
     if app is None:
-        flash("Nothing changed.", "info")
+        flash(_("Nothing changed."), "info")
     else:
         connected_apps.remove(g.actor, g.actor.user.id, app_id)
-        flash(f"Access removed. {words.plain(app.name) or 'The app'} must ask you again.", "ok")
+        flash(_("Access removed. %(app)s must ask you again.", app=words.plain_name(app.name, empty=_("The app"))), "ok")
     return redirect("/account/apps", 303)

@@ -3,6 +3,8 @@
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
 from wtforms import StringField
 
 from blueprints import browser, guards, rate_limits, session_cookie
@@ -15,7 +17,7 @@ blueprint = Blueprint("email_confirmations", __name__)
 class CodeForm(browser.Form):
     """The eight characters that the mailed link shows in another browser."""
 
-    code = StringField("Code from the other browser", description="Eight letters, like WDJB-MJHT")
+    code = StringField(lazy_gettext("Code from the other browser"), description=lazy_gettext("Eight letters, like WDJB-MJHT"))
 
 
 @blueprint.get("/login/confirm/<token>")
@@ -46,7 +48,7 @@ def check_mail() -> Any:
         confirmed = email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser)
         if confirmed is not None:
             return _confirmed(confirmed)
-        form.code.errors = ["That code isn’t right"]
+        form.code.errors = [_("That code isn’t right")]
     waiting = email_confirmations.find_waiting(raw_browser)
     if waiting is None:
         return redirect("/login", 303)

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 
 from flask import g, render_template, request
+from flask_babel import lazy_gettext as _
+from flask_babel import ngettext
+from flask_babel.speaklater import LazyString
 
 from blueprints.request_log import request_id
 from errors import AuthorizeRefused, GatepostError
@@ -13,45 +16,85 @@ _OWN_PATH = re.compile(r"/(?![/\\])[!-~]*")
 
 @dataclass(frozen=True)
 class ErrorWords:
-    """One row of the table. `text` may be empty: then the error's own message is shown."""
+    """One row of the table. Without `text` the error's own message is shown, in English."""
 
-    heading: str
-    text: str = ""
-    way_out_text: str = "Go to start"
+    heading: LazyString
+    text: LazyString | None = None
+    way_out_text: LazyString | None = None
     way_out_href: str = "/"
     has_reference: bool = False
 
 
 _BY_STATUS = {
-    400: ErrorWords("That request didn’t make sense", "Go back and try again. If a link sent you here, it may be cut off."),
-    401: ErrorWords("Sign in to see this", "Your session ended or was revoked. Sign in to carry on where you were.", "Sign in", "/login"),
-    403: ErrorWords("You don’t have access to this", "Use another account, or go back.", "Use another account", "/login?switch=1"),
-    404: ErrorWords("Nothing here", "The address may be wrong, or you may not have access."),
-    405: ErrorWords("That request didn’t make sense", "Go back and try again. If a link sent you here, it may be cut off."),
-    409: ErrorWords("That can’t be done now"),
-    410: ErrorWords("This link has ended", "", "Sign in", "/login"),
-    413: ErrorWords("That request is too large", "Go back and send less."),
-    414: ErrorWords("That address is too long", "Start again from the app."),
-    422: ErrorWords("That request didn’t make sense"),
-    429: ErrorWords("Too many tries", "", "Try again", "."),
-    500: ErrorWords("Something broke on our side", "It’s been recorded. Try again in a minute.", "Try again", ".", has_reference=True),
+    400: ErrorWords(_("That request didn’t make sense"), _("Go back and try again. If a link sent you here, it may be cut off.")),
+    401: ErrorWords(
+        _("Sign in to see this"),
+        _("Your session ended or was revoked. Sign in to carry on where you were."),
+        _("Sign in"),
+        "/login",
+    ),
+    403: ErrorWords(
+        _("You don’t have access to this"),
+        _("Use another account, or go back."),
+        _("Use another account"),
+        "/login?switch=1",
+    ),
+    404: ErrorWords(_("Nothing here"), _("The address may be wrong, or you may not have access.")),
+    405: ErrorWords(_("That request didn’t make sense"), _("Go back and try again. If a link sent you here, it may be cut off.")),
+    409: ErrorWords(_("That can’t be done now")),
+    410: ErrorWords(_("This link has ended"), None, _("Sign in"), "/login"),
+    413: ErrorWords(_("That request is too large"), _("Go back and send less.")),
+    414: ErrorWords(_("That address is too long"), _("Start again from the app.")),
+    422: ErrorWords(_("That request didn’t make sense")),
+    429: ErrorWords(_("Too many tries"), None, _("Try again"), "."),
+    500: ErrorWords(
+        _("Something broke on our side"),
+        _("It’s been recorded. Try again in a minute."),
+        _("Try again"),
+        ".",
+        has_reference=True,
+    ),
     503: ErrorWords(
-        "Gatepost is being updated", "Signed-in apps keep working. Try again in a few minutes.", "Try again", ".", has_reference=True
+        _("Gatepost is being updated"),
+        _("Signed-in apps keep working. Try again in a few minutes."),
+        _("Try again"),
+        ".",
+        has_reference=True,
     ),
 }
 _BY_CODE = {
-    "form_expired": ErrorWords("This page was open too long", "Nothing was saved. Go back, reload and try again.", "Go back", "."),
-    "client_unknown": ErrorWords("Gatepost doesn’t know this app", "It may have been removed. Start again from the app."),
+    "form_expired": ErrorWords(
+        _("This page was open too long"),
+        _("Nothing was saved. Go back, reload and try again."),
+        _("Go back"),
+        ".",
+    ),
+    "client_unknown": ErrorWords(_("Gatepost doesn’t know this app"), _("It may have been removed. Start again from the app.")),
     "redirect_mismatch": ErrorWords(
-        "This app’s return address isn’t registered", "For your safety you weren’t sent there. Tell the app’s maker:"
+        _("This app’s return address isn’t registered"),
+        _("For your safety you weren’t sent there. Tell the app’s maker:"),
     ),
-    "handoff_expired": ErrorWords("That sign-in took too long", "Start again from the app."),
-    "handoff_altered": ErrorWords("That sign-in link was changed on its way", "Start again from the app."),
+    "handoff_expired": ErrorWords(_("That sign-in took too long"), _("Start again from the app.")),
+    "handoff_altered": ErrorWords(_("That sign-in link was changed on its way"), _("Start again from the app.")),
     "invitation_ended": ErrorWords(
-        "This invitation has ended", "It was used, revoked or is older than 7 days. Ask for a new one.", "Sign in", "/login"
+        _("This invitation has ended"),
+        _("It was used, revoked or is older than 7 days. Ask for a new one."),
+        _("Sign in"),
+        "/login",
     ),
-    "state_mismatch": ErrorWords("That can’t be finished here"),
-    "request_too_long": ErrorWords("That request is too long", "The app asked for more than fits. Tell the app’s maker."),
+    "confirmation_ended": ErrorWords(_("This link has ended"), _("Sign in again to get a new one."), _("Sign in"), "/login"),
+    "state_mismatch": ErrorWords(
+        _("That can’t be finished here"), _("It took over ten minutes, began in another browser, or was used up. Start again.")
+    ),
+    "last_owner": ErrorWords(_("That can’t be done now"), _("An organization needs an owner. Make someone else an owner first.")),
+    "personal_organization": ErrorWords(
+        _("That can’t be done now"), _("A personal organization stays, with its person as owner, as long as their account.")
+    ),
+    "last_identity": ErrorWords(_("That can’t be done now"), _("It’s your only way to sign in.")),
+    "address_not_usable": ErrorWords(
+        _("That can’t be done now"), _("That address can’t be used: it isn’t verified, or it’s another account’s.")
+    ),
+    "request_too_long": ErrorWords(_("That request is too long"), _("The app asked for more than fits. Tell the app’s maker.")),
 }
 
 
@@ -63,7 +106,7 @@ def page(error: GatepostError) -> str:
         "errors/page.html",
         heading=words.heading,
         text=_wait(error.retry_after_seconds) if error.status == 429 else words.text or error.message,
-        way_out_text=words.way_out_text,
+        way_out_text=words.way_out_text or _("Go to start"),
         way_out_href=_same_page() if words.way_out_href == "." else words.way_out_href,
         code=error.code.upper() if isinstance(error, AuthorizeRefused) else error.code if error.status == 503 else "",
         value=error.value if isinstance(error, AuthorizeRefused) else "",
@@ -73,7 +116,7 @@ def page(error: GatepostError) -> str:
 
 def _wait(seconds: int | None) -> str:
     minutes = max(1, -(-(seconds or 60) // 60))
-    return "Wait 1 minute, then try again." if minutes == 1 else f"Wait {minutes} minutes, then try again."
+    return ngettext("Wait %(num)d minute, then try again.", "Wait %(num)d minutes, then try again.", minutes)
 
 
 def _same_page() -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request
+from flask_babel import gettext as _
 
 from blueprints import guards, session_cookie
 from blueprints.pages import journeys, words
@@ -21,10 +22,10 @@ def show_or_join(token: str) -> Any:
         return redirect(address("/login", journey if journey.handoff else Journey(next_path=here)), 303)
     if request.method == "POST" and info.state == "open":
         invitation_redemption.accept(guards.session_actor(signed_in), token)
-        flash(f"You joined {words.plain(info.organization)}.", "ok")
+        flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
         return journeys.after_post(onward(journey))
     if info.state == "joined":  # perhaps by the sign-in that this very link led to
-        flash(f"You joined {words.plain(info.organization)}.", "ok")
+        flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
         return redirect(onward(journey), 303)
     page = render_template(
         "invitations/join.html",

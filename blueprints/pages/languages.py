@@ -1,21 +1,70 @@
-"""The language of a page: the person's own, else what their browser asks for. English is the source."""
+"""The language of a page: the person's own, else the one that the app which waits asks for (`ui_locales`), else what their
+browser asks for. English is the source.
 
-from flask import Flask, request
-from flask_babel import Babel, get_locale
+Pages are never kept by caches (`no-store`), so no answer says `Vary`. The catalogues are read from
+translations/<language>/LC_MESSAGES/messages.po, once in each process; nothing compiled is kept beside them.
+"""
+
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from flask import Flask, current_app, g, request
+from flask_babel import Babel, Domain, get_locale, refresh
 
 from blueprints import session_cookie
+from services import authorize_requests, handoffs, users
 
-LANGUAGES = {"en": "English", "de": "Deutsch"}
+_NAMES = {"en": "English", "de": "Deutsch"}
+LANGUAGES = {language: _NAMES[language] for language in users.LANGUAGES}
+
+
+class _Catalogue(Domain):
+    """The words of the language of this request."""
+
+    def get_translations(self) -> NullTranslations:
+        locale = get_locale()
+        return _read(current_app.root_path, locale.language) if locale else NullTranslations()
+
+
+@cache
+def _read(root: str, language: str) -> NullTranslations:
+    path = Path(root) / "translations" / language / "LC_MESSAGES" / "messages.po"
+    if not path.is_file():
+        return NullTranslations()
+    compiled = BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
 
 
 def init_app(app: Flask) -> None:
-    Babel(app, default_locale="en", locale_selector=_choose)
+    Babel(app, default_locale="en", locale_selector=_choose).domain_instance = _Catalogue()
     app.jinja_env.globals.update(page_language=lambda: str(get_locale() or "en"), page_direction=_direction)
+
+
+def choose(language: str | None) -> None:
+    """The person has just chosen this: what the rest of the request says is said in it."""
+    g.language_chosen = language
+    refresh()
 
 
 def _choose() -> str:
     """A store that is away is no reason to have no language: error pages are asked too."""
-    return session_cookie.chosen_language(LANGUAGES) or request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    own = g.language_chosen if "language_chosen" in g else session_cookie.chosen_language(LANGUAGES)
+    return own or _of_app() or request.accept_languages.best_match(list(LANGUAGES)) or "en"
+
+
+def _of_app() -> str | None:
+    """The first that we speak of those that the waiting app asks for (OpenID Connect Core section 3.1.2.1)."""
+    handoff = handoffs.find(request.args.get("handoff"))
+    wanted = authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string)
+    spoken = [tag.partition("-")[0].lower() for tag in wanted]
+    return next((language for language in spoken if language in LANGUAGES), None)
 
 
 def _direction() -> str:

@@ -3,6 +3,7 @@
 import uuid
 
 from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints.pages import frame
@@ -39,8 +40,8 @@ def confirm_unlink(identity_id: uuid.UUID) -> str:
 def unlink(identity_id: uuid.UUID) -> Response:
     way = _get(identity_id)
     if len(identities.list_for(g.actor.user.id)) == 1:
-        flash(f"{way.label} is your only way to sign in. Link another account first.", "warn")
+        flash(_("%(provider)s is your only way to sign in. Link another account first.", provider=way.label), "warn")
     else:
         identities.unlink(g.actor, g.actor.user.id, identity_id)
-        flash(f"{way.label} unlinked.", "ok")
+        flash(_("%(provider)s unlinked.", provider=way.label), "ok")
     return redirect("/account/linked", 303)

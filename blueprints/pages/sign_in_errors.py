@@ -7,13 +7,15 @@ used, because the code may come from a link that anybody made.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
 from markupsafe import Markup
 
-from blueprints.pages.words import joined, untrusted
+from blueprints.pages.words import filled, joined, mono, untrusted
 
 _PROVIDER_SETTINGS = {
-    "github": ("Open GitHub email settings", "https://github.com/settings/emails"),
-    "google": ("Open Google account settings", "https://myaccount.google.com/"),
+    "github": (lazy_gettext("Open GitHub email settings"), "https://github.com/settings/emails"),
+    "google": (lazy_gettext("Open Google account settings"), "https://myaccount.google.com/"),
 }
 
 
@@ -46,7 +48,7 @@ class Facts:
 
     @property
     def provider(self) -> str:
-        return self.provider_label or "Your provider"
+        return self.provider_label or _("Your provider")
 
     @property
     def bold_email(self) -> Markup:
@@ -56,78 +58,87 @@ class Facts:
 def _not_verified(f: Facts) -> SignInError:
     link_text, link_href = _PROVIDER_SETTINGS.get(f.provider_kind, ("", ""))
     if f.email:
-        text = Markup("{p} says {email} isn’t verified. Verify it there, then continue with {p} again.").format(
-            p=f.provider, email=f.bold_email
-        )
+        sentence = _("%(provider)s says %(email)s isn’t verified. Verify it there, then continue with %(provider)s again.")
+        text = filled(sentence, provider=f.provider, email=f.bold_email)
     else:
-        text = Markup("{p} says your email address isn’t verified. Verify it there, then continue with {p} again.").format(p=f.provider)
-    heading = f"Verify your email on {f.provider_label} first" if f.provider_label else "Verify your email first"
+        sentence = _("%(provider)s says your email address isn’t verified. Verify it there, then continue with %(provider)s again.")
+        text = filled(sentence, provider=f.provider)
+    if f.provider_label:
+        heading = _("Verify your email on %(provider)s first", provider=f.provider_label)
+    else:
+        heading = _("Verify your email first")
     return SignInError("EMAIL_NOT_VERIFIED", heading, text, link_text, link_href)
 
 
 def _missing(f: Facts) -> SignInError:
-    text = Markup("Allow Gatepost to see your email address there, then try again.")
-    return SignInError("EMAIL_MISSING", f"{f.provider} didn’t share your email", text)
+    text = filled(_("Allow Gatepost to see your email address there, then try again."))
+    return SignInError("EMAIL_MISSING", _("%(provider)s didn’t share your email", provider=f.provider), text)
 
 
 def _not_allowed(f: Facts) -> SignInError:
     if f.domains:
-        text = Markup("Only {} addresses can sign in here.").format(joined(list(f.domains)))
+        text = filled(_("Only %(domains)s addresses can sign in here."), domains=joined(list(f.domains)))
         if f.email:
-            text += Markup(" You used {}.").format(f.bold_email)
-        return SignInError("DOMAIN_NOT_ALLOWED", "Use your work account", text)
+            text += " " + filled(_("You used %(email)s."), email=f.bold_email)
+        return SignInError("DOMAIN_NOT_ALLOWED", _("Use your work account"), text)
     if f.email:
-        text = Markup("{} isn’t a member here. Ask an owner of your organization to invite that address.").format(f.bold_email)
+        sentence = _("%(email)s isn’t a member here. Ask an owner of your organization to invite that address.")
+        text = filled(sentence, email=f.bold_email)
     else:
-        text = Markup("Your address isn’t a member here. Ask an owner of your organization to invite it.")
-    return SignInError("NOT_INVITED", "You need an invitation", text)
+        text = filled(_("Your address isn’t a member here. Ask an owner of your organization to invite it."))
+    return SignInError("NOT_INVITED", _("You need an invitation"), text)
 
 
 def _disabled(f: Facts) -> SignInError:
-    return SignInError("ACCOUNT_DISABLED", "Your account is turned off", Markup("Ask whoever runs this Gatepost to turn it on."))
+    return SignInError("ACCOUNT_DISABLED", _("Your account is turned off"), filled(_("Ask whoever runs this Gatepost to turn it on.")))
 
 
 def _denied(f: Facts) -> SignInError:
-    heading = f"You cancelled at {f.provider_label}" if f.provider_label else "You cancelled"
-    return SignInError("ACCESS_DENIED", heading, Markup("Nothing changed. Try again or choose another way to sign in."))
+    heading = _("You cancelled at %(provider)s", provider=f.provider_label) if f.provider_label else _("You cancelled")
+    return SignInError("ACCESS_DENIED", heading, filled(_("Nothing changed. Try again or choose another way to sign in.")))
 
 
 def _unavailable(f: Facts) -> SignInError:
-    text = Markup("Try again in a minute or choose another way to sign in.")
-    return SignInError("PROVIDER_UNAVAILABLE", f"{f.provider} isn’t answering", text)
+    text = filled(_("Try again in a minute or choose another way to sign in."))
+    return SignInError("PROVIDER_UNAVAILABLE", _("%(provider)s isn’t answering", provider=f.provider), text)
 
 
 def _refused(f: Facts) -> SignInError:
-    text = Markup("The sign-in setup needs fixing by whoever runs this Gatepost.")
+    text = filled(_("The sign-in setup needs fixing by whoever runs this Gatepost."))
     if f.reference:
-        text += Markup(" Reference <code>{}</code>.").format(f.reference)
-    return SignInError("PROVIDER_REFUSED", f"{f.provider} refused the request", text)
+        text += " " + filled(_("Reference %(reference)s."), reference=mono(f.reference))
+    return SignInError("PROVIDER_REFUSED", _("%(provider)s refused the request", provider=f.provider), text)
 
 
 def _state(f: Facts) -> SignInError:
-    text = Markup("Start again. If it keeps happening, allow cookies for <code>{}</code>.").format(f.host)
-    return SignInError("STATE_MISMATCH", "That sign-in took too long", text)
+    text = filled(_("Start again. If it keeps happening, allow cookies for %(host)s."), host=mono(f.host))
+    return SignInError("STATE_MISMATCH", _("That sign-in took too long"), text)
 
 
 def _exists(f: Facts) -> SignInError:
-    who = f.bold_email if f.email else Markup("That address")
-    this = f.provider_label or "this one"
+    who = f.bold_email if f.email else _("That address")
+    this = f.provider_label or _("this one")
     if f.other_labels:
-        text = Markup("{} signs in with {}. Continue with it once to link {}.").format(who, joined(list(f.other_labels)), this)
+        sentence = _("%(email)s signs in with %(others)s. Continue with it once to link %(provider)s.")
     else:
-        text = Markup(
-            "{} has no provider linked yet. Ask whoever runs this Gatepost for a sign-in link, then link {} in your account."
-        ).format(who, this)
-    return SignInError("ACCOUNT_EXISTS", "You already have an account", text)
+        sentence = _(
+            "%(email)s has no provider linked yet. Ask whoever runs this Gatepost for a sign-in link, "
+            "then link %(provider)s in your account."
+        )
+    text = filled(sentence, email=who, others=joined(list(f.other_labels)), provider=this)
+    return SignInError("ACCOUNT_EXISTS", _("You already have an account"), text)
 
 
 def _in_use(f: Facts) -> SignInError:
-    heading = f"That {f.provider_label} account is someone else’s here" if f.provider_label else "That account is someone else’s here"
-    return SignInError("LINKED_ELSEWHERE", heading, Markup("It’s linked to another Gatepost account. Unlink it there first."))
+    if f.provider_label:
+        heading = _("That %(provider)s account is someone else’s here", provider=f.provider_label)
+    else:
+        heading = _("That account is someone else’s here")
+    return SignInError("LINKED_ELSEWHERE", heading, filled(_("It’s linked to another Gatepost account. Unlink it there first.")))
 
 
 def _limited(f: Facts) -> SignInError:
-    return SignInError("RATE_LIMITED", "Too many tries", Markup("Wait 1 minute, then try again."))
+    return SignInError("RATE_LIMITED", _("Too many tries"), filled(_("Wait 1 minute, then try again.")))
 
 
 TABLE: dict[str, Callable[[Facts], SignInError]] = {

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
+from flask_babel import ngettext
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
@@ -89,7 +91,7 @@ def revoke(sid: uuid.UUID) -> Response:
     changed = user_sessions.revoke(g.actor, user_id=g.actor.user.id, sid=str(sid))
     if str(sid) == own:
         return session_cookie.clear_on(redirect("/signed-out", 303))
-    flash("Session revoked." if changed else "Nothing changed.", "ok" if changed else "info")
+    flash(_("Session revoked.") if changed else _("Nothing changed."), "ok" if changed else "info")
     return redirect("/account/sessions", 303)
 
 
@@ -102,7 +104,7 @@ def confirm_revoke_others() -> str:
 def revoke_others() -> Response:
     count = user_sessions.revoke_others(g.actor, user_id=g.actor.user.id, keep_sid=_own_sid())
     if count:
-        flash("Signed out 1 other session." if count == 1 else f"Signed out {count} other sessions.", "ok")
+        flash(ngettext("Signed out %(num)d other session.", "Signed out %(num)d other sessions.", count), "ok")
     else:
-        flash("Nothing changed.", "info")
+        flash(_("Nothing changed."), "info")
     return redirect("/account/sessions", 303)

@@ -1,7 +1,7 @@
 """How pages say things: moments, devices, initials, untrusted names. Registered as filters and globals of templates.
 
-Filters: `untrusted`, `plain`, `clean`, `names`, `moment`, `on_moment`, `day`, `duration`, `initials`, `app_initials`, `colour`,
-`device`, `device_icon`, `provider_label`.
+Filters: `untrusted`, `plain`, `clean`, `names`, `mono`, `role`, `moment`, `on_moment`, `day`, `duration`, `initials`,
+`app_initials`, `colour`, `device`, `device_icon`, `provider_label`.
 """
 
 import hashlib
@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from flask import Flask
+from flask_babel import get_locale, lazy_gettext, ngettext
+from flask_babel import gettext as _
 from markupsafe import Markup, escape
 
 from blueprints.pages import icons
@@ -21,8 +24,8 @@ HEADING_LENGTH = 60
 _KEPT = "\t\n\r\u200c\u200d"  # the last two join letters and emoji
 _SPACES = "\t\n\r"
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ENGLISH = Locale("en")
+ROLES = {"owner": lazy_gettext("Owner"), "admin": lazy_gettext("Admin"), "member": lazy_gettext("Member")}
 
 
 def register(app: Flask) -> None:
@@ -32,6 +35,8 @@ def register(app: Flask) -> None:
         plain=plain_name,
         clean=clean,
         names=names,
+        mono=mono,
+        role=role,
         day=day,
         moment=moment,
         on_moment=on_moment,
@@ -61,16 +66,16 @@ def plain(text: str | None, length: int = HEADING_LENGTH) -> str:
     return kept if len(kept) <= length else kept[: length - 1].rstrip() + "…"
 
 
-def untrusted(text: str | None, *, quoted: bool = False, length: int = HEADING_LENGTH, empty: str = "No name") -> Markup:
-    """A name in `<bdi>`, cleaned and cut; in quotes when it is self-asserted."""
-    inner = Markup("<bdi>{}</bdi>").format(plain(text, length) or empty)
-    return Markup("“{}”").format(inner) if quoted else inner
+def untrusted(text: str | None, *, quoted: bool = False, length: int = HEADING_LENGTH, empty: str | None = None) -> Markup:
+    """A name in `<bdi>`, cleaned and cut; in quotes when it is self-asserted. empty: what stands for none."""
+    inner = Markup("<bdi>{}</bdi>").format(plain(text, length) or (_("No name") if empty is None else empty))
+    return filled(_("“%(name)s”"), name=inner) if quoted else inner
 
 
-def plain_name(text: str | None, *, quoted: bool = False, empty: str = "No name") -> str:
+def plain_name(text: str | None, *, quoted: bool = False, empty: str | None = None) -> str:
     """The same where no markup may stand: titles, options."""
-    name = plain(text) or empty
-    return f"“{name}”" if quoted else name
+    name = plain(text) or (_("No name") if empty is None else empty)
+    return _("“%(name)s”", name=name) if quoted else name
 
 
 def clean(text: str | None) -> str:
@@ -81,6 +86,31 @@ def clean(text: str | None) -> str:
 def names(items: Iterable[str]) -> Markup:
     """Names that people chose, in a sentence."""
     return joined([untrusted(item) for item in items])
+
+
+# --- sentences ------------------------------------------------------------------------------------------------
+
+
+def filled(sentence: str, **values: object) -> Markup:
+    """A sentence of the catalogue, which may hold markup, with its values escaped. In templates `_()` does it by itself."""
+    return Markup(sentence) % values  # noqa: S704 from the catalogue
+
+
+def mono(text: object) -> Markup:
+    """What a machine would match exactly: a host, a code."""
+    return Markup('<code translate="no" dir="ltr">{}</code>').format(text)
+
+
+def role(name: str) -> str:
+    """What a role is called."""
+    return str(ROLES[name])
+
+
+def joined(items: Sequence[str]) -> Markup:
+    """A list in a sentence: "A", "A and B", "A, B and C". Escapes."""
+    if len(items) < 2:
+        return escape(items[0] if items else "")
+    return filled(_("%(items)s and %(last)s"), items=Markup(", ").join(items[:-1]), last=items[-1])
 
 
 # --- moments --------------------------------------------------------------------------------------------------
@@ -103,22 +133,25 @@ def _in_words(then: datetime, now: datetime, zone: tzinfo) -> tuple[str, bool]:
     """The words, and whether they are a date (so that a sentence says "on" before them)."""
     age, local, today = now - then, then.astimezone(zone), now.astimezone(zone)
     if age < timedelta(minutes=1):
-        return "just now", False
+        return _("just now"), False
     if age < timedelta(hours=1):
-        return _ago(int(age.total_seconds() // 60), "minute"), False
+        return ngettext("%(num)d minute ago", "%(num)d minutes ago", int(age.total_seconds() // 60)), False
     if age < timedelta(hours=24):
-        return _ago(int(age.total_seconds() // 3600), "hour"), False
+        return ngettext("%(num)d hour ago", "%(num)d hours ago", int(age.total_seconds() // 3600)), False
     clock_time = f"{local:%H:%M}"
     if local.date() == today.date() - timedelta(days=1):
-        return f"yesterday at {clock_time}", False
-    day = f"{local.day} {_MONTHS[local.month - 1]}"
+        return _("yesterday at %(time)s", time=clock_time), False
     if local.year == today.year:
-        return f"{day} at {clock_time}", True
-    return f"{day} {local.year}", True
+        return _("%(day)s at %(time)s", day=_date(local), time=clock_time), True
+    return _date(local, with_year=True), True
 
 
-def _ago(count: int, unit: str) -> str:
-    return f"{count} {unit} ago" if count == 1 else f"{count} {unit}s ago"
+def _date(local: datetime, *, with_year: bool = False) -> str:
+    """ "3 Mar", "3 Mar 2025"."""
+    month = (get_locale() or _ENGLISH).months["format"]["abbreviated"][local.month]
+    if with_year:
+        return _("%(day)d %(month)s %(year)d", day=local.day, month=month, year=local.year)
+    return _("%(day)d %(month)s", day=local.day, month=month)
 
 
 def _time_element(then: datetime, text: str) -> Markup:
@@ -135,21 +168,24 @@ def on_moment(value: datetime | int, zone: tzinfo = UTC) -> Markup:
     """The same inside a sentence: "Active on 2 Oct at 11:20"."""
     then = _aware(value)
     text, is_date = _in_words(then, moments.now(), zone)
-    return _time_element(then, f"on {text}" if is_date else text)
+    return _time_element(then, _("on %(date)s", date=text) if is_date else text)
 
 
 def day(value: datetime, zone: tzinfo = UTC) -> str:
     """ "3 Mar", with the year when it is not this one."""
     local, today = value.astimezone(zone), moments.now().astimezone(zone)
-    text = f"{local.day} {_MONTHS[local.month - 1]}"
-    return text if local.year == today.year else f"{text} {local.year}"
+    return _date(local, with_year=local.year != today.year)
 
 
 def duration(seconds: int) -> str:
     """A time limit in words, rounded up: "30 minutes", "1 hour"."""
-    whole = next(((unit, seconds // size) for unit, size in _UNITS if seconds >= size and seconds % size == 0), None)
-    unit, count = whole or (("minute", -(-seconds // 60)) if seconds > 60 else ("second", seconds))
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    if seconds >= 86_400 and seconds % 86_400 == 0:
+        return ngettext("%(num)d day", "%(num)d days", seconds // 86_400)
+    if seconds >= 3600 and seconds % 3600 == 0:
+        return ngettext("%(num)d hour", "%(num)d hours", seconds // 3600)
+    if seconds >= 60:
+        return ngettext("%(num)d minute", "%(num)d minutes", -(-seconds // 60))
+    return ngettext("%(num)d second", "%(num)d seconds", seconds)
 
 
 # --- people, apps, devices ------------------------------------------------------------------------------------
@@ -211,12 +247,12 @@ def device(user_agent: str | None) -> str:
     text = plain(user_agent, 300)
     if not text.startswith("Mozilla/"):
         match = _PROGRAM.match(text)
-        return f"{match[1]} {match[2]}" if match else "An unknown device"
+        return f"{match[1]} {match[2]}" if match else _("An unknown device")
     browser = next((name for token, name in _BROWSERS if token in text), "")
     system = next((name for token, name in _SYSTEMS if token in text), "")
     if browser and system:
-        return f"{browser} on {system}"
-    return browser or (f"A browser on {system}" if system else "An unknown browser")
+        return _("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or (_("A browser on %(system)s", system=system) if system else _("An unknown browser"))
 
 
 def device_icon(user_agent: str | None) -> str:
@@ -227,11 +263,4 @@ def device_icon(user_agent: str | None) -> str:
 
 def provider_label(provider: str) -> str:
     """How people know the way that a session was signed in: a provider by its id, or a one-time link."""
-    return "One-time link" if provider == "link" else plain(identities.label_of(provider))
-
-
-def joined(items: Sequence[str]) -> Markup:
-    """A list in a sentence: "A", "A and B", "A, B and C". Escapes."""
-    if len(items) < 2:
-        return escape(items[0] if items else "")
-    return Markup("{} and {}").format(Markup(", ").join(items[:-1]), items[-1])
+    return _("One-time link") if provider == "link" else plain(identities.label_of(provider))

@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from markupsafe import Markup
 
-from blueprints.pages import sign_in_errors, words
-from services import permissions
+from blueprints.pages import permissions, sign_in_errors, words
 
 NOW = datetime(2026, 11, 21, 9, 4, tzinfo=UTC)
 OSLO = ZoneInfo("Europe/Oslo")
