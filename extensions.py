@@ -90,7 +90,6 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "max_overflow": 8,
         "pool_timeout": 2,
         "pool_recycle": 1800,
-        "pool_reset_on_return": None,  # whoever takes a connection ends its transaction; a second ROLLBACK is only a cost
         "connect_args": {"connect_timeout": 2, "prepare_threshold": 1, "options": "-c statement_timeout=10000 -c timezone=UTC"},
     }
 

@@ -1,5 +1,6 @@
 """A connection to PostgreSQL that ends in the middle: an answer all the same, and nothing is left behind for the next request."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from extensions import db
+from infra.local_settings import tell
 from models import Membership
 from services import row_security
 from tests import factories
@@ -55,3 +57,15 @@ def test_a_session_that_cannot_end_is_not_left_for_the_next_request(app: Flask, 
     with app.app_context():
         assert db.session.scalar(select(func.count()).select_from(Membership)) == 0
         assert db.engine.pool.checkedout() == 1  # type: ignore[attr-defined]  # of QueuePool
+
+
+def test_a_transaction_that_nobody_ended_is_not_handed_on(app: Flask) -> None:
+    company = Company(app)
+    with app.app_context():
+        db.engine.dispose()
+        dropped = db.engine.connect()
+        dropped.begin()
+        tell(dropped, row_security.rows_of(organization_ids=[company.acme.id]))
+        del dropped
+        gc.collect()
+        assert db.session.scalar(select(func.count()).select_from(Membership)) == 0
