@@ -22,6 +22,7 @@ from blueprints.api import users as api_users
 from blueprints.api import whoami as api_whoami
 from blueprints.pages import (
     account,
+    audit_events,
     connected_apps,
     connections,
     done,
@@ -54,6 +55,7 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (user_sessions.blueprint, None, guards.pages),
     (connected_apps.blueprint, None, guards.pages),
     (connections.blueprint, None, guards.pages),
+    (audit_events.blueprint, None, guards.pages),
     (api_session.blueprint, "/api/v1", guards.api),
     (api_whoami.blueprint, "/api/v1", guards.api),
     (api_user_sessions.blueprint, "/api/v1", guards.api),

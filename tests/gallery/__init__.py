@@ -24,17 +24,16 @@ from infra.session_store import SessionRecord
 from services import permissions
 from services.authorize_requests import WaitingParty
 from services.connected_apps import ConnectedApp
-from services.connecting import Service, Waiting
-from services.connections import ConnectionRow
 from services.identities import IdentityInfo
 from services.invitation_redemption import InvitationInfo
 from services.user_sessions import GrantInfo
+from tests.gallery import audit, connections
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
 
 def pages(name: str | None = None) -> list[Page]:
     """All of them. Call it inside a request: forms make CSRF tokens. name: used for every untrusted text."""
-    return [*_sign_in_pages(name), *_oauth_pages(name), *_other_gate_pages(name), *_connection_pages(name), *_account_pages(name)]
+    return [*_sign_in_pages(name), *_oauth_pages(name), *_other_gate_pages(name), *connections.pages(name), *audit.pages(name), *_account_pages(name)]
 
 
 # --- gate pages ---------------------------------------------------------------------------------------------------
@@ -180,23 +179,6 @@ def _oauth_pages(name: str | None) -> list[Page]:
 def _invitation(name: str | None, state: str = "open") -> InvitationInfo:
     organization, email, inviter = (name, name, name) if name is not None else ("Northwind", "maya@northwind.dev", "Tom Halvorsen")
     return InvitationInfo(ID, organization, "admin", email, inviter, state)
-
-
-def _connection_pages(name: str | None) -> list[Page]:
-    account = name if name is not None else "northwind-bot"
-    shared, own = Service("github", "GitHub", "org"), Service("github", "GitHub", "user")
-    connection = ConnectionRow(ID, "github", account, "org", "repo", "connected", None, None)
-    waiting = Waiting(connection, "GitHub", name if name is not None else "mayak")
-    start_href = "/orgs/northwind/connections/github/start?scope=org"
-    unchanged = {"heading": "Nothing changed", "text": "You cancelled at GitHub.", "service": shared, "start_href": start_href}
-    return [
-        Page("connection-start", "connections/start.html", {"service": shared, "start_href": start_href}),
-        Page("connection-start-own", "connections/start.html", {"service": own, "start_href": start_href}),
-        Page("connection-connected", "connections/connected.html", {"service": shared, "account": account, "is_live": True}),
-        Page("connection-nameless", "connections/connected.html", {"service": own, "account": None, "is_live": False}),
-        Page("connection-unchanged", "connections/unchanged.html", unchanged),
-        Page("connection-account", "connections/other_account.html", {"waiting": waiting, "action": "/orgs/x/connections/x/account"}),
-    ]
 
 
 def _other_gate_pages(name: str | None) -> list[Page]:

@@ -10,6 +10,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, select, update
 
+from infra.clock import now
+from infra.ids import uuid7
 from models import AuditEvent, Connection, Membership
 from services import connections
 from tests import factories, owner
@@ -17,6 +19,7 @@ from tests.fakes.browser import Browser, path_of, query_of
 from tests.fakes.fixtures import github_settings, vendor_settings
 from tests.fakes.github import FakeGitHub
 from tests.fakes.vendor import FakeVendor
+from tests.statements import counted
 
 START = "/orgs/northwind/connections/acme/start"
 RESULT = "/orgs/northwind/connections/acme/result"
@@ -79,6 +82,11 @@ def desk(make_app: Callable[..., Flask], vendor: FakeVendor) -> Desk:
 def in_words(page: str) -> str:
     """The page's text without its markup."""
     return " ".join(re.sub(r"<[^>]+>", "", page).split())
+
+
+def in_cells(page: str) -> str:
+    """The same with a space between what stands beside each other."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 # --- there and back -------------------------------------------------------------------------------------------------------
@@ -458,6 +466,182 @@ def test_who_lost_the_role_does_not_decide(desk: Desk, asked: tuple[Browser, str
     desk.change(update(Membership).where(Membership.user_id == desk.owner.id).values(role="member"))
     assert browser.post(path, page, {"decision": "use"}).status_code == 403
     assert [row.account_name for row in desk.rows] == ["northwind-bot"]
+
+
+# --- the list and its pages -----------------------------------------------------------------------------------------------
+
+LIST = "/orgs/northwind/connections"
+
+
+@pytest.mark.both_databases
+def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk) -> None:
+    shared = factories.make_connection(organization=desk.organization, account_name="northwind-bot")
+    own = factories.make_connection(user=desk.member, account_name="lena")
+    factories.make_connection(user=desk.owner, account_name="somebody-else")
+    page = desk.browser(desk.member).get(LIST)
+    text = in_cells(page.text)
+    assert "northwind-bot Organization Not used yet Connected" in text
+    assert "lena Yours Not used yet Connected" in text
+    assert "somebody-else" not in text
+    assert f"{LIST}/{own.id}/disconnect" in page.text
+    assert f"{LIST}/{shared.id}/disconnect" not in page.text  # a member does not decide for everyone
+    assert f"{LIST}/{shared.id}/disconnect" in desk.browser().get(LIST).text
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {"status": "needs_reconnecting", "last_error": "invalid_grant"},
+            "Refused by Acme Acme didn’t renew the access. invalid_grant Reconnect",
+        ),
+        (
+            {"status": "needs_reconnecting", "last_error": "expired"},
+            "Needs reconnecting Its access ended, and Acme gave nothing to renew it with. expired Reconnect",
+        ),
+        (
+            {"encryption_key_id": "lost"},
+            "Needs reconnecting This Gatepost can’t read what it stored for it any more. encryption_key_missing Reconnect",
+        ),
+        ({"status": "retrying", "last_error": "unreachable"}, "Trying again Acme didn’t answer."),
+        ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
+        ({"status": "retrying", "last_error": "invalid_client"}, "Refused by Acme"),
+        ({"connector": "gone"}, "Off This Gatepost isn’t set up for gone any more."),
+    ],
+)
+def test_a_state_is_a_word_and_its_cause_is_said_with_the_services_code(desk: Desk, columns: dict[str, str], said: str) -> None:
+    connection = factories.make_connection(organization=desk.organization)
+    desk.change(update(Connection).values(**columns))
+    browser = desk.browser()
+    assert said in in_cells(browser.get(LIST).text)
+    detail = browser.get(f"{LIST}/{connection.id}")
+    assert said.removesuffix(" Reconnect") in in_cells(detail.text)
+    assert ("Reconnect</a>" in detail.text) == ("connector" not in columns)
+
+
+def test_no_token_is_on_any_page(desk: Desk) -> None:
+    connection = factories.make_connection(organization=desk.organization, access_token="at_hidden", refresh_token="rt_hidden")
+    browser = desk.browser()
+    for path in (LIST, f"{LIST}/new", f"{LIST}/{connection.id}", f"{LIST}/{connection.id}/disconnect"):
+        assert "_hidden" not in browser.get(path).text
+
+
+def test_an_empty_list_says_how_to_begin(desk: Desk) -> None:
+    text = in_cells(desk.browser().get(LIST).text)
+    assert "No connections Connect a service so agents can act in it for people here. Add connection" in text
+
+
+def test_adding_shows_what_each_service_will_ask_for_and_only_what_is_not_connected(desk: Desk) -> None:
+    browser = desk.browser()
+    page = browser.get(f"{LIST}/new")
+    assert "It will ask for read write" in in_words(page.text)
+    assert f'href="{START}?scope=org"' in page.text
+    assert f'href="{START}?scope=user"' in page.text
+    member = desk.browser(desk.member).get(f"{LIST}/new").text
+    assert f'href="{START}?scope=user"' in member
+    assert "scope=org" not in member
+    factories.make_connection(organization=desk.organization)
+    page = browser.get(f"{LIST}/new")
+    assert f'href="{START}?scope=org"' not in page.text
+    assert f'href="{START}?scope=user"' in page.text
+
+
+def test_without_a_connector_there_is_nothing_to_add(app: Flask) -> None:
+    user = factories.make_user()
+    factories.make_organization(owner=user, slug="northwind")
+    browser = Browser(app)
+    factories.sign_in(browser.client, user)
+    assert "No services" in in_words(browser.get(f"{LIST}/new").text)
+
+
+def test_reconnecting_is_starting_again_at_the_same_scope(desk: Desk) -> None:
+    own = factories.make_connection(user=desk.owner)
+    answer = desk.browser().get(f"{LIST}/{own.id}/reconnect")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{START}?scope=user")
+
+
+@pytest.mark.both_databases
+def test_disconnecting_asks_first_names_the_agents_and_ends_it(desk: Desk) -> None:
+    connection = factories.make_connection(organization=desk.organization, account_name="northwind-bot")
+    for name, columns, scopes in (
+        ("deploy-bot", {}, ["connections:use"]),
+        ("reader", {}, ["orgs"]),
+        ("sleeper", {"paused_at": now()}, ["connections:use"]),
+    ):
+        agent = factories.make_agent(desk.organization, desk.member, name=name, **columns)
+        factories.make_api_key(desk.organization, desk.member, agent=agent, scopes=scopes)
+    factories.make_agent(desk.organization, desk.member, name="keyless")
+    browser = desk.browser()
+    page = browser.get(f"{LIST}/{connection.id}/disconnect")
+    text = in_words(page.text)
+    assert "Disconnect Acme?" in text
+    assert "1 agent can use it now: deploy-bot." in text
+    assert page.text.index("Keep it") < page.text.index(">Disconnect</button>")
+    assert [row.id for row in desk.rows] == [connection.id]
+    answer = browser.post(f"{LIST}/{connection.id}/disconnect", page)
+    assert (answer.status_code, answer.headers["Location"]) == (303, LIST)
+    assert "Acme disconnected." in in_words(browser.get(LIST).text)
+    assert desk.rows == []
+    assert desk.actions == ["connection.disconnected"]
+    assert browser.post(f"{LIST}/{connection.id}/disconnect", page).status_code == 303
+    assert "Nothing changed." in in_words(browser.get(LIST).text)
+    assert desk.actions == ["connection.disconnected"]
+    assert browser.get(f"{LIST}/{connection.id}").status_code == 404
+
+
+def test_of_ones_own_connection_only_agents_that_act_for_one_are_named(desk: Desk) -> None:
+    own = factories.make_connection(user=desk.member)
+    for name, person, acts in (("deputy", desk.member, True), ("helper", desk.member, False), ("others", desk.owner, True)):
+        agent = factories.make_agent(desk.organization, person, name=name, acts_for_owner=acts)
+        factories.make_api_key(desk.organization, person, agent=agent)
+    assert "1 agent can use it now: deputy." in in_words(desk.browser(desk.member).get(f"{LIST}/{own.id}/disconnect").text)
+
+
+def test_disconnecting_needs_the_form_and_the_role(desk: Desk) -> None:
+    shared = factories.make_connection(organization=desk.organization)
+    foreign = factories.make_connection(organization=factories.make_organization(owner=factories.make_user()))
+    others = factories.make_connection(user=desk.member)
+    browser, member = desk.browser(), desk.browser(desk.member)
+    path = f"{LIST}/{shared.id}/disconnect"
+    page = browser.get(path)
+    assert browser.post(path).status_code == 400
+    assert browser.post(path, page, headers={"Origin": "https://evil.example"}).status_code == 400
+    assert member.get(path).status_code == 403
+    assert member.post(path, member.get(LIST)).status_code == 403
+    for hidden in (foreign, others):
+        for ending in ("", "/disconnect", "/reconnect"):
+            assert browser.get(f"{LIST}/{hidden.id}{ending}").status_code == 404
+        assert browser.post(f"{LIST}/{hidden.id}/disconnect", page).status_code == 303
+    desk.change(update(Membership).where(Membership.user_id == desk.owner.id).values(role="member"))
+    assert browser.post(path, page).status_code == 403
+    assert len(desk.rows) == 3
+
+
+@pytest.mark.parametrize("path", [LIST, f"{LIST}/new", f"{LIST}/{uuid7()}", f"{LIST}/{uuid7()}/reconnect", f"{LIST}/{uuid7()}/disconnect"])
+def test_a_stranger_sees_nothing_and_nobody_signs_in_first(desk: Desk, path: str) -> None:
+    assert desk.browser(factories.make_user()).get(path).status_code == 404
+    assert path_of(Browser(desk.app).get(path)) == "/login"
+
+
+def test_every_gate_page_of_the_trip_leads_back_to_the_list(desk: Desk) -> None:
+    browser = desk.browser()
+    assert f'href="{LIST}">Done' in desk.connected(browser)
+    desk.vendor.denies = True
+    assert f'href="{LIST}">Done' in desk.connected(browser)
+    assert f'href="{LIST}">Not now' in browser.get(START, headers={"Sec-Purpose": "prefetch"}).text
+
+
+def test_the_list_takes_as_many_statements_for_fifty_rows_as_for_three(desk: Desk) -> None:
+    browser = desk.browser()
+    counts = []
+    for connectors in (range(3), range(3, 50)):
+        for number in connectors:
+            factories.make_connection(organization=desk.organization, connector=f"vendor-{number}")
+        browser.get(LIST)
+        with counted() as statements:
+            assert browser.get(LIST).text.count('scope="row"') == connectors.stop
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
 
 
 # --- stores away, secrets -------------------------------------------------------------------------------------------------
