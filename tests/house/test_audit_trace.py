@@ -83,6 +83,7 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /account/apps/<app_id>/remove": "connected_app.removed",
     "POST /invitations/<token>": "invitation.accepted",
     "POST /orgs/<slug>/connections/<connection_id>/account": "connection.reconnected",
+    "POST /orgs/<slug>/connections/<connection_id>/disconnect": "connection.disconnected",
 }
 
 
