@@ -25,7 +25,11 @@ class InviteForm(browser.Form):
     """Owners are made from members, with a fresh sign-in, so there is no such choice here."""
 
     emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))
-    role = SelectField(_l("Role"), choices=lambda: [SelectChoice("member", _("Member")), SelectChoice("admin", _("Admin"))])
+    role = SelectField(
+        _l("Role"),
+        description=_l("Someone can be made an owner after they’ve joined."),
+        choices=lambda: [SelectChoice("member", _("Member")), SelectChoice("admin", _("Admin"))],
+    )
 
     def lines(self) -> list[tuple[int, str]]:
         """The lines with something in them, and their numbers."""

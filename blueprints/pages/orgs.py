@@ -19,7 +19,7 @@ class OrganizationForm(browser.Form):
     """Name and short name, for a new organization and for one that is changed."""
 
     name = StringField(_l("Name"))
-    slug = StringField(_l("Short name"))
+    slug = StringField(_l("Short name"), description=_l("Stands in links and on the command line, like northwind."))
 
     def validate_name(self, field: StringField) -> None:
         text = " ".join((field.data or "").split())

@@ -30,7 +30,7 @@ def _organizations(name: str | None) -> list[Page]:
         OrganizationRow(ID, "maya-kovac", name if name is not None else "Maya Kovač", "member", {}, moment, member_count=1),
     ]
     gone = OrganizationRow(UUID(int=5), "pilot", name if name is not None else "Pilot", "owner", {}, moment, moment - timedelta(days=2), 4)
-    wrong = _form(name)
+    wrong = OrganizationForm(data={"name": name if name is not None else "", "slug": "northwind"})
     wrong.name.errors, wrong.slug.errors = ["Enter a name"], ["northwind is taken. Try another"]
     return [
         account_page("orgs", "organizations/list.html", "orgs", name, organizations=rows, deleted=[gone]),

@@ -1,0 +1,43 @@
+"""Posting a page's form as a browser does, and counting what a page asks the database."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+from werkzeug.test import TestResponse
+
+from extensions import db
+
+
+def post(client: FlaskClient, page: str, action: str | None = None, **fields: str) -> TestResponse:
+    """The form of `page` to its own address, or to `action`: with its CSRF token and, where it has one, its id."""
+    text = client.get(page).text
+    hidden = dict(re.findall(r'name="(csrf_token|form_id)" value="([^"]+)"', text))
+    assert hidden, text[:200]
+    return client.post(action or page, data={**hidden, **fields})
+
+
+def said(response: TestResponse) -> str:
+    """The visible words of a page's main part, in one line."""
+    main = response.text.partition("<main")[2].partition("</main>")[0].partition(">")[2]
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", main)).split())
+
+
+@contextmanager
+def counted(app: Flask) -> Iterator[list[Any]]:
+    """The statements that go to the database meanwhile."""
+    with app.app_context():
+        engine = db.engine
+    statements: list[Any] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(engine, "before_cursor_execute", note)
