@@ -131,7 +131,7 @@ def api() -> None:
         raise Malformed("Send a token or a session cookie, not both.")
     asks_first = authorization is not None and authorization.count(".") != 2  # a JWT is proven without a store
     if asks_first:
-        rate_limits.check("api")
+        rate_limits.check_if_redis_answers("api")
     try:
         g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:

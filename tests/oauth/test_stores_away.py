@@ -216,6 +216,14 @@ def test_every_door_says_503_and_all_is_well_afterwards(world, away, which, limi
     assert world.browser.get("/readyz").status_code == 200
 
 
+def test_without_redis_a_good_token_is_served_and_a_bad_one_is_no_verdict(world, away):
+    world = world(rate_limits="on")
+    away.stop("redis")
+    nobody = world.app.test_client(use_cookies=False)
+    assert nobody.get("/api/v1/whoami", headers=bearer(world.tokens["access_token"])).status_code == 200
+    assert_unavailable(nobody.get("/api/v1/whoami", headers=bearer("gpo_unknown")), "a bad token")
+
+
 def test_a_refresh_whose_store_failed_can_be_tried_again_for_the_same_answer(world, away):
     world = world()
     first = world.program.refresh(world.tokens["refresh_token"]).json
