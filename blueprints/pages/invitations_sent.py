@@ -102,6 +102,7 @@ def _sent_to(sent: Sent) -> str:
 
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
 def resend(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
     try:
         sent = invitations.resend(g.actor, slug, str(invitation_id))
     except NotFound:
@@ -118,6 +119,7 @@ def confirm_revoke(slug: str, invitation_id: uuid.UUID) -> str:
 
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")
 def revoke(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
     try:
         invitations.get(g.actor, slug, str(invitation_id))
         invitations.revoke(g.actor, slug, str(invitation_id))
@@ -128,7 +130,7 @@ def revoke(slug: str, invitation_id: uuid.UUID) -> Response:
 
 
 def _gone(slug: str) -> Response:
-    """It was accepted or revoked meanwhile; a reader who is out of the organization is told so by the list."""
+    """It was accepted or revoked meanwhile."""
     flash(_("Nothing changed."), "info")
     return _to_list(slug)
 

@@ -132,12 +132,12 @@ def confirm_remove(slug: str, user_id: uuid.UUID) -> Response | str:
 def remove(slug: str, user_id: uuid.UUID) -> Response:
     if user_id == g.actor.user.id:
         return redirect(f"/orgs/{slug}/leave", 303)
+    organization = organization_access.get(g.actor, slug)
     try:
         person = members.get_manageable(g.actor, slug, str(user_id))
         members.remove(g.actor, slug, str(user_id))
-    except NotFound:  # somebody else was quicker; a reader who is out too is told so by the list
+    except NotFound:  # somebody else was quicker
         flash(_("Nothing changed."), "info")
         return redirect(f"/orgs/{slug}/members", 303)
-    organization = organization_access.get(g.actor, slug)
     flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=words.plain(organization.name)), "ok")
     return redirect(f"/orgs/{slug}/members", 303)
