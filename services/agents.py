@@ -7,20 +7,22 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 
 from errors import Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
-from models import Agent, ApiKey
-from services import audit, keyset, names, organization_access, roles
-from services.actors import Actor
+from models import Agent, ApiKey, User
+from services import audit, keyset, names, numbered_pages, organization_access, roles
+from services.actors import Actor, OrganizationInfo
+from services.numbered_pages import NumberedPage
 
 
 @dataclass(frozen=True)
 class AgentRow:
-    """An agent as its organization sees it."""
+    """An agent as its organization sees it. `key_count`: of keys that work; `last_used_at`: of any of its keys, revoked ones
+    too; `is_own`: the reader's; `may_manage`: the reader may change it and see its keys."""
 
     id: uuid.UUID
     name: str
@@ -28,13 +30,40 @@ class AgentRow:
     acts_for_owner: bool
     paused_at: datetime | None
     created_at: datetime
+    owner_name: str
+    key_count: int
+    last_used_at: datetime | None
+    is_own: bool
+    may_manage: bool
 
 
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[AgentRow]:
     """The organization's agents, oldest first; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
-    statement = select(Agent).where(Agent.organization_id == organization.id)
-    return [_row(agent) for agent in db.session.scalars(keyset.page(statement, Agent.id, after=after, limit=limit))]
+    rows = db.session.execute(keyset.page(_rows_of(organization), Agent.id, after=after, limit=limit))
+    return [_row(*row, actor=actor, role=organization.role) for row in rows]
+
+
+def list_numbered(actor: Actor, slug: str, *, number: int) -> NumberedPage[AgentRow]:
+    """The same for people, by name.   Raises NotFound."""
+    organization = organization_access.enter(actor, slug)
+    statement = _rows_of(organization).order_by(func.lower(Agent.name), Agent.id)
+    return numbered_pages.read(statement, lambda *row: _row(*row, actor=actor, role=organization.role), number=number)
+
+
+def get(actor: Actor, slug: str, agent_id: str) -> AgentRow:
+    """Raises NotFound."""
+    found = find(actor, slug, agent_id)
+    if found is None:
+        raise NotFound()
+    return found
+
+
+def find(actor: Actor, slug: str, agent_id: str) -> AgentRow | None:
+    """None for one that is not there any more.   Raises NotFound when the organization is not the actor's."""
+    organization = organization_access.enter(actor, slug)
+    row = db.session.execute(_rows_of(organization).where(Agent.id == parse_uuid(agent_id))).one_or_none()
+    return _row(*row, actor=actor, role=organization.role) if row else None
 
 
 def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) -> AgentRow:
@@ -47,14 +76,14 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
     db.session.flush()
     details = {"name": agent.name, "acts_for_owner": acts_for_owner}
     audit.record(actor, "agent.created", target_type="agent", target_id=agent.id, organization_id=organization.id, details=details)
-    row = _row(agent)
+    row = _row(agent, actor.user.name, 0, None, actor=actor, role=organization.role)
     db.session.commit()
     return row
 
 
 def delete(actor: Actor, slug: str, agent_id: str) -> None:
     """Remove an agent and every key of it. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
-    agent = _get_manageable(actor, slug, agent_id)
+    agent = get_to_manage(actor, slug, agent_id)
     keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, ApiKey.revoked_at.is_(None)))
     db.session.delete(agent)  # the keys go with it
     _record(actor, "agent.deleted", agent, name=agent.name, keys_revoked=keys)
@@ -66,7 +95,7 @@ def pause(actor: Actor, slug: str, agent_id: str) -> None:
 
     Raises: NotFound; Forbidden for another member's.
     """
-    agent = _get_manageable(actor, slug, agent_id)
+    agent = get_to_manage(actor, slug, agent_id)
     if agent.paused_at is None:
         agent.paused_at = now()
         _record(actor, "agent.paused", agent)
@@ -75,7 +104,7 @@ def pause(actor: Actor, slug: str, agent_id: str) -> None:
 
 def resume(actor: Actor, slug: str, agent_id: str) -> None:
     """Let a paused agent work again. Again is no error. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
-    agent = _get_manageable(actor, slug, agent_id)
+    agent = get_to_manage(actor, slug, agent_id)
     if agent.paused_at is not None:
         agent.paused_at = None
         _record(actor, "agent.resumed", agent)
@@ -95,7 +124,7 @@ def pause_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.U
         audit.record(actor, "agent.paused", target_type="agent", target_id=agent_id, organization_id=organization_id)
 
 
-def _get_manageable(actor: Actor, slug: str, agent_id: str) -> Agent:
+def get_to_manage(actor: Actor, slug: str, agent_id: str) -> Agent:
     """The agent, locked, for its owner or somebody who manages agents. A unit of work begins here.
 
     Raises: NotFound, Forbidden.
@@ -106,8 +135,7 @@ def _get_manageable(actor: Actor, slug: str, agent_id: str) -> Agent:
     )
     if agent is None:
         raise NotFound()
-    is_own = actor.user is not None and agent.owner_id == actor.user.id
-    if not is_own and not roles.may(organization.role, "agents:manage"):
+    if not _may_manage(agent, actor, organization.role):
         raise Forbidden()
     return agent
 
@@ -116,5 +144,41 @@ def _record(actor: Actor, action: str, agent: Agent, **details: object) -> None:
     audit.record(actor, action, target_type="agent", target_id=agent.id, organization_id=agent.organization_id, details=details)
 
 
-def _row(agent: Agent) -> AgentRow:
-    return AgentRow(agent.id, agent.name, agent.owner_id, agent.acts_for_owner, agent.paused_at, agent.created_at)
+def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, datetime | None]]:
+    """Each agent with its owner's name, the number of its keys that work, and when one was used last."""
+    of_agent = ApiKey.agent_id == Agent.id
+    works = (ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
+    return (
+        select(
+            Agent,
+            User.name,
+            select(func.count()).select_from(ApiKey).where(of_agent, *works).correlate(Agent).scalar_subquery(),
+            select(func.max(ApiKey.last_used_at)).where(of_agent).correlate(Agent).scalar_subquery(),
+        )
+        .join(User, User.id == Agent.owner_id)
+        .where(Agent.organization_id == organization.id)
+    )
+
+
+def _may_manage(agent: Agent, actor: Actor, role: str) -> bool:
+    return _is_own(agent, actor) or (actor.user is not None and roles.may(role, "agents:manage"))
+
+
+def _is_own(agent: Agent, actor: Actor) -> bool:
+    return actor.user is not None and agent.owner_id == actor.user.id
+
+
+def _row(agent: Agent, owner_name: str, key_count: int, last_used_at: datetime | None, *, actor: Actor, role: str) -> AgentRow:
+    return AgentRow(
+        id=agent.id,
+        name=agent.name,
+        owner_id=agent.owner_id,
+        acts_for_owner=agent.acts_for_owner,
+        paused_at=agent.paused_at,
+        created_at=agent.created_at,
+        owner_name=owner_name,
+        key_count=key_count,
+        last_used_at=last_used_at,
+        is_own=_is_own(agent, actor),
+        may_manage=_may_manage(agent, actor, role),
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, LargeBinary, Uuid, bindparam, case, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, case, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -23,8 +23,9 @@ from infra.secret_text import hash_secret
 from models import Agent, ApiKey, Membership, Organization, User
 from models.definer import agent_acts_for_owner, role_of
 from models.types import UtcDateTime
-from services import audit, keyset, names, organization_access, row_security
+from services import agents, audit, keyset, names, numbered_pages, organization_access, row_security
 from services.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
+from services.numbered_pages import NumberedPage
 from services.scopes import API_SCOPES, join, split
 from services.transactions import begin_write, engine
 
@@ -179,22 +180,63 @@ def mint(
 def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> list[KeyRow]:
     """The person's keys and those of their agents that are not revoked, oldest first; one more than `limit` when there are
     more. A credential bound to an organization sees that one's.   Raises Invalid."""
-    statement = (
-        select(ApiKey, Organization.slug)
-        .join(Organization, Organization.id == ApiKey.organization_id)
-        .where(*_own(actor), ApiKey.revoked_at.is_(None), Organization.deleted_at.is_(None))
-    )
+    statement = _kept(*_own(actor))
     return [_row(row, slug) for row, slug in db.session.execute(keyset.page(statement, ApiKey.id, after=after, limit=limit))]
 
 
-def revoke(actor: Actor, key_id: str) -> None:
-    """End a key of the actor's person or of an agent of theirs, at once. Again is no error. Commits: yes.   Raises NotFound."""
+def list_tokens(actor: Actor, *, number: int) -> NumberedPage[KeyRow]:
+    """The person's access tokens that are not revoked, oldest first."""
+    return numbered_pages.read(_kept(*_tokens_of(actor)).order_by(ApiKey.id), _row, number=number)
+
+
+def get_token(actor: Actor, key_id: str) -> KeyRow:
+    """One of them.   Raises NotFound."""
+    return _get(*_tokens_of(actor), ApiKey.id == parse_uuid(key_id))
+
+
+def has_token(actor: Actor, *, name: str) -> bool:
+    """Whether one of them is called so."""
+    return db.session.execute(_kept(*_tokens_of(actor), ApiKey.name == name).limit(1)).first() is not None
+
+
+def list_of_agent(actor: Actor, slug: str, agent_id: str, *, number: int = 1) -> NumberedPage[KeyRow]:
+    """An agent's keys that are not revoked, oldest first, for its owner and those who manage agents.
+
+    Raises: NotFound, Forbidden.
+    """
+    return numbered_pages.read(_kept(*_of_agent(actor, slug, agent_id)).order_by(ApiKey.id), _row, number=number)
+
+
+def get_of_agent(actor: Actor, slug: str, agent_id: str, key_id: str) -> KeyRow:
+    """One of them.   Raises: NotFound, Forbidden."""
+    return _get(*_of_agent(actor, slug, agent_id), ApiKey.id == parse_uuid(key_id))
+
+
+def revoke_of_agent(actor: Actor, slug: str, agent_id: str, key_id: str) -> bool:
+    """End a key of an agent, at once, as its owner or as somebody who manages agents; whether it was not ended before.
+    Commits: yes.   Raises: NotFound, Forbidden.
+    """
+    agent = agents.get_to_manage(actor, slug, agent_id)
+    which = (ApiKey.agent_id == agent.id, ApiKey.id == parse_uuid(key_id))
+    if db.session.scalar(select(ApiKey.id).where(*which)) is None:
+        raise NotFound()
+    count = _revoke(actor, *which)
+    db.session.commit()
+    return count > 0
+
+
+def revoke(actor: Actor, key_id: str) -> bool:
+    """End a key of the actor's person or of an agent of theirs, at once; whether it was not ended before. Commits: yes.
+
+    Raises NotFound.
+    """
     begin_write()
     which = (*_own(actor), ApiKey.id == parse_uuid(key_id))
     if db.session.scalar(select(ApiKey.id).where(*which)) is None:
         raise NotFound()
-    _revoke(actor, *which)
+    count = _revoke(actor, *which)
     db.session.commit()
+    return count > 0
 
 
 def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
@@ -208,12 +250,15 @@ def revoke_of_person(actor: Actor, *, user_id: uuid.UUID) -> None:
     _revoke(actor, ApiKey.user_id == user_id)
 
 
-def _revoke(actor: Actor, *which: ColumnElement[bool]) -> None:
+def _revoke(actor: Actor, *which: ColumnElement[bool]) -> int:
+    """How many that was."""
     revoked = db.session.execute(
         update(ApiKey).where(*which, ApiKey.revoked_at.is_(None)).values(revoked_at=now()).returning(ApiKey.id, ApiKey.organization_id)
     )
-    for key_id, organization_id in revoked.all():
+    ended = revoked.all()
+    for key_id, organization_id in ended:
         audit.record(actor, "api_key.revoked", target_type="api_key", target_id=key_id, organization_id=organization_id)
+    return len(ended)
 
 
 def _granted(actor: Actor, scopes: Sequence[str]) -> list[str]:
@@ -270,6 +315,35 @@ def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
     )
     if held is None:
         raise NotFound()
+
+
+def _tokens_of(actor: Actor) -> list[ColumnElement[bool]]:
+    return [*_own(actor), ApiKey.agent_id.is_(None)]
+
+
+def _of_agent(actor: Actor, slug: str, agent_id: str) -> list[ColumnElement[bool]]:
+    """Raises: NotFound, Forbidden."""
+    agent = agents.get(actor, slug, agent_id)
+    if not agent.may_manage:
+        raise Forbidden()
+    return [ApiKey.agent_id == agent.id]
+
+
+def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
+    """Keys that are not revoked, with the slugs of their organizations."""
+    return (
+        select(ApiKey, Organization.slug)
+        .join(Organization, Organization.id == ApiKey.organization_id)
+        .where(*which, ApiKey.revoked_at.is_(None), Organization.deleted_at.is_(None))
+    )
+
+
+def _get(*which: ColumnElement[bool]) -> KeyRow:
+    """Raises NotFound."""
+    found = db.session.execute(_kept(*which)).first()
+    if found is None:
+        raise NotFound()
+    return _row(*found)
 
 
 def _own(actor: Actor) -> list[ColumnElement[bool]]:

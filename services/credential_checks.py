@@ -1,7 +1,9 @@
 """Trying a credential out at its vendor, when somebody asks."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import update
 
@@ -15,10 +17,13 @@ from models import Credential
 from services import audit, credentials
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Scope
-from services.credential_values import check_name
+from services.credential_values import check_name, check_value
 from services.transactions import begin_write
 
+log = logging.getLogger("gatepost.credentials")
+
 MAX_ADDRESS_LENGTH = 2048
+_TRIALS: dict[str, Literal["ok", "unavailable"]] = {"ok": "ok", "rate_limited": "unavailable"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,45 @@ class CheckInfo:
     checked_at: datetime
     retry_after_seconds: int | None
     is_stored: bool
+
+
+@dataclass(frozen=True)
+class TrialInfo:
+    """What the vendor said of a value that is not stored: `ok`, `rejected` with the vendor's own `code`, or `unavailable` when
+    it did not say."""
+
+    status: Literal["ok", "rejected", "unavailable"]
+    code: str
+    label: str
+
+
+def try_value(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> TrialInfo:
+    """Ask the vendor about a value that the actor is about to put. No transaction is open meanwhile. Commits: yes (the audit row).
+
+    Raises: as `credentials.put`.
+    """
+    credentials.check_may_write(actor, slug, name, scope=scope)
+    check_value(value, None)
+    organization = credentials.enter(actor, slug)
+    kind = _kind(organization, name)
+    db.session.rollback()
+    try:
+        result = kind.check(value)
+        trial = TrialInfo(_TRIALS.get(result.status, "rejected"), result.code, kind.label)
+    except VendorUnavailable as error:
+        log.info("no answer about a credential", extra={"detail": str(error)})
+        trial = TrialInfo("unavailable", error.code, kind.label)
+    begin_write()
+    audit.record(
+        actor,
+        "credential.checked",
+        target_type="credential",
+        organization_id=organization.id if organization else None,
+        outcome=trial.status,
+        details={"name": name, "scope": scope, "stored": False},
+    )
+    db.session.commit()
+    return trial
 
 
 def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, address: str | None) -> CheckInfo:

@@ -18,6 +18,21 @@ MAX_NOTE_LENGTH = 500
 
 
 @dataclass(frozen=True)
+class KindInfo:
+    """A kind that a declaration may name. `has_check`: its vendor can be asked about a value."""
+
+    id: str
+    label: str
+    has_check: bool
+
+
+def list_kinds() -> list[KindInfo]:
+    """Every kind; the last one is for what nobody can be asked about."""
+    kinds = all_kinds(current())
+    return [KindInfo(kind.kind_id, kind.label, kind is not kinds[-1]) for kind in kinds]
+
+
+@dataclass(frozen=True)
 class DeclarationInfo:
     """`set_by`: the organization and each person, or one side only."""
 
@@ -41,7 +56,15 @@ def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | N
     Raises: Invalid; Forbidden; NotFound.
     """
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
-    check_name(name)
+    declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    db.session.commit()
+    return declared
+
+
+def declare(
+    actor: Actor, organization: OrganizationInfo, name: str, *, kind: str | None, set_by: str | None, note: str | None
+) -> DeclarationInfo:
+    """The same inside another unit of work: never commits."""
     values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
     _check(values)
     is_new = db.session.get(CredentialDeclaration, (organization.id, name)) is None
@@ -51,16 +74,20 @@ def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | N
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )
     _record(actor, organization, "credential_declaration.put", name, {"kind": values["kind"], "set_by": values["set_by"]})
-    db.session.commit()
     return DeclarationInfo(name=name, is_new=is_new, **values)
 
 
 def remove(actor: Actor, slug: str, name: str) -> None:
     """Values stay. Commits: yes.   Raises: NotFound; Forbidden."""
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
-    db.session.delete(_get_row(organization, name))
-    _record(actor, organization, "credential_declaration.removed", name, {})
+    take_back(actor, organization, _get_row(organization, name))
     db.session.commit()
+
+
+def take_back(actor: Actor, organization: OrganizationInfo, declaration: CredentialDeclaration) -> None:
+    """The same inside another unit of work: never commits."""
+    db.session.delete(declaration)
+    _record(actor, organization, "credential_declaration.removed", declaration.name, {})
 
 
 def _get_row(organization: OrganizationInfo, name: str) -> CredentialDeclaration:

@@ -39,9 +39,13 @@ class Value:
         return self.raw[-4:] if isinstance(self.raw, str) and len(self.raw) >= LAST_FOUR_FROM else None
 
 
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str, *, where: str = "name") -> str:
     """where: what of the request it is.   Raises Invalid, without repeating it: people paste a value where its name belongs."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         words = "must be capital letters, digits and underscores: [A-Z][A-Z0-9_]{0,63}"
         raise Invalid("That is not the name of a credential.", fields={where: words})
     return name
@@ -106,4 +110,4 @@ def context_of(owner: Owner, name: str, number: int) -> str:
     return f"credential/{owner.scope}:{owner.id}/{name}/{number}"
 
 
-__all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "seal", "unseal"]
+__all__ = ["CannotDecrypt", "Envelope", "Owner", "Raw", "Value", "check_name", "check_value", "context_of", "is_name", "seal", "unseal"]

@@ -4,14 +4,16 @@ Whose it is: services/credential_scope.py. Values leave through services/credent
 `slug` is None for a person's own, outside of any organization.
 """
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Uuid, and_, case, cast, delete, false, literal, null, or_, select, tuple_, union_all
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, defer
 
 from config import current
 from connectors.credential_kinds import kind_for
@@ -20,7 +22,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
 from models import Credential, CredentialDeclaration, CredentialVersion
-from services import audit, organization_access, row_security
+from services import audit, credential_declarations, organization_access, row_security
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
 from services.credential_values import CannotDecrypt, Envelope, Value, check_name, check_value, seal, unseal
@@ -51,7 +53,26 @@ class CredentialInfo:
     checked_at: datetime | None = None
     updated_at: datetime | None = None
     updated_by: uuid.UUID | None = None
+    is_declared: bool = False
     is_new: bool = False
+
+
+@dataclass(frozen=True)
+class CredentialPair:
+    """One name with the two values that may answer for it; at least one is there, or the name is declared."""
+
+    name: str
+    kind: str
+    set_by: str
+    note: str
+    is_declared: bool
+    organization: CredentialInfo | None
+    own: CredentialInfo | None
+
+    @property
+    def in_force(self) -> CredentialInfo | None:
+        """What the person's reads answer with; None when nothing does."""
+        return next((info for info in (self.own, self.organization) if info and info.in_force), None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,33 @@ def _as_missing(entry: CredentialInfo) -> CredentialInfo:
     return CredentialInfo(entry.name, None, "missing", True, entry.kind, entry.set_by, entry.note)
 
 
+def list_pairs(actor: Actor, slug: str) -> list[CredentialPair]:
+    """Every name that the actor's reads can meet, or that is declared, with both values, by name. One statement."""
+    entries = _entries(actor, enter(actor, slug))
+    return [_pair(list(of_name)) for _name, of_name in itertools.groupby(entries, key=attrgetter("name"))]
+
+
+def get_pair(actor: Actor, slug: str, name: str) -> CredentialPair:
+    """Raises: NotFound; Invalid."""
+    found = find_pair(actor, slug, name)
+    if found is None:
+        raise NotFound()
+    return found
+
+
+def find_pair(actor: Actor, slug: str, name: str) -> CredentialPair | None:
+    """Raises Invalid for what is no name."""
+    organization = enter(actor, slug)
+    entries = _entries(actor, organization, name=check_name(name))
+    return _pair(entries) if entries else None
+
+
+def _pair(entries: list[CredentialInfo]) -> CredentialPair:
+    of_scope = {entry.scope: entry for entry in entries}
+    some = entries[0]
+    return CredentialPair(some.name, some.kind, some.set_by, some.note, some.is_declared, of_scope.get("org"), of_scope.get("user"))
+
+
 def list_versions(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> list[VersionInfo]:
     """The last ten values that were put, newest first.   Raises: NotFound; Invalid."""
     organization = enter(actor, slug)
@@ -169,6 +217,44 @@ def put(
     stored = _get(actor, organization, name, (owner.scope,))
     db.session.commit()
     return replace(stored, is_new=number == 1)
+
+
+def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str, value: str | None) -> None:
+    """Declare a name that is new to the organization, and set its value: the organization's, or the actor's own where only
+    persons set one. Commits: yes.   Raises: Invalid; Forbidden; NotFound; Conflict."""
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    owner = owner_at(actor, organization, "user" if set_by == "person" else "org")
+    checked = check_value(value, None) if value is not None else None
+    if any(entry.scope in (None, "org", owner.scope) for entry in _entries(actor, organization, name=check_name(name))):
+        raise Conflict("There is a credential of that name.")
+    credential_declarations.declare(actor, organization, name, kind=kind, set_by=set_by, note=note)
+    if checked is not None:
+        _put(actor, organization, owner, name, checked, "credential.put")
+    db.session.commit()
+
+
+def check_may_write(actor: Actor, slug: str, name: str, *, scope: str) -> None:
+    """Raises what `put` would: Invalid; Forbidden; Conflict scope_not_allowed; NotFound."""
+    _owner_to_write(actor, enter(actor, slug), check_name(name), scope)
+
+
+def remove_from_organization(actor: Actor, slug: str, name: str) -> None:
+    """Take away a name's value and declaration in an organization; what people set for themselves stays. Commits: yes.
+
+    Raises: NotFound when it has neither; Forbidden; Invalid.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    declaration = find_declaration(organization, check_name(name))
+    removed = db.session.scalar(
+        delete(Credential).where(Credential.organization_id == organization.id, Credential.name == name).returning(Credential.id)
+    )
+    if declaration is None and removed is None:
+        raise NotFound()
+    if removed is not None:
+        _record(actor, organization, "credential.removed", removed, {"name": name, "scope": "org"})
+    if declaration is not None:
+        credential_declarations.take_back(actor, organization, declaration)
+    db.session.commit()
 
 
 def remove(actor: Actor, slug: str | None, name: str, *, scope: str | None) -> None:
@@ -360,6 +446,7 @@ def _entries(
         )
         .order_by(entries.c.name, entries.c.scope)
         .limit(limit)
+        .options(defer(CredentialVersion.sealed), defer(CredentialVersion.wrapped_key))
         .execution_options(populate_existing=True)
     )
     if name is not None:
@@ -386,6 +473,7 @@ def _info(
         "kind": declaration.kind if declaration else kind_for(name, current()).kind_id,
         "set_by": set_by,
         "note": declaration.note if declaration else "",
+        "is_declared": declaration is not None,
     }
     if credential is None or version is None:
         return CredentialInfo(scope=None, status="missing", in_force=True, **common)

@@ -33,3 +33,9 @@ def read(statement: Select[Any], to_item: Callable[..., Item], *, number: int) -
     if not rows and number > 1:
         return read(statement, to_item, number=1)
     return NumberedPage([to_item(*row[:-1]) for row in rows], number, rows[0][-1] if rows else 0)
+
+
+def of_list(items: list[Item], *, number: int) -> NumberedPage[Item]:
+    """The same of a list that is read whole."""
+    number = number if 1 <= number <= -(-len(items) // SIZE) else 1
+    return NumberedPage(items[(number - 1) * SIZE : number * SIZE], number, len(items))

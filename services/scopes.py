@@ -15,6 +15,8 @@ API_SCOPES = (
     "sessions:write",
     "audit:read",
 )
+# what an agent's key can make use of: the other scopes are for what agents are refused
+AGENT_SCOPES = ("orgs", "projects:read", "projects:write", "credentials:read", "connections:use", "audit:read")
 INTROSPECT = "introspect"
 KNOWN_SCOPES = frozenset((*IDENTITY_SCOPES, *API_SCOPES, INTROSPECT))
 

@@ -21,12 +21,14 @@ _FIELDS = ("token", "api_key", "key", "value")
 
 @dataclass(frozen=True)
 class Check:
-    """How a credential stands. `account` is whose it is, when the vendor tells; `detail` is ours, for people."""
+    """How a credential stands. `account` is whose it is, when the vendor tells; `detail` is ours, for people; `code` is the
+    vendor's short word for a refusal, or its status."""
 
     status: Status
     account: str | None = None
     detail: str = ""
     retry_after_seconds: int | None = None
+    code: str = ""
 
 
 class Kind(Protocol):
@@ -57,7 +59,7 @@ def flaw_of(token: str) -> Check | None:
     if not token.strip():
         return Check("missing", detail="There is no value.")
     if not _TOKEN.fullmatch(token):
-        return Check("rejected", detail="The value has spaces, line breaks or letters that no key has.")
+        return Check("rejected", detail="The value has spaces, line breaks or letters that no key has.", code="malformed")
     return None
 
 
@@ -85,7 +87,7 @@ class ApiKey:
         if answer.status == 429:
             return rate_limited(self.label, answer)
         if answer.status in self._rejected:
-            return Check("rejected", detail=f"{self.label} does not accept it.")
+            return Check("rejected", detail=f"{self.label} does not accept it.", code=f"status_{answer.status}")
         if answer.status == 403 and answer.json is not None:
             return Check("ok", detail=f"{self.label} knows it, but it may not do everything.")
         if answer.status != 200 or answer.json is None:

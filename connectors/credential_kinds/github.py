@@ -55,7 +55,7 @@ class GitHubToken:
         if flaw := flaw_of(token):
             return flaw
         if not _SHAPE.fullmatch(token):
-            return Check("rejected", detail="This is not the form of a GitHub token; it was not sent anywhere.")
+            return Check("rejected", detail="This is not the form of a GitHub token; it was not sent anywhere.", code="malformed")
         address = address or (values.get("repository") if isinstance(values, Mapping) else None)
         repository = self.site.repository_of(address) if address else None
         if address and repository is None:
@@ -72,9 +72,10 @@ class GitHubToken:
         if _is_rate_limit(answer):
             return _limited(answer)
         if answer.status == 401:
-            return Check("rejected", detail="GitHub does not accept it: it is mistyped, expired or revoked.")
+            return Check("rejected", detail="GitHub does not accept it: it is mistyped, expired or revoked.", code="status_401")
         if answer.status == 403:
-            return Check("rejected", detail="GitHub knows it and refuses it: the account or its organization does not allow it here.")
+            refusal = "GitHub knows it and refuses it: the account or its organization does not allow it here."
+            return Check("rejected", detail=refusal, code="status_403")
         if answer.status != 200 or not answer.members:
             raise unusable(answer)
         return Check("ok", clean_text(answer.members.get("login"), 60) or None)

@@ -14,7 +14,7 @@ class SlackToken(ApiKey):
         if error == "ratelimited":
             return rate_limited(self.label, answer)
         if error in _REJECTED:
-            return Check("rejected", detail="Slack does not accept it.")
+            return Check("rejected", detail="Slack does not accept it.", code=error)
         if answer.status == 200 and found.get("ok") is not True:
             raise VendorUnavailable(error or "malformed_answer")
         whose = super()._judge(answer)
