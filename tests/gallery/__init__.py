@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, g, make_response, render_template,
 from wtforms import SelectChoice
 
 from blueprints.oauth import ConsentView, OrganizationChoice
-from blueprints.pages import sign_in_errors, words
+from blueprints.pages import permissions, sign_in_errors, words
 from blueprints.pages.account import ProfileForm, zones
 from blueprints.pages.email_confirmations import CodeForm
 from blueprints.pages.sign_in import ProviderLink
@@ -21,19 +21,29 @@ from blueprints.pages.user_sessions import AppSession
 from config import ProviderSettings
 from infra import clock
 from infra.session_store import SessionRecord
-from services import permissions
 from services.authorize_requests import WaitingParty
 from services.connected_apps import ConnectedApp
 from services.identities import IdentityInfo
 from services.invitation_redemption import InvitationInfo
 from services.user_sessions import GrantInfo
-from tests.gallery import audit, connections
+from tests.gallery import agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
 
 def pages(name: str | None = None) -> list[Page]:
     """All of them. Call it inside a request: forms make CSRF tokens. name: used for every untrusted text."""
-    return [*_sign_in_pages(name), *_oauth_pages(name), *_other_gate_pages(name), *connections.pages(name), *audit.pages(name), *_account_pages(name)]
+    return [
+        *_sign_in_pages(name),
+        *_oauth_pages(name),
+        *_other_gate_pages(name),
+        *connections.pages(name),
+        *audit.pages(name),
+        *organizations.pages(name),
+        *credentials.pages(name),
+        *agents.pages(name),
+        *tokens.pages(name),
+        *_account_pages(name),
+    ]
 
 
 # --- gate pages ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,99 @@
+"""`/account/tokens`: access tokens of a person, for scripts."""
+
+import uuid
+
+from flask import Blueprint, flash, g, redirect, request
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import SelectChoice, SelectField, StringField, ValidationError
+
+from blueprints import session_cookie
+from blueprints.pages import frame, fresh_sign_in, key_forms, leafing, words
+from services import api_keys, form_posts, organization_access, shown_once
+from services.scopes import API_SCOPES
+
+blueprint = Blueprint("access_tokens", __name__)
+for _name, _filter in (("key_begins", key_forms.begins), ("expiry_badge", key_forms.expiry_badge), ("scopes_in_words", key_forms.in_words)):
+    blueprint.add_app_template_filter(_filter, _name)  # for templates/account/_keys.html
+
+
+class TokenForm(key_forms.KeyForm):
+    organization = SelectField(lazy_gettext("Organization"), description=lazy_gettext("It works in this one only."))
+
+    def validate_name(self, field: StringField) -> None:
+        if not field.data:
+            raise ValidationError(_("Enter a name so you recognise this token later"))
+        super().validate_name(field)
+        if api_keys.has_token(g.actor, name=field.data):
+            raise ValidationError(_("You already have a token called %(name)s", name=words.plain(field.data)))
+
+
+@blueprint.get("/account/tokens")
+def show() -> str:
+    page = api_keys.list_tokens(g.actor, number=leafing.number())
+    names = {organization.slug: words.plain(organization.name) for organization in organization_access.opened_by(g.actor)}
+    return frame.render("account/tokens.html", "tokens", keys=page.rows, names=names, pager=leafing.pager(page))
+
+
+@blueprint.get("/account/tokens/new")
+@fresh_sign_in.asks_for_it
+def new() -> str:
+    return frame.render("account/tokens_new.html", "tokens", form=_form())
+
+
+@blueprint.post("/account/tokens/new")
+@fresh_sign_in.asks_for_it
+def create() -> Response | tuple[str, int]:
+    form = _form()
+    if not form.validate():
+        return frame.render("account/tokens_new.html", "tokens", form=form), 422
+    raw_session = session_cookie.current_raw() or ""
+    if not form_posts.is_first(raw_session, request.form.get("form_id", "")):
+        return _nothing_changed()
+    made, raw = api_keys.mint(
+        g.actor,
+        owner=api_keys.SELF,
+        organization=form.organization.data,
+        name=form.name.data,
+        scopes=form.scopes.data,
+        expires_in=form.expires_in,
+    )
+    shown_once.keep(raw_session, f"api_key:{made.id}", raw)
+    return redirect(f"/account/tokens/{made.id}/created", 303)
+
+
+def _form() -> TokenForm:
+    form = TokenForm()
+    key_forms.offer(form, API_SCOPES, user_id=g.actor.user.id)
+    mine = organization_access.opened_by(g.actor)
+    form.organization.choices = [SelectChoice(found.slug, words.plain(found.name) or found.slug) for found in mine]
+    signed_in = session_cookie.current_signed_in()
+    if not form.is_submitted() and signed_in:
+        form.organization.data = signed_in.record.organization_slug
+    return form
+
+
+@blueprint.get("/account/tokens/<uuid:key_id>/created")
+def created(key_id: uuid.UUID) -> str:
+    key = api_keys.get_token(g.actor, str(key_id))
+    secret = shown_once.take(session_cookie.current_raw() or "", f"api_key:{key.id}")
+    return frame.render("account/tokens_created.html", "tokens", key=key, secret=secret)
+
+
+@blueprint.get("/account/tokens/<uuid:key_id>/revoke")
+def confirm_revoke(key_id: uuid.UUID) -> str:
+    return frame.render("account/tokens_revoke.html", "tokens", key=api_keys.get_token(g.actor, str(key_id)))
+
+
+@blueprint.post("/account/tokens/<uuid:key_id>/revoke")
+def revoke(key_id: uuid.UUID) -> Response:
+    if not api_keys.revoke(g.actor, str(key_id)):
+        return _nothing_changed()
+    flash(_("Token revoked."), "ok")
+    return redirect("/account/tokens", 303)
+
+
+def _nothing_changed() -> Response:
+    flash(_("Nothing changed."), "info")
+    return redirect("/account/tokens", 303)

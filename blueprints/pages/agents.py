@@ -1,0 +1,115 @@
+"""`/orgs/<slug>/agents`: programs that act in an organization."""
+
+import uuid
+from datetime import datetime
+
+from flask import Blueprint, flash, g, redirect, request
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import BooleanField, StringField, ValidationError
+
+from blueprints import browser, session_cookie
+from blueprints.pages import audit_events as audit_pages
+from blueprints.pages import frame, leafing, words
+from blueprints.pages.audit_sentences import Told
+from services import agents, api_keys, audit_events, audit_names, form_posts, organization_access, roles
+from services.agents import AgentRow
+
+blueprint = Blueprint("agents", __name__)
+
+RECENT = 10
+NAME_LENGTH = 80
+
+
+class AgentForm(browser.Form):
+    name = StringField(lazy_gettext("Name"), filters=[lambda text: " ".join((text or "").split())])
+    acts_for_owner = BooleanField(
+        lazy_gettext("Acts for me"), description=lazy_gettext("It uses your own credential values before the organization’s.")
+    )
+
+    def validate_name(self, field: StringField) -> None:
+        if not field.data:
+            raise ValidationError(_("Enter a name"))
+        if len(field.data) > NAME_LENGTH:
+            raise ValidationError(_("Use %(count)s characters or fewer", count=NAME_LENGTH))
+        if not field.data.isprintable():
+            raise ValidationError(_("Use letters, numbers and spaces"))
+
+
+@blueprint.get("/orgs/<slug>/agents")
+def show(slug: str) -> str:
+    page = agents.list_numbered(g.actor, slug, number=leafing.number())
+    return frame.render_organization("agents/list.html", slug, "agents", agents=page.rows, pager=leafing.pager(page))
+
+
+@blueprint.get("/orgs/<slug>/agents/new")
+def new(slug: str) -> str:
+    return frame.render_organization("agents/new.html", slug, "agents", form=AgentForm())
+
+
+@blueprint.post("/orgs/<slug>/agents/new")
+def create(slug: str) -> Response | tuple[str, int]:
+    form = AgentForm()
+    if not form.validate():
+        return frame.render_organization("agents/new.html", slug, "agents", form=form), 422
+    if not form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", "")):
+        flash(_("Nothing changed."), "info")
+        return redirect(f"/orgs/{slug}/agents", 303)
+    made = agents.create(g.actor, slug, name=form.name.data or "", acts_for_owner=form.acts_for_owner.data)
+    flash(_("%(agent)s created. Create a key so it can work.", agent=words.plain(made.name)), "ok")
+    return redirect(f"/orgs/{slug}/agents/{made.id}", 303)
+
+
+@blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>")
+def detail(slug: str, agent_id: uuid.UUID) -> str:
+    agent = agents.get(g.actor, slug, str(agent_id))
+    page = api_keys.list_of_agent(g.actor, slug, str(agent_id), number=leafing.number()) if agent.may_manage else None
+    return frame.render_organization(
+        "agents/page.html",
+        slug,
+        "agents",
+        agent=agent,
+        keys=page.rows if page else [],
+        pager=leafing.pager(page) if page else None,
+        events=_recent(slug, agent),
+    )
+
+
+def _recent(slug: str, agent: AgentRow) -> list[tuple[Told, datetime]] | None:
+    """What the agent did last; None for who may not read the audit log."""
+    if not roles.may(organization_access.get(g.actor, slug).role, "audit:read"):
+        return None
+    events = audit_events.list_of(g.actor, slug, audit_events.Filters(actor=str(agent.id)), limit=RECENT)[:RECENT]
+    return audit_pages.rows_of(events, audit_names.names_of(events), f"/orgs/{slug}/audit")
+
+
+@blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/pause")
+def pause(slug: str, agent_id: uuid.UUID) -> Response:
+    agents.pause(g.actor, slug, str(agent_id))
+    return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)  # the page itself says that it is paused
+
+
+@blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/resume")
+def resume(slug: str, agent_id: uuid.UUID) -> Response:
+    agents.resume(g.actor, slug, str(agent_id))
+    flash(_("Resumed. Its keys work again."), "ok")
+    return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)
+
+
+@blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>/delete")
+def confirm_delete(slug: str, agent_id: uuid.UUID) -> str:
+    agent = agents.get(g.actor, slug, str(agent_id))
+    keys = api_keys.list_of_agent(g.actor, slug, str(agent_id)).rows
+    return frame.render_organization("agents/delete.html", slug, "agents", agent=agent, keys=keys)
+
+
+@blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/delete")
+def delete(slug: str, agent_id: uuid.UUID) -> Response:
+    agent = agents.find(g.actor, slug, str(agent_id))
+    if agent is None:
+        flash(_("Nothing changed."), "info")
+    else:
+        agents.delete(g.actor, slug, str(agent_id))
+        flash(_("%(agent)s deleted.", agent=words.plain(agent.name)), "ok")
+    return redirect(f"/orgs/{slug}/agents", 303)
