@@ -186,6 +186,26 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
     db.session.commit()
 
 
+def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID, role: str | None) -> None:
+    """End what somebody sent whose role now is `role` (None: they are out) and who could not send it any more: else they
+    would come back by it as somebody else. Inside another unit of work: never commits."""
+    may_stay = [] if role is None else [made for made in roles.ROLES if _may_make(role, made)]
+    ended = db.session.scalars(
+        update(Invitation)
+        .where(
+            Invitation.organization_id == organization_id,
+            Invitation.invited_by == user_id,
+            Invitation.role.not_in(may_stay),
+            *is_pending(),
+        )
+        .values(revoked_at=now())
+        .returning(Invitation.id)
+        .execution_options(synchronize_session=False)
+    )
+    for invitation_id in ended.all():
+        record(actor, "invitation.revoked", invitation_id, organization_id)
+
+
 def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]]) -> list[Sent]:
     """The end of a unit of work: new secrets and expiries, then the letters. made: invitations, and whether they are new.
 
@@ -253,9 +273,14 @@ def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
 
 
 def _check_may_make(organization: OrganizationInfo, *wanted: str) -> None:
-    """Owners are invited by owners."""
-    if "owner" in wanted and not roles.may(organization.role, "owners:manage"):
+    """Raises Forbidden."""
+    if not all(_may_make(organization.role, role) for role in wanted):
         raise Forbidden()
+
+
+def _may_make(role: str, wanted: str) -> bool:
+    """Owners are invited by owners."""
+    return roles.may(role, "owners:manage" if wanted == "owner" else "invitations:manage")
 
 
 def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str | None]:

@@ -13,7 +13,7 @@ from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.ids import parse_uuid
 from models import Consent, Membership, User
-from services import agents, api_keys, audit, keyset, numbered_pages, organization_access, refresh_families, roles
+from services import agents, api_keys, audit, invitations, keyset, numbered_pages, organization_access, refresh_families, roles
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
 from services.organizations import PersonalOrganization
@@ -108,6 +108,7 @@ def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
             .values(role=role)
             .execution_options(synchronize_session=False)
         )
+        invitations.revoke_of_member(actor, organization_id=organization.id, user_id=member.user_id, role=role)
         _record(actor, "member.role_changed", organization, member.user_id, role=role, before=member.role)
     db.session.commit()
     return MemberRow(member.user_id, member.email, member.name, role)
@@ -115,7 +116,7 @@ def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
 
 def remove(actor: Actor, slug: str, user_id: str) -> None:
     """Take somebody out, or leave (anybody may). Their agents here are paused, their keys here and their agents' revoked,
-    the grants that they gave here ended, at once. Commits: yes.
+    the grants that they gave here ended, their open invitations revoked, at once. Commits: yes.
 
     Raises: NotFound; Forbidden, also for an admin and an owner; Conflict last_owner, personal_organization.
     """
@@ -130,6 +131,7 @@ def remove(actor: Actor, slug: str, user_id: str) -> None:
     grants = _end_grants(organization.id, member.user_id)
     agents.pause_of_member(actor, organization_id=organization.id, user_id=member.user_id)
     api_keys.revoke_of_member(actor, organization_id=organization.id, user_id=member.user_id)
+    invitations.revoke_of_member(actor, organization_id=organization.id, user_id=member.user_id, role=None)
     _record(actor, "member.left" if leaves else "member.removed", organization, member.user_id, role=member.role, grants=grants)
     db.session.commit()
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests import factories
 from tests.api.company import SAME_ORIGIN, Company
 from tests.api.test_invitations import INVITATIONS, invite
 from tests.fakes.smtp import FakeSmtp
@@ -55,3 +56,20 @@ def test_text_that_cannot_be_encoded_is_not_repeated_in_the_log(app: Flask, capl
         refused = Company(app).owner.http.post("/api/v1/projects", json=body, headers=SAME_ORIGIN)
     assert refused.status_code == 400
     assert "pasted" not in "".join(str(record.__dict__) for record in caplog.records)
+
+
+@pytest.mark.parametrize("change", ["demoted", "removed", "left"])
+def test_who_loses_the_power_to_invite_comes_back_by_no_invitation_of_their_own(app: Flask, change: str) -> None:
+    company = Company(app)
+    second = company.person("second@example.com", name="Second")
+    factories.make_membership(company.acme, second.user, "owner")
+    mine = second.send("POST", INVITATIONS, {"email": "me-again@example.com", "role": "owner"})
+    other = second.send("POST", INVITATIONS, {"email": "colleague@example.com", "role": "member"})
+    who, member = (second if change == "left" else company.owner), f"/orgs/acme/members/{second.id}"
+    if change == "demoted":
+        assert who.send("PATCH", member, {"role": "admin"}).status_code == 200
+    else:
+        assert who.send("DELETE", member).status_code == 204
+    left = [row["id"] for row in company.owner.get(INVITATIONS).json["items"]]
+    assert mine.json["id"] not in left
+    assert (other.json["id"] in left) == (change == "demoted")  # an admin still invites members
