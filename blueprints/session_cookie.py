@@ -17,6 +17,7 @@ from services.user_sessions import SignedIn
 _UNREAD = object()
 _MAX_COOKIE_LENGTH = 128
 _SNAPSHOT = "gatepost_snapshot"
+_RECENT, _RECENT_LENGTH = "organizations", 8
 _SNAPSHOT_PATHS = frozenset({"/api/v1/session", "/api/v1/whoami", "/account"})
 
 
@@ -124,7 +125,13 @@ def remember_organization(slug: str) -> None:
     """The organization that the person works in: a default for the next page, which authorizes nothing."""
     signed_in, raw = current_signed_in(), current_raw()
     if signed_in is not None and raw and signed_in.record.organization_slug != slug:
+        signed_in.record.data[_RECENT] = [slug, *(one for one in recent_organizations() if one != slug)][:_RECENT_LENGTH]
         user_sessions.remember_organization(raw, signed_in.record, slug)
+
+
+def recent_organizations() -> list[str]:
+    """The short names of those that this session worked in, the last one first."""
+    return list(session.get(_RECENT, []))
 
 
 def chosen_language(languages: Container[str]) -> str | None:

@@ -191,9 +191,10 @@ def _group(title: str, section: str, rows: tuple[tuple[str, str, str, str, int |
 
 
 def _switcher(here: OrganizationInfo | None = None, section: str = "") -> dict[str, Any]:
-    """The organizations of the session, the one that is here first."""
-    signed_in = session_cookie.current_signed_in()
+    """The organizations of the person by last use, the one that is here first."""
+    signed_in, recent = session_cookie.current_signed_in(), session_cookie.recent_organizations()
     mine = list(signed_in.organizations) if signed_in else []
+    mine.sort(key=lambda organization: recent.index(organization.slug) if organization.slug in recent else len(recent))
     mine.sort(key=lambda organization: here is None or organization.id != here.id)
     return {"switches": tuple(_switch(found, here, section) for found in mine[:SWITCHES]), "has_more": len(mine) > SWITCHES}
 

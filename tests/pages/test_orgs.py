@@ -1,5 +1,6 @@
 """`/orgs`: the list, making one, taking a deletion back, the way in; the switcher."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -154,3 +155,12 @@ def test_the_switcher_shows_eight_and_leads_to_the_rest(company: Company) -> Non
     assert menu.count('href="/orgs/') == 8 + 1  # and "New organization"
     assert menu.index("More 8") < menu.index("Acme")
     assert "All organizations" in menu
+
+
+def test_the_switcher_goes_by_last_use(company: Company) -> None:
+    for slug in ("second", "third"):
+        factories.make_organization(owner=company.owner.user, slug=slug, name=slug.title())
+    for slug in ("third", "acme", "second"):
+        company.owner.http.get(f"/orgs/{slug}/settings")
+    menu = _switcher(company.owner.http, "/account/sessions")
+    assert re.findall(r'href="/orgs/(\w+)/', menu) == ["second", "acme", "third"]
