@@ -169,7 +169,7 @@ def mint(
     )
     db.session.add(row)
     db.session.flush()
-    details = {"owner": owner, "name": name, "scope": row.scope, "expires_at": row.expires_at.isoformat(timespec="seconds")}
+    details = {"owner": owner, "name": name, "scope": row.scope, "expires_at": f"{row.expires_at:%Y-%m-%dT%H:%M:%SZ}"}
     audit.record(actor, "api_key.created", target_type="api_key", target_id=key_id, organization_id=bound_to, details=details)
     slug = db.session.scalar(select(Organization.slug).where(Organization.id == bound_to)) or ""
     made = _row(row, slug)
