@@ -42,7 +42,7 @@ def _meaning(before: str, role: str) -> str:
     }[role]
     step = {
         ("member", "admin"): _("They gain everyone’s agents, the organization’s credentials, people, settings and the audit log."),
-        ("member", "owner"): _("They gain all of that an admin has, and can make owners and delete the organization."),
+        ("member", "owner"): _("They gain everything an admin has, and can make owners and delete the organization."),
         ("admin", "owner"): _("They gain making owners and deleting the organization."),
         ("owner", "admin"): _("They lose making owners and deleting the organization."),
         ("owner", "member"): _("They lose managing people, agents, credentials and settings, the audit log and deleting the organization."),
