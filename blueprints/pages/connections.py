@@ -42,6 +42,7 @@ _CAUSES = {
     "rate_limited": _l("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
     "unreachable": _l("%(service)s didn’t answer. Gatepost tries again when it’s used next."),
 }
+_BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
 _OURS = frozenset({"client_changed", "encryption_key_missing", "expired"})
 _UNAVAILABLE = re.compile(r"malformed_answer|rate_limited|unreachable|status_[0-9]+")
 
@@ -157,7 +158,7 @@ def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> S
         elif code is None or code in _OURS:
             state, kind, icon = _("Needs reconnecting"), "danger", "alert"
         else:
-            state, kind, icon = _("Refused by %(service)s", service=label), "danger", "alert"
+            state, kind, icon = _("Refused by %(service)s", service=words.plain(label, _BADGE_LENGTH)), "danger", "alert"
     return Shown(row, label, state, kind, icon, cause, code, may_reconnect=may and is_set_up, may_disconnect=may)
 
 
