@@ -19,7 +19,7 @@ for _name, _filter in (("key_begins", key_forms.begins), ("expiry_badge", key_fo
 
 
 class TokenForm(key_forms.KeyForm):
-    organization = SelectField(lazy_gettext("Organization"), description=lazy_gettext("It works in this one only."))
+    organization = SelectField(lazy_gettext("Organization"), description=lazy_gettext("It works in this one only."), validate_choice=False)
 
     def validate_name(self, field: StringField) -> None:
         if not field.data:
@@ -27,6 +27,10 @@ class TokenForm(key_forms.KeyForm):
         super().validate_name(field)
         if api_keys.has_token(g.actor, name=field.data):
             raise ValidationError(_("You already have a token called %(name)s", name=words.plain(field.data)))
+
+    def validate_organization(self, field: SelectField) -> None:
+        if field.data not in {choice.value for choice in field.choices}:
+            raise ValidationError(_("Choose an organization"))
 
 
 @blueprint.get("/account/tokens")
