@@ -23,6 +23,7 @@ from blueprints.api import whoami as api_whoami
 from blueprints.pages import (
     access_tokens,
     account,
+    account_deletion,
     agent_keys,
     agents,
     audit_events,
@@ -59,6 +60,7 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (pending_links.blueprint, None, guards.gate),
     (invitations.blueprint, None, guards.gate),
     (account.blueprint, None, guards.pages),
+    (account_deletion.blueprint, None, guards.pages),
     (linked_accounts.blueprint, None, guards.pages),
     (user_sessions.blueprint, None, guards.pages),
     (connected_apps.blueprint, None, guards.pages),

@@ -4,7 +4,7 @@ import click
 
 import config
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import sign_in_links, user_administration
+from services import account_deletion, sign_in_links, user_administration
 from services.actors import Actor
 from services.user_administration import UserRow
 
@@ -86,6 +86,17 @@ def enable(user: str, as_json: bool) -> None:
     """Let somebody in again."""
     row = user_administration.enable(Actor.operator(), user)
     tell(row, [f"enabled {row.id}"], as_json=as_json)
+
+
+@group.command()
+@_user
+@click.option("--yes", is_flag=True, required=True, help="There is no way back.")
+@json_option
+def delete(user: str, yes: bool, as_json: bool) -> None:
+    """Delete somebody and all that is theirs, at once."""
+    user_id = user_administration.get_id(user)
+    account_deletion.delete(Actor.operator(), user_id)
+    tell({"deleted": str(user_id)}, [f"deleted {user_id}"], as_json=as_json)
 
 
 @group.command("sign-in-link")

@@ -235,6 +235,13 @@ def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> i
     return ended
 
 
+def forget_all(user_id: uuid.UUID) -> None:
+    """End every browser session of somebody whose row is gone; nothing of them is accepted any more as it is."""
+    store = _store()
+    for record in store.list_for(user_id):
+        store.remove(user_id, record.sid)
+
+
 def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
     """The live grants of a person: not revoked, with a token that still works. Newest first."""
     moment = now()

@@ -1,0 +1,111 @@
+"""Deleting a person: what goes with them, what stops it, and the deed.
+
+What is theirs goes with their row, by the foreign keys. What they did stays in the audit log, which has none.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.orm import aliased
+
+from errors import NotFound
+from extensions import db
+from infra.clock import now
+from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
+from services import audit, row_security, user_sessions
+from services.actors import Actor, OrganizationInfo
+from services.members import LastOwner
+from services.transactions import begin_write
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What a person's deletion means. orphaned: they have members and no other owner, so they stop it. ending: nobody else is
+    in them, so they go too. left: they go on without the person. keys: those that work, of the person and of their agents.
+    """
+
+    orphaned: tuple[OrganizationInfo, ...]
+    ending: tuple[OrganizationInfo, ...]
+    left: tuple[OrganizationInfo, ...]
+    agents: int
+    keys: int
+    credentials: int
+    connections: int
+
+
+def preview(actor: Actor) -> Consequences:
+    """For the actor's own person.   Raises: NotFound for who is none."""
+    if actor.user is None:
+        raise NotFound()
+    return _consequences(actor.user.id)
+
+
+def delete(actor: Actor, user_id: uuid.UUID) -> None:
+    """Delete a person and all that is theirs, at once: sessions, grants, keys, agents, values, and the organizations that
+    nobody else is in. Commits: yes.   Raises: NotFound; LastOwner, and then nothing was done.
+
+    The person is held first, so that they join nothing meanwhile, then their organizations, so that nobody else joins, leaves
+    or steps down; of two owners who delete themselves at once the second one sees that they are the last.
+    """
+    begin_write()
+    if db.session.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
+        raise NotFound()
+    row_security.enter(user_id=user_id)
+    joined = select(Membership.organization_id).where(Membership.user_id == user_id)
+    db.session.execute(select(Organization.id).where(Organization.id.in_(joined)).order_by(Organization.id).with_for_update()).all()
+    found = _consequences(user_id)
+    if found.orphaned:
+        raise LastOwner()
+    for organization in found.left:
+        _record(actor, "member.left", "user", user_id, organization, role=organization.role)
+    for organization in found.ending:
+        _record(actor, "organization.purged", "organization", organization.id, organization)
+    db.session.execute(sql_delete(Organization).where(Organization.id.in_([organization.id for organization in found.ending])))
+    db.session.execute(sql_delete(User).where(User.id == user_id))
+    audit.record(
+        actor,
+        "user.deleted",
+        target_type="user",
+        target_id=user_id,
+        details={"agents": found.agents, "keys": found.keys, "credentials": found.credentials, "connections": found.connections},
+    )
+    db.session.commit()
+    user_sessions.forget_all(user_id)
+
+
+def _consequences(user_id: uuid.UUID) -> Consequences:
+    """In two statements; the person's rows and those of their organizations are entered."""
+    row_security.enter(user_id=user_id)
+    joined = db.session.scalars(select(Membership.organization_id).where(Membership.user_id == user_id)).all()
+    row_security.enter(user_id=user_id, organization_ids=joined)
+    own, other, person = aliased(Membership), aliased(Membership), aliased(User)
+    is_owner = (other.role == "owner") & person.disabled_at.is_(None)
+    rows = db.session.execute(
+        select(Organization.id, Organization.slug, Organization.name, own.role, func.count(other.user_id), func.count(case((is_owner, 1))))
+        .join(own, (own.organization_id == Organization.id) & (own.user_id == user_id))
+        .outerjoin(other, (other.organization_id == Organization.id) & (other.user_id != user_id))
+        .outerjoin(person, person.id == other.user_id)
+        .where(Organization.deleted_at.is_(None))
+        .group_by(Organization.id, Organization.slug, Organization.name, own.role)
+        .order_by(func.lower(Organization.name), Organization.id)
+    ).all()
+    is_live = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
+    counts = (
+        select(func.count()).where(Agent.owner_id == user_id),
+        select(func.count()).where(ApiKey.user_id == user_id, is_live),
+        select(func.count()).where(Credential.user_id == user_id),
+        select(func.count()).where(Connection.user_id == user_id),
+    )
+    ending = [row for row in rows if row[4] == 0]
+    orphaned = [row for row in rows if row[4] > 0 and row[3] == "owner" and row[5] == 0]
+    left = [row for row in rows if row not in ending and row not in orphaned]
+    return Consequences(
+        *(tuple(OrganizationInfo(*row[:4]) for row in group) for group in (orphaned, ending, left)),
+        *db.session.execute(select(*(count.scalar_subquery() for count in counts))).one(),
+    )
+
+
+def _record(actor: Actor, action: str, target_type: str, target_id: uuid.UUID, organization: OrganizationInfo, **details: str) -> None:
+    audit.record(actor, action, target_type=target_type, target_id=target_id, organization_id=organization.id, details=details)
