@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request, stream_with_context
-from flask_babel import LazyString, format_datetime
-from flask_babel import lazy_gettext as _l
+from flask_babel import LazyString, format_datetime, lazy_gettext
 from markupsafe import Markup
 from wtforms import SelectField, StringField
 from wtforms.validators import Optional, ValidationError
@@ -39,7 +38,7 @@ def _day_of(text: str) -> date | None:
 
 def _is_a_day(_form: Form, field: StringField) -> None:
     if _day_of(field.data) is None:
-        raise ValidationError(_l("Enter a date like 2026-11-21"))  # type: ignore[arg-type]  # a lazy text
+        raise ValidationError(lazy_gettext("Enter a date like 2026-11-21"))  # type: ignore[arg-type]  # a lazy text
 
 
 class FilterForm(Form):
@@ -48,10 +47,10 @@ class FilterForm(Form):
     class Meta(Form.Meta):
         csrf = False
 
-    who = StringField(_l("Who"), filters=[lambda text: words.plain(text, _WHO_LENGTH)])
-    what = SelectField(_l("What kind"), default="")
-    first_day = StringField(_l("From"), [Optional(), _is_a_day], id="first_day", name="from")
-    last_day = StringField(_l("To"), [Optional(), _is_a_day], id="last_day", name="to")
+    who = StringField(lazy_gettext("Who"), filters=[lambda text: words.plain(text, _WHO_LENGTH)])
+    what = SelectField(lazy_gettext("What kind"), default="")
+    first_day = StringField(lazy_gettext("From"), [Optional(), _is_a_day], id="first_day", name="from")
+    last_day = StringField(lazy_gettext("To"), [Optional(), _is_a_day], id="last_day", name="to")
 
     @classmethod
     def of_address(cls, kinds: Iterable[str]) -> "FilterForm":
@@ -77,7 +76,7 @@ class FilterForm(Form):
 
 
 def choices(kinds: Iterable[str]) -> list[tuple[str, LazyString]]:
-    return [("", _l("Everything")), *((kind, audit_sentences.KINDS[kind][0]) for kind in kinds)]
+    return [("", lazy_gettext("Everything")), *((kind, audit_sentences.KINDS[kind][0]) for kind in kinds)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, flash, g, redirect, render_template, request
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_gettext
 
 from blueprints import browser, rate_limits, session_cookie
 from blueprints.pages import frame, words
@@ -27,20 +27,20 @@ blueprint = Blueprint("connections", __name__)
 
 _UNCHANGED = {
     # outcome -> what to say of the service, and what to do
-    "cancelled": (_l("Nothing changed"), _l("You cancelled at %(service)s.")),
-    "kept": (_l("Nothing changed"), _l("%(service)s stays connected as before.")),
-    "unavailable": (_l("%(service)s didn’t answer"), _l("Nothing changed. Try again in a few minutes.")),
-    "refused": (_l("%(service)s refused"), _l("Nothing changed. Try again, or ask whoever runs this Gatepost.")),
+    "cancelled": (lazy_gettext("Nothing changed"), lazy_gettext("You cancelled at %(service)s.")),
+    "kept": (lazy_gettext("Nothing changed"), lazy_gettext("%(service)s stays connected as before.")),
+    "unavailable": (lazy_gettext("%(service)s didn’t answer"), lazy_gettext("Nothing changed. Try again in a few minutes.")),
+    "refused": (lazy_gettext("%(service)s refused"), lazy_gettext("Nothing changed. Try again, or ask whoever runs this Gatepost.")),
 }
 
 _CAUSES = {
     # why it does not work: our codes, and those of vendors that have one meaning
-    "client_changed": _l("The server configuration names another app than the one that was connected."),
-    "encryption_key_missing": _l("This Gatepost can’t read what it stored for it any more."),
-    "expired": _l("Its access ended, and %(service)s gave nothing to renew it with."),
-    "malformed_answer": _l("%(service)s sent an answer that makes no sense. Gatepost tries again when it’s used next."),
-    "rate_limited": _l("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
-    "unreachable": _l("%(service)s didn’t answer. Gatepost tries again when it’s used next."),
+    "client_changed": lazy_gettext("The server configuration names another app than the one that was connected."),
+    "encryption_key_missing": lazy_gettext("This Gatepost can’t read what it stored for it any more."),
+    "expired": lazy_gettext("Its access ended, and %(service)s gave nothing to renew it with."),
+    "malformed_answer": lazy_gettext("%(service)s sent an answer that makes no sense. Gatepost tries again when it’s used next."),
+    "rate_limited": lazy_gettext("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
+    "unreachable": lazy_gettext("%(service)s didn’t answer. Gatepost tries again when it’s used next."),
 }
 _BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
 _OURS = frozenset({"client_changed", "encryption_key_missing", "expired"})
