@@ -3,6 +3,7 @@
 Values come in and never go out: not in a page, not in the form that was refused.
 """
 
+import uuid
 from dataclasses import dataclass
 
 from flask import Blueprint, flash, g, redirect, request
@@ -222,11 +223,11 @@ def detail(slug: str, name: str) -> str:
     return frame.render_organization("credentials/page.html", slug, "credentials", line=line, history=history, names=names)
 
 
-def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = None) -> dict[object, str]:
+def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = None) -> dict[uuid.UUID, Markup]:
     """What the people are called who set these values."""
     infos = [info for line in lines for info in (line.pair.organization, line.pair.own) if info]
     found = users.names_of([*(info.updated_by for info in infos), *(version.created_by for version in versions or ())])
-    return {user_id: words.plain(name) for user_id, name in found.items()}
+    return {user_id: words.untrusted(name) for user_id, name in found.items()}
 
 
 # --- adding and replacing ---------------------------------------------------------------------------------------------

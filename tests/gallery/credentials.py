@@ -53,8 +53,8 @@ def lines(name: str | None, *, manages: bool = True) -> list[CredentialLine]:
     ]
 
 
-def _names(name: str | None) -> dict[object, str]:
-    return {ID: words.plain(name if name is not None else "Tom Halvorsen"), OTHER_ID: words.plain(name if name is not None else "Ines")}
+def _names(name: str | None) -> dict[Any, Any]:
+    return {ID: words.untrusted("Tom Halvorsen" if name is None else name), OTHER_ID: words.untrusted("Ines" if name is None else name)}
 
 
 def _list(page_name: str, name: str | None, shown: list[CredentialLine], **changes: Any) -> Page:

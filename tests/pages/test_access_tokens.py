@@ -65,7 +65,7 @@ def test_the_list_has_own_tokens_only_and_says_when_one_ends(
         factories.make_api_key(organization, factories.make_user()),
     ]
     text = said(signed_in.get("/account/tokens"))
-    assert f"gpp_…{soon.last_four} See your organizations, Read the audit log, 1 more Northwind Never used Expires in 3 days" in text
+    assert f"gpp_…{soon.last_four} in Northwind See your organizations, Read the audit log, 1 more Never used Expires in 3 days" in text
     assert "just now 10.20.0.14 Expired" in text
     assert f"gpp_…{ended.last_four}" in text
     assert not [key for key in others if key.last_four in text]
