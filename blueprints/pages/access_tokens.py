@@ -25,8 +25,6 @@ class TokenForm(key_forms.KeyForm):
         if not field.data:
             raise ValidationError(_("Enter a name so you recognise this token later"))
         super().validate_name(field)
-        if api_keys.has_token(g.actor, name=field.data):
-            raise ValidationError(_("You already have a token called %(name)s", name=words.plain(field.data)))
 
     def validate_organization(self, field: SelectField) -> None:
         if field.data not in {choice.value for choice in field.choices}:
@@ -50,11 +48,14 @@ def new() -> str:
 @fresh_sign_in.asks_for_it
 def create() -> Response | tuple[str, int]:
     form = _form()
-    if not form.validate():
-        return frame.render("account/tokens_new.html", "tokens", form=form), 422
-    raw_session = session_cookie.current_raw() or ""
-    if not form_posts.is_first(raw_session, request.form.get("form_id", "")):
+    is_good, raw_session = form.validate(), session_cookie.current_raw() or ""
+    if is_good and not form_posts.is_first(raw_session, request.form.get("form_id", "")):
         return _nothing_changed()
+    if is_good and api_keys.has_token(g.actor, name=form.name.data):
+        form.name.errors = [_("You already have a token called %(name)s", name=words.plain(form.name.data))]
+        is_good = False
+    if not is_good:
+        return frame.render("account/tokens_new.html", "tokens", form=form), 422
     made, raw = api_keys.mint(
         g.actor,
         owner=api_keys.SELF,

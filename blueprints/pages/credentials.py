@@ -330,11 +330,12 @@ def new(slug: str) -> str:
 @blueprint.post("/orgs/<slug>/credentials/new")
 def add(slug: str) -> Response | tuple[str, int]:
     form = _new_form(slug)
-    if not form.validate() or not _is_free(slug, form):
+    is_good = form.validate()
+    if is_good and not _is_first():
+        return _nothing_changed(slug)
+    if not is_good or not _is_free(slug, form):
         form.forget_value()
         return _new_page(slug, form), 422
-    if not _is_first():
-        return _nothing_changed(slug)
     name, value = form.key.data, form.value.data or None
     if isinstance(form, AddCredentialForm):
         kind, set_by, note = form.kind.data, form.set_by.data, form.note.data or ""

@@ -257,6 +257,14 @@ def test_a_form_that_is_sent_twice_is_worked_on_once(company: Company, database:
         assert owners.query(CredentialVersion).count() == 2
 
 
+def test_adding_twice_with_one_form_is_no_mistake(company: Company, database: Any) -> None:
+    browser = company.browser()
+    hidden = dict(re.findall(r'name="(csrf_token|form_id)" value="([^"]+)"', browser.get(BASE + "/new").text))
+    fields = {**hidden, "key": "A_KEY", "kind": "generic", "set_by": "both", "value": SECRET}
+    assert [browser.post(BASE + "/new", data=fields).status_code for _ in range(2)] == [303, 303]
+    assert "Nothing changed." in browser.get(BASE).text
+
+
 # --- replacing --------------------------------------------------------------------------------------------------------
 
 
