@@ -5,6 +5,7 @@ Pages are never kept by caches (`no-store`), so no answer says `Vary`. The catal
 translations/<language>/LC_MESSAGES/messages.po, once in each process; nothing compiled is kept beside them.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -56,15 +57,18 @@ def choose(language: str | None) -> None:
 def _choose() -> str:
     """A store that is away is no reason to have no language: error pages are asked too."""
     own = g.language_chosen if "language_chosen" in g else session_cookie.chosen_language(LANGUAGES)
-    return own or _of_app() or request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    return own or _of_app() or _first_spoken(tag for tag, quality in request.accept_languages if quality > 0) or "en"
 
 
 def _of_app() -> str | None:
-    """The first that we speak of those that the waiting app asks for (OpenID Connect Core section 3.1.2.1)."""
+    """What the waiting app asks for (OpenID Connect Core section 3.1.2.1)."""
     handoff = handoffs.find(request.args.get("handoff"))
-    wanted = authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string)
-    spoken = [tag.partition("-")[0].lower() for tag in wanted]
-    return next((language for language in spoken if language in LANGUAGES), None)
+    return _first_spoken(authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string))
+
+
+def _first_spoken(tags: Iterable[str]) -> str | None:
+    """tags: the best first, `de-CH` or `de`."""
+    return next((language for tag in tags if (language := tag.partition("-")[0].lower()) in LANGUAGES), None)
 
 
 def _direction() -> str:
