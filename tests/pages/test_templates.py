@@ -14,7 +14,7 @@ from tests import gallery
 from tests.browser import site
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GATE_LIMIT, APP_LIMIT, CSS_LIMIT, ICONS_LIMIT, HTML_LIMIT = 14_000, 30_000, 9_000, 3_000, 10_000
+GATE_LIMIT, APP_LIMIT, CSS_LIMIT, JS_LIMIT, ICONS_LIMIT, HTML_LIMIT = 14_000, 30_000, 9_000, 4_000, 3_000, 10_000
 HOSTILE = {
     "two hundred letters": "W" * 200,
     "right-to-left override": "safe\u202eelif.exe\u2066\u200f",
@@ -97,19 +97,22 @@ def test_every_page_is_well_formed_with_one_heading_and_unique_ids(app: Flask) -
 
 
 def test_no_page_needs_a_weaker_policy(app: Flask) -> None:
-    """No style or event attribute, no inline style or script, nothing from another origin."""
-    for name, (_, text) in rendered(app).items():
+    """No style or event attribute, no inline style or script, nothing from another origin; gate pages have no script at all."""
+    for name, (page, text) in rendered(app).items():
+        scripts = re.findall(r"<script[^>]*>.*?</script>", text, re.DOTALL)
+        assert len(scripts) == (1 if page.is_app else 0), name
+        assert all(re.fullmatch(r'<script src="/static/gatepost\.[0-9a-f]{12}\.js" defer></script>', script) for script in scripts), name
         for tag, attributes in Reader(text).tags:
-            assert tag not in ("script", "style", "img", "iframe"), name
+            assert tag not in ("style", "img", "iframe"), name
             assert not [key for key in attributes if key == "style" or key.startswith("on")], (name, tag)
             if tag in ("link", "use"):
                 assert (attributes["href"] or "").startswith(("/static/", "#")), name
 
 
-def test_gate_pages_are_two_requests_and_app_pages_three(app: Flask) -> None:
+def test_gate_pages_are_two_requests_and_app_pages_four(app: Flask) -> None:
     for name, (page, text) in rendered(app).items():
         files = set(re.findall(r'(?:href|src)="(/static/[^"#]+)', text))
-        assert len(files) == (2 if page.is_app else 1), (name, files)
+        assert len(files) == (3 if page.is_app else 1), (name, files)
 
 
 def test_every_icon_is_there_and_nothing_else_is_inlined(app: Flask) -> None:
@@ -134,12 +137,14 @@ def test_every_form_posts_to_this_site_with_a_csrf_token(app: Flask) -> None:
 def test_pages_keep_to_their_weight(app: Flask) -> None:
     css = (ROOT / "static" / "gatepost.css").read_bytes()
     icons = (ROOT / "static" / "icons.svg").read_bytes()
+    script = (ROOT / "static" / "gatepost.js").read_bytes()
     assert weight(css) < CSS_LIMIT
+    assert weight(script) < JS_LIMIT
     assert weight(icons) < ICONS_LIMIT
     for name, (page, text) in rendered(app).items():
         html = text.encode()
         assert weight(html) < HTML_LIMIT, name
-        assert (weight(html, css, icons) < APP_LIMIT) if page.is_app else (weight(html, css) < GATE_LIMIT), name
+        assert (weight(html, css, script, icons) < APP_LIMIT) if page.is_app else (weight(html, css) < GATE_LIMIT), name
 
 
 def test_neither_button_of_a_decision_has_focus_and_refusing_comes_first(app: Flask) -> None:

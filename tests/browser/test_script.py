@@ -1,0 +1,168 @@
+"""What static/gatepost.js adds, in Chromium with script; each thing has its plain way, which the journeys walk."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
+
+from models import User
+from services import user_sessions
+from tests import factories
+from tests.browser import site
+from tests.live_server import LiveServer
+
+
+def is_complaint(message: ConsoleMessage) -> bool:
+    """An answer that a test has spoilt is none."""
+    return message.type == "error" and not message.text.startswith("Failed to load resource")
+
+
+@pytest.fixture
+def user(app: Flask) -> User:
+    return factories.make_user(name="Maya Kovač", email="maya@northwind.dev")
+
+
+@pytest.fixture
+def served(user: User, live_server: Callable[..., LiveServer]) -> tuple[str, str]:
+    """The address of a server that speaks of `user`, and a session's raw value."""
+    server = live_server(workers=1)
+    factories.make_session(user, user_agent="curl/8.5.0")
+    return server.url, factories.make_session(user)
+
+
+@pytest.fixture
+def tab(chrome: Browser, served: tuple[str, str]) -> Iterator[Page]:
+    """A browser with script, signed in, on the sessions page; it fails when the console complains."""
+    url, raw = served
+    context = chrome.new_context(base_url=url, permissions=["clipboard-read", "clipboard-write"], reduced_motion="reduce")
+    context.add_cookies([{"name": "gatepost_session", "value": raw, "url": url}])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+    page.goto("/account/sessions")
+    yield page
+    context.close()
+    assert not complaints
+
+
+def open_dialog(tab: Page) -> Any:
+    tab.locator("section").filter(has_text="Other browsers").get_by_role("link", name="Revoke").click()
+    dialog = tab.get_by_role("dialog", name="Revoke curl 8.5.0?")
+    dialog.wait_for()
+    return dialog
+
+
+def test_a_confirmation_opens_in_a_dialog_and_does_what_the_page_does(app: Flask, tab: Page, user: User) -> None:
+    dialog = open_dialog(tab)
+    assert tab.url.endswith("/account/sessions")
+    expect(dialog.get_by_role("link", name="Keep it")).to_be_focused()
+    assert tab.locator("h1").count() == 1
+    dialog.get_by_role("button", name="Revoke session").click()
+    tab.get_by_text("Session revoked.").wait_for()
+    with app.app_context():
+        assert len(user_sessions.list_for(user.id)) == 1
+    assert tab.evaluate("document.activeElement.getAttribute('role')") == "status"
+
+
+@pytest.mark.parametrize("how", ["safe button", "Escape", "backdrop"])
+def test_a_dialog_is_left_without_harm_and_the_focus_goes_back(app: Flask, tab: Page, user: User, how: str) -> None:
+    dialog = open_dialog(tab)
+    if how == "safe button":
+        dialog.get_by_role("link", name="Keep it").click()
+    elif how == "Escape":
+        tab.keyboard.press("Escape")
+    else:
+        tab.mouse.click(5, 5)
+    expect(tab.locator("dialog")).to_have_count(0)
+    assert tab.evaluate("document.activeElement.textContent") == "Revoke"
+    assert tab.url.endswith("/account/sessions")
+    with app.app_context():
+        assert len(user_sessions.list_for(user.id)) == 2
+
+
+def test_a_page_that_is_no_question_is_gone_to(tab: Page) -> None:
+    """A redirect (here to the confirmation that it's you), an error, no answer at all: the link is followed as it stands."""
+    answers: dict[str, Callable[[Route], None]] = {
+        "redirect": lambda route: route.fulfill(status=303, headers={"Location": "/account"}),
+        "error": lambda route: route.fulfill(status=404, body="<main><h1>Nothing here</h1></main>"),
+        "nothing": lambda route: route.abort(),
+    }
+    for answer in answers.values():
+        tab.goto("/account/sessions")
+        tab.route(re.compile("/revoke$"), answer, times=1)
+        tab.locator("section").filter(has_text="Other browsers").get_by_role("link", name="Revoke").click()
+        tab.wait_for_url("**/revoke")
+        tab.get_by_role("heading", level=1, name="Revoke curl 8.5.0?").wait_for()
+
+
+def test_menus_close_on_escape_and_on_a_click_elsewhere_and_one_is_open_at_a_time(tab: Page) -> None:
+    switcher, account = tab.locator("header .menu").first, tab.locator("header .top-end .menu")
+    switcher.locator("summary").click()
+    expect(switcher).to_have_attribute("open", "")
+    account.locator("summary").click()
+    expect(switcher).not_to_have_attribute("open", "")
+    expect(account).to_have_attribute("open", "")
+    tab.keyboard.press("Escape")
+    expect(account).not_to_have_attribute("open", "")
+    assert tab.evaluate("document.activeElement.tagName") == "SUMMARY"
+    switcher.locator("summary").click()
+    tab.locator("h1").click()
+    expect(switcher).not_to_have_attribute("open", "")
+
+
+def test_a_form_is_sent_once(tab: Page) -> None:
+    sent: list[str] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.url)
+            tab.wait_for_timeout(300)
+        route.continue_()
+
+    tab.goto("/account")
+    tab.route("**/account", hold)
+    tab.evaluate("() => { const b = [...document.querySelectorAll('main form .btn-go')][0]; b.click(); b.click(); b.click() }")
+    tab.get_by_text("Saved.").wait_for()
+    assert len(sent) == 1
+
+
+def test_a_button_is_busy_while_its_form_is_under_way_and_free_when_the_person_comes_back(tab: Page) -> None:
+    tab.goto("/account")
+    tab.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")  # it is under way for ever
+    button = tab.get_by_role("button", name="Save changes")
+    button.click()
+    expect(button).to_have_attribute("aria-busy", "true")
+    tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    expect(button).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_filter_follows_the_choice(app: Flask, tab: Page, user: User) -> None:
+    factories.make_organization(owner=user, slug="northwind")
+    tab.goto("/orgs/northwind/members")
+    tab.get_by_label("Role").select_option("owner")
+    tab.wait_for_url("**/orgs/northwind/members?*role=owner*")
+
+
+def test_a_secret_is_copied(chrome: Browser) -> None:
+    with site.serve() as (url, pages):
+        context = chrome.new_context(permissions=["clipboard-read", "clipboard-write"])
+        tab = context.new_page()
+        tab.goto(f"{url}/{next(page.name for page in pages if page.template == 'account/tokens_created.html')}")
+        tab.get_by_role("button", name="Copy").click()
+        expect(tab.get_by_role("button", name="Copied")).to_be_visible()
+        expect(tab.locator("p[role=status]")).to_have_text("Copied")
+        assert tab.evaluate("navigator.clipboard.readText()") == tab.locator("[data-copy-source]").inner_text()
+        expect(tab.get_by_role("button", name="Copy", exact=True)).to_be_visible()
+        context.close()
+
+
+def test_gate_pages_have_no_script(chrome: Browser, served: tuple[str, str]) -> None:
+    page = chrome.new_page(base_url=served[0])
+    page.goto("/login")
+    assert page.locator("script").count() == 0
+    assert "script-src 'none'" in (page.request.get("/login").headers["content-security-policy"])
+    page.close()
