@@ -17,6 +17,7 @@ from blueprints import browser, rate_limits, session_cookie
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
+from errors import NotFound as NothingThere
 from services import access_tokens, api_keys
 from services.access_tokens import TokenInfo
 from services.actors import Actor, UserInfo
@@ -104,6 +105,25 @@ def pages() -> ResponseReturnValue | None:
     """A person with a session; without one the way leads through sign-in and back here."""
     if isinstance(request.routing_exception, NotFound | MethodNotAllowed):
         return None
+    redirection = _lead_through_sign_in()
+    if redirection is None and request.method not in _SAFE_METHODS:
+        browser.check_csrf()
+    return redirection
+
+
+def admin_pages() -> ResponseReturnValue | None:
+    """The same for an administrator of the instance; for anybody else there is nothing here. No token or key opens pages."""
+    redirection = _lead_through_sign_in()
+    if redirection is None:
+        if not g.actor.user.is_admin:
+            raise NothingThere()
+        if request.method not in _SAFE_METHODS:
+            browser.check_csrf()
+    return redirection
+
+
+def _lead_through_sign_in() -> ResponseReturnValue | None:
+    """Who has no session is sent to get one; else `g.actor` is the session's person."""
     signed_in = session_cookie.current_signed_in()
     g.page_kind = "app"
     if signed_in is None:
@@ -111,8 +131,6 @@ def pages() -> ResponseReturnValue | None:
         here = request.full_path.rstrip("?") if request.method in _SAFE_METHODS else request.path
         return redirect("/login?" + urlencode({"next": here}), 303)
     g.actor = session_actor(signed_in)
-    if request.method not in _SAFE_METHODS:
-        browser.check_csrf()
     return None
 
 

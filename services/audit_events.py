@@ -8,7 +8,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from errors import Invalid, NotFound
 from extensions import db
 from infra.ids import parse_uuid
 from models import AuditEvent, Organization
-from services import keyset, organization_access, row_security
+from services import instance_access, keyset, organization_access, row_security
 from services.actors import Actor
 
 NOBODYS = "none"
@@ -86,8 +86,9 @@ class Filters:
         return found
 
 
-def list_of(actor: Actor, slug: str, filters: Filters, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """One page of an organization's events, newest first; one more than `limit` when there are more.
+def list_of(actor: Actor, slug: str | None, filters: Filters, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """One page of an organization's events, newest first; one more than `limit` when there are more. Without a slug, here and
+    below: everybody's, for administrators of the instance.
 
     Raises: NotFound, Forbidden, Invalid.
     """
@@ -95,7 +96,7 @@ def list_of(actor: Actor, slug: str, filters: Filters, *, after: str | None = No
     return [to_values(row) for row in _page(conditions, keyset.after_id(after), limit + 1)]
 
 
-def list_newer(actor: Actor, slug: str, filters: Filters, *, than: str, limit: int = 100) -> list[dict[str, Any]]:
+def list_newer(actor: Actor, slug: str | None, filters: Filters, *, than: str, limit: int = 100) -> list[dict[str, Any]]:
     """The page before: the `limit` events that came next after the cursor `than`, newest first; one more when there are more.
 
     Raises: NotFound, Forbidden, Invalid.
@@ -105,7 +106,7 @@ def list_newer(actor: Actor, slug: str, filters: Filters, *, than: str, limit: i
     return [to_values(row) for row in db.session.execute(statement)][::-1]
 
 
-def get(actor: Actor, slug: str, event_id: str) -> dict[str, Any]:
+def get(actor: Actor, slug: str | None, event_id: str) -> dict[str, Any]:
     """One event of an organization.   Raises: NotFound, Forbidden."""
     conditions = _conditions(actor, slug, Filters())
     found = db.session.execute(select(*COLUMNS).where(*conditions, AuditEvent.id == parse_uuid(event_id))).first()
@@ -114,11 +115,14 @@ def get(actor: Actor, slug: str, event_id: str) -> dict[str, Any]:
     return to_values(found)
 
 
-def stream(actor: Actor, slug: str, filters: Filters) -> Iterator[dict[str, Any]]:
+def stream(actor: Actor, slug: str | None, filters: Filters) -> Iterator[dict[str, Any]]:
     """All of an organization's events, newest first, read page by page as they are taken.
 
     Raises, before the first is taken: NotFound, Forbidden, Invalid.
     """
+    if slug is None:
+        instance_access.enter(actor)
+        return _all(filters.conditions(), user_id=actor.user.id if actor.user else None, instance=True)
     organization = organization_access.enter(actor, slug, "audit:read")
     return _all([AuditEvent.organization_id == organization.id, *filters.conditions()], organization_ids=[organization.id])
 
@@ -179,18 +183,24 @@ def _csv_line(cells: Iterable[Any]) -> str:
     return line.getvalue()
 
 
-def _all(conditions: list[ColumnElement[bool]], *, organization_ids: Sequence[uuid.UUID] = ()) -> Iterator[dict[str, Any]]:
-    """Page by page. Runs after the request that asked for it, in a database session of its own, which has entered nothing yet."""
+def _all(conditions: list[ColumnElement[bool]], **rows: Any) -> Iterator[dict[str, Any]]:
+    """Page by page. Runs after the request that asked for it, in a database session of its own, which has entered nothing yet.
+
+    rows: what to enter (row_security.enter).
+    """
     last: uuid.UUID | None = None
-    row_security.enter(organization_ids=organization_ids)
+    row_security.enter(**rows)
     while rows := _page(conditions, last, _PAGE):
         db.session.rollback()  # a slow reader holds no transaction open
         yield from map(to_values, rows)
         last = rows[-1].id
 
 
-def _conditions(actor: Actor, slug: str, filters: Filters) -> list[ColumnElement[bool]]:
-    """The organization is entered.   Raises: NotFound, Forbidden, Invalid."""
+def _conditions(actor: Actor, slug: str | None, filters: Filters) -> list[ColumnElement[bool]]:
+    """The organization, or the instance, is entered.   Raises: NotFound, Forbidden, Invalid."""
+    if slug is None:
+        instance_access.enter(actor)
+        return filters.conditions()
     organization = organization_access.enter(actor, slug, "audit:read")
     return [AuditEvent.organization_id == organization.id, *filters.conditions()]
 

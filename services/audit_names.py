@@ -13,7 +13,7 @@ from sqlalchemy import func, or_, select
 from extensions import db
 from infra.ids import parse_uuid
 from models import Agent, ApiKey, Invitation, Membership, OAuthClient, Project, User
-from services import organization_access
+from services import instance_access, organization_access
 from services.actors import Actor
 
 _MAX_FOUND = 100
@@ -62,11 +62,15 @@ def names_of(events: Iterable[Mapping[str, Any]]) -> Names:
     )
 
 
-def find_actors(actor: Actor, slug: str, text: str) -> tuple[str, ...]:
+def find_actors(actor: Actor, slug: str | None, text: str) -> tuple[str, ...]:
     """Ids of those whom `text` means as an actor in an organization: an id, an address, or a part of the name of a member or
-    an agent.   Raises: NotFound, Forbidden."""
-    organization = organization_access.enter(actor, slug, "audit:read")
+    an agent. Without a slug: in the instance, of anybody.   Raises: NotFound, Forbidden."""
     wanted = text.strip()[:_MAX_LENGTH].lower()
+    if slug is None:
+        instance_access.enter(actor)
+        anybody = select(User.id).where(or_(User.email_key == wanted, func.lower(User.name).contains(wanted, autoescape=True)))
+        return (*map(str, db.session.scalars(anybody.limit(_MAX_FOUND))), text.strip()[:_MAX_LENGTH])
+    organization = organization_access.enter(actor, slug, "audit:read")
     members = select(User.id).join(Membership, Membership.user_id == User.id).where(Membership.organization_id == organization.id)
     is_meant = func.lower(User.name).contains(wanted, autoescape=True)
     people = select(User.id).where(or_(User.email_key == wanted, User.id.in_(members.where(is_meant))))

@@ -26,10 +26,13 @@ def rows_of(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid
     }
 
 
-def enter(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.UUID] = ()) -> None:
-    """From here on the database session works on these rows, in the open transaction and in those that follow."""
+def enter(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.UUID] = (), instance: bool = False) -> None:
+    """From here on the database session works on these rows, in the open transaction and in those that follow.
+
+    instance: sees besides who is in which organization, and every audit event, if the person is an administrator.
+    """
     session = db.session()
-    settings = rows_of(user_id=user_id, organization_ids=organization_ids)
+    settings = {**rows_of(user_id=user_id, organization_ids=organization_ids), "gatepost.instance": "on" if instance else ""}
     if session.info.get(_KEY) == settings:
         return
     session.info[_KEY] = settings

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from joserfc import jwt
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from config import current
 from errors import Conflict, NotFound, Unavailable
 from extensions import db
 from infra.cipher import CannotDecrypt
@@ -34,6 +36,7 @@ log = logging.getLogger("gatepost.signing_keys")
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 10
+SERVICES_KEEP_KEYS = timedelta(hours=1)  # our own documents say a minute; libraries that read them keep keys longer
 REREAD_SECONDS = 1  # another process may have rotated: for a name that is not known the table is read sooner
 _PUBLISHED = ("next", "signing", "old")
 
@@ -208,6 +211,14 @@ def context_of(kid: str) -> str:
     return f"signing_keys:{kid}:private"
 
 
+def get(kid: str) -> SigningKey:
+    """Raises NotFound."""
+    key = db.session.scalar(select(SigningKey).where(SigningKey.kid == kid))
+    if key is None:
+        raise NotFound("There is no signing key with that id.")
+    return key
+
+
 def list_keys() -> list[SigningKey]:
     """All keys, oldest first, retired ones too."""
     return list(db.session.scalars(select(SigningKey).order_by(SigningKey.id)))
@@ -218,13 +229,47 @@ def rotate(actor: Actor) -> str:
 
     Returns: the kid that signs now. Running workers follow within FOLLOW_SECONDS.
     """
+    return _rotate(actor, _next_and_signing())
+
+
+def start(actor: Actor, kid: str) -> bool:
+    """Rotate to the next key `kid`, which every service has had time to read. Commits: yes.
+
+    Returns: False when that is not the next key any more.   Raises: Conflict next_key_too_new, no_next_key.
+    """
+    keys = _next_and_signing()
+    if keys["next"].kid != kid:
+        return False
+    if may_start_at(keys["next"]) > now():
+        raise Conflict("Services that keep our keys may not have the next one yet.", code="next_key_too_new")
+    _rotate(actor, keys)
+    return True
+
+
+def may_start_at(key: SigningKey) -> datetime:
+    """From when on a next key is known to every service."""
+    return key.created_at + SERVICES_KEEP_KEYS
+
+
+def may_retire_at(key: SigningKey) -> datetime | None:
+    """From when on nothing that an old key signed is still good; None while it signs."""
+    last_signed = timedelta(seconds=FOLLOW_SECONDS + current().access_token_seconds)
+    return key.old_since + last_signed if key.old_since is not None else None
+
+
+def _next_and_signing() -> dict[str, SigningKey]:
+    """Both rows, locked: begins a unit of work.   Raises: Conflict no_next_key."""
     key_set()
     begin_write()
-    keys = {
-        key.state: key for key in db.session.scalars(select(SigningKey).where(SigningKey.state.in_(("next", "signing"))).with_for_update())
-    }
+    both = select(SigningKey).where(SigningKey.state.in_(("next", "signing"))).with_for_update()
+    keys = {key.state: key for key in db.session.scalars(both)}
     if set(keys) != {"next", "signing"}:
         raise Conflict("There is no next key to sign with.", code="no_next_key")
+    return keys
+
+
+def _rotate(actor: Actor, keys: dict[str, SigningKey]) -> str:
+    """Commits: yes."""
     moment = now()
     keys["signing"].state, keys["signing"].old_since = "old", moment
     db.session.flush()

@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
+from errors import Conflict
 from extensions import db
 from infra.clock import now
+from infra.ids import parse_uuid
 from models import Identity, Membership, Organization, User
-from services import api_keys, audit, user_sessions, users
+from services import api_keys, audit, identities, instance_access, numbered_pages, user_sessions, users
 from services.actors import Actor
+from services.identities import IdentityInfo
+from services.numbered_pages import NumberedPage
 from services.transactions import begin_write
+from services.user_sessions import GrantInfo, SessionRecord
 
 _PAGE = 500
 
@@ -39,6 +44,69 @@ class UserDetails:
     organizations: tuple[tuple[str, str], ...]
     session_count: int
     grant_count: int
+
+
+@dataclass(frozen=True)
+class FoundUser:
+    """A person in the list of the instance. last_sign_in_at: with a provider; None for who has not, or has none."""
+
+    user: UserRow
+    last_sign_in_at: datetime | None
+
+
+@dataclass(frozen=True)
+class UserPage:
+    """All that an administrator sees of a person. organizations: (name, slug, role)."""
+
+    user: UserRow
+    identities: list[IdentityInfo]
+    organizations: list[tuple[str, str, str]]
+    sessions: list[SessionRecord]
+    grants: list[GrantInfo]
+
+
+STATES = {
+    "active": User.disabled_at.is_(None),
+    "disabled": User.disabled_at.is_not(None),
+    "admin": User.is_admin,
+}
+
+
+def search(actor: Actor, *, text: str = "", state: str = "", number: int = 1) -> NumberedPage[FoundUser]:
+    """People by name. text: in the name or the address, or an id. state: one of STATES.   Raises NotFound."""
+    instance_access.enter(actor)
+    last = select(func.max(Identity.last_sign_in_at)).where(Identity.user_id == User.id).scalar_subquery()
+    statement = select(User, last).order_by(func.lower(User.name), User.id)
+    if text:
+        meant = [column.icontains(text, autoescape=True) for column in (User.name, User.email)]
+        statement = statement.where(or_(*meant, User.id == parse_uuid(text)))
+    if state:
+        statement = statement.where(STATES[state])
+    return numbered_pages.read(statement, lambda user, last: FoundUser(_row(user), last), number=number)
+
+
+def get_user(actor: Actor, user_id: uuid.UUID) -> UserRow:
+    """Raises NotFound."""
+    instance_access.enter(actor)
+    return _row(users.get(str(user_id)))
+
+
+def get_page(actor: Actor, user_id: uuid.UUID) -> UserPage:
+    """Raises NotFound."""
+    user = get_user(actor, user_id)
+    organizations = db.session.execute(
+        select(Organization.name, Organization.slug, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == user_id, Organization.deleted_at.is_(None))
+        .order_by(Organization.slug)
+    )
+    return UserPage(
+        user=user,
+        identities=identities.list_for(user_id),
+        organizations=[(name, slug, role) for name, slug, role in organizations],
+        sessions=sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True),
+        grants=user_sessions.list_grants_for(user_id),
+    )
 
 
 def list_users() -> Iterator[UserRow]:
@@ -97,11 +165,13 @@ def disable(actor: Actor, email_or_id: str) -> int:
     """Shut somebody out, at once: every session, grant, token and key ends, those of their agents too. Commits: yes, twice.
 
     The user is marked first: from then on nothing of theirs is accepted, also if ending the sessions fails and has to be
-    tried again.   Returns: how many sessions and grants ended.   Raises: NotFound, Conflict, redis.RedisError.
+    tried again.   Returns: how many sessions and grants ended.   Raises: NotFound; Conflict, also for oneself; redis.RedisError.
     """
     begin_write()
     user = users.get(email_or_id)
     user_id = user.id
+    if actor.user is not None and actor.user.id == user_id:
+        raise Conflict("Nobody turns off their own account.", code="own_account")
     if user.disabled_at is None:
         user.disabled_at = user.updated_at = now()
         audit.record(actor, "user.disabled", target_type="user", target_id=user_id)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request, stream_with_context
@@ -25,6 +25,10 @@ PAGE = 50
 ORGANIZATION_KINDS = ("people", "agents", "credentials", "connections", "apps", "organization")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _WHO_LENGTH = 200
+_EXPORTS: dict[str, tuple[str, Callable[[Iterable[dict[str, Any]]], Iterator[str]]]] = {
+    "csv": ("text/csv", audit_events.csv_lines),
+    "jsonl": ("application/x-ndjson", audit_events.json_lines),
+}
 
 
 def _day_of(text: str) -> date | None:
@@ -90,16 +94,20 @@ class Pages:
 
 @blueprint.get("/orgs/<slug>/audit")
 def index(slug: str) -> Any:
-    form = FilterForm.of_address(ORGANIZATION_KINDS)
+    return list_page(slug)
+
+
+def list_page(slug: str | None) -> Any:
+    """The list of an organization; without a slug, here and below, that of the instance."""
+    form = _form(slug)
     filters = _filters(form, slug)
     pages = Pages([]) if filters is None else _pages(form, slug, filters)
     names = audit_names.names_of(pages.events)
-    href = f"/orgs/{slug}/audit"
+    href = _href(slug)
     _say_who(form, pages.events)
-    page = frame.render_organization(
+    page = _render(
         "audit/list.html",
         slug,
-        "audit",
         form=form,
         rows=rows_of(pages.events, names, href),
         pages=pages,
@@ -111,27 +119,32 @@ def index(slug: str) -> Any:
 
 @blueprint.get("/orgs/<slug>/audit/<event_id>")
 def detail(slug: str, event_id: str) -> str:
+    return event_page(slug, event_id)
+
+
+def event_page(slug: str | None, event_id: str) -> str:
     event = audit_events.get(g.actor, slug, event_id)
     names = audit_names.names_of([event])
-    return frame.render_organization("audit/event.html", slug, "audit", **event_values(event, names, f"/orgs/{slug}/audit", _zone()))
+    return _render("audit/event.html", slug, **event_values(event, names, _href(slug), _zone()))
 
 
 @blueprint.get("/orgs/<slug>/audit.csv")
 def as_csv(slug: str) -> Any:
-    return _export(slug, "csv", "text/csv", audit_events.csv_lines)
+    return export(slug, "csv")
 
 
 @blueprint.get("/orgs/<slug>/audit.jsonl")
 def as_json_lines(slug: str) -> Any:
-    return _export(slug, "jsonl", "application/x-ndjson", audit_events.json_lines)
+    return export(slug, "jsonl")
 
 
-def _export(slug: str, ending: str, mimetype: str, lines: Callable[[Iterable[dict[str, Any]]], Iterator[str]]) -> Any:
+def export(slug: str | None, ending: Literal["csv", "jsonl"]) -> Any:
     """What is filtered, all of it; a filter that cannot be read is said on the page."""
-    filters = _filters(FilterForm.of_address(ORGANIZATION_KINDS), slug)
+    filters = _filters(_form(slug), slug)
     if filters is None:
-        return index(slug)
+        return list_page(slug)
     events = audit_events.stream(g.actor, slug, filters)
+    mimetype, lines = _EXPORTS[ending]
     response = Response(stream_with_context(lines(events)), mimetype=mimetype)
     response.headers["Content-Disposition"] = f'attachment; filename="audit.{ending}"'
     return response
@@ -175,7 +188,21 @@ def _shown(value: object) -> str:
 # --- the filter -------------------------------------------------------------------------------------------------------
 
 
-def _filters(form: FilterForm, slug: str) -> Filters | None:
+def _form(slug: str | None) -> FilterForm:
+    return FilterForm.of_address(audit_sentences.KINDS if slug is None else ORGANIZATION_KINDS)
+
+
+def _href(slug: str | None) -> str:
+    return "/admin/audit" if slug is None else f"/orgs/{slug}/audit"
+
+
+def _render(template: str, slug: str | None, **values: Any) -> str:
+    if slug is None:
+        return frame.render_admin(template, "audit", **values)
+    return frame.render_organization(template, slug, "audit", **values)
+
+
+def _filters(form: FilterForm, slug: str | None) -> Filters | None:
     """None for a form that cannot be read."""
     if not form.validate():
         return None
@@ -186,7 +213,7 @@ def _zone() -> tzinfo:
     return words.zone_of(users.get_profile(g.actor.user.id).time_zone)
 
 
-def _pages(form: FilterForm, slug: str, filters: Filters) -> Pages:
+def _pages(form: FilterForm, slug: str | None, filters: Filters) -> Pages:
     newer, older = request.args.get("newer"), request.args.get("older")
     if newer is not None:
         events = audit_events.list_newer(g.actor, slug, filters, than=newer, limit=PAGE)
@@ -201,8 +228,8 @@ def _pages(form: FilterForm, slug: str, filters: Filters) -> Pages:
     )
 
 
-def _beside(slug: str, form: FilterForm, **cursor: str) -> str:
-    return f"/orgs/{slug}/audit{_query_string({**form.query, **cursor})}"
+def _beside(slug: str | None, form: FilterForm, **cursor: str) -> str:
+    return _href(slug) + _query_string({**form.query, **cursor})
 
 
 def _query_string(query: dict[str, str]) -> str:

@@ -90,6 +90,9 @@ _BY_CODE = {
     "personal_organization": ErrorWords(
         _("That can’t be done now"), _("A personal organization stays, with its person as owner, as long as their account.")
     ),
+    "next_key_too_new": ErrorWords(_("That can’t be done now"), _("Not every service has had the next key for 1 hour. Try again later.")),
+    "two_secrets": ErrorWords(_("That can’t be done now"), _("It has two secrets. Revoke the old one first.")),
+    "own_account": ErrorWords(_("That can’t be done now"), _("You can’t turn off your own account. Ask another administrator.")),
     "last_identity": ErrorWords(_("That can’t be done now"), _("It’s your only way to sign in.")),
     "address_not_usable": ErrorWords(
         _("That can’t be done now"), _("That address can’t be used: it isn’t verified, or it’s another account’s.")

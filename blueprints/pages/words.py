@@ -40,6 +40,7 @@ def register(app: Flask) -> None:
         day=day,
         moment=moment,
         on_moment=on_moment,
+        clock_time=clock_time,
         initials=initials,
         app_initials=app_initials,
         colour=colour,
@@ -169,6 +170,13 @@ def on_moment(value: datetime | int, zone: tzinfo = UTC) -> Markup:
     then = _aware(value)
     text, is_date = _in_words(then, moments.now(), zone)
     return _time_element(then, _("on %(date)s", date=text) if is_date else text)
+
+
+def clock_time(value: datetime, zone: tzinfo = UTC) -> Markup:
+    """When something will be: "14:20", "2 Oct at 14:20" on another day than today, as `<time>`."""
+    local, today = value.astimezone(zone), moments.now().astimezone(zone)
+    text = f"{local:%H:%M}"
+    return _time_element(value, text if local.date() == today.date() else _("%(day)s at %(time)s", day=_date(local), time=text))
 
 
 def day(value: datetime, zone: tzinfo = UTC) -> str:

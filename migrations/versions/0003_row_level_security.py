@@ -1,7 +1,7 @@
 """row-level security: what one organization owns is not there for another (PostgreSQL)
 
 A transaction says whose rows it works on: `gatepost.organizations` (ids, comma-separated) and `gatepost.user`, set locally
-by the application. Nothing said, nothing seen. The tables' owner is not bound: migrations, sweeping and operators.
+by the application; `gatepost.instance` says that an administrator looks at the whole instance. Nothing said, nothing seen. The tables' owner is not bound: migrations, sweeping and operators.
 """
 
 from alembic import op
@@ -18,6 +18,7 @@ OF_ORGANIZATION = f"organization_id = ANY ({ORGANIZATIONS})"
 OF_ORGANIZATION_OR_PERSON = f"{OF_ORGANIZATION} OR user_id = {USER}"
 INVITED = f"email_key = (SELECT u.email_key FROM users u WHERE u.id = {USER} AND u.email_verified)"
 OWN_DEED = "actor_id = current_setting('gatepost.user', true)"
+INSTANCE = f"current_setting('gatepost.instance', true) = 'on' AND EXISTS (SELECT FROM users u WHERE u.id = {USER} AND u.is_admin)"
 
 # table -> (what may be seen and changed, what may be seen besides)
 POLICIES = {
@@ -71,6 +72,9 @@ def upgrade() -> None:
     op.execute('CREATE POLICY added ON audit_events FOR INSERT WITH CHECK (sequence IS NULL AND hash IS NULL)')
     op.execute(f'CREATE POLICY owned ON audit_events FOR SELECT USING ({OF_ORGANIZATION})')
     op.execute(f'CREATE POLICY own ON audit_events FOR SELECT USING ({OWN_DEED})')
+    # An administrator of the instance reads, on pages that say so, who is where and what happened; and no more than that.
+    for table in ('memberships', 'audit_events'):
+        op.execute(f'CREATE POLICY instance ON {table} FOR SELECT USING ({INSTANCE})')
     schema = op.get_bind().scalar(sa.text('SELECT quote_ident(current_schema())'))
     for name, (arguments, result, question) in FUNCTIONS.items():
         op.execute(
@@ -95,6 +99,8 @@ def downgrade() -> None:
         return
     for name in FUNCTIONS:
         op.execute(f'DROP FUNCTION {name}')
+    for table in ('memberships', 'audit_events'):
+        op.execute(f'DROP POLICY instance ON {table}')
     for name in ('own', 'owned', 'added'):
         op.execute(f'DROP POLICY {name} ON audit_events')
     op.execute('ALTER TABLE audit_events DISABLE ROW LEVEL SECURITY')

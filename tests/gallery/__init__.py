@@ -26,7 +26,7 @@ from services.connected_apps import ConnectedApp
 from services.identities import IdentityInfo
 from services.invitation_redemption import InvitationInfo
 from services.user_sessions import GrantInfo
-from tests.gallery import account_deletion, agents, audit, connections, credentials, organizations, tokens
+from tests.gallery import account_deletion, admin, agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
 
@@ -44,6 +44,7 @@ def pages(name: str | None = None) -> list[Page]:
         *tokens.pages(name),
         *_account_pages(name),
         *account_deletion.pages(name),
+        *admin.pages(name),
     ]
 
 

@@ -108,6 +108,11 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /orgs/<slug>/credentials/<name>/remove": "credential.removed",
     "POST /orgs/<slug>/connections/<connection_id>/account": "connection.reconnected",
     "POST /orgs/<slug>/connections/<connection_id>/disconnect": "connection.disconnected",
+    "POST /admin/users/<user_id>/sign-out": "user_sessions.revoked",
+    "POST /admin/users/<user_id>/disable": "user.disabled",
+    "POST /admin/users/<user_id>/enable": "user.enabled",
+    "POST /admin/keys/<kid>/start": "signing_key.rotated",
+    "POST /admin/keys/<kid>/retire": "signing_key.retired",
 }
 
 

@@ -306,6 +306,39 @@ def test_events_are_added_by_anybody_read_by_their_own_and_changed_by_nobody(app
     assert {row.action for row in everything("audit_events")} == {"test.done"}
 
 
+def test_an_administrator_of_the_instance_sees_memberships_and_events_when_they_say_so_and_nobody_else_does(
+    app: Flask, sides: tuple[Side, Side]
+) -> None:
+    ours, theirs = sides
+    events, users = table_of("audit_events"), table_of("users")
+    event = {"at": NOW, "actor_type": "user", "action": "test.done", "outcome": "ok", "details": {}}
+    db.session.execute(insert(events).values(id=uuid7(), organization_id=theirs.organization_id, actor_id=str(theirs.user_id), **event))
+    db.session.commit()
+    both = {ours.organization_id, theirs.organization_id}
+    for user_id in (ours.user_id, None, uuid7()):  # no administrator: a person, nobody, somebody who is not there
+        row_security.enter(user_id=user_id, instance=True)
+        assert owners_of_events() == set()
+        assert owners_of(everything("memberships")) <= {ours.organization_id}
+    db.session.execute(update(users).where(users.c.id == ours.user_id).values(is_admin=True))
+    db.session.commit()
+    row_security.enter(user_id=ours.user_id, instance=True)
+    assert owners_of_events() == {theirs.organization_id}
+    assert owners_of(everything("memberships")) >= both
+    for name in set(ROWS) - {"memberships"}:
+        assert owners_of(everything(name)) <= {ours.user_id}, name
+    theirs_only = table_of("memberships").c.organization_id == theirs.organization_id
+    for statement in (
+        update(events).values(action="test.undone"),
+        delete(events),
+        update(table_of("memberships")).where(theirs_only).values(role="owner"),
+        delete(table_of("memberships")).where(theirs_only),
+    ):
+        assert db.session.execute(statement).rowcount == 0
+    row_security.enter(user_id=ours.user_id)  # in the same transaction: an administrator who does not say so is a person like others
+    assert owners_of_events() == set()
+    assert owners_of(everything("memberships")) == {ours.organization_id}
+
+
 def owners_of_events() -> set[uuid.UUID]:
     return {row.organization_id for row in everything("audit_events")}
 

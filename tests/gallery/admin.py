@@ -1,0 +1,156 @@
+"""Pages of the instance, for its administrators."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from blueprints.pages import admin_overview, words
+from blueprints.pages.leafing import Pager
+from blueprints.pages.settings import DeleteForm
+from infra import clock
+from infra.session_store import SessionRecord
+from models import SigningKey
+from services.identities import IdentityInfo
+from services.instance_overview import KINDS, Kind, Overview, ProviderState, StoreState
+from services.numbered_pages import NumberedPage
+from services.user_administration import FoundUser, UserPage, UserRow
+from services.user_sessions import GrantInfo
+from tests.gallery import audit, tokens
+from tests.gallery.page import FIREFOX, ID, OTHER_ID, Page, admin_page
+
+
+def pages(name: str | None) -> list[Page]:
+    return [*_overview(name), *_users(name), *_keys(name), *_audit(name)]
+
+
+def _audit(name: str | None) -> list[Page]:
+    """The same templates as an organization's."""
+    found = [page for page in audit.pages(name) if page.name in ("audit", "audit-event")]
+    own = {page.name: {key: value for key, value in page.values.items() if key not in ("frame", "profile")} for page in found}
+    href = {"audit_href": "/admin/audit"}
+    return [admin_page(f"admin-{page.name}", page.template, "audit", name, **{**own[page.name], **href}) for page in found]
+
+
+# --- overview ---------------------------------------------------------------------------------------------------------
+
+
+def signing_key(state: str, *, age: timedelta = timedelta(days=3)) -> SigningKey:
+    moment = clock.now() - age
+    kid = {"next": "91d0c4b2e85f6a37", "signing": "4fe1a07c39b2d658", "old": "c25d9e01f7a8b346", "retired": "0b7e63f29ad41c85"}[state]
+    return SigningKey(
+        kid=kid,
+        algorithm="ES256",
+        state=state,
+        created_at=moment,
+        signing_since=moment if state != "next" else None,
+        old_since=moment + timedelta(days=1) if state in ("old", "retired") else None,
+        retired_at=moment + timedelta(days=2) if state == "retired" else None,
+    )
+
+
+def _overview(name: str | None) -> list[Page]:
+    moment = clock.now()
+    this_hour = moment.replace(minute=0, second=0, microsecond=0)
+    activity: dict[Kind, dict[datetime, int]] = {
+        kind: {this_hour - timedelta(hours=ago): (ago * step + ago // 5) % most for ago in range(720)}
+        for kind, step, most in (("sign_ins", 7, 40), ("refreshes", 131, 900), ("refusals", 11, 5))
+    }
+    stores = [StoreState("database", True, "PostgreSQL 17.2"), StoreState("redis", True, "Valkey 8.0.1")]
+    providers = [
+        ProviderState("github", "GitHub", "github", 1204, moment - timedelta(minutes=4)),
+        ProviderState("northwind", "Northwind SSO" if name is None else name, "oidc", 0, None),
+    ]
+    counts = {"users": 1840, "disabled": 12, "admins": 2, "organizations": 311, "clients": 9, "keys": 2204}
+    whole = Overview(moment, {"Gatepost": "0.1.0", "Python": "3.13.1"}, stores, providers, counts)
+    away = Overview(moment, whole.versions, [stores[0], StoreState("redis", False, "")], [], counts)
+    keys = [signing_key("signing"), signing_key("next")]
+    zone = words.zone_of("Europe/Oslo")
+    nothing: dict[Kind, dict[datetime, int]] = {kind: {} for kind in KINDS}
+
+    def made(page_name: str, overview: Overview, counted: dict[Kind, dict[datetime, int]]) -> Page:
+        values = {"overview": overview, "keys": keys, "periods": admin_overview.periods(counted, zone, moment)}
+        return admin_page(page_name, "admin/overview.html", "overview", name, **values)
+
+    return [made("admin-overview", whole, activity), made("admin-overview-new", away, nothing)]
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+def _user(name: str | None, called: str = "Tom Halvorsen", email: str = "tom@northwind.dev", **changes: Any) -> UserRow:
+    values: dict[str, Any] = {
+        "id": OTHER_ID,
+        "email": email if name is None else name,
+        "email_verified": True,
+        "name": called if name is None else name,
+        "is_admin": False,
+        "disabled_at": None,
+        "created_at": clock.now() - timedelta(days=200),
+    }
+    return UserRow(**{**values, **changes})
+
+
+def _user_page(name: str | None, user: UserRow) -> UserPage:
+    moment = clock.now()
+    text = "tomh" if name is None else name
+    way = IdentityInfo(ID, "github", "GitHub", text, user.email, True, True, user.created_at, moment - timedelta(hours=3))
+    made = int((moment - timedelta(hours=3)).timestamp() * 1000)
+    record = SessionRecord(str(ID), OTHER_ID, made, made, made, made + 10**8, "github", "81.166.20.4", FIREFOX, None)
+    app = "Gatepost CLI" if name is None else name
+    started = moment - timedelta(days=9)
+    grant = GrantInfo(UUID(int=7), str(ID), "cli", app, "openid", ID, "10.20.0.14", None, started, moment, moment + timedelta(days=80))
+    organization = "Northwind" if name is None else name
+    return UserPage(user, [way], [(organization, "northwind", "admin"), ("Tom", "tom", "owner")], [record], [grant])
+
+
+def _users(name: str | None) -> list[Page]:
+    moment = clock.now()
+    tom, off = _user(name), _user(name, "Lena Brandt", "lena@northwind.dev", id=UUID(int=5), disabled_at=moment - timedelta(days=2))
+    maya = _user(name, "Maya Kovač", "maya@northwind.dev", id=ID, is_admin=True)
+    fresh = _user(name, "", "ines@northwind.dev", id=UUID(int=6), email_verified=False)
+    found = [FoundUser(maya, moment), FoundUser(tom, moment - timedelta(hours=3)), FoundUser(off, moment - timedelta(days=40))]
+    listed: dict[str, Any] = {"text": "", "wanted_state": "", "pager": tokens.ALONE}
+    many = NumberedPage([FoundUser(tom, moment)] * 50, 2, 140)
+    leafing = Pager("/admin/users?page=1", "/admin/users?page=3", "Showing 50 of 140")
+
+    def made(page_name: str, template: str, **values: Any) -> Page:
+        return admin_page(page_name, f"admin/{template}.html", "users", name, **values)
+
+    return [
+        made("admin-users", "users", **listed, page=NumberedPage([*found, FoundUser(fresh, None)], 1, 4)),
+        made("admin-users-fifty", "users", **{**listed, "pager": leafing}, page=many),
+        made(
+            "admin-users-no-match", "users", **{**listed, "text": name or "nobody", "wanted_state": "disabled"}, page=NumberedPage([], 1, 0)
+        ),
+        made("admin-user", "user", found=_user_page(name, tom), is_reader=False),
+        made("admin-user-self", "user", found=_user_page(name, maya), is_reader=True),
+        made("admin-user-disabled", "user", found=UserPage(off, [], [], [], []), is_reader=False),
+        made("admin-user-sign-out", "user_sign_out", user=tom, count=3, is_reader=False),
+        made("admin-user-sign-out-self", "user_sign_out", user=maya, count=1, is_reader=True),
+        made("admin-user-disable", "user_disable", user=tom),
+    ]
+
+
+# --- signing keys -----------------------------------------------------------------------------------------------------
+
+
+def _keys(name: str | None) -> list[Page]:
+    moment, soon = clock.now(), clock.now() + timedelta(minutes=25)
+    following, signing, old, retired = (signing_key(state) for state in ("next", "signing", "old", "retired"))
+    wrong, form = DeleteForm(), DeleteForm()
+    for made_form in (form, wrong):
+        made_form.ask_for(old.kid)
+    wrong.typed.errors = [f"That doesn’t match. Type {old.kid}"]
+
+    def made(page_name: str, template: str, **values: Any) -> Page:
+        return admin_page(page_name, f"admin/{template}.html", "keys", name, **values)
+
+    retiring: dict[str, Any] = {"key": old, "form": form, "safe_at": soon, "moment": moment}
+    return [
+        made("admin-keys", "keys", rows=[(following, moment), (signing, None), (old, moment), (retired, None)], moment=moment),
+        made("admin-keys-waiting", "keys", rows=[(following, soon), (signing, None), (old, soon)], moment=moment),
+        made("admin-key-start", "key_start", kid=following.kid),
+        made("admin-key-retire", "key_retire", **retiring),
+        made("admin-key-retire-next", "key_retire", **{**retiring, "key": following, "safe_at": None}),
+        made("admin-key-retire-wrong", "key_retire", **{**retiring, "form": wrong, "safe_at": moment}),
+    ]
