@@ -61,9 +61,13 @@ def _choose() -> str:
 
 
 def _of_app() -> str | None:
-    """What the waiting app asks for (OpenID Connect Core section 3.1.2.1)."""
-    handoff = handoffs.find(request.args.get("handoff"))
-    return _first_spoken(authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string))
+    """What the waiting app asks for (OpenID Connect Core section 3.1.2.1). A query that cannot be read asks for nothing: the
+    page that says so needs a language too."""
+    try:
+        handoff = handoffs.find(request.args.get("handoff"))
+        return _first_spoken(authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string))
+    except UnicodeError:
+        return None
 
 
 def _first_spoken(tags: Iterable[str]) -> str | None:
