@@ -68,7 +68,7 @@
     inside.className = "dialog-in";
     title.id = "dialog-title";
     title.append(...heading.childNodes);
-    heading.replaceWith(title);
+    (heading.closest(".head") || heading).replaceWith(title);
     dialog.setAttribute("aria-labelledby", title.id);
     inside.append(...main.childNodes);
     dialog.append(inside);

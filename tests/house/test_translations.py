@@ -119,6 +119,8 @@ def _consts(node: nodes.Node) -> Iterator[str]:
                 yield from _consts(nodes.Output([argument]))
         elif isinstance(child, nodes.Const) and isinstance(child.value, str):
             yield child.value
+        elif isinstance(child, nodes.Keyword) and child.key == "class":
+            continue
         elif not isinstance(child, nodes.Compare | nodes.FromImport | nodes.Import | nodes.Extends | nodes.Include):
             yield from _consts(child)
 
