@@ -73,8 +73,9 @@ def read(actor: Actor) -> Overview:
 def activity(actor: Actor) -> dict[Kind, dict[datetime, int]]:
     """How much of what happened in each hour of the last DAYS days; hours without anything are not in it.   Raises NotFound.
 
-    Two statements. Both begin at the id of the oldest row that can count (ids grow with time), so they read as many rows as
-    the days have, along the primary key, and no others; a token that is used was made at most its life before.
+    Two statements. Both begin at the id of the oldest row that can count (ids grow with time; a token that is used was made at
+    most its life before), so they read the rows of those days along the primary key, or the table where those are most of it:
+    about one microsecond a row, and nothing is paid anywhere else.
     """
     instance_access.enter(actor)
     since = now().replace(minute=0, second=0, microsecond=0) - timedelta(days=DAYS)

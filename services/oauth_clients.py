@@ -7,20 +7,24 @@ does the work names its `version`, and when the row has moved on the client is r
 import hmac
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, bindparam, select
+from sqlalchemy import Engine, Select, bindparam, func, select
 
 from config import is_loopback_http
-from errors import NotFound
+from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret, new_secret
-from models import OAuthClient
-from services import audit
+from models import OAuthClient, RefreshFamily
+from services import audit, instance_access, numbered_pages
 from services.actors import Actor
+from services.numbered_pages import NumberedPage
 from services.scopes import split
 from services.transactions import begin_write, engine
 
@@ -164,15 +168,97 @@ def get_client(client_id: str) -> OAuthClient:
     return row
 
 
+@dataclass(frozen=True)
+class ClientRow:
+    """A client in the list of the instance. people: how many have a grant of it that goes on."""
+
+    client: OAuthClient
+    people: int
+    last_used_at: datetime | None
+
+
+def list_numbered(actor: Actor, *, number: int = 1) -> NumberedPage[ClientRow]:
+    """By name.   Raises NotFound for who is no administrator."""
+    instance_access.enter(actor)
+    return numbered_pages.read(_with_use().order_by(func.lower(OAuthClient.name), OAuthClient.id), ClientRow, number=number)
+
+
+def find_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow | None:
+    """Raises NotFound for who is no administrator."""
+    instance_access.enter(actor)
+    found = db.session.execute(_with_use().where(OAuthClient.id == client_pk)).first()
+    return ClientRow(*found) if found else None
+
+
+def get_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow:
+    """Raises NotFound."""
+    row = find_row(actor, client_pk)
+    if row is None:
+        raise NotFound("There is no client with that id.")
+    return row
+
+
+def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
+    """The hosts that redirect addresses lead to, each once; of a private scheme the scheme."""
+    found = [urlsplit(uri).hostname if uri.lower().startswith(("https:", "http:")) else uri.partition(":")[0] for uri in redirect_uris]
+    return list(dict.fromkeys(host for host in found if host))
+
+
+def _with_use() -> Select[Any]:
+    of_it = RefreshFamily.client_pk == OAuthClient.id
+    goes_on = (RefreshFamily.revoked_at.is_(None), RefreshFamily.expires_at > now())
+    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, *goes_on).scalar_subquery()
+    last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
+    return select(OAuthClient, people, last_used)
+
+
+def has_two_secrets(row: OAuthClient) -> bool:
+    """Whether the secret before this one still works."""
+    return row.previous_secret_expires_at is not None and row.previous_secret_expires_at > now()
+
+
+def add_second_secret(actor: Actor, client_id: str) -> str:
+    """As `rotate_secret`, when there is only one: no third pushes out one that is in use.   Raises: also Conflict two_secrets."""
+    row = _lock_confidential(client_id)
+    if has_two_secrets(row):
+        raise Conflict("The client has two secrets. Revoke the old one first.", code="two_secrets")
+    return _rotate(actor, row)
+
+
+def revoke_old_secret(actor: Actor, client_id: str) -> bool:
+    """End the overlap now. Commits: yes.   Returns: whether there was an old secret.   Raises: NotFound."""
+    row = _lock_confidential(client_id)
+    if not has_two_secrets(row):
+        return False
+    row.previous_secret_hash = row.previous_secret_expires_at = None
+    row.version += 1
+    row.updated_at = now()
+    audit.record(actor, "oauth_client.old_secret_revoked", target_type="oauth_client", target_id=client_id)
+    db.session.commit()
+    forget()
+    return True
+
+
 def rotate_secret(actor: Actor, client_id: str) -> str:
     """Give a confidential client a new secret; the old one stays good for SECRET_OVERLAP. Commits: yes.
 
     Returns: the raw secret, shown once.   Raises: NotFound (also for a public client).
     """
+    return _rotate(actor, _lock_confidential(client_id))
+
+
+def _lock_confidential(client_id: str) -> OAuthClient:
+    """Begins a unit of work.   Raises NotFound."""
     begin_write()
     row = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == client_id).with_for_update())
     if row is None or row.type != "confidential":
         raise NotFound("There is no confidential client with that id.")
+    return row
+
+
+def _rotate(actor: Actor, row: OAuthClient) -> str:
+    """Commits: yes."""
+    client_id = row.client_id
     raw = new_secret("gpc_")
     replace_secret(row, raw)
     audit.record(actor, "oauth_client.secret_rotated", target_type="oauth_client", target_id=client_id)

@@ -3,6 +3,7 @@
 import hmac
 import re
 import tomllib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from config import current, is_loopback_http
-from errors import GatepostError
+from errors import Conflict, GatepostError
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret, new_secret
@@ -98,6 +99,33 @@ def apply(
         db.session.commit()
         oauth_clients.forget()
     return outcomes
+
+
+def add(actor: Actor, values: Mapping[str, Any]) -> tuple[uuid.UUID, str | None]:
+    """Register one client, of the values that an entry of the file has. Commits: yes.
+
+    Returns: its row's id, and the secret that was made for it, shown once.   Raises: BadSeedFile; Conflict when it is there.
+    """
+    entry = _entry("client", 1, dict(values), lambda taken: _client(taken, lambda name: None))
+    begin_write()
+    wait_for_turn("seed-clients")
+    _judge_scopes([entry], [])
+    if db.session.scalar(select(OAuthClient.id).where(OAuthClient.client_id == entry.client_id)) is not None:
+        raise Conflict("There is a client with that id.")
+    raw = _put_client(actor, entry).raw_secret
+    db.session.flush()
+    client_pk = oauth_clients.get_client(entry.client_id).id
+    db.session.commit()
+    return client_pk, raw
+
+
+def is_redirect_uri(uri: str) -> bool:
+    """Whether a client may be registered with it."""
+    try:
+        _judge_redirect_uri("redirect_uris", uri)
+    except _Bad:
+        return False
+    return True
 
 
 def _told(outcomes: list[SeedOutcome], *, update: bool) -> list[SeedOutcome]:

@@ -44,13 +44,19 @@ class Period:
 def show() -> str:
     zone = words.zone_of(users.get_profile(g.actor.user.id).time_zone)
     activity = instance_overview.activity(g.actor)
+    overview = instance_overview.read(g.actor)
     return frame.render_admin(
         "admin/overview.html",
         "overview",
-        overview=instance_overview.read(g.actor),
+        overview=overview,
+        counts=numbers(overview.counts),
         keys=[key for key in signing_keys.list_keys() if key.state != "retired"],
         periods=periods(activity, zone, moments.now()),
     )
+
+
+def numbers(counts: dict[str, int]) -> dict[str, str]:
+    return {name: format_decimal(count) for name, count in counts.items()}
 
 
 def periods(activity: dict[Kind, dict[datetime, int]], zone: tzinfo, moment: datetime) -> list[Period]:

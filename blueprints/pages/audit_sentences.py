@@ -70,6 +70,7 @@ SENTENCES: dict[str, LazyString] = {
     "member.updated": lazy_gettext("%(actor)s imported %(target)s with a new role, %(role)s"),
     "oauth_client.created": lazy_gettext("%(actor)s added OAuth client %(target)s"),
     "oauth_client.deleted": lazy_gettext("%(actor)s deleted OAuth client %(target)s"),
+    "oauth_client.old_secret_revoked": lazy_gettext("%(actor)s revoked the old secret of OAuth client %(target)s"),
     "oauth_client.secret_rotated": lazy_gettext("%(actor)s gave OAuth client %(target)s a new secret"),
     "oauth_client.updated": lazy_gettext("%(actor)s changed OAuth client %(target)s"),
     "organization.created": lazy_gettext("%(actor)s created the organization"),

@@ -5,14 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from blueprints.pages import admin_overview, words
+from blueprints.pages.admin_clients import ClientForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.settings import DeleteForm
 from infra import clock
 from infra.session_store import SessionRecord
-from models import SigningKey
+from models import OAuthClient, SigningKey
 from services.identities import IdentityInfo
 from services.instance_overview import KINDS, Kind, Overview, ProviderState, StoreState
 from services.numbered_pages import NumberedPage
+from services.oauth_clients import ClientRow
 from services.user_administration import FoundUser, UserPage, UserRow
 from services.user_sessions import GrantInfo
 from tests.gallery import audit, tokens
@@ -20,7 +22,7 @@ from tests.gallery.page import FIREFOX, ID, OTHER_ID, Page, admin_page
 
 
 def pages(name: str | None) -> list[Page]:
-    return [*_overview(name), *_users(name), *_keys(name), *_audit(name)]
+    return [*_overview(name), *_users(name), *_clients(name), *_keys(name), *_audit(name)]
 
 
 def _audit(name: str | None) -> list[Page]:
@@ -68,7 +70,12 @@ def _overview(name: str | None) -> list[Page]:
     nothing: dict[Kind, dict[datetime, int]] = {kind: {} for kind in KINDS}
 
     def made(page_name: str, overview: Overview, counted: dict[Kind, dict[datetime, int]]) -> Page:
-        values = {"overview": overview, "keys": keys, "periods": admin_overview.periods(counted, zone, moment)}
+        values = {
+            "overview": overview,
+            "counts": admin_overview.numbers(counts),
+            "keys": keys,
+            "periods": admin_overview.periods(counted, zone, moment),
+        }
         return admin_page(page_name, "admin/overview.html", "overview", name, **values)
 
     return [made("admin-overview", whole, activity), made("admin-overview-new", away, nothing)]
@@ -153,4 +160,63 @@ def _keys(name: str | None) -> list[Page]:
         made("admin-key-retire", "key_retire", **retiring),
         made("admin-key-retire-next", "key_retire", **{**retiring, "key": following, "safe_at": None}),
         made("admin-key-retire-wrong", "key_retire", **{**retiring, "form": wrong, "safe_at": moment}),
+    ]
+
+
+# --- OAuth clients ----------------------------------------------------------------------------------------------------
+
+
+def _client(name: str | None, called: str, *uris: str, **changes: Any) -> ClientRow:
+    moment = clock.now()
+    values: dict[str, Any] = {
+        "id": ID,
+        "client_id": "patchwork",
+        "name": called if name is None else name,
+        "type": "confidential",
+        "redirect_uris": list(uris),
+        "post_logout_redirect_uris": [],
+        "previous_secret_expires_at": None,
+        "scope": "openid profile email offline_access",
+        "trusted": False,
+        "origin": "seeded",
+        "created_at": moment - timedelta(days=90),
+    }
+    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9))
+
+
+def _filled_client_form(*, wrong: bool) -> ClientForm:
+    form = ClientForm.made()
+    if wrong:
+        form.name.errors = ["Enter a name"]
+        form.redirect_uris.data = "https://boards.example/callback\nhttp://boards.example/callback"
+        form.redirect_uris.errors = ["Line 2: use https, or http with 127.0.0.1"]
+        form.scopes.errors = ["Choose at least one permission"]
+    return form
+
+
+def _clients(name: str | None) -> list[Page]:
+    web = _client(name, "Boards", *(f"https://{host}.boards.example/callback" for host in ("eu", "us", "apac", "test")), trusted=True)
+    native = _client(name, "Gatepost CLI", "http://127.0.0.1/callback", type="public", id=OTHER_ID, origin="registered")
+    job = ClientRow(_client(name, "Nightly job", client_id="nightly", id=UUID(int=4)).client, 0, None)
+    ending = clock.now() + timedelta(hours=20)
+    rotating = _client(name, "Boards", "https://boards.example/callback", previous_secret_expires_at=ending)
+
+    def made(page_name: str, template: str, **values: Any) -> Page:
+        return admin_page(page_name, f"admin/{template}.html", "clients", name, **values)
+
+    def one(page_name: str, template: str, row: ClientRow, *, has_two: bool = False, **values: Any) -> Page:
+        return made(page_name, template, row=row, has_two=has_two, **values)
+
+    return [
+        made("admin-clients", "clients", page=NumberedPage([web, native, job], 1, 3), pager=tokens.ALONE),
+        made("admin-clients-none", "clients", page=NumberedPage([], 1, 0), pager=tokens.ALONE),
+        one("admin-client", "client", web),
+        one("admin-client-native", "client", native),
+        one("admin-client-two-secrets", "client", rotating, has_two=True),
+        made("admin-client-new", "client_new", form=_filled_client_form(wrong=False)),
+        made("admin-client-new-wrong", "client_new", form=_filled_client_form(wrong=True)),
+        one("admin-client-created", "client_created", web, secret=tokens.raw_key("gpc_")),
+        one("admin-client-seen", "client_created", web, secret=None),
+        one("admin-client-secret", "client_secret", web),
+        one("admin-client-delete", "client_delete", web),
     ]

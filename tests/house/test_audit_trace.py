@@ -111,6 +111,10 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /admin/users/<user_id>/sign-out": "user_sessions.revoked",
     "POST /admin/users/<user_id>/disable": "user.disabled",
     "POST /admin/users/<user_id>/enable": "user.enabled",
+    "POST /admin/clients/new": "oauth_client.created",
+    "POST /admin/clients/<client_pk>/secret": "oauth_client.secret_rotated",
+    "POST /admin/clients/<client_pk>/old-secret/revoke": "oauth_client.old_secret_revoked",
+    "POST /admin/clients/<client_pk>/delete": "oauth_client.deleted",
     "POST /admin/keys/<kid>/start": "signing_key.rotated",
     "POST /admin/keys/<kid>/retire": "signing_key.retired",
 }
