@@ -1,0 +1,56 @@
+"""docs/tasks/: a page for each task, with pictures that can be drawn and the words that stand on the pages.
+
+That every link leads somewhere is asked of all docs, in test_docs.py.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.pofile import read_po
+from flask import Flask
+
+from tests import gallery
+from tests.live_server import ROOT
+
+FOLDER = ROOT / "docs" / "tasks"
+TASKS = sorted(set(FOLDER.glob("*.md")) - {FOLDER / "README.md"})
+PICTURES = re.compile(r"^\./run shots \.run/shots ((?:.*\\\n)*.*)$", re.M)
+# what stands in the place of a name
+EXAMPLES = "(?:Northwind|GitHub|northwind-bot|Lena Brandt)"
+
+
+def _pictures(path: Path) -> list[str]:
+    return [name for names in PICTURES.findall(path.read_text()) for name in names.replace("\\\n", " ").split()]
+
+
+def test_the_index_has_every_task_once() -> None:
+    linked = re.findall(r"^\| \[[^]]+\]\(([\w-]+\.md)\)", (FOLDER / "README.md").read_text(), re.M)
+    assert sorted(linked) == [path.name for path in TASKS]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_a_task_fits_on_a_page_and_has_pictures(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 40
+    assert _pictures(path)
+
+
+def test_every_picture_is_one_of_the_gallery(app: Flask) -> None:
+    with gallery.rendering(app):
+        known = {page.name for page in gallery.pages(None)}
+    assert {(path.name, name) for path in TASKS for name in _pictures(path) if name not in known} == set()
+
+
+def _words_of_pages() -> re.Pattern[str]:
+    with (ROOT / "translations" / "de" / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        ids = [text for message in read_po(file) if message.id for text in ([message.id] if isinstance(message.id, str) else message.id)]
+    return re.compile("|".join(re.sub(r"%\\\(\w+\\\)[sd]", EXAMPLES, re.escape(text)) for text in ids))
+
+
+def test_words_in_italics_stand_on_the_pages() -> None:
+    words = _words_of_pages()
+    said = {
+        (path.name, " ".join(text.split())) for path in FOLDER.glob("*.md") for text in re.findall(r"(?<!\*)\*([^*]+)\*", path.read_text())
+    }
+    assert len(said) > 100
+    assert sorted((name, text) for name, text in said if not words.fullmatch(text)) == []
