@@ -31,6 +31,10 @@ NAMES = [
     "resolve",
     "resolve-20",
     "connection",
+    "page-sign-in",
+    "page-sessions",
+    "page-credentials",
+    "page-members",
 ]
 MEMORY_REQUESTS = 10_000
 MEMORY_LIMIT_MEGABYTES = 120
@@ -107,7 +111,7 @@ def measure(given: argparse.Namespace, stores: Stores, targets: list[servers.Tar
                     continue
                 results.samples += [bare, sample]
                 say(
-                    f"round {number + 1} {target.name:9} {operation.name:12} {sample.server_us:6.0f} us, bare {bare.server_us:4.0f},"
+                    f"round {number + 1} {target.name:9} {operation.name:16} {sample.server_us:6.0f} us, bare {bare.server_us:4.0f},"
                     f" ratio {sample.ratio:5.2f}, {sample.operations_per_second:6.0f}/s, faults {sample.faults}"
                 )
     return results
@@ -166,11 +170,11 @@ def inside(given: argparse.Namespace, stores: Stores, client: Client, app: Flask
     if given.shares:
         return shares.measure(app, stores, client, every)
     bare = profiling.least_us(plain_app.app, Operation("bare", "bare Flask view", 1, "", bare_view(servers.HOST)))
-    lines = [f"{'bare':12} {bare:7.0f} us"]
+    lines = [f"{'bare':16} {bare:7.0f} us"]
     for operation in every:
         if operation.name in given.only:
             least = profiling.least_us(app, operation)
-            lines.append(f"{operation.name:12} {least:7.0f} us  {least / bare:5.2f}")
+            lines.append(f"{operation.name:16} {least:7.0f} us  {least / bare:5.2f}")
     return "\n".join(lines)
 
 
@@ -183,7 +187,7 @@ def main() -> int:
         say("only one core: the generator and the stores share it with the servers, so the numbers are poor")
     os.sched_setaffinity(0, other_cpus)
     kinds: list[servers.Kind] = ["gunicorn", "granian"] if given.server == "both" else [given.server]
-    amounts = seeds.Amounts(1000, 1000, 5000, 500) if given.small else seeds.Amounts()
+    amounts = seeds.Amounts(1000, 1000, 500) if given.small else seeds.Amounts()
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(workplace())
         stores = Stores(folder, other_cpus)

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from bench.load import DONE, Answer, Caller, WrongAnswer, http
-from bench.seeds import CREDENTIAL_NAMES, GRANT_SCOPE, REDIRECT_URI, Holder, Seeds
+from bench.seeds import BROWSERS, CREDENTIAL_NAMES, GRANT_SCOPE, GRANTS_OF, PAGE_ROWS, REDIRECT_URI, Holder, Seeds
 
 VERIFIER = "bench-verifier-0123456789-0123456789-0123456789"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 BUSY_SESSIONS = 1000  # of those seeded: each is seen many times a minute, as an application's are
 BUSY_HOLDERS = 100
+_ROW = b'<tr role="row">'  # of a table's head too
 _CODE = re.compile(rb"\r\nlocation: ?[^\r]*[?&]code=([^&\r]+)", re.IGNORECASE)
 
 
@@ -51,6 +52,12 @@ class Client:
 
     def get(self, target: str, **headers: str) -> bytes:
         return http("GET", target, [*self.headers, *headers.items()])
+
+    def page(self, target: str, raw: str | None = None) -> bytes:
+        """As a browser asks for it. raw: the session, None for nobody's."""
+        headers = [pair for pair in self.headers if pair[0] != "Accept"]
+        headers += [("Accept", "text/html,application/xhtml+xml"), ("Accept-Language", "en-US,en;q=0.9"), ("Sec-Fetch-Site", "none")]
+        return http("GET", target, [*headers, *([("Cookie", f"{self.cookie_name}={raw}")] if raw else [])])
 
     def get_with_session(self, target: str, raw: str) -> bytes:
         return self.get(target, Cookie=f"{self.cookie_name}={raw}")
@@ -109,6 +116,19 @@ def _repeat(what: str, requests: Callable[[], bytes], must_hold: bytes) -> Calla
     return caller
 
 
+def _page(request: bytes, word: bytes, row: bytes, count: int) -> Callable[[], Caller]:
+    """One page an operation, right when it is a 200 that holds `word`, and `row` exactly `count` times."""
+
+    def caller() -> Caller:
+        while True:
+            answer = yield request
+            if answer.status != 200 or word not in answer.body or answer.body.count(row) != count:
+                raise WrongAnswer("page", answer)
+            yield DONE
+
+    return caller
+
+
 def _compare(what: str, pairs: list[tuple[bytes, object]], told: Callable[[Any], object]) -> Callable[[], Caller]:
     """One request an operation, in turn; right when what it told is what was expected."""
     asked: Iterator[tuple[bytes, object]] = itertools.cycle(pairs)
@@ -139,6 +159,7 @@ def operations(client: Client, jwt: str) -> list[Operation]:
     holders = seeds.holders[:BUSY_HOLDERS]
     worker = (seeds.worker.client_id, seeds.worker.secret)
     credentials = client.post("/oauth/token", {"grant_type": "client_credentials"}, worker)
+    team = f"/orgs/{seeds.team.slug}"
     whoami_jwt = client.get_with_token("/api/v1/whoami", jwt)
 
     def resolve(count: int) -> Callable[[], Caller]:
@@ -213,5 +234,33 @@ def operations(client: Client, jwt: str) -> list[Operation]:
                 [(client.live_token(holder), holder.vendor_token) for holder in holders],
                 lambda body: body["access_token"],
             ),
+        ),
+        Operation(
+            "page-sign-in",
+            "sign-in page",
+            3.0,
+            "0",
+            _page(client.page("/login"), b"Continue with GitHub", b'class="btn door"', 2),
+        ),
+        Operation(
+            "page-sessions",
+            "sessions page",
+            5.0,
+            "TODO",
+            _page(client.page("/account/sessions", seeds.team.session), b"Firefox on Linux", b'/revoke"', BROWSERS - 1 + GRANTS_OF),
+        ),
+        Operation(
+            "page-credentials",
+            "credentials page, 50 rows",
+            8.0,
+            "TODO",
+            _page(client.page(f"{team}/credentials", seeds.team.session), b"PAGE_49_TOKEN", _ROW, PAGE_ROWS + 1),
+        ),
+        Operation(
+            "page-members",
+            "members page, 50 rows",
+            8.0,
+            "TODO",
+            _page(client.page(f"{team}/members", seeds.team.session), b"user490@example.com", _ROW, PAGE_ROWS + 1),
         ),
     ]

@@ -39,18 +39,24 @@ GRANT_SCOPE = "profile email offline_access orgs"
 TEAMS_OF = 20
 CREDENTIALS_OF = 20
 CREDENTIAL_NAMES = [f"SERVICE_{n:02}_TOKEN" for n in range(CREDENTIALS_OF)]
+GRANTS_OF = 5
+PAGE_ROWS = 50  # what a page of a list holds: the members and the credentials of the organization that pages are of
+BROWSERS = 3
 
 
 @dataclass(frozen=True)
 class Amounts:
     users: int = 10_000
     sessions: int = 10_000
-    tokens: int = 50_000
     holders: int = 5_000
 
     @property
+    def tokens(self) -> int:
+        return self.users * GRANTS_OF
+
+    @property
     def credentials(self) -> int:
-        return self.holders * CREDENTIALS_OF
+        return self.holders * CREDENTIALS_OF + PAGE_ROWS
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class Person:
     slug: str
 
 
+def value_of(slug: str, name: str) -> str:
+    """What an organization's credential is: as long as an API key."""
+    return f"sk_live_{name}_of_{slug}_0123456789abcdef"
+
+
 @dataclass(frozen=True)
 class Holder:
     """A person's organization that holds credentials and a connection, with the keys that ask for them."""
@@ -81,12 +92,21 @@ class Holder:
     own_key: str = field(repr=False)
 
     def value_of(self, name: str) -> str:
-        """As long as an API key is."""
-        return f"sk_live_{name}_of_{self.person.slug}_0123456789abcdef"
+        return value_of(self.person.slug, name)
 
     @property
     def vendor_token(self) -> str:
         return f"at_{self.person.slug}_0123456789abcdef0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Team:
+    """The organization that pages are of, with PAGE_ROWS members and credentials, and a browser session of its owner."""
+
+    id: uuid.UUID
+    slug: str
+    owner: Person
+    session: str = field(repr=False)
 
 
 @dataclass
@@ -96,6 +116,7 @@ class Seeds:
     native: Client
     introspector: Client
     worker: Client
+    team: Team
     people: list[Person] = field(default_factory=list)
     holders: list[Holder] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list, repr=False)
@@ -136,14 +157,17 @@ def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, An
 def write_tables(connection: psycopg.Connection, amounts: Amounts, settings: Settings) -> Seeds:
     """Fill the tables; sessions are written by `write_sessions`. settings: those of the servers, for the encryption keys."""
     at = now()
-    seeds = _write_clients(connection)
     users = [(uuid7(), f"user{n}@example.com", f"User {n}", f"user{n}") for n in range(amounts.users)]
+    team = Team(uuid7(), "page-team", Person(*users[0]), new_secret())
+    seeds = _write_clients(connection, team)
     copy(connection, models.User, ({"id": i, "email": e, "email_key": e, "email_verified": True, "name": n} for i, e, n, _ in users))
     copy(connection, models.Identity, _identities(users))
     teams = [(uuid7(), f"team{n}") for n in range(max(1, amounts.users // 10 // TEAMS_OF))]
-    organizations = [(i, slug, name) for i, _, name, slug in users] + [(i, slug, slug.title()) for i, slug in teams]
+    organizations = [(i, slug, name) for i, _, name, slug in users] + [
+        (i, slug, slug.title()) for i, slug in [*teams, (team.id, team.slug)]
+    ]
     copy(connection, models.Organization, ({"id": i, "slug": slug, "name": name} for i, slug, name in organizations))
-    copy(connection, models.Membership, _memberships(users, teams))
+    copy(connection, models.Membership, _memberships(users, teams, team))
     seeds.people = [Person(*user) for n, user in enumerate(users) if n % 10]
     _write_tokens(connection, seeds, [user[0] for user in users], amounts.tokens, at)
     seeds.holders = [_holder(person) for person in itertools.islice(seeds.people, amounts.holders)]
@@ -151,7 +175,8 @@ def write_tables(connection: psycopg.Connection, amounts: Amounts, settings: Set
     sealing = Flask(__name__)
     sealing.extensions["gatepost.settings"] = settings
     with sealing.app_context():
-        _write_credentials(connection, seeds.holders, at)
+        holdings = [(holder.person.id, holder.person.slug, CREDENTIAL_NAMES) for holder in seeds.holders]
+        _write_credentials(connection, [*holdings, (team.id, team.slug, [f"PAGE_{n:02}_TOKEN" for n in range(PAGE_ROWS)])], at)
         copy(connection, models.Connection, (_connection_row(holder, at) for holder in seeds.holders))
     connection.execute("vacuum analyze")
     connection.execute("checkpoint")
@@ -172,15 +197,20 @@ def _identities(users: list[tuple[uuid.UUID, str, str, str]]) -> Iterator[dict[s
         }
 
 
-def _memberships(users: list[tuple[uuid.UUID, str, str, str]], teams: list[tuple[uuid.UUID, str]]) -> Iterator[dict[str, Any]]:
-    """Everybody owns the organization of their own; every tenth user is in a team beside it."""
+def _memberships(
+    users: list[tuple[uuid.UUID, str, str, str]], teams: list[tuple[uuid.UUID, str]], page_team: Team
+) -> Iterator[dict[str, Any]]:
+    """Everybody owns the organization of their own; every tenth user is in a team beside it, the first of them in that of
+    the pages too."""
     for n, (user_id, *_) in enumerate(users):
         yield {"organization_id": user_id, "user_id": user_id, "role": "owner"}
         if n % 10 == 0:
             yield {"organization_id": teams[n // 10 % len(teams)][0], "user_id": user_id, "role": "member"}
+        if n % 10 == 0 and n < PAGE_ROWS * 10:
+            yield {"organization_id": page_team.id, "user_id": user_id, "role": "member" if n else "owner"}
 
 
-def _write_clients(connection: psycopg.Connection) -> Seeds:
+def _write_clients(connection: psycopg.Connection, team: Team) -> Seeds:
     def made(name: str, **values: Any) -> tuple[Client, dict[str, Any]]:
         secret = new_secret("gpc_")
         client = Client(uuid7(), name, secret)
@@ -197,7 +227,7 @@ def _write_clients(connection: psycopg.Connection) -> Seeds:
     worker, worker_row = made("bench-worker", type="confidential", grant_types="client_credentials", scope="introspect")
     copy(connection, models.OAuthClient, [native_row, introspector_row, worker_row])
     copy(connection, models.Resource, [{"identifier": RESOURCE, "name": "Example API", "scope": "projects:read"}])
-    return Seeds(native, introspector, worker)
+    return Seeds(native, introspector, worker, team)
 
 
 def _write_tokens(connection: psycopg.Connection, seeds: Seeds, users: list[uuid.UUID], count: int, at: datetime) -> None:
@@ -280,19 +310,19 @@ def _write_keys(connection: psycopg.Connection, holders: list[Holder], at: datet
     )
 
 
-def _write_credentials(connection: psycopg.Connection, holders: list[Holder], at: datetime) -> None:
-    """Twenty of each organization, with one version each."""
-    credentials = [(uuid7(), holder, name) for holder in holders for name in CREDENTIAL_NAMES]
-    columns = {holder.person.id: Owner("org", holder.person.id).columns for holder in holders}
+def _write_credentials(connection: psycopg.Connection, holdings: list[tuple[uuid.UUID, str, list[str]]], at: datetime) -> None:
+    """holdings: organization, slug, names. One version of each."""
+    credentials = [(uuid7(), organization_id, slug, name) for organization_id, slug, names in holdings for name in names]
+    columns = {organization_id: Owner("org", organization_id).columns for organization_id, *_ in holdings}
     copy(
         connection,
         models.Credential,
-        ({"id": i, "name": name, "version": 1, "updated_at": at, **columns[h.person.id]} for i, h, name in credentials),
+        ({"id": i, "name": name, "version": 1, "updated_at": at, **columns[of]} for i, of, _, name in credentials),
     )
 
-    def version(credential_id: uuid.UUID, holder: Holder, name: str) -> dict[str, Any]:
-        value = Value(holder.value_of(name))
-        envelope = credential_values.seal(value, owner=Owner("org", holder.person.id), name=name, number=1)
+    def version(credential_id: uuid.UUID, organization_id: uuid.UUID, slug: str, name: str) -> dict[str, Any]:
+        value = Value(value_of(slug, name))
+        envelope = credential_values.seal(value, owner=Owner("org", organization_id), name=name, number=1)
         return {
             "credential_id": credential_id,
             "number": 1,
@@ -300,7 +330,7 @@ def _write_credentials(connection: psycopg.Connection, holders: list[Holder], at
             "wrapped_key": envelope.wrapped_key,
             "sealed": envelope.sealed,
             "last_four": value.last_four,
-            **columns[holder.person.id],
+            **columns[organization_id],
         }
 
     copy(connection, models.CredentialVersion, (version(*credential) for credential in credentials))
@@ -326,10 +356,11 @@ def _connection_row(holder: Holder, at: datetime) -> dict[str, Any]:
 
 
 def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: int = 604_800) -> None:
-    """A browser session for `count` people, in turn; the raw cookie values are kept in `seeds.sessions`."""
+    """A browser session for `count` people, in turn; the raw cookie values are kept in `seeds.sessions`. The owner of the
+    pages' team has BROWSERS, and looks from one of them."""
     store, moment = SessionStore(client, session_seconds=seconds), now_ms()
-    for person in itertools.islice(itertools.cycle(seeds.people), count):
-        raw = new_secret()
+
+    def add(raw: str, person: Person) -> None:
         record = SessionRecord(
             sid=str(uuid7()),
             user_id=person.id,
@@ -342,4 +373,9 @@ def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: in
             user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0",
         )
         store.add(hex_hash(raw), record)
-        seeds.sessions.append(raw)
+
+    for person in itertools.islice(itertools.cycle(seeds.people), count):
+        seeds.sessions.append(new_secret())
+        add(seeds.sessions[-1], person)
+    for raw in [seeds.team.session, *(new_secret() for _ in range(BROWSERS - 1))]:
+        add(raw, seeds.team.owner)

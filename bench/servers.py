@@ -24,6 +24,7 @@ def environment(stores: Stores, folder: Path, *, limits: bool = False, database_
     """Production settings over the private stores. With limits on they are too high to refuse anything but are all kept."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
     many = 1_000_000
+    providers = {f"GATEPOST_{name}__{half}": "bench" for name in ("GITHUB", "GOOGLE") for half in ("CLIENT_ID", "CLIENT_SECRET")}
     return given | {
         "GATEPOST_ENV": "production",
         "GATEPOST_PUBLIC_URL": PUBLIC_URL,
@@ -34,6 +35,7 @@ def environment(stores: Stores, folder: Path, *, limits: bool = False, database_
         "GATEPOST_SECRET_KEYS": _kept(folder / "secret_keys", secrets.token_urlsafe(48)),
         "GATEPOST_ENCRYPTION_KEYS": _kept(folder / "encryption_keys", new_encryption_key("bench")),
         "PYTHONPATH": str(ROOT),
+        **providers,
     }
 
 

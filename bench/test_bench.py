@@ -96,7 +96,8 @@ def held() -> tuple[seeds.Holder, dict[str, Operation]]:
     """Somebody with credentials, and the operations over them."""
     holder = seeds.Holder(seeds.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
     client = seeds.Client(uuid.uuid4(), "a-client", "a secret")
-    data = seeds.Seeds(client, client, client, holders=[holder])
+    team = seeds.Team(uuid.uuid4(), "a-team", holder.person, "a session")
+    data = seeds.Seeds(client, client, client, team, holders=[holder])
     return holder, {operation.name: operation for operation in operations(Client(HOST, COOKIE_NAME, data), "a.b.c")}
 
 
@@ -128,11 +129,30 @@ def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[
         _judged(every["key"], {"credential": {"type": "jwt"}, "user": {"email": "ada@example.com"}})
 
 
+def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+    operation = held[1]["page-members"]
+    environ = profiling.environ_of(next(operation.make()) or b"")
+    assert environ["PATH_INFO"] == "/orgs/a-team/members"
+    assert environ["HTTP_COOKIE"] == f"{COOKIE_NAME}=a session"
+    assert environ["HTTP_ACCEPT"].startswith("text/html")
+    row, last = b'<tr role="row">', b"user490@example.com"
+    assert _answered(operation, last + row * 51) is load.DONE
+    for wrong in (last + row * 50, row * 51):
+        with pytest.raises(load.WrongAnswer):
+            _answered(operation, wrong)
+    assert "HTTP_COOKIE" not in profiling.environ_of(next(held[1]["page-sign-in"].make()) or b"")
+
+
 def _judged(operation: Operation, body: object) -> bytes | None:
+    """The same, of JSON."""
+    return _answered(operation, json.dumps(body).encode())
+
+
+def _answered(operation: Operation, body: bytes) -> bytes | None:
     """What the caller yields to this answer."""
     caller = operation.make()
     next(caller)
-    return caller.send(load.Answer(200, b"", json.dumps(body).encode()))
+    return caller.send(load.Answer(200, b"", body))
 
 
 def test_a_relay_carries_everything_and_counts_a_pipeline_as_one_trip() -> None:
