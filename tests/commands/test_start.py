@@ -117,11 +117,11 @@ def wait_for(url: str) -> None:
 def use(link: str) -> requests.Session:
     """Open a link and press its button, as a browser does."""
     browser = requests.Session()
-    page = browser.get(link, timeout=10)
+    page = browser.get(link, timeout=60)
     assert page.status_code == 200, page.text
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
     assert token is not None
-    done = browser.post(link, data={"csrf_token": token[1]}, timeout=10)
+    done = browser.post(link, data={"csrf_token": token[1]}, timeout=60)
     assert done.status_code == 200, done.text
     return browser
 
@@ -132,7 +132,7 @@ def test_a_fresh_checkout_serves_and_its_link_makes_the_first_administrator(star
     assert found, first.errors.read_text()
     assert "GATEPOST_COLOUR is not a setting" in first.errors.read_text()
     assert (checkout / "instance" / "gatepost.toml").read_text().endswith('env = "development"\n')
-    assert requests.get(f"{url}/readyz", timeout=10).status_code == 200
+    assert requests.get(f"{url}/readyz", timeout=60).status_code == 200
 
     listed = subprocess.run(
         [checkout / ".venv/bin/flask", "users", "list"], cwd=checkout, env=clean_environment({}), capture_output=True, text=True
@@ -141,14 +141,14 @@ def test_a_fresh_checkout_serves_and_its_link_makes_the_first_administrator(star
     assert not re.search(r"\badmin\b(?!@)", listed.stdout), "nobody is administrator before the link is used"
 
     browser = use(found[1])
-    assert browser.get(f"{url}/api/v1/session", timeout=10).json()["user"] | {"id": ""} == {
+    assert browser.get(f"{url}/api/v1/session", timeout=60).json()["user"] | {"id": ""} == {
         "id": "",
         "email": "admin@localhost",
         "email_verified": True,
         "name": "Administrator",
         "admin": True,
     }
-    assert requests.get(found[1], timeout=10).status_code == 410, "the link works once"
+    assert requests.get(found[1], timeout=60).status_code == 410, "the link works once"
 
     code, seconds = first.end()
     assert code == 0
@@ -158,7 +158,7 @@ def test_a_fresh_checkout_serves_and_its_link_makes_the_first_administrator(star
     second = run(starts, checkout, url)
     wait_for(url)
     assert second.line(1) == "", "there is an administrator now"
-    assert browser.get(f"{url}/api/v1/session", timeout=10).status_code == 200, "sessions survive a restart"
+    assert browser.get(f"{url}/api/v1/session", timeout=60).status_code == 200, "sessions survive a restart"
     code, seconds = second.end(signal.SIGINT)
     assert seconds < 10
     assert not EmbeddedRedis(checkout / "instance").is_running()
@@ -173,8 +173,8 @@ def test_an_unused_link_ends_with_the_next_start(starts: list[Start], checkout: 
     assert old
     assert new
     assert old[2] != new[2]
-    assert requests.get(old[1], timeout=10).status_code == 410
-    assert requests.get(new[1], timeout=10).status_code == 200
+    assert requests.get(old[1], timeout=60).status_code == 410
+    assert requests.get(new[1], timeout=60).status_code == 200
     second.end()
 
 
@@ -317,7 +317,7 @@ def test_an_access_log_shows_no_secret(starts: list[Start], checkout: Path, url:
             "Authorization": f"Bearer {secret}",
             "User-Agent": "me",
         }
-        requests.get(url + path, headers=headers, timeout=10)
+        requests.get(url + path, headers=headers, timeout=60)
     starts[0].end()
     lines = log.read_text()
     assert lines.count(" me\n") == 4, lines
