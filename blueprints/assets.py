@@ -18,8 +18,13 @@ def _hash_of(path: str) -> str:
 
 def asset(name: str) -> str:
     """The address of a static file by its plain name, `gatepost.css`."""
+    return _address(current_app.root_path, name)
+
+
+@cache
+def _address(root: str, name: str) -> str:
     stem, _, ending = name.rpartition(".")
-    return f"/static/{stem}.{_hash_of(str(Path(current_app.root_path) / 'static' / name))}.{ending}"
+    return f"/static/{stem}.{_hash_of(str(Path(root) / 'static' / name))}.{ending}"
 
 
 @blueprint.get("/static/<name>")

@@ -20,6 +20,7 @@ from services.actors import Actor
 from services.oauth_clients import is_native_redirect
 from services.scopes import split
 from services.transactions import begin_write
+from services.user_sessions import GrantInfo
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,20 @@ def _columns(table: Any, last_used_at: Any) -> Select:
     return select(table.client_pk, table.organization_id, table.resource, table.scope, table.created_at, last_used_at)
 
 
-def list_for(user_id: uuid.UUID) -> list[ConnectedApp]:
-    """The person's apps, the one used last first."""
-    return _read(user_id, None)
+def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> list[ConnectedApp]:
+    """The person's apps, the one used last first. grants: the person's live ones, where they are read already."""
+    return _read(user_id, None, user_sessions.list_grants_for(user_id) if grants is None else grants)
+
+
+def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
+    """How many those are."""
+    consented = select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == user_id)
+    return len({grant.client_id for grant in grants} | set(db.session.scalars(consented)))
 
 
 def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
     """Raises NotFound."""
-    found = _read(user_id, app_id) if app_id else []
+    found = _read(user_id, app_id, user_sessions.list_grants_for(user_id)) if app_id else []
     if not found:
         raise NotFound()
     return found[0]
@@ -86,8 +93,8 @@ def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     db.session.commit()
 
 
-def _read(user_id: uuid.UUID, app_id: uuid.UUID | None) -> list[ConnectedApp]:
-    live = {grant.id for grant in user_sessions.list_grants_for(user_id)}
+def _read(user_id: uuid.UUID, app_id: uuid.UUID | None, grants: Iterable[GrantInfo]) -> list[ConnectedApp]:
+    live = {grant.id for grant in grants}
     rows = [_Row(*row) for row in db.session.execute(_columns(RefreshFamily, RefreshFamily.last_used_at).where(RefreshFamily.id.in_(live)))]
     rows += [_Row(*row) for row in db.session.execute(_columns(Consent, null()).where(Consent.user_id == user_id))]
     rows = [row for row in rows if app_id in (None, row.client_pk)]

@@ -102,7 +102,6 @@ def line_of(pair: CredentialPair, kind: KindInfo, base: str, *, may_manage: bool
 
 def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_manage: bool) -> Slot:
     info = pair.organization
-    ask = _("Ask an owner or admin to set it.")
     if info is not None:
         if pair.set_by == "person":
             return Slot("over", info, reason=_("Not used: each person sets their own"))
@@ -112,7 +111,7 @@ def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_man
         return Slot("over", text=_("Not allowed"), reason=_("Each person only"))
     if pair.in_force is None:
         action = (_("Set value"), href) if may_manage else None
-        reason = _("Agents that need it can’t run.") if may_manage else ask
+        reason = _("Agents that need it can’t run.") if may_manage else _("Ask an owner or admin to set it.")
         return Slot("fault", badge=_("Missing"), icon="warn", reason=reason, action=action)
     return Slot("none", text=_("Not set"), action=(_("Set for everyone"), href) if may_manage else None)
 

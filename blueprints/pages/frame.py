@@ -3,6 +3,7 @@
 Three areas: the person's account, one organization, the instance. A link is shown to those who may open it.
 """
 
+import uuid
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Literal
@@ -109,10 +110,12 @@ class Frame:
         return self.organization is not None and roles.may(self.organization.role, permission)
 
 
-def render(template: str, section: str, **values: Any) -> str:
-    """An account page. section: the key of the navigation link that is here."""
+def render(template: str, section: str, *, counts: tuple[int, int] | None = None, **values: Any) -> str:
+    """An account page. section: the key of the navigation link that is here. counts: sessions and apps, where the page has
+    read them anyway."""
     profile = users.get_profile(g.actor.user.id)
-    groups = _account_groups(profile, section)
+    sessions, apps = counts or _count_sessions_and_apps(profile.id)
+    groups = account_groups(section, sessions=sessions, apps=apps)
     return _render(template, Frame(profile, "account", _("Your account"), groups, words.zone_of(profile.time_zone), **_switcher()), values)
 
 
@@ -147,10 +150,9 @@ def first_section(organization: OrganizationInfo) -> str:
 # --- navigation -------------------------------------------------------------------------------------------------------
 
 
-def _account_groups(profile: users.Profile, section: str) -> tuple[Group, ...]:
-    sessions = len(user_sessions.list_for(profile.id)) + len(user_sessions.list_grants_for(profile.id))
-    apps = len(connected_apps.list_for(profile.id))
-    return account_groups(section, sessions=sessions, apps=apps)
+def _count_sessions_and_apps(user_id: uuid.UUID) -> tuple[int, int]:
+    grants = user_sessions.list_grants_for(user_id)
+    return len(user_sessions.list_for(user_id)) + len(grants), connected_apps.count_for(user_id, grants)
 
 
 def account_groups(section: str, *, sessions: int | None = None, apps: int | None = None) -> tuple[Group, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, g, has_app_context, request
 from flask_babel import Babel, Domain, get_locale, refresh
 
 from blueprints import session_cookie
@@ -27,8 +27,18 @@ class _Catalogue(Domain):
     """The words of the language of this request."""
 
     def get_translations(self) -> NullTranslations:
+        return _catalogue()
+
+
+def _catalogue() -> NullTranslations:
+    """Looked up once in each request: a page asks for hundreds of them."""
+    if not has_app_context():
+        return NullTranslations()
+    found = g.get("catalogue")
+    if found is None:
         locale = get_locale()
-        return _read(current_app.root_path, locale.language) if locale else NullTranslations()
+        found = g.catalogue = _read(current_app.root_path, locale.language) if locale else NullTranslations()
+    return found
 
 
 @cache
@@ -45,12 +55,20 @@ def _read(root: str, language: str) -> NullTranslations:
 
 def init_app(app: Flask) -> None:
     Babel(app, default_locale="en", locale_selector=_choose).domain_instance = _Catalogue()
-    app.jinja_env.globals.update(page_language=lambda: str(get_locale() or "en"), page_direction=_direction)
+    environment = app.jinja_env
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of jinja2.ext.i18n
+        gettext=lambda text: _catalogue().gettext(text),
+        ngettext=lambda one, many, number: _catalogue().ngettext(one, many, number),
+        newstyle=True,
+    )
+    environment.globals["_"] = environment.globals["gettext"]
+    environment.globals.update(page_language=lambda: str(get_locale() or "en"), page_direction=_direction)
 
 
 def choose(language: str | None) -> None:
     """The person has just chosen this: what the rest of the request says is said in it."""
     g.language_chosen = language
+    g.pop("catalogue", None)
     refresh()
 
 

@@ -15,6 +15,7 @@ from blueprints.pages import frame, words
 from config import current
 from errors import NotFound
 from services import connected_apps, moments, user_sessions
+from services.connected_apps import ConnectedApp
 from services.user_sessions import GrantInfo, SessionRecord
 
 blueprint = Blueprint("user_sessions", __name__)
@@ -35,53 +36,69 @@ def _own_sid() -> str:
     return signed_in.record.sid if signed_in else ""
 
 
-def _app_sessions() -> list[AppSession]:
-    apps = {app.client_id: app for app in connected_apps.list_for(g.actor.user.id)}
-    rows = []
-    for grant in user_sessions.list_grants_for(g.actor.user.id):
-        app = apps.get(grant.client_id)
-        name = words.untrusted(grant.client_name, quoted=bool(app and app.is_self_registered))
-        program = words.device(grant.user_agent) if grant.user_agent else ""
-        rows.append(AppSession(grant, name, program, is_native=bool(app and app.is_native)))
-    return rows
+@dataclass(frozen=True)
+class SignedInPlaces:
+    """Where the person is signed in: this browser's session, the others (the one active last first), apps; `app_count`: how
+    many apps have access, with or without such a session."""
+
+    here: SessionRecord | None
+    others: list[SessionRecord]
+    apps: list[AppSession]
+    app_count: int
+
+    @property
+    def count_elsewhere(self) -> int:
+        """What "Sign out everywhere else" would end: other browsers, and grants that did not begin in this one."""
+        return len(self.others) + sum(app.grant.sid != _own_sid() for app in self.apps)
+
+    @property
+    def count(self) -> int:
+        return len(self.others) + len(self.apps) + (self.here is not None)
 
 
-def _browsers() -> tuple[SessionRecord | None, list[SessionRecord]]:
-    """This browser's session and the others, the one active last first."""
-    own = _own_sid()
-    records = sorted(user_sessions.list_for(g.actor.user.id), key=lambda record: record.last_seen_ms, reverse=True)
-    return next((record for record in records if record.sid == own), None), [record for record in records if record.sid != own]
+def _places() -> SignedInPlaces:
+    own, user_id = _own_sid(), g.actor.user.id
+    records = sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
+    grants = user_sessions.list_grants_for(user_id)
+    apps = {app.client_id: app for app in connected_apps.list_for(user_id, grants)}
+    return SignedInPlaces(
+        here=next((record for record in records if record.sid == own), None),
+        others=[record for record in records if record.sid != own],
+        apps=[_app_session(grant, apps.get(grant.client_id)) for grant in grants],
+        app_count=len(apps),
+    )
 
 
-def _count_elsewhere() -> int:
-    """What "Sign out everywhere else" would end: other browsers, and grants that did not begin in this one."""
-    return len(_browsers()[1]) + sum(grant.sid != _own_sid() for grant in user_sessions.list_grants_for(g.actor.user.id))
+def _app_session(grant: GrantInfo, app: ConnectedApp | None) -> AppSession:
+    name = words.untrusted(grant.client_name, quoted=bool(app and app.is_self_registered))
+    program = words.device(grant.user_agent) if grant.user_agent else ""
+    return AppSession(grant, name, program, is_native=bool(app and app.is_native))
 
 
 @blueprint.get("/account/sessions")
 def show() -> str:
-    here, others = _browsers()
+    places = _places()
     return frame.render(
         "account/sessions.html",
         "sessions",
-        here=here,
-        others=others,
-        app_sessions=_app_sessions(),
+        counts=(places.count, places.app_count),
+        here=places.here,
+        others=places.others,
+        app_sessions=places.apps,
         new_since=moments.now() - timedelta(hours=24),
-        has_elsewhere=_count_elsewhere() > 0,
+        has_elsewhere=places.count_elsewhere > 0,
         token_seconds=current().access_token_seconds,
     )
 
 
 @blueprint.get("/account/sessions/<uuid:sid>/revoke")
 def confirm_revoke(sid: uuid.UUID) -> str:
-    here, others = _browsers()
-    apps = _app_sessions()
-    record = next((record for record in [*([here] if here else []), *others] if record.sid == str(sid)), None)
-    app = next((app for app in apps if app.grant.id == sid), None)
+    places = _places()
+    record = next((record for record in (places.here, *places.others) if record and record.sid == str(sid)), None)
+    app = next((app for app in places.apps if app.grant.id == sid), None)
     if record is None and app is None:
         raise NotFound()
-    began_here = [app.name for app in apps if app.grant.sid == str(sid)]
+    began_here = [app.name for app in places.apps if app.grant.sid == str(sid)]
     return frame.render("account/revoke_session.html", "sessions", sid=sid, record=record, app=app, began_here=words.joined(began_here))
 
 
@@ -97,7 +114,7 @@ def revoke(sid: uuid.UUID) -> Response:
 
 @blueprint.get("/account/sessions/revoke-others")
 def confirm_revoke_others() -> str:
-    return frame.render("account/revoke_others.html", "sessions", count=_count_elsewhere())
+    return frame.render("account/revoke_others.html", "sessions", count=_places().count_elsewhere)
 
 
 @blueprint.post("/account/sessions/revoke-others")

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -62,7 +63,9 @@ def register(app: Flask) -> None:
 
 def plain(text: str | None, length: int = HEADING_LENGTH) -> str:
     """One line without control and format characters (bidirectional overrides too), at most `length` long."""
-    kept = "".join(c if c not in _SPACES else " " for c in text or "" if c in _KEPT or unicodedata.category(c) not in _DROPPED)
+    kept = text or ""
+    if not kept.isprintable():  # only then is there anything to drop
+        kept = "".join(c if c not in _SPACES else " " for c in kept if c in _KEPT or unicodedata.category(c) not in _DROPPED)
     kept = " ".join(kept.split())
     return kept if len(kept) <= length else kept[: length - 1].rstrip() + "…"
 
@@ -149,10 +152,15 @@ def _in_words(then: datetime, now: datetime, zone: tzinfo) -> tuple[str, bool]:
 
 def _date(local: datetime, *, with_year: bool = False) -> str:
     """ "3 Mar", "3 Mar 2025"."""
-    month = (get_locale() or _ENGLISH).months["format"]["abbreviated"][local.month]
+    month = _month(get_locale() or _ENGLISH, local.month)
     if with_year:
         return _("%(day)d %(month)s %(year)d", day=local.day, month=month, year=local.year)
     return _("%(day)d %(month)s", day=local.day, month=month)
+
+
+@cache
+def _month(locale: Locale, number: int) -> str:
+    return locale.months["format"]["abbreviated"][number]
 
 
 def _time_element(then: datetime, text: str) -> Markup:
