@@ -16,7 +16,7 @@ from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringF
 from blueprints import browser, session_cookie
 from blueprints.pages import frame, leafing, words
 from errors import NotFound
-from services import credential_checks, credential_declarations, credentials, form_posts, numbered_pages, organization_access, roles, users
+from services import credential_checks, credential_declarations, credentials, form_posts, numbered_pages, roles, users
 from services.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo
 from services.credential_values import MAX_BYTES, is_name
 from services.credentials import CredentialInfo, CredentialPair, VersionInfo
@@ -164,7 +164,7 @@ def _kind_of(pair: CredentialPair, kinds: dict[str, KindInfo]) -> KindInfo:
 
 
 def _may_manage(slug: str) -> bool:
-    return roles.may(organization_access.get(g.actor, slug).role, "credentials:manage")
+    return roles.may(frame.organization_here(slug).role, "credentials:manage")
 
 
 def _base(slug: str) -> str:

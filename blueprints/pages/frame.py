@@ -121,7 +121,7 @@ def render(template: str, section: str, *, counts: tuple[int, int] | None = None
 
 def render_organization(template: str, slug: str, section: str, **values: Any) -> str:
     """A page of an organization, which becomes the one used last.   Raises: NotFound, Forbidden."""
-    organization = organization_access.get(g.actor, slug)
+    organization = organization_here(slug)
     session_cookie.remember_organization(organization.slug)
     profile = users.get_profile(g.actor.user.id)
     groups = organization_groups(organization, section)
@@ -140,6 +140,14 @@ def render_admin(template: str, section: str, **values: Any) -> str:
 
 def _render(template: str, frame: Frame, values: dict[str, Any]) -> str:
     return render_template(template, frame=frame, profile=frame.profile, **values)
+
+
+def organization_here(slug: str) -> OrganizationInfo:
+    """The organization with the person's role, as the stores told at the beginning of this request: for what a page shows.
+    Services ask again before they do anything.   Raises: NotFound."""
+    signed_in = session_cookie.current_signed_in()
+    found = next((one for one in signed_in.organizations if one.slug == slug), None) if signed_in else None
+    return found or organization_access.get(g.actor, slug)
 
 
 def first_section(organization: OrganizationInfo) -> str:

@@ -76,7 +76,7 @@ def index(slug: str) -> str:
 
 def _invitation_count(slug: str) -> int | None:
     """None for who may not know."""
-    role = organization_access.get(g.actor, slug).role
+    role = frame.organization_here(slug).role
     return invitations.count_of(g.actor, slug) if roles.may(role, "invitations:manage") else None
 
 
