@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, g, make_response, render_template, request
+from flask_babel import get_locale
 from wtforms import SelectChoice
 
 from blueprints.oauth import ConsentView, OrganizationChoice
@@ -386,11 +387,14 @@ def _account_pages(name: str | None) -> list[Page]:
 def add_to(app: Flask) -> None:
     """Serve them at `/gallery/<name>`, `?named=` everybody so, with the headers of real pages. Before the first request."""
     blueprint = Blueprint("gallery", __name__)
+    made: dict[tuple[str | None, str], dict[str, Page]] = {}  # making all of them takes ten times as long as showing one
 
     @blueprint.get("/gallery/<name>")
     def show(name: str) -> Response:
-        page = next(page for page in pages(request.args.get("named")) if page.name == name)
-        return make_response(render(page).replace('content="0;url=', 'content="86400;url='))  # the onward page stays to be looked at
+        key = (request.args.get("named"), str(get_locale()))
+        if key not in made:
+            made[key] = {page.name: page for page in pages(key[0])}
+        return make_response(render(made[key][name]).replace('content="0;url=', 'content="86400;url='))  # onward stays to be looked at
 
     app.register_blueprint(blueprint)
 
