@@ -13,7 +13,7 @@ from flask_babel import gettext as _
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.pages import onward, permissions
+from blueprints.pages import languages, onward, permissions
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
@@ -94,6 +94,7 @@ def authorize() -> Response:
     if step in (Step.SIGN_IN, Step.CHOOSE_ACCOUNT) or signed_in is None:
         return _no_store(redirect("/login?" + urlencode({"handoff": raw_handoff}), 303))
     status = 422 if is_our_form else 200
+    languages.set_page_address("/oauth/authorize?" + urlencode({"handoff": raw_handoff}))
     return make_response(render_template(_TEMPLATES[step], view=_view(asked, signed_in, raw_handoff)), status)
 
 

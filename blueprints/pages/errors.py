@@ -125,14 +125,14 @@ def _wait(seconds: int | None) -> str:
 def _same_page() -> str:
     """Where "Go back" and "Try again" lead: the page of the form, with the handoff that it carried."""
     if request.method in ("GET", "HEAD"):
-        return _own(request.full_path.removesuffix("?") if request.query_string else request.path)
+        return own(request.full_path.removesuffix("?") if request.query_string else request.path)
     if "handoff" in request.args:
-        return _own(request.full_path)
+        return own(request.full_path)
     if handoff := request.form.get("handoff", ""):
         return f"/login?handoff={handoff}" if re.fullmatch(r"[A-Za-z0-9._-]{1,8192}", handoff) else "/login"
-    return {"/logout": "/account", "/login/continue": "/login"}.get(request.path, _own(request.path))
+    return {"/logout": "/account", "/login/continue": "/login"}.get(request.path, own(request.path))
 
 
-def _own(address: str) -> str:
-    """An address of this site, or the start."""
+def own(address: str) -> str:
+    """An address of this site that every browser reads as one, or the start."""
     return address if _OWN_PATH.fullmatch(address) else "/"

@@ -1,5 +1,8 @@
-"""The language of a page: the person's own, else the one that the app which waits asks for (`ui_locales`), else what their
-browser asks for. English is the source.
+"""The language of a page: the person's own, else the one chosen in this browser, else the one that the app which waits asks
+for (`ui_locales`), else what the browser asks for. English is the source.
+
+The foot of every page without navigation offers the others, as links: the same address with `?lang=`. It speaks for that page at
+once, and in this browser from then on for whoever has chosen none in their account.
 
 Pages are never kept by caches (`no-store`), so no answer says `Vary`. The catalogues are read from
 translations/<language>/LC_MESSAGES/messages.po, once in each process; nothing compiled is kept beside them.
@@ -9,18 +12,22 @@ from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
-from flask import Flask, current_app, g, has_app_context, request
+from flask import Flask, Response, after_this_request, current_app, g, has_app_context, request
 from flask_babel import Babel, Domain, get_locale, refresh
 
-from blueprints import session_cookie
+from blueprints import cookies, session_cookie
+from blueprints.pages import errors
 from services import authorize_requests, handoffs, users
 
 _NAMES = {"en": "English", "de": "Deutsch"}
 LANGUAGES = {language: _NAMES[language] for language in users.LANGUAGES}
+COOKIE = "gatepost_language"
+_LINK = "lang"
 
 
 class _Catalogue(Domain):
@@ -62,20 +69,72 @@ def init_app(app: Flask) -> None:
         newstyle=True,
     )
     environment.globals["_"] = environment.globals["gettext"]
-    environment.globals.update(page_language=lambda: str(get_locale() or "en"), page_direction=_direction)
+    environment.globals.update(page_language=current_language, page_direction=_direction, other_languages=other_languages)
+
+
+def current_language() -> str:
+    """Of this request's page."""
+    return str(get_locale() or "en")
 
 
 def choose(language: str | None) -> None:
-    """The person has just chosen this: what the rest of the request says is said in it."""
+    """The person has just chosen this for their account: what the rest of the request says is said in it, and what was chosen
+    in this browser before is over."""
     g.language_chosen = language
     g.pop("catalogue", None)
     refresh()
+    if COOKIE in request.cookies:
+        after_this_request(_forget_choice)
+
+
+def other_languages() -> list[tuple[str, str, str]]:
+    """The languages that this page could speak instead: code, name, address. None after a form post, which has no address."""
+    if request.method not in ("GET", "HEAD") and "page_address" not in g:
+        return []
+    address = g.get("page_address") or f"{request.path}?{request.query_string.decode(errors='replace')}"
+    path, _, query = address.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name != _LINK]
+    path, here = errors.own(path), current_language()
+    return [(code, name, f"{path}?{urlencode([*kept, (_LINK, code)])}") for code, name in LANGUAGES.items() if code != here]
+
+
+def set_page_address(address: str) -> None:
+    """Where this page is found again, when that is not the address that was asked for."""
+    g.page_address = address
 
 
 def _choose() -> str:
     """A store that is away is no reason to have no language: error pages are asked too."""
+    if asked := _just_asked():
+        return asked
     own = g.language_chosen if "language_chosen" in g else session_cookie.chosen_language(LANGUAGES)
-    return own or _of_app() or _first_spoken(tag for tag, quality in request.accept_languages if quality > 0) or "en"
+    return own or _kept() or _of_app() or _first_spoken(tag for tag, quality in request.accept_languages if quality > 0) or "en"
+
+
+def _just_asked() -> str | None:
+    """A link in the foot of a page without navigation; it is kept for the pages that follow."""
+    asked = request.args.get(_LINK)
+    if asked not in LANGUAGES or g.get("page_kind") == "app":
+        return None
+    if asked != request.cookies.get(COOKIE):
+        after_this_request(lambda response: _keep_choice(response, asked))
+    return asked
+
+
+def _keep_choice(response: Response, language: str) -> Response:
+    if response.status_code < 500:  # a store that is away touches no cookie
+        cookies.put(response, COOKIE, language, max_age_seconds=cookies.A_YEAR_SECONDS)
+    return response
+
+
+def _forget_choice(response: Response) -> Response:
+    cookies.take_away(response, COOKIE)
+    return response
+
+
+def _kept() -> str | None:
+    kept = request.cookies.get(COOKIE)
+    return kept if kept in LANGUAGES else None
 
 
 def _of_app() -> str | None:

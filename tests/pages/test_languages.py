@@ -1,6 +1,8 @@
 """Which language a page speaks, who decides, and how times are said in it."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +19,7 @@ from tests.pages.forms import post, said
 
 NOW = datetime(2026, 11, 21, 9, 4, tzinfo=UTC)
 OSLO = ZoneInfo("Europe/Oslo")
+FOOT = re.compile(r'<a href="([^"]+)" lang="(\w+)" hreflang')
 GERMAN = {"Accept-Language": "de-CH, en;q=0.5"}
 
 
@@ -56,6 +59,65 @@ def test_an_altered_handoff_decides_nothing(app: Flask, client: FlaskClient) -> 
     with app.app_context():
         altered = handoffs.sign(b"client_id=x&ui_locales=de")[:-2] + "AA"
     assert language_of(client, f"/login?handoff={altered}") == "en"
+
+
+# --- the links in the foot ------------------------------------------------------------------------------------------
+
+
+def links(client: FlaskClient, path: str) -> dict[str, str]:
+    """Where the foot of a page leads, by language."""
+    foot = client.get(path).text.partition('<footer class="gate-foot">')[2]
+    return {language: unescape(href) for href, language in FOOT.findall(foot)}
+
+
+def test_a_link_in_the_foot_changes_the_page_and_the_ones_after_it_and_loses_nothing(app: Flask, client: FlaskClient) -> None:
+    with app.app_context():
+        handoff = handoffs.sign(b"client_id=x&ui_locales=en")
+    for carried in (f"handoff={handoff}", "next=%2Faccount%2Ftokens%3Fpage%3D2&error=access_denied"):
+        one = app.test_client()
+        (german,) = links(one, f"/login?{carried}").values()
+        assert german == f"/login?{carried}&lang=de"
+        page = one.get(german)
+        assert '<html lang="de"' in page.text
+        assert page.text.count(carried) == client.get(f"/login?{carried}").text.count(carried)
+        assert language_of(one, "/signed-out") == "de"
+        assert language_of(one, f"/login?{carried}", Accept_Language="en") == "de"
+        assert links(one, german) == {"en": f"/login?{carried}&lang=en"}
+        assert language_of(one, links(one, german)["en"]) == "en"
+        assert language_of(one, "/signed-out", Accept_Language="de") == "en"
+    assert language_of(client, "/signed-out", Accept_Language="de") == "de"
+
+
+@pytest.mark.parametrize("asked", ["fr", "DE", "../../etc", "de%00", ""])
+def test_no_other_language_is_kept_in_the_browser(client: FlaskClient, asked: str) -> None:
+    answer = client.get(f"/login?lang={asked}")
+    assert not [line for line in answer.headers.getlist("Set-Cookie") if languages.COOKIE in line]
+    client.set_cookie(languages.COOKIE, asked)
+    assert language_of(client, "/login", Accept_Language="de") == "de"
+
+
+def test_what_the_account_says_goes_before_what_this_browser_chose(client: FlaskClient, user: User) -> None:
+    client.get("/login?lang=de")
+    factories.sign_in(client, user)
+    assert language_of(client, "/account", Accept_Language="en") == "de"
+    assert language_of(client, "/account?lang=en") == "de"  # pages of the account have their place for it
+    post(client, "/account", name="Maya", theme="device", time_zone="", language="en")
+    assert client.get_cookie(languages.COOKIE) is None
+    assert language_of(client, "/account", Accept_Language="de") == "en"
+    client.get("/done?lang=de")
+    assert language_of(client, "/done") == "en"
+    assert language_of(client, "/done?lang=de") == "de"
+
+
+def test_the_link_leads_to_no_other_site(app: Flask, client: FlaskClient) -> None:
+    for path in ("/%2Fevil.example/x", "/%5Cevil.example", "//evil.example/x", "/\u00e4"):
+        for href in links(client, path).values():
+            assert href.startswith("/") and not href.startswith(("//", "/\\")), (path, href)
+
+
+def test_a_page_after_a_form_has_no_link_that_would_lose_it(client: FlaskClient) -> None:
+    page = client.post("/logout", data={"csrf_token": "x"})
+    assert (page.status_code, 'hreflang="' in page.text) == (400, False)
 
 
 def test_the_refusal_of_an_authorize_request_is_in_the_language_it_asks_for(client: FlaskClient) -> None:
