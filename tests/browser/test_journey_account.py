@@ -144,7 +144,7 @@ def test_a_second_provider_is_linked_and_unlinked(walk: Walk, open_browser: Open
     open_menu(other)
     other.says("mona@example.com")
     github.get_by_role("link", name="Unlink").click()
-    walk.sees("Unlink GitHub?")
+    walk.sees("Unlink GitHub (")
     walk.press("Unlink")
     walk.sees("Linked accounts")
     walk.says("GitHub unlinked.")
