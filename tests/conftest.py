@@ -17,6 +17,8 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 import config
 from app import create_app
@@ -137,6 +139,13 @@ def valkey_url(valkey: stores.Valkey) -> str:
     return valkey.url
 
 
+@pytest.fixture(scope="session")
+def _all_keys(valkey_url: str) -> Iterator[redis_py.Redis]:
+    """To empty this worker's Valkey with."""
+    with redis_py.Redis.from_url(valkey_url) as store:
+        yield store
+
+
 # --- the application ------------------------------------------------------------------------------------------
 
 
@@ -160,8 +169,9 @@ def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]
     """An empty, migrated database: emptied after the test on PostgreSQL, a new file on SQLite."""
     if request.param == "postgresql":
         owner_url = request.getfixturevalue("postgres_url")
+        tables_owner = request.getfixturevalue("_tables_owner")
         yield Database("postgresql", stores.application_url(owner_url), owner_url)
-        _empty(owner_url)
+        _empty(tables_owner)
         return
     path = folder / "gatepost.sqlite"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
@@ -170,15 +180,22 @@ def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]
         left.unlink()
 
 
-def _empty(owner_url: str) -> None:
-    """Delete what was written. No trigger fires and no foreign key is looked at: every table ends empty."""
+@pytest.fixture(scope="session")
+def _tables_owner(postgres_url: str) -> Iterator[Any]:
+    """A connection as the tables' owner for which no trigger fires and no foreign key is looked at."""
     import psycopg
 
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        yield connection
+
+
+def _empty(owner: Any) -> None:
+    """Delete what was written, whatever refers to it."""
     names = [f'"{table.name}"' for table in db.metadata.sorted_tables]
     question = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)
-    with psycopg.connect(owner_url.replace("+psycopg", ""), autocommit=True) as connection:
-        if written := connection.execute(question).fetchall():
-            connection.execute("SET session_replication_role = replica; " + "; ".join(f"DELETE FROM {name}" for (name,) in written))
+    if written := owner.execute(question, prepare=True).fetchall():
+        owner.execute("; ".join(f"DELETE FROM {name}" for (name,) in written))
 
 
 @pytest.fixture
@@ -284,6 +301,19 @@ def _close(app: Flask) -> None:
     app.extensions["gatepost.redis"].close()
 
 
+def _rest(app: Flask) -> None:
+    """Keep its connections to PostgreSQL for the next test, if the test has not lost them. SQLite's file goes."""
+    try:
+        with app.app_context():
+            if db.engine.dialect.name == "postgresql":
+                db.session.execute(text("SELECT 1"))
+                db.session.remove()
+                return
+    except SQLAlchemyError:
+        pass
+    _close(app)
+
+
 def _forget_all() -> None:
     """What a process remembers of its stores and of other servers."""
     oauth_clients.forget()
@@ -292,14 +322,13 @@ def _forget_all() -> None:
 
 
 @pytest.fixture
-def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Iterator[Callable[..., Flask]]:
+def make_app(settings: Callable[..., config.Settings], _all_keys: redis_py.Redis) -> Iterator[Callable[..., Flask]]:
     """`make_app(rate_limits="on")`: the application with other settings than usual.
 
     Building one takes longer than most tests, so the usual one is built once and serves test after test: it takes no
     further routes. A second one within a test, and one with a setting given, is always new.
     """
-    store = redis_py.Redis.from_url(valkey_url)
-    store.flushall()
+    _all_keys.flushall()
     made: list[Flask] = []
     usual: list[Flask] = []
 
@@ -317,10 +346,9 @@ def make_app(settings: Callable[..., config.Settings], valkey_url: str) -> Itera
     factories.use(None)
     clock.move(0)
     for app in made:
-        _close(app)
+        _rest(app) if app in usual else _close(app)
     _resting.extend(usual)
     _forget_all()
-    store.close()
 
 
 @pytest.fixture
