@@ -129,7 +129,8 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
     if signed_in is None:
         g.page_kind = "gate"
         here = request.full_path.rstrip("?") if request.method in _SAFE_METHODS else request.path
-        return redirect("/login?" + urlencode({"next": here}), 303)
+        had_one = {"error": "session_ended"} if session_cookie.current_raw() else {}
+        return redirect("/login?" + urlencode({"next": here, **had_one}), 303)
     g.actor = session_actor(signed_in)
     return None
 

@@ -5,6 +5,7 @@ Authorize is the one endpoint that people see: a client's request comes in, ever
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -47,6 +48,7 @@ class ConsentView:
     client_id: str
     client_name: str
     is_self_registered: bool
+    registered_at: datetime
     redirect_kind: str
     redirect_host: str
     resource: str | None
@@ -86,7 +88,14 @@ def authorize() -> Response:
     if step is Step.ANSWER and signed_in is not None and organization is not None:
         code = _code(asked, signed_in, organization, has_decided=decision == "allow")
         if code is not None:
-            return _to_client(asked.redirect_uri, {"code": code}, asked.state, is_our_form=is_our_form, app_name=asked.client.name)
+            return _to_client(
+                asked.redirect_uri,
+                {"code": code},
+                asked.state,
+                is_our_form=is_our_form,
+                app_name=asked.client.name,
+                is_self_registered=asked.client.is_self_registered,
+            )
         signed_in, step = None, Step.SIGN_IN
     if "none" in asked.prompts:
         raise asked.refuse(step.oauth_error, "The person would have to be asked.")
@@ -146,13 +155,15 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
     return code if user_sessions.is_live(raw_session) else None
 
 
-def _to_client(redirect_uri: str, values: dict[str, str], state: str | None, *, is_our_form: bool, app_name: str) -> Response:
+def _to_client(
+    redirect_uri: str, values: dict[str, str], state: str | None, *, is_our_form: bool, app_name: str, is_self_registered: bool = False
+) -> Response:
     """The authorization response (RFC 6749 section 4.1.2, RFC 9207). One function for every way back."""
     values = {**values, **({"state": state} if state is not None else {}), "iss": current().public_url}
     target = redirect_uri + ("&" if "?" in redirect_uri else "?") + urlencode(values)
     if not is_our_form:
         return _no_store(redirect(target, 303))
-    return onward.page(target, app_name=app_name)
+    return onward.page(target, app_name=app_name, is_self_registered=is_self_registered)
 
 
 def _no_store(response: Any) -> Response:
@@ -176,7 +187,8 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
     return ConsentView(
         client_id=asked.client.client_id,
         client_name=asked.client.name,
-        is_self_registered=asked.client.origin == "registered",
+        is_self_registered=asked.client.is_self_registered,
+        registered_at=asked.client.created_at,
         redirect_kind=kind,
         redirect_host=parts.scheme if kind == "scheme" else parts.netloc,
         resource=asked.resource,
@@ -188,6 +200,7 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
             asked.scopes,
             organization=offered[0].name if len(offered) == 1 else None,
             refresh_days=current().refresh_token_seconds // 86_400,
+            allowed=_allowed_before(asked, signed_in, selected),
         ),
         nots=permissions.what_not(asked.scopes),
         scope=asked.scope,
@@ -195,6 +208,12 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         switch_href="/login?" + urlencode({"handoff": raw_handoff, "switch": "1"}),
         ip=request.remote_addr,
     )
+
+
+def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | None) -> list[str]:
+    """The scopes that the person has allowed this client in an organization; what is asked beyond them is new."""
+    organization = next((org for org in signed_in.organizations if org.slug == slug), None)
+    return authorize_requests.consented_scopes(asked, signed_in, organization) if organization else []
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------
@@ -262,6 +281,7 @@ def logout() -> Response:
     signed_in = session_cookie.current_signed_in()
     is_confirmed = request.method == "POST" and values.get("confirmed") == "yes"
     if signed_in is not None and not is_confirmed and asked.sid != signed_in.record.sid:
+        languages.set_page_address("/oauth/logout?" + urlencode(asked.values()))
         return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
     target = asked.target or "/signed-out"
     if is_confirmed and asked.target:

@@ -134,9 +134,14 @@ def recent_organizations() -> list[str]:
     return list(session.get(_RECENT, []))
 
 
+def known_signed_in() -> SignedIn | None:
+    """The person whose session was read already; an error page asks no store for it."""
+    return session.read_already if isinstance(session, BrowserSession) else None
+
+
 def chosen_language(languages: Container[str]) -> str | None:
-    """The language of the person whose session was read already; an error page asks no store for it."""
-    signed_in = session.read_already if isinstance(session, BrowserSession) else None
+    """The language of the person whose session was read already."""
+    signed_in = known_signed_in()
     language = signed_in.language if signed_in else None
     return language if language in languages else None
 

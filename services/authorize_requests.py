@@ -110,6 +110,7 @@ class WaitingParty:
     """Who waits on the other side of a sign-in, and what it asked of the sign-in."""
 
     client_name: str
+    is_self_registered: bool
     is_native: bool
     host: str
     started_ms: int
@@ -267,6 +268,7 @@ def describe(raw_handoff: str | None) -> WaitingParty | None:
         return None
     return WaitingParty(
         client_name=request.client.name,
+        is_self_registered=request.client.is_self_registered,
         is_native=request.is_native,
         host=urlsplit(request.redirect_uri).netloc or urlsplit(request.redirect_uri).scheme,
         started_ms=handoff.time_ms,

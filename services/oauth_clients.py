@@ -60,6 +60,12 @@ class ClientInfo:
     is_trusted: bool
     must_confirm: bool
     origin: str
+    created_at: datetime
+
+    @property
+    def is_self_registered(self) -> bool:
+        """It came by itself and chose its own name: nobody vouches for it."""
+        return self.origin == "registered"
 
     @property
     def is_public(self) -> bool:
@@ -117,6 +123,7 @@ _FIND = HotStatement(
         OAuthClient.trusted,
         OAuthClient.confirm,
         OAuthClient.origin,
+        OAuthClient.created_at,
     ).where(OAuthClient.client_id == bindparam("client_id"))
 )
 _IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == bindparam("pk"), OAuthClient.version == bindparam("version")))

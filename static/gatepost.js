@@ -1,4 +1,4 @@
-/* What a script adds to pages that work without one: confirmations in a dialog, menus that close, copying, a busy button,
+/* What a script adds to pages that work without one: confirmations in a dialog, menus that close, copying, a busy button, progress,
    filters that follow a choice. On pages with navigation only. Whatever fails here, the page goes on as it would without. */
 "use strict";
 (() => {
@@ -38,18 +38,47 @@
     });
   }
 
-  /* A form is sent once; it may be sent again when that led nowhere. */
+  /* A form is sent once, and its button says what is being done; it may be sent again when that led nowhere. */
   const sent = new WeakSet();
-  const free = (form, button) => { sent.delete(form); button?.removeAttribute("aria-busy"); };
+  const free = (form, button, label, said) => {
+    sent.delete(form);
+    button?.removeAttribute("aria-busy");
+    if (said) label.replaceChildren(...said);
+  };
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
     if (event.defaultPrevented || form.method !== "post") return;
     if (sent.has(form)) { event.preventDefault(); return; }
     sent.add(form);
     button?.setAttribute("aria-busy", "true");
-    setTimeout(free, BUSY_MS, form, button);
-    addEventListener("pageshow", () => free(form, button), { once: true });
+    const act = button?.dataset.busy, label = button && (find("span", button) || button), said = act && [...label.childNodes];
+    if (act) label.textContent = act;
+    const over = () => free(form, button, label, said);
+    setTimeout(over, BUSY_MS);
+    addEventListener("pageshow", over, { once: true });
   });
+
+  /* Progress: the block of what goes on, asked for again until it is over; not while nobody looks. */
+  let run = find('[data-run=""]'), lost = 0;
+  const began = Date.now(), later = () => setTimeout(look, Date.now() - began < 30000 ? 2000 : 5000);
+  const look = async () => {
+    if (document.hidden) { document.addEventListener("visibilitychange", look, { once: true }); return; }
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Fragment": "run" } });
+      if (!answer.ok || answer.redirected) throw new Error("no answer");
+      lost = 0;
+      if (answer.status === 204) { later(); return; }
+      const fresh = find("[data-run]", new DOMParser().parseFromString(await answer.text(), "text/html")), had = run.contains(document.activeElement);
+      run.replaceWith(fresh);
+      run = fresh;
+      if (had) { run.tabIndex = -1; run.focus(); }
+      if (!run.dataset.run) later();
+    } catch {
+      if (++lost < 3) later();
+      else find("[role=status]", run).textContent = run.dataset.lost;
+    }
+  };
+  if (run) later();
 
   /* A filter follows the choice. */
   document.addEventListener("change", (event) => {

@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from flask import g, render_template, request
+from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _
-from flask_babel import ngettext
 from flask_babel.speaklater import LazyString
 
+from blueprints import session_cookie
+from blueprints.pages.words import filled, untrusted
 from blueprints.request_log import request_id
 from errors import AuthorizeRefused, GatepostError
 
@@ -108,13 +111,41 @@ def page(error: GatepostError) -> str:
     return render_template(
         "errors/page.html",
         heading=words.heading,
-        text=_wait(error.retry_after_seconds) if error.status == 429 else words.text or error.message,
+        text=_text(error, words),
         way_out_text=words.way_out_text or _("Go to start"),
-        way_out_href=_same_page() if words.way_out_href == "." else words.way_out_href,
+        way_out_href=_way_out(error, words),
         code=error.code.upper() if isinstance(error, AuthorizeRefused) else error.code if error.status == 503 else "",
         value=error.value if isinstance(error, AuthorizeRefused) else "",
         reference=request_id() if words.has_reference else "",
     )
+
+
+def _text(error: GatepostError, words: ErrorWords) -> str:
+    if error.status == 429:
+        return _wait(error.retry_after_seconds)
+    return (_who_may_not() if words is _BY_STATUS[403] else "") or words.text or error.message
+
+
+def _who_may_not() -> str:
+    """Whom this page was refused to, as the stores told before; empty for nobody."""
+    signed_in = session_cookie.known_signed_in()
+    if signed_in is None or not signed_in.user.email:
+        return ""
+    email = untrusted(signed_in.user.email, length=254)
+    slug = (request.view_args or {}).get("slug")
+    organization = next((one.name or one.slug for one in signed_in.organizations if one.slug == slug), None)
+    if organization is None:
+        return filled(gettext("You’re signed in as %(email)s. Use another account, or go back."), email=email)
+    sentence = gettext("You’re signed in as %(email)s. Ask an owner of %(organization)s, or use another account.")
+    return filled(sentence, email=email, organization=untrusted(organization))
+
+
+def _way_out(error: GatepostError, words: ErrorWords) -> str:
+    """Another account comes back to what this one may not open."""
+    if words.way_out_href == ".":
+        return _same_page()
+    is_page = error.status == 403 and request.method == "GET"
+    return f"{words.way_out_href}&{urlencode({'next': _same_page()})}" if is_page else words.way_out_href
 
 
 def _wait(seconds: int | None) -> str:

@@ -65,4 +65,4 @@ def after_post(location: str) -> Response:
     waiting = authorize_requests.describe(unquote(location.partition("handoff=")[2]))
     if waiting is None:
         return onward.page(location, app_name="Gatepost", host=current().host)
-    return onward.page(location, app_name=waiting.client_name, host=waiting.host)
+    return onward.page(location, app_name=waiting.client_name, is_self_registered=waiting.is_self_registered, host=waiting.host)

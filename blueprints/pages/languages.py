@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -28,6 +28,7 @@ _NAMES = {"en": "English", "de": "Deutsch"}
 LANGUAGES = {language: _NAMES[language] for language in users.LANGUAGES}
 COOKIE = "gatepost_language"
 _LINK = "lang"
+_CARRIED = ("handoff", "next", "error", "provider", "purpose", "switch")  # what pages without navigation pass on
 
 
 class _Catalogue(Domain):
@@ -91,11 +92,12 @@ def other_languages() -> list[tuple[str, str, str]]:
     """The languages that this page could speak instead: code, name, address. None after a form post, which has no address."""
     if request.method not in ("GET", "HEAD") and "page_address" not in g:
         return []
-    address = g.get("page_address") or f"{request.path}?{request.query_string.decode(errors='replace')}"
-    path, _, query = address.partition("?")
-    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name != _LINK]
-    path, here = errors.own(path), current_language()
-    return [(code, name, f"{path}?{urlencode([*kept, (_LINK, code)])}") for code, name in LANGUAGES.items() if code != here]
+    if "page_address" in g:
+        path, _, query = g.page_address.partition("?")
+    else:
+        path, query = errors.own(request.path), urlencode({name: request.args[name] for name in _CARRIED if name in request.args})
+    here = current_language()
+    return [(code, name, f"{path}?{query}{'&' if query else ''}{_LINK}={code}") for code, name in LANGUAGES.items() if code != here]
 
 
 def set_page_address(address: str) -> None:

@@ -5,10 +5,16 @@ from urllib.parse import urlsplit
 from flask import Response, make_response, render_template
 
 
-def page(target: str, *, app_name: str, host: str | None = None) -> Response:
+def page(target: str, *, app_name: str, is_self_registered: bool = False, host: str | None = None) -> Response:
     """A page that goes on to `target` by itself. host: where it leads in the end, when the target does not say so."""
     parts = urlsplit(target)
-    text = render_template("oauth/onward.html", target=target, host=host or parts.netloc or parts.scheme, app_name=app_name)
+    text = render_template(
+        "oauth/onward.html",
+        target=target,
+        host=host or parts.netloc or parts.scheme,
+        app_name=app_name,
+        is_self_registered=is_self_registered,
+    )
     response = make_response(text)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

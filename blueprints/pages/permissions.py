@@ -4,7 +4,7 @@ Pure: no store. Sorted as people read them: identity, read, change, stay signed 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _
@@ -16,12 +16,14 @@ SECRETS = _("Can read secrets")
 
 @dataclass(frozen=True)
 class Permission:
-    """`badge` is empty for what only reads; `icon` is a name of static/icons.svg without its `i-`."""
+    """`badge` is empty for what only reads; `icon` is a name of static/icons.svg without its `i-`. is_new: it was not asked
+    for when the person allowed this client before."""
 
     title: str
     detail: str
     badge: str
     icon: str
+    is_new: bool = False
 
 
 _Words = tuple[LazyString, LazyString | str, LazyString | str, str]
@@ -45,23 +47,24 @@ _CHANGING: dict[str, _Words] = {
 _IDENTITY = frozenset({"openid", "profile", "email"})
 
 
-def in_words(scopes: Iterable[str], *, organization: str | None = None, refresh_days: int) -> list[Permission]:
-    """What a client with these scopes may do. organization: its name, None while it is not chosen yet."""
-    asked = list(dict.fromkeys(scopes))
+def in_words(scopes: Iterable[str], *, organization: str | None = None, refresh_days: int, allowed: Iterable[str] = ()) -> list[Permission]:
+    """What a client with these scopes may do. organization: its name, None while it is not chosen yet. allowed: what it was
+    allowed before; of nothing nothing is new."""
+    asked, before = list(dict.fromkeys(scopes)), set(allowed)
     org = organization or gettext("the organization")
-    rows = []
-    if _IDENTITY.intersection(asked):
-        rows.append(Permission(gettext("See who you are"), _who_you_are(asked, org), "", "user"))
+    identity = _IDENTITY.intersection(asked)
+    rows: list[tuple[Iterable[str], Permission]] = []
+    if identity:
+        rows.append((identity, Permission(gettext("See who you are"), _who_you_are(asked, org), "", "user")))
     for table in (_READING, _CHANGING):
-        rows += [_filled(table[scope], org) for scope in table if scope in asked]
+        rows += [([scope], _filled(table[scope], org)) for scope in table if scope in asked]
     for scope in asked:
         if scope not in _IDENTITY and scope not in _READING and scope not in _CHANGING and scope != "offline_access":
-            rows.append(
-                Permission(gettext("Use “%(scope)s”", scope=scope), gettext("Gatepost doesn’t know what this does"), str(CHANGES), "info")
-            )
+            title, detail = gettext("Use “%(scope)s”", scope=scope), gettext("Gatepost doesn’t know what this does")
+            rows.append(([scope], Permission(title, detail, str(CHANGES), "info")))
     if "offline_access" in asked:
-        rows.append(Permission(gettext("Keep working while you’re away"), _while_away(refresh_days), "", "clock"))
-    return rows
+        rows.append((["offline_access"], Permission(gettext("Keep working while you’re away"), _while_away(refresh_days), "", "clock")))
+    return [replace(row, is_new=bool(before) and not before.issuperset(needed)) for needed, row in rows]
 
 
 def what_not(scopes: Iterable[str]) -> list[str]:

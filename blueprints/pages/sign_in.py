@@ -5,13 +5,15 @@
 /logout             out                                             /signed-out
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask_babel import lazy_gettext as _l
 
 from blueprints import browser, guards, rate_limits, session_cookie
-from blueprints.pages import journeys, sign_in_errors
+from blueprints.pages import journeys, sign_in_errors, words
 from blueprints.request_log import request_id
 from config import current
 from services import authorize_requests, handoffs, identities, invitation_redemption, sign_in, user_sessions
@@ -21,6 +23,20 @@ from services.journeys import Journey, address, onward
 from services.user_sessions import SignedIn
 
 blueprint = Blueprint("sign_in", __name__)
+
+# what asks for a sign-in of the last ten minutes (fresh_sign_in): its address, and why
+_ACTS = [
+    (re.compile(form), sentence)
+    for form, sentence in (
+        ("/account/tokens/new", _l("You signed in %(when)s. Sign in again to create an access token.")),
+        ("/account/delete", _l("You signed in %(when)s. Sign in again to delete your account.")),
+        ("/orgs/[^/]+/agents/[^/]+/keys/new", _l("You signed in %(when)s. Sign in again to create a key.")),
+        ("/orgs/[^/]+/members/[^/]+/role", _l("You signed in %(when)s. Sign in again to make someone an owner.")),
+        ("/orgs/[^/]+/delete", _l("You signed in %(when)s. Sign in again to delete the organization.")),
+        ("/admin/clients/.+", _l("You signed in %(when)s. Sign in again to change an OAuth client.")),
+        ("/admin/keys/.+", _l("You signed in %(when)s. Sign in again to change the signing keys.")),
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ def reauth() -> Any:
         journey,
         waiting=authorize_requests.describe(journey.handoff),
         error=_error(),
+        reason=why_again(journey, signed_in),
         only={row.provider_id for row in identities.list_for(signed_in.user.id)},
     )
 
@@ -72,6 +89,7 @@ def _card(
     waiting: WaitingParty | None = None,
     error: sign_in_errors.SignInError | None = None,
     continue_as: SignedIn | None = None,
+    reason: str = "",
     only: set[str] | None = None,
 ) -> Response:
     page = render_template(
@@ -80,6 +98,7 @@ def _card(
         providers=_provider_links(journey, only or None),
         waiting=waiting,
         error=error,
+        reason=reason,
         continue_as=continue_as and (continue_as.user.email or continue_as.user.name),
         handoff=journey.handoff,
         next_path=journey.next_path,
@@ -88,6 +107,14 @@ def _card(
     )
     browser.browser_id()
     return make_response(page)
+
+
+def why_again(journey: Journey, signed_in: SignedIn) -> str:
+    """Why it is asked for again: when the person signed in, and what for, where the address says so."""
+    path = (journey.next_path or "").partition("?")[0]
+    otherwise = _l("You signed in %(when)s. Sign in again to carry on.")
+    sentence = next((sentence for form, sentence in _ACTS if form.fullmatch(path)), otherwise)
+    return words.filled(str(sentence), when=words.on_moment(signed_in.record.auth_time_ms))
 
 
 def _invitation(journey: Journey) -> InvitationInfo | None:

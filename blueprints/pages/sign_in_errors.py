@@ -137,6 +137,11 @@ def _in_use(f: Facts) -> SignInError:
     return SignInError("LINKED_ELSEWHERE", heading, filled(_("It’s linked to another Gatepost account. Unlink it there first.")))
 
 
+def _session_ended(f: Facts) -> SignInError:
+    text = filled(_("Your session ended or was revoked. Sign in to carry on where you were."))
+    return SignInError("SESSION_ENDED", _("You’ve been signed out"), text)
+
+
 def _limited(f: Facts) -> SignInError:
     return SignInError("RATE_LIMITED", _("Too many tries"), filled(_("Wait 1 minute, then try again.")))
 
@@ -153,6 +158,7 @@ TABLE: dict[str, Callable[[Facts], SignInError]] = {
     "provider_unavailable": _unavailable,
     "provider_refused": _refused,
     "rate_limited": _limited,
+    "session_ended": _session_ended,
 }
 
 

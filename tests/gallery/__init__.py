@@ -17,16 +17,18 @@ from blueprints.oauth import ConsentView, OrganizationChoice
 from blueprints.pages import permissions, sign_in_errors, words
 from blueprints.pages.account import ProfileForm, zones
 from blueprints.pages.email_confirmations import CodeForm
-from blueprints.pages.sign_in import ProviderLink
+from blueprints.pages.sign_in import ProviderLink, why_again
 from blueprints.pages.user_sessions import AppSession
 from config import ProviderSettings
 from infra import clock
 from infra.session_store import SessionRecord
+from services.actors import UserInfo
 from services.authorize_requests import WaitingParty
 from services.connected_apps import ConnectedApp
 from services.identities import IdentityInfo
 from services.invitation_redemption import InvitationInfo
-from services.user_sessions import GrantInfo
+from services.journeys import Journey
+from services.user_sessions import GrantInfo, SignedIn
 from tests.gallery import account_deletion, admin, agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
@@ -60,14 +62,15 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         ProviderLink("northwind", "Northwind SSO", "oidc", "/login/northwind", False),
     ]
     started = int((clock.now() - timedelta(seconds=90)).timestamp() * 1000)
-    cli = WaitingParty(name if name is not None else "Gatepost CLI", True, "127.0.0.1:33418", started, frozenset(), None, None, None)
-    web = WaitingParty(name if name is not None else "Patchwork", False, "patchwork.example", started, frozenset(), None, None, None)
+    cli = WaitingParty(name if name is not None else "Gatepost CLI", False, True, "127.0.0.1:33418", started, frozenset(), None, None, None)
+    web = WaitingParty(name if name is not None else "Patchwork", True, False, "patchwork.example", started, frozenset(), None, None, None)
     facts = sign_in_errors.Facts("id.northwind.dev", "github", "GitHub", email, ("Google",), (), "3f1c2a9e77d0b412")
     plain = {
         "purpose": "sign-in",
         "providers": providers,
         "waiting": None,
         "error": None,
+        "reason": "",
         "continue_as": None,
         "handoff": None,
         "next_path": None,
@@ -80,7 +83,7 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         Page("sign-in-invited", "sign_in/page.html", {**plain, "invitation": _invitation(name)}),
         Page("sign-in-no-provider", "sign_in/page.html", {**plain, "providers": []}),
         Page("sign-in-continue", "sign_in/page.html", {**plain, "waiting": cli, "continue_as": email, "handoff": "h.1.s"}),
-        Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "next_path": "/account"}),
+        Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "reason": _reason()}),
     ]
     for code in sign_in_errors.TABLE:
         error = sign_in_errors.describe(code, facts)
@@ -116,12 +119,19 @@ def _sign_in_pages(name: str | None) -> list[Page]:
     ]
 
 
+def _reason() -> str:
+    record = _record(1, FIREFOX, "81.166.20.4", "github", timedelta(minutes=25), timedelta())
+    user = UserInfo(ID, "maya@northwind.dev", True, "Maya Kovač", False)
+    return why_again(Journey("reauth", next_path="/account/tokens/new"), SignedIn(record, user, ()))
+
+
 def _view(name: str | None, **changes: Any) -> ConsentView:
     scope = "openid profile email connections:use offline_access"
     values: dict[str, Any] = {
         "client_id": "patchwork",
         "client_name": name if name is not None else "Patchwork",
         "is_self_registered": True,
+        "registered_at": clock.now() - timedelta(minutes=4),
         "redirect_kind": "loopback",
         "redirect_host": "127.0.0.1:33418",
         "resource": "mcp.northwind.dev/github",
@@ -162,6 +172,16 @@ def _oauth_pages(name: str | None) -> list[Page]:
         Page("consent", "oauth/consent.html", {"view": _view(name)}),
         Page("consent-checked", "oauth/consent.html", {"view": checked}),
         Page(
+            "consent-grown",
+            "oauth/consent.html",
+            {
+                "view": _view(
+                    name,
+                    permissions=permissions.in_words(everything.split(), refresh_days=30, allowed=everything.split()[:4]),
+                )
+            },
+        ),
+        Page(
             "consent-scheme",
             "oauth/consent.html",
             {"view": _view(name, redirect_kind="scheme", redirect_host="com.example.app")},
@@ -176,7 +196,12 @@ def _oauth_pages(name: str | None) -> list[Page]:
         Page(
             "onward",
             "oauth/onward.html",
-            {"target": target, "host": "127.0.0.1:33418", "app_name": name if name is not None else "Gatepost CLI"},
+            {
+                "target": target,
+                "host": "127.0.0.1:33418",
+                "app_name": name if name is not None else "Gatepost CLI",
+                "is_self_registered": name is not None,
+            },
         ),
         Page(
             "logout",
