@@ -61,7 +61,7 @@ def main() -> int:
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:
-        counts.run("part 2 of 2: foreign clients and browsers", *SLOW)
+        counts.run("part 2 of 2: foreign clients and browsers, 2 at a time", "-n", "2", "--dist=worksteal", *SLOW)
     if loud:
         print(f"\n!!! THIS MACHINE LACKS {' AND '.join(loud).upper()}: what needs it was {'FAILED' if machine.is_strict() else 'SKIPPED'}")
     print(f"\n{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped", flush=True)
