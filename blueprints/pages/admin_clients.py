@@ -47,12 +47,16 @@ class ClientForm(browser.Form):
     def made(cls) -> "ClientForm":
         form = cls()
         form.kind.invalid_choice_message = _("Choose a kind")
-        form.scopes.choices = [
-            SelectChoice(_SIGN_IN, _("See who people are"), render_kw={"hint": _("Name, email address and role")}),
-            SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("It renews its access by itself.")}),
-            *(key_forms.choice_of(scope) for scope in (*API_SCOPES, INTROSPECT)),
-        ]
+        form.scopes.choices = _scope_choices()
         return form
+
+    @property
+    def is_machine(self) -> bool:
+        return bool(self.kind.data == "machine")
+
+    @property
+    def is_public(self) -> bool:
+        return bool(self.kind.data == "native")
 
     @property
     def lines(self) -> list[str]:
@@ -67,7 +71,7 @@ class ClientForm(browser.Form):
             raise ValidationError(_("Use letters, numbers and spaces"))
 
     def validate_redirect_uris(self, field: TextAreaField) -> None:
-        if self.kind.data == "machine":
+        if self.is_machine:
             if self.lines:
                 raise ValidationError(_("Leave this empty: a machine has no redirect address"))
             return
@@ -87,21 +91,53 @@ class ClientForm(browser.Form):
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
             raise ValidationError(_("Choose at least one permission"))
-        if INTROSPECT in field.data and self.kind.data == "native":
+        if INTROSPECT in field.data and self.is_public:
             raise ValidationError(_("Only an app with a secret may check access tokens"))
 
     @property
     def values(self) -> dict[str, Any]:
-        """As an entry of a seed file."""
-        scopes = [scope for chosen in self.scopes.data for scope in chosen.split()]
-        return {
-            "client_id": secrets.token_hex(10),
-            "name": self.name.data,
-            "redirect_uris": self.lines,
-            "scopes": scopes,
-            "trusted": self.checked.data,
-            **_KINDS[self.kind.data],
-        }
+        """As an entry of a seed file has them."""
+        scopes = dict.fromkeys(scope for chosen in self.scopes.data for scope in chosen.split())
+        return {"name": self.name.data, "redirect_uris": self.lines, "scopes": list(scopes), "trusted": self.checked.data}
+
+
+class ChangeForm(ClientForm):
+    """Of a client that is there: its kind stays. `client` is it."""
+
+    kind = None
+
+    @classmethod
+    def of(cls, client: Any) -> "ChangeForm":
+        scopes, choices = client.scope.split(), _scope_choices()
+        chosen = [choice.value for choice in choices if set(choice.value.split()) <= set(scopes)]
+        others = [scope for scope in scopes if not any(scope in value.split() for value in chosen)]
+        form = cls(
+            data={
+                "name": client.name,
+                "redirect_uris": "\n".join(client.redirect_uris),
+                "scopes": [*chosen, *others],
+                "checked": client.trusted,
+            }
+        )
+        form.scopes.choices = [*choices, *map(key_forms.choice_of, others)]
+        form.client = client
+        return form
+
+    @property
+    def is_machine(self) -> bool:
+        return "authorization_code" not in self.client.grant_types.split()
+
+    @property
+    def is_public(self) -> bool:
+        return bool(self.client.type == "public")
+
+
+def _scope_choices() -> list[SelectChoice]:
+    return [
+        SelectChoice(_SIGN_IN, _("See who people are"), render_kw={"hint": _("Name, email address and role")}),
+        SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("It renews its access by itself.")}),
+        *(key_forms.choice_of(scope) for scope in (*API_SCOPES, INTROSPECT)),
+    ]
 
 
 @blueprint.get("/admin/clients")
@@ -124,7 +160,7 @@ def create() -> Response | tuple[str, int]:
         return frame.render_admin("admin/client_new.html", "clients", form=form), 422
     if not _is_first():
         return _nothing_changed("/admin/clients")
-    client_pk, raw = seed_clients.add(g.actor, form.values)
+    client_pk, raw = seed_clients.add(g.actor, {"client_id": secrets.token_hex(10), **form.values, **_KINDS[form.kind.data]})
     if raw is None:
         flash(_("%(name)s added.", name=words.plain(form.name.data)), "ok")
         return redirect(f"/admin/clients/{client_pk}", 303)
@@ -134,6 +170,26 @@ def create() -> Response | tuple[str, int]:
 @blueprint.get("/admin/clients/<uuid:client_pk>")
 def show(client_pk: uuid.UUID) -> str:
     return _page("admin/client.html", client_pk)
+
+
+@blueprint.get("/admin/clients/<uuid:client_pk>/edit")
+@fresh_sign_in.asks_for_it
+def edit(client_pk: uuid.UUID) -> str:
+    row = oauth_clients.get_row(g.actor, client_pk)
+    return frame.render_admin("admin/client_edit.html", "clients", row=row, form=ChangeForm.of(row.client))
+
+
+@blueprint.post("/admin/clients/<uuid:client_pk>/edit")
+@fresh_sign_in.asks_for_it
+def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
+    row = oauth_clients.get_row(g.actor, client_pk)
+    form, here = ChangeForm.of(row.client), f"/admin/clients/{client_pk}"
+    if not form.validate():
+        return frame.render_admin("admin/client_edit.html", "clients", row=row, form=form), 422
+    if not seed_clients.change(g.actor, client_pk, form.values):
+        return _nothing_changed(here)
+    flash(_("Saved."), "ok")
+    return redirect(here, 303)
 
 
 @blueprint.get("/admin/clients/<uuid:client_pk>/secret")

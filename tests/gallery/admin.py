@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from blueprints.pages import admin_overview, words
-from blueprints.pages.admin_clients import ClientForm
+from blueprints.pages.admin_clients import ChangeForm, ClientForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.settings import DeleteForm
 from infra import clock
@@ -176,6 +176,7 @@ def _client(name: str | None, called: str, *uris: str, **changes: Any) -> Client
         "redirect_uris": list(uris),
         "post_logout_redirect_uris": [],
         "previous_secret_expires_at": None,
+        "grant_types": "authorization_code refresh_token",
         "scope": "openid profile email offline_access",
         "trusted": False,
         "origin": "seeded",
@@ -191,6 +192,14 @@ def _filled_client_form(*, wrong: bool) -> ClientForm:
         form.redirect_uris.data = "https://boards.example/callback\nhttp://boards.example/callback"
         form.redirect_uris.errors = ["Line 2: use https, or http with 127.0.0.1"]
         form.scopes.errors = ["Choose at least one permission"]
+    return form
+
+
+def _change_form(row: ClientRow, *, wrong: bool = False) -> ChangeForm:
+    form = ChangeForm.of(row.client)
+    if wrong:
+        form.redirect_uris.data = "https://boards.example/callback\nhttp://boards.example/callback"
+        form.redirect_uris.errors = ["Line 2: use https, or http with 127.0.0.1"]
     return form
 
 
@@ -215,6 +224,8 @@ def _clients(name: str | None) -> list[Page]:
         one("admin-client-two-secrets", "client", rotating, has_two=True),
         made("admin-client-new", "client_new", form=_filled_client_form(wrong=False)),
         made("admin-client-new-wrong", "client_new", form=_filled_client_form(wrong=True)),
+        made("admin-client-edit", "client_edit", row=web, form=_change_form(web)),
+        made("admin-client-edit-wrong", "client_edit", row=native, form=_change_form(native, wrong=True)),
         one("admin-client-created", "client_created", web, secret=tokens.raw_key("gpc_")),
         one("admin-client-seen", "client_created", web, secret=None),
         one("admin-client-secret", "client_secret", web),

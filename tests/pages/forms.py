@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from extensions import db
 
 
-def post(client: FlaskClient, page: str, action: str | None = None, **fields: str) -> TestResponse:
+def post(client: FlaskClient, page: str, action: str | None = None, **fields: str | list[str]) -> TestResponse:
     """The form of `page` to its own address, or to `action`: with its CSRF token and, where it has one, its id."""
     text = client.get(page).text
     hidden = dict(re.findall(r'name="(csrf_token|form_id)" value="([^"]+)"', text))

@@ -45,7 +45,7 @@ def said_of(text: str) -> str:
 def test_only_administrators_and_changes_only_after_a_fresh_sign_in(instance: Instance, database: Any) -> None:
     client = factories.make_client()
     here, person = f"{CLIENTS}/{client.id}", instance.signed_in(instance.user)
-    reading, changing = (CLIENTS, here, f"{here}/created"), (f"{CLIENTS}/new", f"{here}/secret", f"{here}/delete")
+    reading, changing = (CLIENTS, here, f"{here}/created"), (f"{CLIENTS}/new", f"{here}/edit", f"{here}/secret", f"{here}/delete")
     for path in (*reading, *changing):
         assert instance.browser.get(path).status_code == 200, path
         assert person.get(path).status_code == 404, path
@@ -156,6 +156,83 @@ def test_two_secrets_overlap_until_the_old_one_is_revoked(instance: Instance, da
     post(instance.browser, here, f"{here}/old-secret/revoke")
     assert "Nothing changed." in said(instance.browser.get(here))
     assert owner.actions(instance.app)[-2:] == ["oauth_client.secret_rotated", "oauth_client.old_secret_revoked"]
+
+
+# --- changing one -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.both_databases
+def test_a_client_is_changed_and_what_is_not_on_the_form_stays(instance: Instance, database: Any) -> None:
+    factories.make_resource(identifier="https://api.example.com", scope="parts:read")
+    client = factories.make_client(
+        type="confidential",
+        name="Boards",
+        scope="openid email offline_access parts:read",
+        post_logout_redirect_uris=["https://app.example.com/bye"],
+        origin="registered",
+    )
+    page = f"{CLIENTS}/{client.id}/edit"
+    text = instance.browser.get(page).text
+    assert re.findall(r'name="scopes" value="([^"]+)" checked', text) == [
+        "offline_access",
+        "openid",
+        "email",
+        "parts:read",
+    ]
+    assert "https://app.example.com/callback</textarea>" in text
+    asked = {
+        "name": "Boards 2",
+        "redirect_uris": "https://a.example/x\r\nhttps://b.example/x",
+        "scopes": ["openid profile email", "parts:read"],
+    }
+    answer = post(instance.browser, page, **asked, checked="y")
+    assert answer.headers["Location"] == f"{CLIENTS}/{client.id}"
+    assert "Saved." in said(instance.browser.get(answer.headers["Location"]))
+    (row,) = _rows(instance.app)
+    assert (row.name, row.redirect_uris, row.trusted) == ("Boards 2", ["https://a.example/x", "https://b.example/x"], True)
+    assert (row.scope, row.version) == ("openid profile email parts:read", 2)
+    assert (row.type, row.origin, row.secret_hash, row.post_logout_redirect_uris) == (
+        "confidential",
+        "registered",
+        client.secret_hash,
+        ["https://app.example.com/bye"],
+    )
+    assert owner.actions(instance.app)[-1] == "oauth_client.updated"
+    post(instance.browser, page, **asked, checked="y")
+    assert "Nothing changed." in said(instance.browser.get(CLIENTS))
+    assert _rows(instance.app)[0].version == 2
+
+
+def test_what_is_wrong_with_a_change_is_said_at_its_field_and_kept(instance: Instance, database: Any) -> None:
+    client = factories.make_client(type="public", redirect_uris=["http://127.0.0.1/callback"])
+    page = f"{CLIENTS}/{client.id}/edit"
+    good = {"name": "App", "redirect_uris": "http://127.0.0.1/callback", "scopes": "openid profile email"}
+    for changes, error in (
+        ({"name": ""}, "Enter a name"),
+        ({"redirect_uris": ""}, "Enter at least one address"),
+        ({"redirect_uris": "https://a.example/x\r\njavascript:x"}, "Line 2: use https, or http with 127.0.0.1"),
+        ({"scopes": "introspect"}, "Only an app with a secret may check access tokens"),
+        ({"scopes": "parts:read"}, "not a valid"),
+    ):
+        answer = post(instance.browser, page, **{**good, **changes})
+        assert (answer.status_code, error in said(answer)) == (422, True), (changes, said(answer)[:400])
+    assert _rows(instance.app)[0].version == 1
+    machine = factories.make_client(type="confidential", redirect_uris=[], grant_types="client_credentials", scope="introspect")
+    page = f"{CLIENTS}/{machine.id}/edit"
+    assert "Leave this empty" in said(post(instance.browser, page, **{**good, "scopes": "introspect"}))
+    assert post(instance.browser, page, name="Job", redirect_uris="", scopes="introspect").status_code == 303
+    assert post(instance.browser, page, f"{CLIENTS}/01939000-0000-7000-8000-000000000009/edit", **good).status_code == 404
+
+
+def test_a_change_holds_from_the_next_sign_in_on_and_whoever_is_signed_in_stays_so(instance: Instance, database: Any) -> None:
+    grant = factories.make_grant(instance.user)
+    token = bearer(grant.raw_token)  # type: ignore[attr-defined]
+    page = f"{CLIENTS}/{grant.client_pk}/edit"
+    post(instance.browser, page, name="App", redirect_uris="https://new.example/x", scopes="openid profile email")
+    assert instance.app.test_client().get("/api/v1/whoami", headers=token).status_code == 200
+    (row,) = _rows(instance.app)
+    asked = f"/oauth/authorize?response_type=code&client_id={row.client_id}&redirect_uri="
+    assert "This app’s return address isn’t registered" in said(instance.browser.get(f"{asked}https://app.example.com/callback"))
 
 
 def test_a_native_client_gets_no_secret(instance: Instance, database: Any) -> None:
