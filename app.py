@@ -1,9 +1,11 @@
 """The application factory: settings, extensions, doors. Nothing else."""
 
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from flask.templating import Environment
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -19,8 +21,18 @@ ROOT = Path(__file__).parent
 MAX_BODY_BYTES = 1024 * 1024
 
 
+class Templates(Environment):
+    """Jinja's environment. Every template has the same globals: one dictionary, copied and compared at once, in place of a
+    chain of two, which Jinja would walk name by name for each page and each import."""
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        return {**self.globals, **d} if d else self.globals
+
+
 class Gatepost(Flask):
     """The application. None of its views or hooks is a coroutine, so none is asked for it on every request."""
+
+    jinja_environment = Templates
 
     def ensure_sync(self, func: Any) -> Any:
         return func

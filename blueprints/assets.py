@@ -5,9 +5,10 @@ import re
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, current_app, send_from_directory
+from flask import Blueprint, Response, abort, send_from_directory
 
 blueprint = Blueprint("assets", __name__)
+_FOLDER = Path(__file__).parent.parent / "static"
 _NAME = re.compile(r"(?P<stem>[a-z0-9_-]+)\.(?P<hash>[0-9a-f]{12})\.(?P<ending>css|svg|js|png)")
 
 
@@ -16,15 +17,11 @@ def _hash_of(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
+@cache
 def asset(name: str) -> str:
     """The address of a static file by its plain name, `gatepost.css`."""
-    return _address(current_app.root_path, name)
-
-
-@cache
-def _address(root: str, name: str) -> str:
     stem, _, ending = name.rpartition(".")
-    return f"/static/{stem}.{_hash_of(str(Path(root) / 'static' / name))}.{ending}"
+    return f"/static/{stem}.{_hash_of(str(_FOLDER / name))}.{ending}"
 
 
 @blueprint.get("/static/<name>")
@@ -33,10 +30,9 @@ def static_file(name: str) -> Response:
     if match is None:
         abort(404)
     plain = f"{match['stem']}.{match['ending']}"
-    folder = Path(current_app.root_path) / "static"
-    if not (folder / plain).is_file() or _hash_of(str(folder / plain)) != match["hash"]:
+    if not (_FOLDER / plain).is_file() or _hash_of(str(_FOLDER / plain)) != match["hash"]:
         abort(404)
-    response = send_from_directory(folder, plain, max_age=31_536_000)
+    response = send_from_directory(_FOLDER, plain, max_age=31_536_000)
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
 

@@ -4,30 +4,33 @@ for (`ui_locales`), else what the browser asks for. English is the source.
 The foot of every page without navigation offers the others, as links: the same address with `?lang=`. It speaks for that page at
 once, and in this browser from then on for whoever has chosen none in their account.
 
-Pages are never kept by caches (`no-store`), so no answer says `Vary`. The catalogues are read from
-translations/<language>/LC_MESSAGES/messages.po, once in each process; nothing compiled is kept beside them.
+Pages are never kept by caches (`no-store`), so no answer says `Vary`.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlencode
 
+from babel import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
-from flask import Flask, Response, after_this_request, current_app, g, has_app_context, request
+from flask import Flask, Response, after_this_request, current_app, g, request
 from flask_babel import Babel, Domain, get_locale, refresh
+from markupsafe import Markup
 
 from blueprints import cookies, session_cookie
 from blueprints.pages import errors
-from services import authorize_requests, handoffs, users
+from services import authorize_requests, catalogues, handoffs, users
 
 _NAMES = {"en": "English", "de": "Deutsch"}
 LANGUAGES = {language: _NAMES[language] for language in users.LANGUAGES}
 COOKIE = "gatepost_language"
 _LINK = "lang"
+_LOCALES = {language: Locale(language) for language in LANGUAGES}
+_DIRECTIONS = {language: locale.text_direction for language, locale in _LOCALES.items()}
 _CARRIED = ("handoff", "next", "error", "provider", "purpose", "switch")  # what pages without navigation pass on
 
 
@@ -39,43 +42,33 @@ class _Catalogue(Domain):
 
 
 def _catalogue() -> NullTranslations:
-    """Looked up once in each request: a page asks for hundreds of them."""
-    if not has_app_context():
-        return NullTranslations()
-    found = g.get("catalogue")
-    if found is None:
+    """Looked up once in each request: a page asks for hundreds of its words."""
+    try:
+        return g.catalogue
+    except AttributeError:
         locale = get_locale()
-        found = g.catalogue = _read(current_app.root_path, locale.language) if locale else NullTranslations()
-    return found
-
-
-@cache
-def _read(root: str, language: str) -> NullTranslations:
-    path = Path(root) / "translations" / language / "LC_MESSAGES" / "messages.po"
-    if not path.is_file():
+        g.catalogue = _read(current_app.root_path, locale.language) if locale else NullTranslations()
+        return g.catalogue
+    except RuntimeError:  # outside of any request
         return NullTranslations()
-    compiled = BytesIO()
-    with path.open("rb") as file:
-        write_mo(compiled, read_po(file, locale=language))
-    compiled.seek(0)
-    return Translations(compiled)
 
 
 def init_app(app: Flask) -> None:
-    Babel(app, default_locale="en", locale_selector=_choose).domain_instance = _Catalogue()
+    Babel(app, default_locale="en", locale_selector=lambda: _LOCALES[_choose()]).domain_instance = _Catalogue()
     environment = app.jinja_env
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # of jinja2.ext.i18n
         gettext=lambda text: _catalogue().gettext(text),
         ngettext=lambda one, many, number: _catalogue().ngettext(one, many, number),
         newstyle=True,
     )
-    environment.globals["_"] = environment.globals["gettext"]
+    environment.globals.update(gettext=_say, _=_say)
     environment.globals.update(page_language=current_language, page_direction=_direction, other_languages=other_languages)
 
 
 def current_language() -> str:
     """Of this request's page."""
-    return str(get_locale() or "en")
+    locale = get_locale()
+    return locale.language if locale else "en"
 
 
 def choose(language: str | None) -> None:
@@ -155,5 +148,4 @@ def _first_spoken(tags: Iterable[str]) -> str | None:
 
 
 def _direction() -> str:
-    locale = get_locale()
-    return locale.text_direction if locale else "ltr"
+    return _DIRECTIONS[current_language()]

@@ -51,6 +51,7 @@ def register(app: Flask) -> None:
         duration=duration,
     )
     app.jinja_env.globals.update(
+        icon_of=icons.icon,
         icon_href=icons.icon_href,
         icon_sheet=icons.icon_sheet,
         icons_from_file=icons.icons_from_file,
