@@ -153,6 +153,9 @@ class HotTransaction:
         return beginning
 
     def commit(self) -> None:
+        """Raises psycopg.Error after a statement that failed: nothing of this transaction stays."""
+        if isinstance(self.link, Pipeline) and self.link.has_failed:
+            raise psycopg.errors.InFailedSqlTransaction("a statement of this transaction failed")
         if self.is_open:
             self._end(_COMMIT)
 

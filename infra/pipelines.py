@@ -47,6 +47,11 @@ class Pipeline:
         return self._pgconn.transaction_status == pq.TransactionStatus.IDLE
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a statement of the open transaction has: the server would answer its COMMIT with a rollback."""
+        return self._pgconn.transaction_status == pq.TransactionStatus.INERROR
+
+    @property
     def is_usable(self) -> bool:
         return self._pgconn.status == pq.ConnStatus.OK
 

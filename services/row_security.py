@@ -58,6 +58,14 @@ def _begin(session: Session, _transaction: Any, connection: Connection) -> None:
         _tell(connection, settings)
 
 
+@event.listens_for(Session, "after_soft_rollback")
+def _after_savepoint(session: Session, ended: Any) -> None:
+    """A savepoint takes along what was told in it."""
+    settings = session.info.get(_KEY)
+    if settings and ended.nested and session.is_active and session.in_transaction():
+        _tell(session.connection(), settings)
+
+
 def _tell(connection: Connection, settings: LocalSettings) -> None:
     if connection.dialect.name == "postgresql":
         tell(connection, settings)

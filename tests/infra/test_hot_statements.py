@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import DDL, Column, Engine, Integer, MetaData, String, Table, bindparam, create_engine, func, insert, literal, select
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
@@ -92,6 +94,17 @@ def test_an_error_in_a_pipeline_leaves_the_connection_usable_and_nothing_behind(
     with pytest.raises(IntegrityError):
         ADD.one(engine, local={"gatepost.user": "ada"}, id=1, text="again")
     assert READ.one(engine, id=1) == (1, "first")
+
+
+def test_a_commit_after_a_statement_that_failed_is_an_error_and_not_a_silent_rollback(engine: Engine) -> None:
+    ADD.one(engine, id=1, text="first")
+    with write_transaction(engine) as transaction:
+        ADD.one_in(transaction, id=2, text="second")
+        with suppress(psycopg.IntegrityError):
+            ADD.one_in(transaction, id=1, text="again")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            transaction.commit()
+    assert READ.one(engine, id=2) is None
 
 
 def test_a_nul_is_an_error_of_the_data_and_not_the_end_of_the_text(engine: Engine) -> None:

@@ -259,6 +259,17 @@ def test_it_holds_after_a_commit_after_a_rollback_and_in_savepoints(sides: tuple
     assert owners_of(everything(name)) == {theirs.organization_id}
 
 
+def test_what_was_entered_in_a_savepoint_holds_after_its_rollback(sides: tuple[Side, Side]) -> None:
+    ours, theirs = sides
+    row_security.enter(organization_ids=[ours.organization_id])
+    assert owners_of(everything("projects")) == {ours.organization_id}
+    savepoint = db.session.begin_nested()
+    row_security.enter(organization_ids=[theirs.organization_id])
+    savepoint.rollback()
+    row_security.enter(organization_ids=[theirs.organization_id])
+    assert owners_of(everything("projects")) == {theirs.organization_id}
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_it_holds_in_hot_statements_and_ends_with_each(sides: tuple[Side, Side], name: str) -> None:
     ours, theirs = sides
