@@ -8,16 +8,12 @@ Pages are never kept by caches (`no-store`), so no answer says `Vary`.
 """
 
 from collections.abc import Iterable
-from functools import cache, lru_cache
-from io import BytesIO
-from pathlib import Path
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from babel import Locale
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
-from babel.support import NullTranslations, Translations
-from flask import Flask, Response, after_this_request, current_app, g, request
+from babel.support import NullTranslations
+from flask import Flask, Response, after_this_request, g, request
 from flask_babel import Babel, Domain, get_locale, refresh
 from markupsafe import Markup
 
@@ -47,10 +43,20 @@ def _catalogue() -> NullTranslations:
         return g.catalogue
     except AttributeError:
         locale = get_locale()
-        g.catalogue = _read(current_app.root_path, locale.language) if locale else NullTranslations()
+        g.catalogue = catalogues.read(locale.language if locale else None)
         return g.catalogue
     except RuntimeError:  # outside of any request
-        return NullTranslations()
+        return catalogues.read(None)
+
+
+@lru_cache(maxsize=4096)
+def _as_markup(catalogue: NullTranslations, text: str) -> Markup:
+    return Markup(catalogue.gettext(text))  # noqa: S704 from the catalogue
+
+
+def _say(text: str, /, **values: object) -> Markup:
+    """`_()` of the templates: what Jinja's own does in three calls for each of a page's hundred texts."""
+    return _as_markup(_catalogue(), text) % values
 
 
 def init_app(app: Flask) -> None:
