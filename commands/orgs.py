@@ -1,6 +1,8 @@
 """`flask orgs`: organizations, to look at and to import."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,6 +10,7 @@ from commands.door import OperatorGroup, json_option, moment, tell, tell_many
 from services import organization_import, organizations
 from services.actors import Actor
 from services.organization_import import BadImportFile
+from services.organizations import OrganizationRow
 
 group = OperatorGroup("orgs", help="Organizations.")
 
@@ -16,11 +19,11 @@ group = OperatorGroup("orgs", help="Organizations.")
 @json_option
 def list_orgs(as_json: bool) -> None:
     """All organizations: slug, name, members."""
-    tell_many(
-        organizations.unscoped_list(),
-        lambda row: f"{row.slug}  {row.name}  {row.member_count}{'  deleted' if row.deleted_at else ''}",
-        as_json=as_json,
-    )
+    rows = organizations.unscoped_list()
+    if as_json:
+        tell([_without_role(row) for row in rows], (), as_json=True)
+        return
+    tell_many(rows, lambda row: f"{row.slug}  {row.name}  {row.member_count}{'  deleted' if row.deleted_at else ''}", as_json=False)
 
 
 @group.command()
@@ -33,7 +36,14 @@ def show(slug: str, as_json: bool) -> None:
     lines += [f"deleted: {moment(row.deleted_at)}"] if row.deleted_at else []
     lines += [f"member: {user_id} {email or '-'} ({role})" for user_id, email, role in members]
     people = [{"user_id": user_id, "email": email, "role": role} for user_id, email, role in members]
-    tell({"organization": row, "members": people}, lines, as_json=as_json)
+    tell({"organization": _without_role(row), "members": people}, lines, as_json=as_json)
+
+
+def _without_role(row: OrganizationRow) -> dict[str, Any]:
+    """As JSON. An operator has no role in it."""
+    values = asdict(row)
+    del values["role"]
+    return values
 
 
 @group.command("import")

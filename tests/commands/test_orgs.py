@@ -132,6 +132,9 @@ def test_list_and_show_say_what_is_there(run, cli, ann):
     assert "northwind  Northwind  1" in cli.invoke(args=["orgs", "list"]).stdout.splitlines()
     shown = cli.invoke(args=["orgs", "show", "northwind"]).stdout
     assert f"member: {ann.id} ann@example.com (owner)" in shown
-    assert json.loads(cli.invoke(args=["orgs", "show", "northwind", "--json"]).stdout)["members"][0]["role"] == "owner"
+    shown = json.loads(cli.invoke(args=["orgs", "show", "northwind", "--json"]).stdout)
+    assert shown["members"][0]["role"] == "owner"
+    assert shown["organization"] in json.loads(cli.invoke(args=["orgs", "list", "--json"]).stdout)
+    assert "role" not in shown["organization"]
     missing = cli.invoke(args=["orgs", "show", "never-there"])
     assert (missing.exit_code, missing.stderr.startswith("error:")) == (1, True)
