@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
 from blueprints import browser, rate_limits, session_cookie
+from blueprints.pages import languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
@@ -132,6 +133,8 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
         had_one = {"error": "session_ended"} if session_cookie.current_raw() else {}
         return redirect("/login?" + urlencode({"next": here, **had_one}), 303)
     g.actor = session_actor(signed_in)
+    if request.method not in _SAFE_METHODS:  # something may be written to somebody
+        g.actor = replace(g.actor, language=languages.current_language())
     return None
 
 

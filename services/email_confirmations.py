@@ -24,8 +24,9 @@ from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
 from models import EmailConfirmation
 from providers import ProviderAccount
-from services import audit, identities, users
+from services import audit, identities, letters, users
 from services.actors import Actor
+from services.journeys import Journey
 from services.keyring import cipher
 from services.transactions import begin_write
 
@@ -62,8 +63,9 @@ class Confirmed:
     next_path: str | None
 
 
-def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, handoff: str | None, next_path: str | None) -> None:
-    """Mail a confirmation link to the account's address. Commits: yes, before the mail goes out.
+def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, journey: Journey) -> None:
+    """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
+    began. Commits: yes, before the mail goes out.
 
     Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when no mail goes out.
     """
@@ -82,15 +84,17 @@ def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, handoff: 
             login=account.login or account.name or account.subject,
             email=email,
             claims_ciphertext=cipher().encrypt(_claims(account), context=context_of(confirmation_id)),
-            handoff=handoff,
-            next_path=next_path,
+            handoff=journey.handoff,
+            next_path=journey.next_path,
             code_hash=hash_secret(_code(raw)),
             expires_at=now() + timedelta(seconds=CONFIRMATION_SECONDS),
         )
     )
     audit.record(actor, "email_confirmation.requested", target_type="email_confirmation", target_id=confirmation_id)
+    owner = users.find_verified(email)
+    language = (owner.language if owner else None) or journey.language
     db.session.commit()
-    _send(account, raw)
+    _send(account, raw, language)
 
 
 def get_info(raw: str, *, raw_browser: str | None) -> ConfirmationInfo:
@@ -202,22 +206,22 @@ def _code(raw: str) -> str:
     return "".join(letters)
 
 
-def _send(account: ProviderAccount, raw: str) -> None:
+def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
     settings = current()
-    label = identities.label_of(account.provider_id)
-    who = f"{label} account {account.login}" if account.login else f"{label} account"
-    text = (
-        f"Somebody is signing in to Gatepost at {settings.host} with the {who}, and says that this address is theirs.\n\n"
-        f"If it was you, open this link in the browser where you began:\n\n{settings.public_url}/login/confirm/{raw}\n\n"
-        "It works once, for 24 hours. If it was not you, do nothing: the address stays yours.\n"
+    letter = letters.confirmation(
+        letters.Place(settings.host, language),
+        to=account.email or "",
+        provider=identities.label_of(account.provider_id),
+        login=account.login,
+        url=f"{settings.public_url}/login/confirm/{raw}",
     )
     try:
         mailer.send(
             settings.mail_url,
             sender_host=urlsplit(settings.public_url).hostname or "localhost",
-            to=account.email or "",
-            subject="Confirm your address",
-            text=text,
+            to=letter.to,
+            subject=letter.subject,
+            text=letter.text,
         )
     except mailer.MailFailed as error:
         raise Unavailable("The confirmation mail could not be sent. Try again.", detail=str(error)) from error

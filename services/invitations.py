@@ -6,12 +6,12 @@ services/invitation_redemption.py is how they are used. `users.has_invitations` 
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, Update, func, select, update
+from sqlalchemy import ColumnElement, Select, Update, func, or_, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
@@ -22,7 +22,7 @@ from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import AuditEvent, Invitation, Membership, User
 from providers.base import clean_email
-from services import audit, keyset, numbered_pages, organization_access, roles, users
+from services import audit, keyset, letters, numbered_pages, organization_access, roles, users
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
 
@@ -217,38 +217,49 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
     db.session.flush()
     if made and current().rate_limits is not None:
         _check_letters_lately(actor, [invitation for invitation, _ in made])
+    languages = _languages(actor, [invitation.email_key for invitation, _ in made])
     inviter, sent = actor.user.name if actor.user else "", []
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
         record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
     db.session.commit()
-    _mail(sent, organization)
+    _mail(sent, organization, languages)
     return sent
 
 
-def _mail(sent: Sequence[Sent], organization: OrganizationInfo) -> None:
+def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:
+    """In which language each is written to: their own, if they have an account that says one, else the inviter's."""
+    own_id = actor.user.id if actor.user else None
+    who = select(User.id, User.email_key, User.language).where(or_(User.id == own_id, User.email_key.in_(keys) & User.email_verified))
+    found = db.session.execute(who).all()
+    inviters = next((row.language for row in found if row.id == own_id), None) or actor.language
+    own = {row.email_key: row.language for row in found}
+    return {key: own.get(key) or inviters for key in keys}
+
+
+def _mail(sent: Sequence[Sent], organization: OrganizationInfo, languages: Mapping[str, str | None]) -> None:
     """A letter that is not taken loses nothing: the link can be handed over, or sent again. In production no letter is
     written to the log, where others would read the link."""
     settings = current()
     if not sent or (not settings.sends_mail and settings.env == "production"):
         return
     host = urlsplit(settings.public_url).hostname or "localhost"
-    letters = [_letter(one, organization, settings.host) for one in sent]
+    written = [
+        letters.invitation(
+            letters.Place(settings.host, languages[users.email_key(one.row.email)]),
+            to=one.row.email,
+            inviter=one.row.inviter_name,
+            organization=organization.name,
+            url=one.url,
+        )
+        for one in sent
+    ]
     try:
-        refused = mailer.send_all(settings.mail_url, sender_host=host, letters=letters)
+        refused = mailer.send_all(settings.mail_url, sender_host=host, letters=written)
     except mailer.MailFailed as error:
         refused = [str(error)]
     for why in refused:
         log.warning("an invitation was not mailed", extra={"detail": why})
-
-
-def _letter(sent: Sent, organization: OrganizationInfo, host: str) -> mailer.Letter:
-    text = (
-        f"{sent.row.inviter_name or 'Somebody'} invited you to {organization.name} on Gatepost at {host}.\n\n"
-        f"To join, open this link and sign in with this address:\n\n{sent.url}\n\n"
-        "It works for 7 days. If you did not expect it, do nothing.\n"
-    )
-    return mailer.Letter(sent.row.email, f"Invitation to {organization.name}", text)
 
 
 def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:

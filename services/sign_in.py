@@ -152,7 +152,7 @@ def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_br
     except SignInRefused as refusal:
         if refusal.code != "email_not_verified" or settings.email_trust != "mail":
             raise
-        email_confirmations.begin(actor, account, raw_browser=raw_browser, handoff=journey.handoff, next_path=journey.next_path)
+        email_confirmations.begin(actor, account, raw_browser=raw_browser, journey=journey)
         return Outcome("/login/check-mail")
     raw = user_sessions.start(actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw, account.provider_id)

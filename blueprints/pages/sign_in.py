@@ -6,14 +6,14 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 from flask_babel import lazy_gettext as _l
 
 from blueprints import browser, guards, rate_limits, session_cookie
-from blueprints.pages import journeys, sign_in_errors, words
+from blueprints.pages import journeys, languages, sign_in_errors, words
 from blueprints.request_log import request_id
 from config import current
 from services import authorize_requests, handoffs, identities, invitation_redemption, sign_in, user_sessions
@@ -194,8 +194,7 @@ def start(provider_id: str) -> Any:
     if journey.handoff:
         handoffs.open_handoff(journey.handoff)
     rate_limits.count_browser("start")
-    if signed_in:
-        journey = Journey(journey.purpose, journey.handoff, journey.next_path, str(signed_in.user.id))
+    journey = replace(journey, user_id=str(signed_in.user.id) if signed_in else None, language=languages.current_language())
     url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, _hints(journey, waiting), raw_browser=browser.browser_id())
     response = redirect(url, 303)
     response.headers["Cache-Control"] = "no-store"
