@@ -9,12 +9,14 @@ Purpose = Literal["sign-in", "link", "reauth"]
 
 @dataclass(frozen=True)
 class Journey:
-    """Why somebody goes to a provider and where they go afterwards. `user_id` is whose session asked (link, reauth)."""
+    """Why somebody goes to a provider and where they go afterwards. `user_id` is whose session asked (link, reauth); `language`
+    is that of the page where it began."""
 
     purpose: Purpose = "sign-in"
     handoff: str | None = None
     next_path: str | None = None
     user_id: str | None = None
+    language: str | None = None
 
 
 def onward(journey: Journey) -> str:
