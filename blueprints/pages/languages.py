@@ -8,18 +8,17 @@ Pages are never kept by caches (`no-store`), so no answer says `Vary`.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
 from urllib.parse import urlencode
 
 from babel import Locale
 from babel.support import NullTranslations
 from flask import Flask, Response, after_this_request, g, request
 from flask_babel import Babel, Domain, get_locale, refresh
-from markupsafe import Markup
 
 from blueprints import cookies, session_cookie
 from blueprints.pages import errors
-from services import authorize_requests, catalogues, handoffs, users
+from blueprints.pages.sentences import catalogue, in_markup
+from services import authorize_requests, handoffs, users
 
 _NAMES = {"en": "English", "de": "Deutsch"}
 LANGUAGES = {language: _NAMES[language] for language in users.LANGUAGES}
@@ -34,40 +33,18 @@ class _Catalogue(Domain):
     """The words of the language of this request."""
 
     def get_translations(self) -> NullTranslations:
-        return _catalogue()
-
-
-def _catalogue() -> NullTranslations:
-    """Looked up once in each request: a page asks for hundreds of its words."""
-    try:
-        return g.catalogue
-    except AttributeError:
-        locale = get_locale()
-        g.catalogue = catalogues.read(locale.language if locale else None)
-        return g.catalogue
-    except RuntimeError:  # outside of any request
-        return catalogues.read(None)
-
-
-@lru_cache(maxsize=4096)
-def _as_markup(catalogue: NullTranslations, text: str) -> Markup:
-    return Markup(catalogue.gettext(text))  # noqa: S704 from the catalogue
-
-
-def _say(text: str, /, **values: object) -> Markup:
-    """`_()` of the templates: what Jinja's own does in three calls for each of a page's hundred texts."""
-    return _as_markup(_catalogue(), text) % values
+        return catalogue()
 
 
 def init_app(app: Flask) -> None:
     Babel(app, default_locale="en", locale_selector=lambda: _LOCALES[_choose()]).domain_instance = _Catalogue()
     environment = app.jinja_env
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # of jinja2.ext.i18n
-        gettext=lambda text: _catalogue().gettext(text),
-        ngettext=lambda one, many, number: _catalogue().ngettext(one, many, number),
+        gettext=in_markup,
+        ngettext=lambda one, many, number: catalogue().ngettext(one, many, number),
         newstyle=True,
     )
-    environment.globals.update(gettext=_say, _=_say)
+    environment.globals.update(gettext=in_markup, _=in_markup)
     environment.globals.update(page_language=current_language, page_direction=_direction, other_languages=other_languages)
 
 

@@ -1,0 +1,48 @@
+"""What pages say, in the language of the request (`languages.py` knows which): `_()` of the templates, and the same for views
+that say it hundreds of times. Flask-Babel's own looks for the request, its settings and the locale at each word.
+"""
+
+from functools import lru_cache
+
+from babel.support import NullTranslations
+from flask import g
+from flask_babel import get_locale
+from markupsafe import Markup
+
+from services import catalogues
+
+
+def catalogue() -> NullTranslations:
+    """Looked up once in each request."""
+    try:
+        return g.catalogue
+    except AttributeError:
+        locale = get_locale()
+        g.catalogue = catalogues.read(locale.language if locale else None)
+        return g.catalogue
+    except RuntimeError:  # outside of any request
+        return catalogues.read(None)
+
+
+def gettext(text: str, /, **values: object) -> str:
+    said = catalogue().gettext(text)
+    return said % values if values else said
+
+
+def ngettext(one: str, many: str, number: int, /, **values: object) -> str:
+    return catalogue().ngettext(one, many, number) % {"num": number, **values}
+
+
+def in_markup(text: str, /, **values: object) -> Markup:
+    """The same with the values escaped; what has none is made once for each language."""
+    return _sentence(catalogue(), text) % values if values else _words(catalogue(), text)
+
+
+@lru_cache(maxsize=4096)
+def _sentence(words: NullTranslations, text: str) -> Markup:
+    return Markup(words.gettext(text))  # noqa: S704 from the catalogue
+
+
+@lru_cache(maxsize=4096)
+def _words(words: NullTranslations, text: str) -> Markup:
+    return _sentence(words, text) % {}
