@@ -132,7 +132,7 @@ def store(
         other = OtherAccount(_row(row))
         db.session.rollback()
         raise other
-    left = _to_give_back(row) if row is not None and has_changed else None
+    left = to_give_back(row) if row is not None and has_changed else None
     action = "connection.reconnected" if row else "connection.connected"
     if row is None:
         row = Connection(id=uuid7(), connector=settings.connector_id, version=0, **owner.columns)
@@ -157,7 +157,7 @@ def disconnect(actor: Actor, slug: str, connection_id: str) -> None:
     if row is None:
         raise NotFound()
     write_scope(actor, organization.role, _owner_of(row).scope)
-    settings, left = current().find_connector(row.connector), _to_give_back(row)
+    settings, left = current().find_connector(row.connector), to_give_back(row)
     _record(actor, "connection.disconnected", row, organization, account=row.account_name or row.account_id)
     db.session.delete(row)
     db.session.commit()
@@ -194,7 +194,7 @@ def _is_other(row: Connection, account: VendorAccount) -> bool:
     return bool(row.account_id and account.id) and row.account_id != account.id
 
 
-def _to_give_back(row: Connection) -> tuple[VendorTokens, str] | None:
+def to_give_back(row: Connection) -> tuple[VendorTokens, str] | None:
     """The tokens that the row lets go of, and whose they are; None when this server cannot revoke them."""
     settings = current().find_connector(row.connector)
     if settings is None or settings.client_id != row.client_id:
