@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, literal, select, update
 
 from errors import Forbidden, NotFound
 from extensions import db
@@ -18,11 +18,14 @@ from services import audit, keyset, names, numbered_pages, organization_access, 
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
 
+TO_CREDENTIALS, TO_CONNECTIONS = "credentials:read", "connections:use"  # the scope that a key needs
+
 
 @dataclass(frozen=True)
 class AgentRow:
-    """An agent as its organization sees it. `key_count`: of keys that work; `last_used_at`: of any of its keys, revoked ones
-    too; `is_own`: the reader's; `may_manage`: the reader may change it and see its keys."""
+    """An agent as its organization sees it. `key_count`: of keys that work; `reaches`: of TO_CREDENTIALS and TO_CONNECTIONS, what
+    one of them is good for; `last_used_at`: of any of its keys, revoked ones too; `is_own`: the reader's; `may_manage`: the
+    reader may change it and see its keys."""
 
     id: uuid.UUID
     name: str
@@ -32,6 +35,7 @@ class AgentRow:
     created_at: datetime
     owner_name: str
     key_count: int
+    reaches: tuple[str, ...]
     last_used_at: datetime | None
     is_own: bool
     may_manage: bool
@@ -49,6 +53,19 @@ def list_numbered(actor: Actor, slug: str, *, number: int) -> NumberedPage[Agent
     organization = organization_access.enter(actor, slug)
     statement = _rows_of(organization).order_by(func.lower(Agent.name), Agent.id)
     return numbered_pages.read(statement, lambda *row: _row(*row, actor=actor, role=organization.role), number=number)
+
+
+def list_able(actor: Actor, slug: str, scope: str, *, acting_for_reader: bool | None = None) -> NumberedPage[AgentRow]:
+    """The agents, by name, that are not paused and have a key that works and reaches `scope`; the first page of them.
+
+    acting_for_reader: only those that do, which see what is the reader's own; or only the others.   Raises NotFound.
+    """
+    organization = organization_access.enter(actor, slug)
+    statement = _rows_of(organization).where(Agent.paused_at.is_(None), _has_key_for(scope)).order_by(func.lower(Agent.name), Agent.id)
+    if acting_for_reader is not None:
+        acts = (Agent.owner_id == actor.own_rows_of) & Agent.acts_for_owner
+        statement = statement.where(acts if acting_for_reader else ~acts)
+    return numbered_pages.read(statement, lambda *row: _row(*row, actor=actor, role=organization.role), number=1)
 
 
 def get(actor: Actor, slug: str, agent_id: str) -> AgentRow:
@@ -76,7 +93,7 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
     db.session.flush()
     details = {"name": agent.name, "acts_for_owner": acts_for_owner}
     audit.record(actor, "agent.created", target_type="agent", target_id=agent.id, organization_id=organization.id, details=details)
-    row = _row(agent, actor.user.name, 0, None, actor=actor, role=organization.role)
+    row = _row(agent, actor.user.name, 0, False, False, None, actor=actor, role=organization.role)
     db.session.commit()
     return row
 
@@ -144,20 +161,30 @@ def _record(actor: Actor, action: str, agent: Agent, **details: object) -> None:
     audit.record(actor, action, target_type="agent", target_id=agent.id, organization_id=agent.organization_id, details=details)
 
 
-def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, datetime | None]]:
-    """Each agent with its owner's name, the number of its keys that work, and when one was used last."""
-    of_agent = ApiKey.agent_id == Agent.id
-    works = (ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
+def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bool, bool, datetime | None]]:
+    """Each agent with its owner's name, the number of its keys that work, what they are good for, and when one was used last."""
     return (
         select(
             Agent,
             User.name,
-            select(func.count()).select_from(ApiKey).where(of_agent, *works).correlate(Agent).scalar_subquery(),
-            select(func.max(ApiKey.last_used_at)).where(of_agent).correlate(Agent).scalar_subquery(),
+            select(func.count()).select_from(ApiKey).where(*_works()).correlate(Agent).scalar_subquery(),
+            _has_key_for(TO_CREDENTIALS),
+            _has_key_for(TO_CONNECTIONS),
+            select(func.max(ApiKey.last_used_at)).where(ApiKey.agent_id == Agent.id).correlate(Agent).scalar_subquery(),
         )
         .join(User, User.id == Agent.owner_id)
         .where(Agent.organization_id == organization.id)
     )
+
+
+def _works() -> tuple[ColumnElement[bool], ...]:
+    """Of the agent's keys."""
+    return ApiKey.agent_id == Agent.id, ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now())
+
+
+def _has_key_for(scope: str) -> ColumnElement[bool]:
+    padded = literal(" ").concat(ApiKey.scope).concat(" ")
+    return select(ApiKey.id).where(*_works(), padded.contains(f" {scope} ", autoescape=True)).correlate(Agent).exists()
 
 
 def _may_manage(agent: Agent, actor: Actor, role: str) -> bool:
@@ -168,7 +195,17 @@ def _is_own(agent: Agent, actor: Actor) -> bool:
     return actor.user is not None and agent.owner_id == actor.user.id
 
 
-def _row(agent: Agent, owner_name: str, key_count: int, last_used_at: datetime | None, *, actor: Actor, role: str) -> AgentRow:
+def _row(
+    agent: Agent,
+    owner_name: str,
+    key_count: int,
+    to_credentials: bool,
+    to_connections: bool,
+    last_used_at: datetime | None,
+    *,
+    actor: Actor,
+    role: str,
+) -> AgentRow:
     return AgentRow(
         id=agent.id,
         name=agent.name,
@@ -178,6 +215,7 @@ def _row(agent: Agent, owner_name: str, key_count: int, last_used_at: datetime |
         created_at=agent.created_at,
         owner_name=owner_name,
         key_count=key_count,
+        reaches=(TO_CREDENTIALS,) * to_credentials + (TO_CONNECTIONS,) * to_connections,
         last_used_at=last_used_at,
         is_own=_is_own(agent, actor),
         may_manage=_may_manage(agent, actor, role),

@@ -199,12 +199,15 @@ def has_token(actor: Actor, *, name: str) -> bool:
     return db.session.execute(_kept(*_tokens_of(actor), ApiKey.name == name).limit(1)).first() is not None
 
 
-def list_of_agent(actor: Actor, slug: str, agent_id: str, *, number: int = 1) -> NumberedPage[KeyRow]:
-    """An agent's keys that are not revoked, oldest first, for its owner and those who manage agents.
+def list_of_agent(actor: Actor, slug: str, agent_id: str, *, number: int = 1, working: bool = False) -> NumberedPage[KeyRow]:
+    """An agent's keys that are not revoked, oldest first, for its owner and those who manage agents. working: no expired ones.
 
     Raises: NotFound, Forbidden.
     """
-    return numbered_pages.read(_kept(*_of_agent(actor, slug, agent_id)).order_by(ApiKey.id), _row, number=number)
+    statement = _kept(*_of_agent(actor, slug, agent_id))
+    if working:
+        statement = statement.where(ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
+    return numbered_pages.read(statement.order_by(ApiKey.id), _row, number=number)
 
 
 def get_of_agent(actor: Actor, slug: str, agent_id: str, key_id: str) -> KeyRow:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, false, literal, or_, select
+from sqlalchemy import ColumnElement, false, or_, select
 
 import connectors
 from config import ConnectorSettings, current
@@ -19,7 +19,7 @@ from extensions import db
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.ids import parse_uuid, uuid7
-from models import Agent, ApiKey, Connection, User
+from models import Connection, User
 from services import audit, keyset, organization_access
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
@@ -27,13 +27,13 @@ from services.keyring import cipher
 
 log = logging.getLogger("gatepost.connections")
 
-_USE = "connections:use"  # the scope that a key needs
 KEY_MISSING = "encryption_key_missing"
 
 
 @dataclass(frozen=True)
 class ConnectionRow:
-    """A connection as those see it who use it. `account` is a name, else an id; None when the vendor does not tell."""
+    """A connection as those see it who use it. `account` is a name, else an id; None when the vendor does not tell. `ends_at`: when
+    its access is over for good, because there is nothing to renew it with; looked at by `for_pages` only."""
 
     id: uuid.UUID
     connector: str
@@ -45,6 +45,8 @@ class ConnectionRow:
     last_error: str | None
     last_used_at: datetime | None = None
     created_at: datetime | None = None
+    connected_by: uuid.UUID | None = None
+    ends_at: datetime | None = None
 
 
 class OtherAccount(Exception):
@@ -66,14 +68,15 @@ def get_settings(connector_id: str) -> ConnectorSettings:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[ConnectionRow]:
+def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100, for_pages: bool = False) -> list[ConnectionRow]:
     """The organization's connections and the actor's own, oldest first; one more than `limit` when there are more.
 
     Raises: NotFound, Invalid.
     """
     organization = organization_access.enter(actor, slug)
     statement = select(Connection).where(_reached_by(actor, organization))
-    return [_row(connection) for connection in db.session.scalars(keyset.page(statement, Connection.id, after=after, limit=limit))]
+    rows = db.session.scalars(keyset.page(statement, Connection.id, after=after, limit=limit))
+    return [_row(connection, for_pages=for_pages) for connection in rows]
 
 
 def find(actor: Actor, slug: str, connector_id: str, scope: Scope) -> ConnectionRow | None:
@@ -83,25 +86,13 @@ def find(actor: Actor, slug: str, connector_id: str, scope: Scope) -> Connection
     return _row(found) if found else None
 
 
-def get(actor: Actor, slug: str, connection_id: str) -> ConnectionRow:
+def get(actor: Actor, slug: str, connection_id: str, *, for_pages: bool = False) -> ConnectionRow:
     """Raises NotFound also for what is somebody else's."""
     organization = organization_access.enter(actor, slug)
     found = db.session.scalar(select(Connection).where(_reached_by(actor, organization), Connection.id == parse_uuid(connection_id)))
     if found is None:
         raise NotFound()
-    return _row(found)
-
-
-def list_agents(actor: Actor, slug: str, connection: ConnectionRow) -> list[str]:
-    """Names of the organization's agents that can use a connection: not paused, with a live key for connections, and for a
-    person's own one theirs, made to act for them. The first hundred by name.   Raises NotFound."""
-    organization = organization_access.enter(actor, slug)
-    may_use = literal(" ").concat(ApiKey.scope).concat(" ").contains(f" {_USE} ")
-    keys = select(ApiKey.agent_id).where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()), may_use)
-    statement = select(Agent.name).where(Agent.organization_id == organization.id, Agent.paused_at.is_(None), Agent.id.in_(keys))
-    if connection.scope == "user":
-        statement = statement.where(Agent.owner_id == actor.own_rows_of, Agent.acts_for_owner)
-    return list(db.session.scalars(statement.order_by(Agent.name).limit(100)))
+    return _row(found, for_pages=for_pages)
 
 
 # --- changing ---------------------------------------------------------------------------------------------------------
@@ -223,7 +214,7 @@ def _owner_of(row: Connection) -> Owner:
     return owner_of(row.organization_id, row.user_id)
 
 
-def _row(row: Connection) -> ConnectionRow:
+def _row(row: Connection, *, for_pages: bool = False) -> ConnectionRow:
     is_readable = cipher().knows(row.encryption_key_id)
     return ConnectionRow(
         id=row.id,
@@ -236,7 +227,17 @@ def _row(row: Connection) -> ConnectionRow:
         last_error=row.last_error if is_readable else KEY_MISSING,
         last_used_at=row.last_used_at,
         created_at=row.created_at,
+        connected_by=row.connected_by,
+        ends_at=row.expires_at if for_pages and row.expires_at and not _may_renew(row) else None,
     )
+
+
+def _may_renew(row: Connection) -> bool:
+    """Whether the vendor gave something to renew it with, as far as that can be read."""
+    try:
+        return unseal(row.tokens, row.id, owner_id=_owner_of(row).id).refresh_token is not None
+    except CannotDecrypt:
+        return True
 
 
 # --- sealing ----------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 that of two requests which would each take away "the other" owner the second one sees what the first did."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, update
@@ -11,12 +12,15 @@ from sqlalchemy.orm import aliased
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
-from infra.ids import parse_uuid
-from models import Consent, Membership, User
+from infra.ids import first_uuid7, parse_uuid
+from models import AuditEvent, Consent, Invitation, Membership, User
 from services import agents, api_keys, audit, invitations, keyset, numbered_pages, organization_access, refresh_families, roles
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
 from services.organizations import PersonalOrganization
+
+_WAYS_IN = ("invitation.accepted", "member.imported", "organization.created")
+_AROUND = timedelta(minutes=1)  # the event is written by the transaction that adds the member
 
 
 class LastOwner(Conflict):
@@ -43,6 +47,14 @@ class Person(MemberRow):
     stays: Literal["", "last_owner", "personal"]
     is_reader: bool
     is_manageable: bool
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How somebody became a member. by: who invited them, if that is known."""
+
+    way: Literal["invited", "imported", "founder"]
+    by: str = ""
 
 
 def may_manage(role: str, *theirs: str) -> bool:
@@ -77,6 +89,27 @@ def get_person(actor: Actor, slug: str, user_id: str) -> Person:
     return _person(actor, organization, *found)
 
 
+def how_joined(actor: Actor, slug: str, person: Person) -> Joined | None:
+    """As the audit trail has it, which is looked through around that moment only; None when it says nothing.   Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    around = (first_uuid7(person.joined_at - _AROUND), first_uuid7(person.joined_at + _AROUND))
+    user_id = str(person.user_id)
+    rows = db.session.execute(
+        select(AuditEvent.action, AuditEvent.actor_id, AuditEvent.target_id, AuditEvent.details)
+        .where(AuditEvent.organization_id == organization.id, AuditEvent.id.between(*around), AuditEvent.action.in_(_WAYS_IN))
+        .order_by(AuditEvent.id)
+    )
+    for action, actor_id, target_id, details in rows:
+        if action == "invitation.accepted" and details.get("user") == user_id:
+            inviter = select(User.name).join(Invitation, Invitation.invited_by == User.id).where(Invitation.id == parse_uuid(target_id))
+            return Joined("invited", db.session.scalar(inviter) or "")
+        if action == "member.imported" and target_id == user_id:
+            return Joined("imported")
+        if action == "organization.created" and user_id in (actor_id, target_id):
+            return Joined("founder")
+    return None
+
+
 def get_manageable(actor: Actor, slug: str, user_id: str) -> Person:
     """The same for who may change their role and take them out.   Raises: NotFound, Forbidden."""
     person = get_person(actor, slug, user_id)
@@ -89,6 +122,13 @@ def count_of(actor: Actor, slug: str) -> int:
     """Raises: NotFound."""
     organization = organization_access.enter(actor, slug)
     return db.session.scalar(select(func.count()).where(Membership.organization_id == organization.id)) or 0
+
+
+def names_of(actor: Actor, slug: str, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """What those of them are called who are members now; their address where they have no name.   Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    rows = db.session.execute(_rows_of(organization.id).where(Membership.user_id.in_(list(user_ids))))
+    return {user_id: name or email or "" for user_id, email, name, _role in rows}
 
 
 def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:

@@ -10,7 +10,7 @@ from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, key_forms, words
 from config import current
 from errors import Forbidden
-from services import agents, api_keys, form_posts, shown_once
+from services import agents, api_keys, credentials, form_posts, shown_once
 from services.agents import AgentRow
 from services.scopes import AGENT_SCOPES
 
@@ -63,11 +63,25 @@ def created(slug: str, agent_id: uuid.UUID, key_id: uuid.UUID) -> str:
     key = api_keys.get_of_agent(g.actor, slug, str(agent_id), str(key_id))
     secret = shown_once.take(session_cookie.current_raw() or "", f"api_key:{key.id}")
     lines = _environment(slug, secret) if secret else ""
-    return frame.render_organization("agents/key_created.html", slug, "agents", agent=agent, key=key, secret=secret, lines=lines)
+    ask = _ask(slug) if secret and "credentials:read" in key.scopes else ""
+    return frame.render_organization("agents/key_created.html", slug, "agents", agent=agent, key=key, secret=secret, lines=lines, ask=ask)
 
 
 def _environment(slug: str, secret: str) -> str:
     return f"GATEPOST_URL={current().public_url}\nGATEPOST_ORGANIZATION={slug}\nGATEPOST_API_KEY={secret}"
+
+
+def _ask(slug: str) -> str:
+    return request_for(next((pair.name for pair in credentials.list_pairs(g.actor, slug)), "OPENAI_API_KEY"))
+
+
+def request_for(name: str) -> str:
+    """The request that reads a credential, for a shell with the lines of the environment."""
+    return (
+        'curl -sS "$GATEPOST_URL/api/v1/orgs/$GATEPOST_ORGANIZATION/credentials/resolve" \\\n'
+        "  -H \"Authorization: Bearer $GATEPOST_API_KEY\" -H 'Content-Type: application/json' \\\n"
+        f"  -d '{{\"names\": [\"{name}\"]}}'"
+    )
 
 
 @blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>/keys/<uuid:key_id>/revoke")

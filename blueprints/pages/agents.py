@@ -1,24 +1,29 @@
 """`/orgs/<slug>/agents`: programs that act in an organization."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, StringField, ValidationError
 
 from blueprints import browser, session_cookie
 from blueprints.pages import audit_events as audit_pages
-from blueprints.pages import frame, leafing, words
+from blueprints.pages import connections, frame, leafing, words
 from blueprints.pages.audit_sentences import Told
-from services import agents, api_keys, audit_events, audit_names, form_posts, organization_access, roles
+from services import agent_uses, agents, api_keys, audit_events, audit_names, form_posts, organization_access, roles
+from services.agent_uses import Usable
 from services.agents import AgentRow
+from services.connections import ConnectionRow
 
 blueprint = Blueprint("agents", __name__)
 
 RECENT = 10
+SHOWN = 20
 NAME_LENGTH = 80
 
 
@@ -40,7 +45,8 @@ class AgentForm(browser.Form):
 @blueprint.get("/orgs/<slug>/agents")
 def show(slug: str) -> str:
     page = agents.list_numbered(g.actor, slug, number=leafing.number())
-    return frame.render_organization("agents/list.html", slug, "agents", agents=page.rows, pager=leafing.pager(page))
+    usable = agent_uses.read(g.actor, slug)
+    return frame.render_organization("agents/list.html", slug, "agents", agents=page.rows, usable=usable, pager=leafing.pager(page))
 
 
 @blueprint.get("/orgs/<slug>/agents/new")
@@ -54,8 +60,7 @@ def create(slug: str) -> Response | tuple[str, int]:
     if not form.validate():
         return frame.render_organization("agents/new.html", slug, "agents", form=form), 422
     if not form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", "")):
-        flash(_("Nothing changed."), "info")
-        return redirect(f"/orgs/{slug}/agents", 303)
+        return _nothing_changed(slug)
     made = agents.create(g.actor, slug, name=form.name.data or "", acts_for_owner=form.acts_for_owner.data)
     flash(_("%(agent)s created. Create a key so it can work.", agent=words.plain(made.name)), "ok")
     return redirect(f"/orgs/{slug}/agents/{made.id}", 303)
@@ -70,10 +75,38 @@ def detail(slug: str, agent_id: uuid.UUID) -> str:
         slug,
         "agents",
         agent=agent,
+        uses=uses_of(agent, agent_uses.read(g.actor, slug), f"/orgs/{slug}"),
         keys=page.rows if page else [],
         pager=leafing.pager(page) if page else None,
         events=_recent(slug, agent),
     )
+
+
+@dataclass(frozen=True)
+class AgentUses:
+    """What an agent may use, as links: text, address, whose (org or user); the first of each, and how many more there are."""
+
+    credentials: list[tuple[Markup, str, str]]
+    connections: list[tuple[Markup, str, str]]
+    more_credentials: int
+    more_connections: int
+
+
+def uses_of(agent: AgentRow, usable: Usable, base: str) -> AgentUses:
+    found, rows = usable.credentials_of(agent), usable.connections_of(agent)
+    return AgentUses(
+        [(words.mono(name), f"{base}/credentials/{name}", scope) for name, scope in found[:SHOWN]],
+        [(_connection(row), f"{base}/connections/{row.id}", row.scope) for row in rows[:SHOWN]],
+        max(len(found) - SHOWN, 0),
+        max(len(rows) - SHOWN, 0),
+    )
+
+
+def _connection(row: ConnectionRow) -> Markup:
+    service = words.untrusted(connections.label_of(row.connector))
+    if not row.account:
+        return service
+    return words.filled(_("%(service)s as %(account)s"), service=service, account=words.untrusted(row.account))
 
 
 def _recent(slug: str, agent: AgentRow) -> list[tuple[Told, datetime]] | None:
@@ -86,12 +119,16 @@ def _recent(slug: str, agent: AgentRow) -> list[tuple[Told, datetime]] | None:
 
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/pause")
 def pause(slug: str, agent_id: uuid.UUID) -> Response:
+    if agents.find(g.actor, slug, str(agent_id)) is None:
+        return _nothing_changed(slug)
     agents.pause(g.actor, slug, str(agent_id))
     return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)  # the page itself says that it is paused
 
 
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/resume")
 def resume(slug: str, agent_id: uuid.UUID) -> Response:
+    if agents.find(g.actor, slug, str(agent_id)) is None:
+        return _nothing_changed(slug)
     agents.resume(g.actor, slug, str(agent_id))
     flash(_("Resumed. Its keys work again."), "ok")
     return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)
@@ -100,7 +137,7 @@ def resume(slug: str, agent_id: uuid.UUID) -> Response:
 @blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>/delete")
 def confirm_delete(slug: str, agent_id: uuid.UUID) -> str:
     agent = agents.get(g.actor, slug, str(agent_id))
-    keys = api_keys.list_of_agent(g.actor, slug, str(agent_id)).rows
+    keys = api_keys.list_of_agent(g.actor, slug, str(agent_id), working=True).rows
     return frame.render_organization("agents/delete.html", slug, "agents", agent=agent, keys=keys)
 
 
@@ -108,8 +145,13 @@ def confirm_delete(slug: str, agent_id: uuid.UUID) -> str:
 def delete(slug: str, agent_id: uuid.UUID) -> Response:
     agent = agents.find(g.actor, slug, str(agent_id))
     if agent is None:
-        flash(_("Nothing changed."), "info")
-    else:
-        agents.delete(g.actor, slug, str(agent_id))
-        flash(_("%(agent)s deleted.", agent=words.plain(agent.name)), "ok")
+        return _nothing_changed(slug)
+    agents.delete(g.actor, slug, str(agent_id))
+    flash(_("%(agent)s deleted.", agent=words.plain(agent.name)), "ok")
+    return redirect(f"/orgs/{slug}/agents", 303)
+
+
+def _nothing_changed(slug: str) -> Response:
+    """It was deleted meanwhile."""
+    flash(_("Nothing changed."), "info")
     return redirect(f"/orgs/{slug}/agents", 303)

@@ -7,21 +7,25 @@
 
 import re
 from dataclasses import dataclass, replace
+from datetime import datetime
+from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, flash, g, redirect, render_template, request
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext, ngettext
 
 from blueprints import browser, rate_limits, session_cookie
 from blueprints.pages import frame, words
 from blueprints.request_log import request_id
 from config import ConnectorSettings, current
 from errors import NotFound
-from services import connecting, connections, credential_scope, organization_access, roles
+from services import agents, connecting, connections, credential_scope, members, moments, organization_access, roles
+from services.agents import AgentRow
 from services.connections import ConnectionRow
 from services.credential_scope import Scope
+from services.numbered_pages import NumberedPage
 
 blueprint = Blueprint("connections", __name__)
 
@@ -42,6 +46,7 @@ _CAUSES = {
     "rate_limited": lazy_gettext("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
     "unreachable": lazy_gettext("%(service)s didn’t answer. Gatepost tries again when it’s used next."),
 }
+DAY_SECONDS = 86_400
 _BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
 _OURS = frozenset({"client_changed", "encryption_key_missing", "expired"})
 _UNAVAILABLE = re.compile(r"malformed_answer|rate_limited|unreachable|status_[0-9]+")
@@ -77,7 +82,7 @@ class Offer:
 
 @blueprint.get("/orgs/<slug>/connections")
 def index(slug: str) -> str:
-    rows = connections.list_of(g.actor, slug)
+    rows = connections.list_of(g.actor, slug, for_pages=True)
     manages = _manages(slug)
     return frame.render_organization(
         "connections/list.html", slug, "connections", connections=[shown(row, manages=manages) for row in rows]
@@ -98,14 +103,25 @@ def new(slug: str) -> str:
 
 @blueprint.get("/orgs/<slug>/connections/<connection_id>")
 def detail(slug: str, connection_id: str) -> str:
-    row = connections.get(g.actor, slug, connection_id)
+    row = connections.get(g.actor, slug, connection_id, for_pages=True)
     return frame.render_organization(
         "connections/connection.html",
         slug,
         "connections",
         connection=shown(row, manages=_manages(slug)),
-        agents=connections.list_agents(g.actor, slug, row),
+        by=_connected_by(slug, row),
+        agents=_agents(slug, row),
     )
+
+
+def _agents(slug: str, row: ConnectionRow) -> NumberedPage[AgentRow]:
+    """Those that can use it."""
+    return agents.list_able(g.actor, slug, agents.TO_CONNECTIONS, acting_for_reader=True if row.scope == "user" else None)
+
+
+def _connected_by(slug: str, row: ConnectionRow) -> str | None:
+    """None for somebody who left."""
+    return members.names_of(g.actor, slug, [row.connected_by]).get(row.connected_by) if row.connected_by else None
 
 
 @blueprint.get("/orgs/<slug>/connections/<connection_id>/reconnect")
@@ -124,7 +140,7 @@ def confirm_disconnect(slug: str, connection_id: str) -> str:
         slug,
         "connections",
         connection=shown(row, manages=_manages(slug)),
-        agents=connections.list_agents(g.actor, slug, row),
+        agents=_agents(slug, row),
     )
 
 
@@ -135,14 +151,14 @@ def disconnect(slug: str, connection_id: str) -> Any:
         flash(_("Nothing changed."), "info")
     else:
         connections.disconnect(g.actor, slug, connection_id)
-        flash(_("%(service)s disconnected.", service=words.plain(_label(row.connector))), "ok")
+        flash(_("%(service)s disconnected.", service=words.plain(label_of(row.connector))), "ok")
     return redirect(_list_href(slug), 303)
 
 
 def shown(row: ConnectionRow, *, manages: bool) -> Shown:
     """manages: whether the person decides for the organization too."""
     is_set_up = current().find_connector(row.connector) is not None
-    return shown_as(row, _label(row.connector), is_set_up=is_set_up, may=manages or row.scope == "user")
+    return shown_as(row, label_of(row.connector), is_set_up=is_set_up, may=manages or row.scope == "user")
 
 
 def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> Shown:
@@ -151,6 +167,8 @@ def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> S
     if not is_set_up:
         state, kind, icon, code = _("Off"), "", "x", None
         cause = _("This Gatepost isn’t set up for %(service)s any more.", service=label)
+    elif row.status == "connected" and row.ends_at is not None:
+        state, kind, icon, cause = _ending(row.ends_at, label)
     elif row.status != "connected":
         cause = _cause(label, code)
         if row.status == "retrying" and _UNAVAILABLE.fullmatch(code or ""):
@@ -166,6 +184,20 @@ def offer(settings: ConnectorSettings, ways: tuple[Scope, ...]) -> Offer:
     return Offer(settings.connector_id, settings.label, tuple(settings.scopes.split()), ways)
 
 
+def _ending(ends_at: datetime, label: str) -> tuple[str, str, str, str]:
+    """State, kind, icon and cause of access that nothing renews."""
+    seconds = (ends_at - moments.now()).total_seconds()
+    if seconds <= 0:
+        return _("Needs reconnecting"), "danger", "alert", _cause(label, "expired")
+    days = ceil(seconds / DAY_SECONDS)
+    return (
+        ngettext("Expires in %(num)s day", "Expires in %(num)s days", days),
+        "warn",
+        "clock",
+        _("%(service)s gave nothing to renew it with.", service=label),
+    )
+
+
 def _cause(label: str, code: str | None) -> str:
     if code is None:
         return ""
@@ -175,7 +207,7 @@ def _cause(label: str, code: str | None) -> str:
     return str(words_of_code) % {"service": label}
 
 
-def _label(connector: str) -> str:
+def label_of(connector: str) -> str:
     """The service's name, cleaned; the connector's id when it is not configured any more."""
     settings = current().find_connector(connector)
     return words.plain(settings.label if settings else connector)

@@ -10,6 +10,8 @@ from config import ConnectorSettings
 from infra import clock
 from services.connecting import Service, Waiting
 from services.connections import ConnectionRow
+from services.numbered_pages import NumberedPage
+from tests.gallery import agents
 from tests.gallery.page import ID, Page, organization_page
 
 
@@ -48,6 +50,7 @@ def _rows(name: str | None) -> list[ConnectionRow]:
         _row(4, None, **needs, last_error="expired"),
         _row(5, account, status="retrying", last_error="status_503"),
         _row(6, account, connector="gone", last_used_at=None),
+        _row(7, account, ends_at=clock.now() + timedelta(days=5, hours=3)),
     ]
 
 
@@ -63,7 +66,8 @@ def pages(name: str | None) -> list[Page]:
 def _organization_pages(name: str | None) -> list[Page]:
     label = "GitHub" if name is None else name
     rows = [_shown(row, label) for row in _rows(name)]
-    agents = ["deploy-bot", "review-bot"] if name is None else [name, name]
+    called = ["deploy-bot", "review-bot"] if name is None else [name, name]
+    users, nobody = NumberedPage([agents.agent(one) for one in called], 1, 60), NumberedPage([], 1, 0)
     offers = [
         connections.offer(GITHUB, ("org", "user")),
         connections.offer(_settings("acme", label, "read write"), ("user",)),
@@ -80,12 +84,13 @@ def _organization_pages(name: str | None) -> list[Page]:
         page("connections-none", "list", connections=[]),
         page("connections-new", "new", offers=offers),
         page("connections-new-none", "new", offers=[]),
-        page("connection", "connection", connection=rows[0], agents=agents),
-        page("connection-own", "connection", connection=rows[1], agents=[]),
-        page("connection-refused", "connection", connection=rows[2], agents=agents),
-        page("connection-off", "connection", connection=rows[5], agents=[]),
-        page("connection-disconnect", "disconnect", connection=rows[0], agents=agents),
-        page("connection-disconnect-own", "disconnect", connection=rows[1], agents=[]),
+        page("connection", "connection", connection=rows[0], agents=users, by="Maya Kovač" if name is None else name),
+        page("connection-own", "connection", connection=rows[1], agents=nobody, by="Maya Kovač"),
+        page("connection-refused", "connection", connection=rows[2], agents=users, by=None),
+        page("connection-ending", "connection", connection=rows[6], agents=users, by=None),
+        page("connection-off", "connection", connection=rows[5], agents=nobody, by=None),
+        page("connection-disconnect", "disconnect", connection=rows[0], agents=users),
+        page("connection-disconnect-own", "disconnect", connection=rows[1], agents=nobody),
     ]
 
 

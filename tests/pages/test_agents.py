@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from infra import clock
 from models import Agent, ApiKey, Membership, User
@@ -81,8 +81,43 @@ def test_the_list_says_whose_each_is_how_many_keys_work_and_how_it_stands(compan
     company.key(revoked_at=clock.now())
     factories.make_agent(company.organization, company.boss, name="billing-bot", paused_at=clock.now())
     text = said(company.browser(company.other).get(BASE))
-    assert "deploy-bot Tom Halvorsen 1 active key Not yet Never used" in text
-    assert "billing-bot Ines Berg 0 active keys Not yet Paused" in text
+    assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Last active Not yet Never used" in text
+    assert "billing-bot Ines Berg 0 active keys Can use Nothing: it has no key for it Last active Not yet Paused" in text
+
+
+@pytest.mark.both_databases
+def test_what_each_may_use_is_counted_by_the_rule_of_scopes_and_by_its_keys(company: Company, database: Any) -> None:
+    for name in ("SHARED", "BOTH"):
+        factories.make_credential(name, organization=company.organization)
+    for name in ("BOTH", "MINE"):
+        factories.make_credential(name, user=company.member)
+    factories.make_connection(organization=company.organization)
+    factories.make_connection(user=company.member)
+    acting = factories.make_agent(company.organization, company.member, name="acting-bot", acts_for_owner=True)
+    company.key(scopes=["credentials:read"])
+    factories.make_api_key(company.organization, company.member, agent=acting, scopes=["connections:use", "credentials:read"])
+    text = said(company.browser(company.member).get(BASE))
+    assert "acting-bot Tom Halvorsen 1 active key Can use 3 credentials, 2 connections Last active Not yet" in text
+    assert "deploy-bot Tom Halvorsen 1 active key Can use 2 credentials Last active Not yet" in text
+    boss = company.browser(company.boss)
+    text = said(boss.get(BASE))
+    assert "2 credentials, 1 connection and its owner’s own" in text
+    page = said(boss.get(f"{BASE}/{acting.id}"))
+    assert "What its owner set for themselves is theirs to see. Credentials BOTH The organization’s SHARED The organization’s" in page
+    assert "MINE" not in page
+    page = company.browser(company.member).get(f"{BASE}/{acting.id}")
+    assert "BOTH Your own MINE Your own SHARED The organization’s Change" in said(page)
+    assert 'href="/orgs/northwind/credentials/SHARED"' in page.text
+    assert "Connections None: it has no key that may use connections." in said(boss.get(company.page))
+
+
+def test_only_the_first_of_what_it_may_use_are_on_its_page(company: Company, database: Any) -> None:
+    company.key()
+    for number in range(23):
+        factories.make_credential(f"KEY_{number:02}", organization=company.organization)
+    text = said(company.browser(company.other).get(company.page))
+    assert "KEY_19 The organization’s 3 more Change" in text
+    assert "KEY_20" not in text
 
 
 def test_an_organization_without_agents_says_what_one_is(app: Flask, database: Any) -> None:
@@ -203,7 +238,7 @@ def test_deleting_names_the_keys_that_end_with_it(company: Company, database: An
     asked = browser.get(f"{company.page}/delete")
     assert "Delete deploy-bot ? Its key ends with it, and its next request fails." in said(asked)
     assert "10.20.0.14" in asked.text
-    assert asked.text.index("Keep it") < asked.text.index('class="btn btn-stop">Delete agent')
+    assert asked.text.index("Keep it") < asked.text.index(">Delete agent</button>")
     assert post(browser, f"{company.page}/delete").location == BASE
     assert "deploy-bot deleted." in browser.get(BASE).text
     assert not company.works(key.raw_key)
@@ -211,6 +246,26 @@ def test_deleting_names_the_keys_that_end_with_it(company: Company, database: An
     assert post(browser, f"{BASE}/new", f"{company.page}/delete").location == BASE
     assert "Nothing changed." in browser.get(BASE).text
     assert browser.get(company.page).status_code == 404
+
+
+def test_an_agent_that_is_gone_is_neither_paused_nor_resumed_nor_deleted(company: Company, database: Any) -> None:
+    browser = company.browser(company.member)
+    post(browser, f"{company.page}/delete")
+    for act in ("pause", "resume", "delete"):
+        assert post(browser, f"{BASE}/new", f"{company.page}/{act}").location == BASE, act
+        assert "Nothing changed." in browser.get(BASE).text
+    for act in ("keys/new", f"keys/{company.agent.id}/revoke"):
+        assert post(browser, f"{BASE}/new", f"{company.page}/{act}", **KEY).status_code == 404, act
+
+
+def test_somebody_who_left_meanwhile_finds_nothing(company: Company, database: Any) -> None:
+    browser = company.browser(company.member)
+    hidden = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', browser.get(f"{company.page}/delete").text))
+    with owner.session(company.app) as owners:
+        owners.execute(delete(Membership).where(Membership.user_id == company.member.id))
+    for act in ("pause", "resume", "delete", "keys/new"):
+        assert browser.post(f"{company.page}/{act}", data=hidden | KEY).status_code == 404, act
+    assert company.stored()
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
