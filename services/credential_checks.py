@@ -18,6 +18,7 @@ from services import audit, credentials
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Scope
 from services.credential_values import check_name, check_value
+from services.credentials import CredentialInfo
 from services.transactions import begin_write
 
 log = logging.getLogger("gatepost.credentials")
@@ -30,7 +31,8 @@ _TRIALS: dict[str, Literal["ok", "unavailable"]] = {"ok": "ok", "rate_limited": 
 class CheckInfo:
     """What the vendor said: `ok`, `rejected`, `rate_limited`, `wrong_address`; `missing` when there was nothing to ask with.
 
-    `is_stored`: the answer is the credential's status now; not when its value changed meanwhile.
+    `is_stored`: the answer is the credential's status now; not when its value changed meanwhile. `code`: the vendor's own short
+    word for a refusal.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CheckInfo:
     checked_at: datetime
     retry_after_seconds: int | None
     is_stored: bool
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,17 @@ def try_value(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> 
     )
     db.session.commit()
     return trial
+
+
+def put_tried(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> tuple[TrialInfo, CredentialInfo | None]:
+    """Put a value that the vendor takes; another one leaves what was there. Commits: yes, twice.
+
+    Raises: as `credentials.put`, also when the actor may not any more once the vendor has answered.
+    """
+    trial = try_value(actor, slug, name, scope=scope, value=value)
+    if trial.status != "ok":
+        return trial, None
+    return trial, credentials.put(actor, slug, name, value=value, fields=None, scope=scope)
 
 
 def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, address: str | None) -> CheckInfo:
@@ -122,7 +136,7 @@ def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, addre
     )
     db.session.commit()
     whose = found.owner.scope if found else None
-    return CheckInfo(name, whose, result.status, result.account, result.detail, moment, result.retry_after_seconds, is_stored)
+    return CheckInfo(name, whose, result.status, result.account, result.detail, moment, result.retry_after_seconds, is_stored, result.code)
 
 
 def _kind(organization: OrganizationInfo | None, name: str) -> Kind:

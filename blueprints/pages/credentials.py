@@ -5,19 +5,21 @@ Values come in and never go out: not in a page, not in the form that was refused
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringField, TextAreaField, ValidationError
 
 from blueprints import browser, session_cookie
-from blueprints.pages import frame, leafing, words
+from blueprints.pages import credential_runs, frame, leafing, words
 from errors import NotFound
-from services import credential_checks, credential_declarations, credentials, form_posts, numbered_pages, roles, users
+from services import agent_uses, credential_declarations, credentials, form_posts, numbered_pages, roles, users
 from services.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo
+from services.credential_scope import Scope
 from services.credential_values import MAX_BYTES, is_name
 from services.credentials import CredentialInfo, CredentialPair, VersionInfo
 
@@ -150,7 +152,7 @@ def _kinds() -> dict[str, KindInfo]:
     return {kind.id: kind for kind in credential_declarations.list_kinds()}
 
 
-def _line(slug: str, name: str) -> CredentialLine:
+def line_at(slug: str, name: str) -> CredentialLine:
     """Raises: NotFound, also for what is no name."""
     pair = credentials.find_pair(g.actor, slug, name) if is_name(name) else None
     if pair is None:
@@ -171,11 +173,11 @@ def _base(slug: str) -> str:
     return f"/orgs/{slug}/credentials"
 
 
-def _scope() -> str:
+def scope_asked() -> Scope:
     scope = request.args.get("scope")
     if scope not in ("org", "user"):
         raise NotFound()
-    return scope
+    return scope  # type: ignore[return-value]  # compared above
 
 
 # --- list and page ----------------------------------------------------------------------------------------------------
@@ -210,16 +212,46 @@ def show(slug: str) -> str:
 
 @blueprint.get("/orgs/<slug>/credentials/<name>")
 def detail(slug: str, name: str) -> str:
-    line = _line(slug, name)
-    history = [
-        (scope, version)
-        for scope, info in (("org", line.pair.organization), ("user", line.pair.own))
-        if info is not None
-        for version in credentials.list_versions(g.actor, slug, name, scope=scope)
+    line = line_at(slug, name)
+    versions = [
+        (scope, version) for scope, info in _values(line.pair) for version in credentials.list_versions(g.actor, slug, name, scope=scope)
     ]
-    history.sort(key=lambda entry: entry[1].created_at, reverse=True)
-    names = _names_in([line], [version for _scope, version in history])
-    return frame.render_organization("credentials/page.html", slug, "credentials", line=line, history=history, names=names)
+    return frame.render_organization(
+        "credentials/page.html",
+        slug,
+        "credentials",
+        line=line,
+        users={scope: agent_uses.list_users_of(g.actor, slug, line.pair, scope) for scope, _info in _values(line.pair)},
+        history=history_of(line.pair, versions),
+        names=_names_in([line], [version for _scope, version in versions]),
+    )
+
+
+def _values(pair: CredentialPair) -> list[tuple[Scope, CredentialInfo]]:
+    """Those that are there."""
+    both: tuple[tuple[Scope, CredentialInfo | None], ...] = (("org", pair.organization), ("user", pair.own))
+    return [(scope, info) for scope, info in both if info is not None]
+
+
+@dataclass(frozen=True)
+class Happened:
+    """A row of the history: a value that was put, or (without one) what the service said last of the one in force."""
+
+    scope: str
+    at: datetime
+    version: VersionInfo | None = None
+    is_refused: bool = False
+
+
+def history_of(pair: CredentialPair, versions: list[tuple[Scope, VersionInfo]]) -> list[Happened]:
+    """Newest first."""
+    put = [Happened(scope, version.created_at, version) for scope, version in versions]
+    said = [
+        Happened(scope, info.checked_at, is_refused=info.status == "rejected")
+        for scope, info in _values(pair)
+        if info.checked_at is not None and info.status in ("ok", "rejected")
+    ]
+    return sorted([*put, *said], key=lambda row: row.at, reverse=True)
 
 
 def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = None) -> dict[uuid.UUID, Markup]:
@@ -250,17 +282,9 @@ class ValueForm(browser.Form):
         if len(text.encode()) > MAX_BYTES or "\0" in text:
             raise ValidationError(_("Use text of 64 kB or less"))
 
-    def refuse(self, trial: credential_checks.TrialInfo) -> None:
+    def refuse(self, status: str, code: str, service: str) -> None:
         """Say what the service said of the value."""
-        service = trial.label
-        if trial.status == "unavailable":
-            text: str | Markup = _("%(service)s isn’t answering. Nothing changed. Try again, or save it without a test", service=service)
-        elif trial.code:
-            code = Markup("<code>{}</code>").format(trial.code)
-            text = escape(_("%(service)s refused the new value (%(code)s). Nothing changed.")) % {"service": service, "code": code}
-        else:
-            text = _("%(service)s refused the new value. Nothing changed.", service=service)
-        self.value.errors = [text]
+        self.value.errors = [credential_runs.refusal(status, code, service)]
 
     def forget_value(self) -> None:
         """Before the form is shown again."""
@@ -331,7 +355,7 @@ def add(slug: str) -> Response | tuple[str, int]:
     form = _new_form(slug)
     is_good = form.validate()
     if is_good and not _is_first():
-        return _nothing_changed(slug)
+        return nothing_changed(slug)
     if not is_good or not _is_free(slug, form):
         form.forget_value()
         return _new_page(slug, form), 422
@@ -385,26 +409,27 @@ def show_value(slug: str, name: str) -> str:
 def set_value(slug: str, name: str) -> Response | tuple[str, int]:
     line, scope = _line_to_set(slug, name)
     form = _value_form(line)
-    is_good = form.validate()
-    if is_good and "test" in form and form.test.data:
-        trial = credential_checks.try_value(g.actor, slug, name, scope=scope, value=form.value.data)
-        is_good = trial.status == "ok"
-        if not is_good:
-            form.refuse(trial)
-    if not is_good:
-        form.forget_value()
+    if not form.validate():
         return _value_page(slug, line, scope, form), 422
     if not _is_first():
-        return _nothing_changed(slug)
-    stored = credentials.put(g.actor, slug, name, value=form.value.data, fields=None, scope=scope)
-    done = _("%(key)s set. It’s used from the next request.") if stored.is_new else _("%(key)s replaced. It’s used from the next request.")
-    flash(done % {"key": name}, "ok")
+        return nothing_changed(slug)
+    if "test" in form and form.test.data:
+        run_id, outcome = credential_runs.put_tested(slug, name, scope=scope, service=line.service, value=form.value.data or "")
+        if outcome is None:
+            return redirect(f"{_base(slug)}/{name}/tests/{run_id}", 303)
+        if outcome["status"] != "ok":
+            form.refuse(outcome["status"], outcome["code"], line.service)
+            return _value_page(slug, line, scope, form), 422
+        is_new = bool(outcome["is_new"])
+    else:
+        is_new = credentials.put(g.actor, slug, name, value=form.value.data, fields=None, scope=scope).is_new
+    flash(credential_runs.stored(name, is_new=is_new).striptags(), "ok")
     return redirect(_base(slug), 303)
 
 
-def _line_to_set(slug: str, name: str) -> tuple[CredentialLine, str]:
+def _line_to_set(slug: str, name: str) -> tuple[CredentialLine, Scope]:
     """Raises: NotFound; Forbidden; Conflict."""
-    line, scope = _line(slug, name), _scope()
+    line, scope = line_at(slug, name), scope_asked()
     credentials.check_may_write(g.actor, slug, name, scope=scope)
     return line, scope
 
@@ -417,6 +442,7 @@ def _value_form(line: CredentialLine) -> ValueForm:
 
 
 def _value_page(slug: str, line: CredentialLine, scope: str, form: ValueForm) -> str:
+    form.forget_value()
     return frame.render_organization("credentials/value.html", slug, "credentials", line=line, scope=scope, form=form)
 
 
@@ -437,26 +463,27 @@ def confirm_restore(slug: str, name: str) -> str:
 def restore(slug: str, name: str) -> Response:
     _line_to_set(slug, name)
     if not _is_first():
-        return _nothing_changed(slug)
+        return nothing_changed(slug)
     number = request.args.get("version", 0, type=int)
-    credentials.restore(g.actor, slug, name, number=min(max(number, 0), 2**31 - 1), scope=_scope())
+    credentials.restore(g.actor, slug, name, number=min(max(number, 0), 2**31 - 1), scope=scope_asked())
     flash(_("%(key)s replaced. It’s used from the next request.", key=name), "ok")
     return redirect(_base(slug), 303)
 
 
 @blueprint.get("/orgs/<slug>/credentials/<name>/value/remove")
 def confirm_remove_value(slug: str, name: str) -> str:
-    line, scope = _line(slug, name), _scope()
-    if (scope == "org" and not line.may_manage) or _value_of(line.pair, scope) is None:
+    line, scope = line_at(slug, name), scope_asked()
+    if (scope == "org" and not line.may_manage) or value_of(line.pair, scope) is None:
         raise NotFound()
-    return frame.render_organization("credentials/remove_value.html", slug, "credentials", line=line, scope=scope)
+    users = agent_uses.list_users_of(g.actor, slug, line.pair, scope)
+    return frame.render_organization("credentials/remove_value.html", slug, "credentials", line=line, scope=scope, users=users)
 
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/value/remove")
 def remove_value(slug: str, name: str) -> Response:
-    scope, pair = _scope(), credentials.find_pair(g.actor, slug, name)
-    if pair is None or _value_of(pair, scope) is None:
-        return _nothing_changed(slug)
+    scope, pair = scope_asked(), credentials.find_pair(g.actor, slug, name)
+    if pair is None or value_of(pair, scope) is None:
+        return nothing_changed(slug)
     credentials.remove(g.actor, slug, name, scope=scope)
     if scope == "org":
         text = _("The organization’s value for %(key)s was removed.", key=name)
@@ -468,23 +495,24 @@ def remove_value(slug: str, name: str) -> Response:
     return redirect(_base(slug), 303)
 
 
-def _value_of(pair: CredentialPair, scope: str) -> CredentialInfo | None:
+def value_of(pair: CredentialPair, scope: str) -> CredentialInfo | None:
     return pair.organization if scope == "org" else pair.own
 
 
 @blueprint.get("/orgs/<slug>/credentials/<name>/remove")
 def confirm_remove(slug: str, name: str) -> str:
-    line = _line(slug, name)
+    line = line_at(slug, name)
     if not line.may_manage or not line.is_of_organization:
         raise NotFound()
-    return frame.render_organization("credentials/remove.html", slug, "credentials", line=line)
+    users = agent_uses.list_users_of(g.actor, slug, line.pair, "org")
+    return frame.render_organization("credentials/remove.html", slug, "credentials", line=line, users=users)
 
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/remove")
 def remove(slug: str, name: str) -> Response:
     pair = credentials.find_pair(g.actor, slug, name)
     if pair is None or not (pair.organization or pair.is_declared):
-        return _nothing_changed(slug)
+        return nothing_changed(slug)
     credentials.remove_from_organization(g.actor, slug, name)
     flash(_("%(key)s was removed.", key=name), "ok")
     return redirect(_base(slug), 303)
@@ -494,6 +522,6 @@ def _is_first() -> bool:
     return form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", ""))
 
 
-def _nothing_changed(slug: str) -> Response:
+def nothing_changed(slug: str) -> Response:
     flash(_("Nothing changed."), "info")
     return redirect(_base(slug), 303)

@@ -35,12 +35,13 @@ class Asked:
 
 
 class FakeServer:
-    """Counts what it is asked. `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>, close."""
+    """Counts what it is asked. `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>,
+    wait (until `go_on`), close."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.faults: dict[str, str] = {}
-        self._stop = threading.Event()
+        self._stop, self._go_on = threading.Event(), threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,8 +61,12 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def go_on(self) -> None:
+        self._go_on.set()
+
     def stop(self) -> None:
         self._stop.set()
+        self._go_on.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -81,6 +86,8 @@ class FakeServer:
         fault = self.faults.get(parts.path, "")
         if fault.startswith("slow:"):
             self._stop.wait(float(fault.removeprefix("slow:")))
+        elif fault == "wait":
+            self._go_on.wait(30)
         elif fault == "hang":
             self._stop.wait(30)
         elif fault == "drip":

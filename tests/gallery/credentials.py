@@ -6,13 +6,14 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 from wtforms import SelectChoice
 
-from blueprints.pages import words
-from blueprints.pages.credentials import AddCredentialForm, CredentialLine, NewCredentialForm, ValueForm, line_of
+from blueprints.pages import credential_runs, words
+from blueprints.pages.credentials import AddCredentialForm, CredentialLine, NewCredentialForm, ValueForm, history_of, line_of
 from blueprints.pages.leafing import Pager
 from infra import clock
-from services.credential_checks import TrialInfo
 from services.credential_declarations import KindInfo
 from services.credentials import CredentialInfo, CredentialPair, VersionInfo
+from services.numbered_pages import NumberedPage
+from tests.gallery import agents
 from tests.gallery.page import ID, OTHER_ID, Page, organization_page
 
 BASE = "/orgs/northwind/credentials"
@@ -72,7 +73,7 @@ def _value_form(*, wrong: Any = None, tested: bool = True) -> ValueForm:
         form.value.data = "not shown again"
         form.value.errors = ["Paste the value"] if wrong is True else []
         if wrong is not True:
-            form.refuse(wrong)
+            form.refuse(*wrong)
         form.forget_value()
     return form
 
@@ -89,19 +90,43 @@ def _new_form(kind: type[NewCredentialForm], *, wrong: bool = False) -> NewCrede
     return form
 
 
+def _tests(name: str | None) -> list[Page]:
+    """A test that takes its time, and each way in which one ends."""
+    service = name if name is not None else "Slack"
+    href = f"{BASE}/SLACK_BOT_TOKEN"
+    common = {"service": service, "key": "SLACK_BOT_TOKEN", "credential_href": href, "again_href": f"{href}/tests/{ID}"}
+    ends: dict[str, tuple[str, dict[str, str]] | None] = {
+        "running": None,
+        "replaced": ("put", {"status": "ok"}),
+        "refused": ("put", {"status": "rejected", "code": "invalid_auth"}),
+        "accepted": ("check", {"status": "ok"}),
+        "lost": ("check", {"status": "lost"}),
+    }
+
+    def page(end: str, told: tuple[str, dict[str, str]] | None) -> Page:
+        sentence = credential_runs.told({"kind": told[0], "service": service, "name": "SLACK_BOT_TOKEN"}, told[1]) if told else None
+        return organization_page(f"credential-test-{end}", "credentials/test.html", "credentials", name, told=sentence, **common)
+
+    return [page(end, told) for end, told in ends.items()]
+
+
 def pages(name: str | None) -> list[Page]:
     shown = lines(name)
     many = [_line(f"SERVICE_{number}_API_KEY", GITHUB, _value("org", f"{number:04}"), None) for number in range(50)]
     github, _openai, slack, linear, *_ = shown
     moment = clock.now()
-    history = [
+    history: list[tuple[Any, VersionInfo]] = [
         ("org", VersionInfo(3, "set", True, None, "8f2k", moment - timedelta(days=49), ID)),
         ("user", VersionInfo(1, "set", True, None, None, moment - timedelta(days=90), ID)),
         ("org", VersionInfo(2, "set", False, None, "77Tc", moment - timedelta(days=100), OTHER_ID)),
         ("org", VersionInfo(1, "unreadable", False, None, None, moment - timedelta(days=400), None)),
     ]
-    page: dict[str, Any] = {"line": github, "history": history, "names": _names(name)}
-    refused = _value_form(wrong=TrialInfo("rejected", "invalid_auth", "Slack"))
+    users = {"org": NumberedPage([agents.agent(name), agents.agent(name, is_own=False, acts_for_owner=True)], 1, 60)}
+    users["user"] = NumberedPage([agents.agent(name, last_used_at=None)], 1, 1)
+    nobody = {"org": NumberedPage([], 1, 0)}
+    page: dict[str, Any] = {"line": github, "users": users, "history": history_of(github.pair, history), "names": _names(name)}
+    refused_slack = {"line": lines(name, manages=False)[2], "history": history_of(slack.pair, []), "users": nobody}
+    refused = _value_form(wrong=("rejected", "invalid_auth", "Slack"))
 
     def made(page_name: str, template: str, **values: Any) -> Page:
         return organization_page(page_name, f"credentials/{template}.html", "credentials", name, **values)
@@ -114,7 +139,7 @@ def pages(name: str | None) -> list[Page]:
         _list("credentials-none", name, [], counts={"all": 0, "own": 0, "attention": 0}),
         _list("credentials-fifty", name, many, pager=Pager(f"{BASE}?page=1", f"{BASE}?page=3", "Showing 50 of 140")),
         made("credential", "page", **page),
-        made("credential-member", "page", **{**page, "line": lines(name, manages=False)[2], "history": []}, role="member"),
+        made("credential-member", "page", **{**page, **refused_slack}, role="member"),
         made("credential-new", "new", form=_new_form(AddCredentialForm)),
         made("credential-new-wrong", "new", form=_new_form(AddCredentialForm, wrong=True)),
         made("credential-new-member", "new", form=_new_form(NewCredentialForm), role="member"),
@@ -122,10 +147,11 @@ def pages(name: str | None) -> list[Page]:
         made("credential-value-own", "value", line=linear, scope="user", form=_value_form(tested=False)),
         made("credential-value-wrong", "value", line=slack, scope="org", form=_value_form(wrong=True)),
         made("credential-value-refused", "value", line=slack, scope="org", form=refused),
+        *_tests(name),
         made("credential-restore", "restore", line=github, scope="org", version=history[2][1]),
         made("credential-restore-own", "restore", line=github, scope="user", version=history[3][1]),
-        made("credential-remove-value", "remove_value", line=github, scope="org"),
-        made("credential-remove-own", "remove_value", line=github, scope="user"),
-        made("credential-remove-only", "remove_value", line=linear, scope="user"),
-        made("credential-remove", "remove", line=github),
+        made("credential-remove-value", "remove_value", line=github, scope="org", users=users["org"]),
+        made("credential-remove-own", "remove_value", line=github, scope="user", users=users["user"]),
+        made("credential-remove-only", "remove_value", line=linear, scope="user", users=users["user"]),
+        made("credential-remove", "remove", line=github, users=nobody["org"]),
     ]

@@ -1,6 +1,8 @@
 """Credentials through their pages: both slots, adding, replacing with a test, history, taking away; values never come back."""
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
+from blueprints import background
+from infra import clock
+from infra.ids import uuid7
 from models import Credential, CredentialDeclaration, CredentialVersion, Membership, Organization, User
-from services import credentials
+from services import background_runs, credential_checks, credentials
 from tests import factories, owner
 from tests.fakes.github_api import FakeGitHubApi, Token
 from tests.pages.forms import counted, post, said
@@ -352,6 +357,111 @@ def test_a_value_that_fails_its_test_leaves_the_old_one(
     assert value not in str(vars(event))
 
 
+def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits, not even a moment."""
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 0.0)
+
+
+def _until_over(browser: FlaskClient, place: str) -> Any:
+    """The block that the script is given when the test is over."""
+    for _ in range(200):
+        answer = browser.get(place, headers={"X-Fragment": "run"})
+        if answer.status_code != 204:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (GOOD, "GITHUB_TOKEN replaced. It’s used from the next request."),
+        (BAD, "GitHub refused the new value ( status_401 ). Nothing changed."),
+    ],
+)
+def test_a_test_that_takes_longer_goes_on_while_a_page_says_how_it_stands(
+    tested: Company, github_api: FakeGitHubApi, database: Any, monkeypatch: pytest.MonkeyPatch, value: str, words: str
+) -> None:
+    _slow(monkeypatch)
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    github_api.faults["/user"] = "wait"
+    browser = tested.browser()
+    answer = post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=value, test="y")
+    assert answer.status_code == 303
+    assert re.fullmatch(BASE + r"/GITHUB_TOKEN/tests/[0-9a-f-]{36}", answer.location)
+    page = browser.get(answer.location)
+    assert "Testing at GitHub GITHUB_TOKEN Waiting for GitHub ’s answer" in said(page)
+    assert f'href="{answer.location}">Check again</a>' in page.text
+    assert browser.get(answer.location, headers={"X-Fragment": "run"}).status_code == 204
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == "a value"
+    github_api.go_on()
+    block = _until_over(browser, answer.location)
+    assert 'data-run="over"' in block.text
+    assert "<html" not in block.text
+    over = said(browser.get(answer.location))
+    assert "Tested at GitHub" in over
+    assert words in over
+    assert value not in block.text + page.text
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == (GOOD if value == GOOD else "a value")
+
+
+def test_how_a_test_stands_is_told_to_the_session_that_began_it_alone(
+    tested: Company, github_api: FakeGitHubApi, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _slow(monkeypatch)
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    github_api.faults["/user"] = "wait"
+    browser = tested.browser()
+    place = post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location
+    github_api.go_on()
+    _until_over(browser, place)
+    assert tested.browser().get(place).status_code == 404
+    assert browser.get(place.replace("GITHUB_TOKEN", "OTHER")).status_code == 404
+    assert browser.get(f"{BASE}/GITHUB_TOKEN/tests/{uuid7()}").status_code == 404
+
+
+def test_a_test_whose_server_went_away_ends_without_an_answer(tested: Company, database: Any) -> None:
+    browser = tested.app.test_client()
+    raw = factories.sign_in(browser, tested.owner)
+    with tested.app.app_context():
+        run_id = background_runs.begin(raw, {"slug": "northwind", "name": "A_KEY", "service": "GitHub", "kind": "put"})
+    place = f"{BASE}/A_KEY/tests/{run_id}"
+    assert "Testing at GitHub" in said(browser.get(place))
+    clock.move(background_runs.LIMIT_SECONDS + 1)
+    assert "It didn’t finish. Look at A_KEY to see what it has now." in said(browser.get(place))
+
+
+def test_what_goes_wrong_in_the_background_is_an_end_too(tested: Company, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _slow(monkeypatch)
+    begun = threading.Event()
+    monkeypatch.setattr(credential_checks, "put_tried", lambda *_args, **_more: begun.wait(30) and 1 / 0)
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    browser = tested.browser()
+    place = post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location
+    begun.set()
+    assert "It didn’t finish." in _until_over(browser, place).text
+
+
+@pytest.mark.both_databases
+def test_the_stored_value_is_tested_and_its_slot_says_what_came_of_it(tested: Company, github_api: FakeGitHubApi, database: Any) -> None:
+    factories.make_credential("GITHUB_TOKEN", BAD, organization=tested.organization)
+    member, page = tested.browser(tested.member), f"{BASE}/GITHUB_TOKEN"
+    assert post(member, BASE + "/new", f"{page}/test?scope=org").location == page
+    text = said(member.get(page))
+    assert "GitHub refused GITHUB_TOKEN (status_401). Replace its value." in text
+    assert "Refused by GitHub" in text
+    github_api.tokens[BAD] = Token()
+    post(member, BASE + "/new", f"{page}/test?scope=org")
+    assert "GitHub accepts GITHUB_TOKEN." in said(member.get(page))
+    github_api.faults["/user"] = "500"
+    post(member, BASE + "/new", f"{page}/test?scope=org")
+    assert "GitHub isn’t answering. Try again." in said(member.get(page))
+    assert post(member, BASE + "/new", f"{page}/test?scope=user").location == BASE
+    assert "Nothing changed." in said(member.get(BASE))
+    assert tested.browser(factories.make_user()).get(page).status_code == 404
+
+
 def test_a_value_that_passes_its_test_is_stored(tested: Company, github_api: FakeGitHubApi, database: Any) -> None:
     factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
     assert post(tested.browser(), f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").status_code == 303
@@ -378,6 +488,75 @@ def test_a_kind_that_nobody_can_be_asked_about_offers_no_test(company: Company, 
     browser = company.browser()
     assert "Test it now" not in browser.get(f"{BASE}/A_KEY/value?scope=org").text
     assert "Test it now" in browser.get(f"{BASE}/SLACK_BOT_TOKEN/value?scope=org").text
+
+
+# --- who uses it ------------------------------------------------------------------------------------------------------
+
+
+def _agents(company: Company) -> None:
+    """One that may use the organization's values, one that acts for the member, and some that cannot do anything."""
+    credentials_only = ["credentials:read"]
+    plain = factories.make_agent(company.organization, company.owner, name="plain-bot")
+    acting = factories.make_agent(company.organization, company.member, name="acting-bot", acts_for_owner=True)
+    for agent, user in ((plain, company.owner), (acting, company.member)):
+        factories.make_api_key(company.organization, user, agent=agent, scopes=credentials_only)
+    paused = factories.make_agent(company.organization, company.owner, name="paused-bot", paused_at=clock.now())
+    factories.make_api_key(company.organization, company.owner, agent=paused, scopes=credentials_only)
+    for name, columns in (
+        ("ended-bot", {"expires_in": -1}),
+        ("revoked-bot", {"revoked_at": clock.now()}),
+        ("other-bot", {"scopes": ["orgs"]}),
+    ):
+        agent = factories.make_agent(company.organization, company.owner, name=name)
+        factories.make_api_key(company.organization, company.owner, agent=agent, **{"scopes": credentials_only, **columns})
+    factories.make_agent(company.organization, company.owner, name="keyless-bot")
+
+
+@pytest.mark.both_databases
+def test_its_page_and_the_question_before_removing_name_the_agents_that_can_use_it(company: Company, database: Any) -> None:
+    _agents(company)
+    factories.make_credential("A_KEY", organization=company.organization)
+    browser = company.browser()
+    text = said(browser.get(f"{BASE}/A_KEY"))
+    assert "acting-bot Maya Kovač The organization’s, unless its owner set their own Last active Not yet" in text
+    assert "plain-bot Tom Halvorsen The organization’s Last active Not yet" in text
+    assert not re.search(r"(paused|ended|revoked|other|keyless)-bot", text)
+    asked = said(browser.get(f"{BASE}/A_KEY/value/remove?scope=org"))
+    assert "2 agents can use it now and will stop with CREDENTIAL_MISSING : acting-bot and plain-bot ." in asked
+    assert "Those that act for somebody with their own value go on with that." in asked
+    assert "2 agents can use it now" in said(browser.get(f"{BASE}/A_KEY/remove"))
+    factories.make_credential("A_KEY", user=company.member)
+    member = company.browser(company.member)
+    text = said(member.get(f"{BASE}/A_KEY"))
+    assert "plain-bot Tom Halvorsen The organization’s Last active Not yet" in text
+    assert "acting-bot Maya Kovač Yours Last active Not yet" in text
+    assert text.count("acting-bot") == 1
+
+
+def test_what_only_a_person_uses_names_the_agents_that_act_for_them(company: Company, database: Any) -> None:
+    _agents(company)
+    factories.make_credential("MINE", user=company.member)
+    member = company.browser(company.member)
+    asked = said(member.get(f"{BASE}/MINE/value/remove?scope=user"))
+    assert "1 agent can use it now and will stop with CREDENTIAL_MISSING : acting-bot ." in asked
+    factories.make_credential("MINE", user=company.owner)
+    assert "No agent can use it now." in said(company.browser().get(f"{BASE}/MINE/value/remove?scope=user"))
+
+
+def test_as_many_queries_for_fifty_agents_as_for_two(company: Company, database: Any) -> None:
+    factories.make_credential("A_KEY", organization=company.organization)
+    browser, counts = company.browser(), []
+    for numbers in (range(2), range(2, 55)):
+        for number in numbers:
+            agent = factories.make_agent(company.organization, company.member, name=f"bot {number:02}")
+            factories.make_api_key(company.organization, company.member, agent=agent)
+        browser.get(f"{BASE}/A_KEY")
+        with counted(company.app) as statements:
+            text = said(browser.get(f"{BASE}/A_KEY"))
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
+    assert "bot 49" in text
+    assert "5 more" in text
 
 
 # --- history, taking away ---------------------------------------------------------------------------------------------
@@ -409,7 +588,7 @@ def test_an_own_value_is_removed_and_the_page_says_what_is_used_now(company: Com
     member = company.browser(company.member)
     asked = member.get(f"{BASE}/A_KEY/value/remove?scope=user").text
     assert "Remove your value for A_KEY?" in asked
-    assert asked.index("Keep it") < asked.index('class="btn btn-stop">Remove value')
+    assert asked.index("Keep it") < asked.index(">Remove value</button>")
     assert post(member, f"{BASE}/A_KEY/value/remove?scope=user").status_code == 303
     assert "Your value for A_KEY was removed. The organization’s is used now." in member.get(BASE).text
     assert company.value(company.member, "A_KEY", "user") is None
@@ -425,7 +604,7 @@ def test_the_organizations_value_is_removed_and_what_was_said_of_it_stays(compan
     browser = company.browser()
     asked = browser.get(f"{BASE}/A_KEY/value/remove?scope=org").text
     assert "Remove the organization’s value for A_KEY?" in asked
-    assert "CREDENTIAL_MISSING" in asked
+    assert "No agent can use it now." in asked
     assert post(browser, f"{BASE}/A_KEY/value/remove?scope=org").status_code == 303
     assert slots(browser.get(BASE).text, "A_KEY")[0][0] == "fault"
 
