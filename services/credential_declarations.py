@@ -1,5 +1,6 @@
 """What an organization says of a credential's name: its kind, who sets it, and a word to its members."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config import current
@@ -67,14 +68,17 @@ def declare(
     """The same inside another unit of work: never commits."""
     values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
     _check(values)
-    is_new = db.session.get(CredentialDeclaration, (organization.id, name)) is None
+    row = db.session.get(CredentialDeclaration, (organization.id, name))
+    before = {"kind": row.kind, "set_by": row.set_by} if row else None
     db.session.execute(
         insert_into(CredentialDeclaration)
         .values(organization_id=organization.id, name=name, created_at=now(), **values)
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )
-    _record(actor, organization, "credential_declaration.put", name, {"kind": values["kind"], "set_by": values["set_by"]})
-    return DeclarationInfo(name=name, is_new=is_new, **values)
+    after = {"kind": values["kind"], "set_by": values["set_by"]}
+    changed = {"before": before, "after": after} if before not in (None, after) else {}
+    _record(actor, organization, "credential_declaration.put", name, {**after, **changed})
+    return DeclarationInfo(name=name, is_new=before is None, **values)
 
 
 def remove(actor: Actor, slug: str, name: str) -> None:
@@ -111,5 +115,5 @@ def _check(values: dict[str, str]) -> None:
         raise Invalid("The declaration has a wrong field.", fields=wrong)
 
 
-def _record(actor: Actor, organization: OrganizationInfo, action: str, name: str, details: dict[str, str]) -> None:
+def _record(actor: Actor, organization: OrganizationInfo, action: str, name: str, details: Mapping[str, object]) -> None:
     audit.record(actor, action, target_type="credential_declaration", target_id=name, organization_id=organization.id, details=details)

@@ -155,13 +155,18 @@ def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationR
         wanted["slug"] = slugs.checked(changes["slug"] or "")
     if "metadata" in changes:
         wanted["metadata_"] = metadata.merged(organization.metadata_, changes["metadata"])
-    changed = [field for field, value in wanted.items() if getattr(organization, field) != value]
-    for field in changed:
+    before = {field: getattr(organization, field) for field, value in wanted.items() if getattr(organization, field) != value}
+    for field in before:
         setattr(organization, field, wanted[field])
     _flush_slug()
-    if changed:
-        details = {"changed": [field.rstrip("_") for field in changed]}
-        _record(actor, "organization.updated", found.id, **details, **({"slug": organization.slug} if "slug" in changed else {}))
+    if before:
+        names_before = {field: before[field] for field in ("name", "slug") if field in before}
+        details = {
+            "changed": [field.rstrip("_") for field in before],
+            **({"slug": organization.slug} if "slug" in before else {}),
+            **({"before": names_before, "after": {field: wanted[field] for field in names_before}} if names_before else {}),
+        }
+        _record(actor, "organization.updated", found.id, **details)
     row = _row(organization, found.role)
     db.session.commit()
     return row
@@ -257,8 +262,8 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
 
 
 def list_own(actor: Actor) -> list[OrganizationRow]:
-    """The organizations of the actor's person by name, with their members counted; those too that were deleted and that the
-    person, as an owner, may restore."""
+    """The organizations of the actor's person by name, with their members counted; those too that were deleted and that an owner
+    of them may still restore."""
     if actor.user is None:
         return []
     row_security.enter(user_id=actor.user.id)
@@ -266,7 +271,7 @@ def list_own(actor: Actor) -> list[OrganizationRow]:
     row_security.enter(user_id=actor.user.id, organization_ids=joined)
     everybody = aliased(Membership)
     members = select(func.count()).where(everybody.organization_id == Organization.id).scalar_subquery()
-    is_restorable = (Membership.role == "owner") & (Organization.deleted_at >= _purge_before())
+    is_restorable = Organization.deleted_at >= _purge_before()
     rows = db.session.execute(
         select(Organization, Membership.role, members)
         .join(Membership, Membership.organization_id == Organization.id)
@@ -274,6 +279,11 @@ def list_own(actor: Actor) -> list[OrganizationRow]:
         .order_by(func.lower(Organization.name), Organization.id)
     )
     return [_row(organization, role, member_count=count) for organization, role, count in rows]
+
+
+def list_deleted(actor: Actor) -> list[OrganizationRow]:
+    """Those of them that were deleted and are not gone yet."""
+    return [row for row in list_own(actor) if row.deleted_at is not None]
 
 
 def count_contents(actor: Actor, slug: str) -> Contents:

@@ -30,6 +30,7 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
         "user": {**asdict(signed_in.user), "id": str(signed_in.user.id)},
         "orgs": [organization.to_values() for organization in signed_in.organizations],
         "language": signed_in.language,
+        "deleted": signed_in.has_deleted,
     }
     body = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
     text = f"{body}.{_mac(current().secret_keys[0], body)}"
@@ -49,7 +50,7 @@ def read(raw_session: str, text: str) -> SignedIn | None:
         return None
     user = UserInfo(**{**content["user"], "id": uuid.UUID(content["user"]["id"])})
     organizations = tuple(OrganizationInfo(**{**row, "id": uuid.UUID(row["id"])}) for row in content["orgs"])
-    return SignedIn(record, user, organizations, language=content["language"])
+    return SignedIn(record, user, organizations, language=content["language"], has_deleted=content.get("deleted", False))
 
 
 def _mac(key: bytes, body: str) -> str:

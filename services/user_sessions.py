@@ -52,13 +52,15 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 @dataclass(frozen=True)
 class SignedIn:
     """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too. `language`: what the person chose for pages."""
+    and the browser's cookie should too. `language`: what the person chose for pages. `has_deleted`: an organization of
+    theirs is deleted and not gone yet."""
 
     record: SessionRecord
     user: UserInfo
     organizations: tuple[OrganizationInfo, ...]
     has_slid: bool = False
     language: str | None = None
+    has_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def authenticate(raw: str) -> SignedIn | None:
     joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
-    return SignedIn(record, user, joined, has_slid, rows[0][11])
+    has_deleted = any(row[10] is not None and row[7] is None for row in rows)
+    return SignedIn(record, user, joined, has_slid, rows[0][11], has_deleted)
 
 
 def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:

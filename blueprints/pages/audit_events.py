@@ -156,12 +156,15 @@ def export(slug: str | None, ending: Literal["csv", "jsonl"]) -> Any:
 def event_values(event: dict[str, Any], names: audit_names.Names, audit_href: str, zone: tzinfo) -> dict[str, Any]:
     """The values of audit/event.html."""
     at = at_of(event["at"])
+    changes = audit_sentences.changes(event)
+    told_of = {"before", "after", "role"} if changes else set()
     return {
         "event": event,
         "told": audit_sentences.told(event, names, audit_href=None),
         "actor": audit_sentences.actor_name(event, names, audit_href=audit_href),
         "moments": (_exactly(at, zone), _exactly(at, UTC)),
-        "details": sorted((words.plain(name), _shown(value)) for name, value in event["details"].items()),
+        "changes": changes,
+        "details": sorted((words.plain(name), _shown(value)) for name, value in event["details"].items() if name not in told_of),
         "raw": json.dumps(event, indent=2),
         "audit_href": audit_href,
     }

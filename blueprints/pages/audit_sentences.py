@@ -126,6 +126,18 @@ _OUTCOMES = {
     "partial": (lazy_gettext("Not all"), "warn"),
 }
 _ICONS = {"user": "user", "agent": "bot", "client": "app", "operator": "term", "system": "gear"}
+_THINGS = {
+    "role": lazy_gettext("Role"),
+    "name": lazy_gettext("Name"),
+    "slug": lazy_gettext("Short name"),
+    "kind": lazy_gettext("Service"),
+    "set_by": lazy_gettext("Who may set a value"),
+}
+_SET_BY = {
+    "both": lazy_gettext("Organization and each person"),
+    "organization": lazy_gettext("Organization only"),
+    "person": lazy_gettext("Each person only"),
+}
 _ROLES = {"owner": lazy_gettext("owner"), "admin": lazy_gettext("admin"), "member": lazy_gettext("member")}
 
 
@@ -171,6 +183,26 @@ def sentence(event: Mapping[str, Any], names: Names, *, audit_href: str | None) 
     if template is None:
         return Markup("{}: {}").format(actor_name(event, names, audit_href=audit_href), _code(event["action"]))
     return escape(str(template)) % _Values(event, names, audit_href)
+
+
+def changes(event: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What changed, before and after: names, never values."""
+    details = event["details"]
+    before, after = details.get("before"), details.get("after")
+    if event["action"] == "member.role_changed" and isinstance(before, str):
+        before, after = {"role": before}, {"role": details.get("role")}
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return []
+    return [(_thing(name), _changed(name, before.get(name)), _changed(name, after.get(name))) for name in before]
+
+
+def _thing(name: str) -> str:
+    return str(_THINGS.get(name) or words.plain(name))
+
+
+def _changed(name: str, value: object) -> str:
+    told = {"role": _ROLES, "set_by": _SET_BY}.get(name, {}).get(value) if isinstance(value, str) else None
+    return str(told or words.plain(value if isinstance(value, str) else "", 200))
 
 
 def how(event: Mapping[str, Any]) -> str:

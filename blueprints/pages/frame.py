@@ -13,8 +13,9 @@ from flask_babel import gettext as _
 
 from blueprints import session_cookie
 from blueprints.pages import words
-from services import connected_apps, organization_access, roles, user_sessions, users
+from services import connected_apps, organization_access, organizations, roles, user_sessions, users
 from services.actors import OrganizationInfo
+from services.organizations import OrganizationRow
 
 SWITCHES = 8
 
@@ -55,7 +56,7 @@ class Switch:
 @dataclass(frozen=True)
 class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
-    page is in."""
+    page is in; `deleted` those of the person that are to go, on pages of the account."""
 
     profile: users.Profile
     area: Literal["account", "organization", "admin"]
@@ -65,6 +66,7 @@ class Frame:
     switches: tuple[Switch, ...] = ()
     has_more: bool = False
     organization: OrganizationInfo | None = None
+    deleted: tuple[OrganizationRow, ...] = ()
 
     @property
     def name(self) -> str:
@@ -116,7 +118,14 @@ def render(template: str, section: str, *, counts: tuple[int, int] | None = None
     profile = users.get_profile(g.actor.user.id)
     sessions, apps = counts or _count_sessions_and_apps(profile.id)
     groups = account_groups(section, sessions=sessions, apps=apps)
-    return _render(template, Frame(profile, "account", _("Your account"), groups, words.zone_of(profile.time_zone), **_switcher()), values)
+    zone, deleted = words.zone_of(profile.time_zone), () if section == "orgs" else _deleted()
+    return _render(template, Frame(profile, "account", _("Your account"), groups, zone, deleted=deleted, **_switcher()), values)
+
+
+def _deleted() -> tuple[OrganizationRow, ...]:
+    """The list of organizations says it itself."""
+    signed_in = session_cookie.current_signed_in()
+    return tuple(organizations.list_deleted(g.actor)) if signed_in and signed_in.has_deleted else ()
 
 
 def render_organization(template: str, slug: str, section: str, **values: Any) -> str:
@@ -206,7 +215,8 @@ def _switcher(here: OrganizationInfo | None = None, section: str = "") -> dict[s
     mine = list(signed_in.organizations) if signed_in else []
     mine.sort(key=lambda organization: recent.index(organization.slug) if organization.slug in recent else len(recent))
     mine.sort(key=lambda organization: here is None or organization.id != here.id)
-    return {"switches": tuple(_switch(found, here, section) for found in mine[:SWITCHES]), "has_more": len(mine) > SWITCHES}
+    has_more = len(mine) > SWITCHES or (signed_in is not None and signed_in.has_deleted)
+    return {"switches": tuple(_switch(found, here, section) for found in mine[:SWITCHES]), "has_more": has_more}
 
 
 def _switch(organization: OrganizationInfo, here: OrganizationInfo | None, section: str) -> Switch:

@@ -5,13 +5,14 @@ import uuid
 from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice
 
 from blueprints import browser
 from blueprints.pages import frame, fresh_sign_in, leafing, words
 from errors import NotFound
-from services import invitations, members, organization_access, roles
+from services import invitations, members, organization_access, roles, user_sessions
 from services.members import Person
 
 blueprint = Blueprint("members", __name__)
@@ -82,7 +83,27 @@ def _invitation_count(slug: str) -> int | None:
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>")
 def show(slug: str, user_id: uuid.UUID) -> str:
-    return frame.render_organization("members/member.html", slug, "members", person=members.get_person(g.actor, slug, str(user_id)))
+    person = members.get_person(g.actor, slug, str(user_id))
+    return frame.render_organization(
+        "members/member.html", slug, "members", person=person, how=_how_joined(slug, person), last_seen_ms=_last_seen_ms(slug, person)
+    )
+
+
+def _how_joined(slug: str, person: Person) -> str | Markup:
+    """Empty when nobody knows."""
+    joined = members.how_joined(g.actor, slug, person)
+    if joined is None:
+        return ""
+    if joined.way == "invited" and joined.by:
+        return words.filled(_("Invited by %(name)s"), name=words.untrusted(joined.by))
+    return {"invited": _("Invited"), "imported": _("Imported by an operator"), "founder": _("Created the organization")}[joined.way]
+
+
+def _last_seen_ms(slug: str, person: Person) -> int | None:
+    """When a browser session of theirs was used last, for who manages members; 0 when there is none."""
+    if not roles.may(frame.organization_here(slug).role, "members:manage"):
+        return None
+    return max((record.last_seen_ms for record in user_sessions.list_for(person.user_id)), default=0)
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/role")

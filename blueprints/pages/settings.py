@@ -1,5 +1,7 @@
 """`/orgs/<slug>/settings`, `/leave`, `/delete`: an organization's name and short name, leaving it, ending it."""
 
+from dataclasses import dataclass
+
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
@@ -8,7 +10,10 @@ from wtforms import StringField, ValidationError
 from blueprints import browser
 from blueprints.pages import frame, fresh_sign_in, words
 from blueprints.pages.orgs import OrganizationForm
+from config import Settings, current
 from services import members, organization_access, organizations
+from services.api_keys import MAX_SECONDS
+from services.invitations import LIFE_SECONDS
 from services.members import Person
 from services.slugs import SlugTaken
 
@@ -57,7 +62,32 @@ def _page(slug: str, form: OrganizationForm) -> str:
     organization = organization_access.get(g.actor, slug)
     form.slug.description = _("Links and CLI profiles that use %(name)s stop working when you change it.", name=organization.slug)
     is_personal = organizations.is_personal(organization.id)
-    return frame.render_organization("organizations/settings.html", slug, "settings", form=form, is_personal=is_personal)
+    return frame.render_organization(
+        "organizations/settings.html", slug, "settings", form=form, is_personal=is_personal, limits=limits_of(current())
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things last here, in words: what whoever runs this Gatepost decided."""
+
+    sessions: str
+    access_tokens: str
+    apps: str
+    apps_at_most: str
+    invitations: str
+    keys: str
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        words.duration(settings.session_seconds),
+        words.duration(settings.access_token_seconds),
+        words.duration(settings.refresh_token_seconds),
+        words.duration(settings.refresh_family_seconds),
+        words.duration(LIFE_SECONDS),
+        words.duration(MAX_SECONDS),
+    )
 
 
 @blueprint.get("/orgs/<slug>/leave")

@@ -479,7 +479,8 @@ def test_a_declared_name_without_a_value_is_listed_as_missing(app, owner, member
     assert owner.http.delete(f"{ORG}/GITHUB_TOKEN/declaration", headers=SAME_ORIGIN).status_code == 204
     assert owner.http.delete(f"{ORG}/GITHUB_TOKEN/declaration", headers=SAME_ORIGIN).status_code == 404
     assert member.get("/GITHUB_TOKEN").status_code == 404
-    assert [details for _, details in _audit(app, "credential_declaration.put")][-1] == {"kind": "github", "set_by": "person"}
+    before, after = ({"kind": "github", "set_by": whose} for whose in ("both", "person"))
+    assert [details for _, details in _audit(app, "credential_declaration.put")] == [before, {**after, "before": before, "after": after}]
 
 
 def test_a_declared_credential_may_say_who_sets_it(owner, member):

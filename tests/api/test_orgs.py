@@ -172,7 +172,12 @@ def test_an_organization_changes_its_name_and_slug_and_the_old_slug_is_unknown_a
     assert company.owner.get("/orgs/acme-inc").status_code == 200
     assert company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"}).status_code == 201
     (event,) = audited(app, "organization.updated")
-    assert event.details == {"changed": ["name", "slug"], "slug": "acme-inc"}
+    assert event.details == {
+        "changed": ["name", "slug"],
+        "slug": "acme-inc",
+        "before": {"name": "Acme", "slug": "acme"},
+        "after": {"name": "Acme Inc", "slug": "acme-inc"},
+    }
 
 
 def test_metadata_is_merged_and_belongs_to_the_application(company):

@@ -68,6 +68,9 @@ def pages(name: str | None) -> list[Page]:
     one = event("member.role_changed", name)
     zone = words.zone_of("Europe/Oslo")
     details = audit_events.event_values(one, names(name), HREF, zone)
+    text = "Northwind" if name is None else name
+    renamed = {"changed": ["name", "slug"], "before": {"name": text, "slug": "north"}, "after": {"name": text, "slug": "northwind"}}
+    changed = audit_events.event_values(event("organization.updated", name, details=renamed), names(name), HREF, zone)
     refused = audit_events.event_values({**_events(name)[3]}, names(name), HREF, zone)
     return [
         _list("audit", name, _events(name)),
@@ -78,6 +81,7 @@ def pages(name: str | None) -> list[Page]:
         _list("audit-none", name, []),
         _list("audit-wrong", name, [], wrong=True),
         organization_page("audit-event", "audit/event.html", "audit", name, **details),
+        organization_page("audit-event-changed", "audit/event.html", "audit", name, **changed),
         organization_page("audit-event-refused", "audit/event.html", "audit", name, **refused),
     ]
 

@@ -1,13 +1,15 @@
 """Organizations, their members, invitations and settings."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from blueprints.pages import words
 from blueprints.pages.invitations_sent import InviteForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.members import RoleForm
 from blueprints.pages.orgs import OrganizationForm
-from blueprints.pages.settings import DeleteForm
+from blueprints.pages.settings import DeleteForm, Limits
 from infra import clock
 from services.invitations import InvitationRow
 from services.members import Person
@@ -30,15 +32,22 @@ def _organizations(name: str | None) -> list[Page]:
         OrganizationRow(ID, "maya-kovac", name if name is not None else "Maya Kovač", "member", {}, moment, member_count=1),
     ]
     gone = OrganizationRow(UUID(int=5), "pilot", name if name is not None else "Pilot", "owner", {}, moment, moment - timedelta(days=2), 4)
+    mine = replace(gone, id=UUID(int=6), slug="trial", name=name if name is not None else "Trial", role="member")
     wrong = OrganizationForm(data={"name": name if name is not None else "", "slug": "northwind"})
     wrong.name.errors, wrong.slug.errors = ["Enter a name"], ["northwind is taken. Try another"]
     return [
-        account_page("orgs", "organizations/list.html", "orgs", name, organizations=rows, deleted=[gone]),
+        account_page("orgs", "organizations/list.html", "orgs", name, organizations=rows, deleted=[gone, mine]),
+        _with_deleted(account_page("account-organization-deleted", "account/apps.html", "apps", name, apps=[]), (gone, mine)),
         account_page("orgs-none", "organizations/list.html", "orgs", name, organizations=[], deleted=[]),
         account_page("orgs-fifty", "organizations/list.html", "orgs", name, organizations=rows * 17, deleted=[]),
         account_page("org-new", "organizations/new.html", "orgs", name, form=OrganizationForm()),
         account_page("org-new-wrong", "organizations/new.html", "orgs", name, form=wrong),
     ]
+
+
+def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:
+    """As somebody sees it whose organizations these are."""
+    return replace(page, values={**page.values, "frame": replace(page.values["frame"], deleted=deleted, has_more=True)})
 
 
 def _form(name: str | None) -> OrganizationForm:
@@ -78,6 +87,8 @@ def _members(name: str | None) -> list[Page]:
     lena = _person(5, name, "Lena Brandt", "member")
     tom = _person(2, name, "Tom Halvorsen", "owner", off=True)
     last = _person(1, name, "Maya Kovač", "owner", stays="last_owner")
+    founder = "Created the organization"
+    invited = words.filled("Invited by %(name)s", name=words.untrusted("Tom Halvorsen" if name is None else name))
     pages = {
         "members": ("owner", _list(name, _people(name))),
         "members-last-owner": ("owner", _list(name, _people(name, stays="last_owner"))),
@@ -94,12 +105,19 @@ def _members(name: str | None) -> list[Page]:
     wrong.role.errors = ["Choose a role"]
     return [
         *(organization_page(key, "members/list.html", "members", name, role=who, **values) for key, (who, values) in pages.items()),
-        organization_page("member", "members/member.html", "members", name, person=lena),
-        organization_page("member-off", "members/member.html", "members", name, person=tom),
+        organization_page("member", "members/member.html", "members", name, person=lena, how=invited, last_seen_ms=clock.now_ms()),
+        organization_page("member-off", "members/member.html", "members", name, person=tom, how="", last_seen_ms=0),
         organization_page(
-            "member-self", "members/member.html", "members", name, role="member", person=_person(1, name, "Maya Kovač", "member")
+            "member-self",
+            "members/member.html",
+            "members",
+            name,
+            role="member",
+            person=_person(1, name, "Maya Kovač", "member"),
+            how="Imported by an operator",
+            last_seen_ms=None,
         ),
-        organization_page("member-last-owner", "members/member.html", "members", name, person=last),
+        organization_page("member-last-owner", "members/member.html", "members", name, person=last, how=founder, last_seen_ms=0),
         organization_page("member-role", "members/role.html", "members", name, person=lena, form=role),
         organization_page("member-role-wrong", "members/role.html", "members", name, role="admin", person=lena, form=wrong),
         organization_page("member-role-last-owner", "members/role.html", "members", name, person=last, form=role),
@@ -147,12 +165,13 @@ def _settings(name: str | None) -> list[Page]:
     for asking in (typed, mistyped):
         asking.ask_for("northwind")
     mistyped.typed.errors = ["That doesn’t match. Type northwind"]
+    here = {"form": form, "is_personal": False, "limits": Limits("7 days", "30 minutes", "30 days", "90 days", "7 days", "365 days")}
     ending = {"contents": Contents(14, 3, 5, 9), "is_personal": False}
     return [
-        organization_page("settings", "organizations/settings.html", "settings", name, form=form, is_personal=False),
-        organization_page("settings-wrong", "organizations/settings.html", "settings", name, form=wrong, is_personal=False),
-        organization_page("settings-personal", "organizations/settings.html", "settings", name, form=form, is_personal=True),
-        organization_page("settings-member", "organizations/settings.html", "settings", name, role="member", form=form, is_personal=False),
+        organization_page("settings", "organizations/settings.html", "settings", name, **here),
+        organization_page("settings-wrong", "organizations/settings.html", "settings", name, **{**here, "form": wrong}),
+        organization_page("settings-personal", "organizations/settings.html", "settings", name, **{**here, "is_personal": True}),
+        organization_page("settings-member", "organizations/settings.html", "settings", name, role="member", **here),
         organization_page("org-delete", "organizations/delete.html", "settings", name, form=typed, **ending),
         organization_page("org-delete-wrong", "organizations/delete.html", "settings", name, form=mistyped, **ending),
         organization_page(

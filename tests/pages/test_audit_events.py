@@ -21,6 +21,7 @@ from tests.fakes.browser import Browser, path_of
 from tests.gallery.audit import event as made_event
 from tests.gallery.audit import names as made_names
 from tests.house.test_audit_trace import _actions
+from tests.pages.forms import said
 from tests.statements import counted
 
 LOG = "/orgs/northwind/audit"
@@ -293,6 +294,19 @@ def test_a_page_takes_as_many_statements_for_fifty_rows_as_for_three(place: Plac
 # --- one event, exports -----------------------------------------------------------------------------------------------
 
 
+def test_a_renamed_organization_and_a_changed_declaration_say_what_was_before(place: Place) -> None:
+    changed = {"changed": ["name"], "before": {"name": "North <b>"}, "after": {"name": "Northwind"}}
+    (renamed,) = place.write(action="organization.updated", details=changed)
+    assert "What Before After Name Before North <b> After Northwind Details" in said(place.browser.get(f"{LOG}/{renamed}"))
+    sides = {"before": {"kind": "github", "set_by": "both"}, "after": {"kind": "github", "set_by": "person"}}
+    (declared,) = place.write(action="credential_declaration.put", details=sides)
+    text = said(place.browser.get(f"{LOG}/{declared}"))
+    assert "Who may set a value Before Organization and each person After Each person only" in text
+    for odd in ({"before": 1, "after": {}}, {"before": {}, "after": None}, {"before": {"name": 3}, "after": {"name": ["x"]}}):
+        (event_id,) = place.write(action="organization.updated", details=odd)
+        assert place.browser.get(f"{LOG}/{event_id}").status_code == 200
+
+
 @pytest.mark.both_databases
 def test_the_page_of_an_event_has_facts_before_and_after_utc_and_the_json(place: Place) -> None:
     details = {"role": "admin", "before": "member"}
@@ -302,7 +316,7 @@ def test_the_page_of_an_event_has_facts_before_and_after_utc_and_the_json(place:
     assert "Tom Halvorsen changed the role of Lena Brandt from member to admin" in text
     assert "1 Mar 2026, 13:00:00" in text
     assert "1 Mar 2026, 12:00:00" in text
-    assert "Before member" in text and "After admin" in text
+    assert "Role Before member After admin" in said(answer)
     raw = re.search(r'<pre class="code[^>]*>(.*?)</pre>', answer.text, re.DOTALL)
     assert raw
     event = json.loads(raw[1].replace("&#34;", '"'))

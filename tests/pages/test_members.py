@@ -129,6 +129,29 @@ def test_the_list_asks_as_much_for_fifty_people_as_for_three(company: Company, a
     assert counts[0] == counts[1]
 
 
+@pytest.mark.both_databases
+def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here(company: Company, app: Flask) -> None:
+    new = company.person("new@example.com", name="New")
+    company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"})
+    new.http.get("/account")
+    page = f"{MEMBERS}/{new.id}"
+    text = said(company.owner.http.get(page))
+    assert "How Invited by Owner Last active just now" in text
+    assert "How Invited by Owner" in said(company.member.http.get(page))
+    assert "Last active" not in said(company.member.http.get(page))
+    away = factories.make_user(name="Away", personal=False)
+    factories.make_membership(company.acme, away)
+    text = said(company.owner.http.get(f"{MEMBERS}/{away.id}"))
+    assert "Last active Not signed in now" in text
+    assert "How" not in text, "nothing tells"
+
+
+def test_who_made_an_organization_joined_by_that(company: Company) -> None:
+    post(company.member.http, "/orgs/new", name="Fjord", slug="fjord")
+    page = f"/orgs/fjord/members/{company.member.id}"
+    assert "How Created the organization" in said(company.member.http.get(page))
+
+
 # --- roles ----------------------------------------------------------------------------------------------------------
 
 

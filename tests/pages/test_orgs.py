@@ -89,10 +89,21 @@ def test_an_organization_opens_where_its_reader_has_most_to_do(company: Company)
     assert company.stranger.http.get("/orgs/acme").status_code == 404
 
 
-def test_only_an_owner_sees_a_deleted_organization_and_takes_the_deletion_back(company: Company, app: Flask) -> None:
+def test_every_member_sees_that_an_organization_is_deleted_and_an_owner_takes_it_back(company: Company, app: Flask) -> None:
+    for person in (company.owner, company.member):
+        assert "All organizations" not in person.http.get("/account").text
     assert company.owner.send("DELETE", "/orgs/acme").status_code == 204
+    gone = f"{(clock.now() + timedelta(days=7)).day} "
+    for person, what in ((company.owner, "Cancel deletion"), (company.admin, "An owner can cancel that"), (company.member, "An owner can")):
+        page = person.http.get("/account")
+        assert f"Acme will be deleted on {gone}" in said(page)
+        assert f'<a href="/orgs">{what}' in page.text
+        assert 'href="/orgs">All organizations' in page.text
+        text = said(person.http.get("/orgs"))
+        assert f"Acme Deleted acme Deleted for good on {gone}" in text
+        assert ("Cancel deletion" in text) == (person is company.owner)
+    assert "Acme" not in company.stranger.http.get("/orgs").text + company.stranger.http.get("/account").text
     for person in (company.admin, company.member, company.stranger):
-        assert "Acme" not in person.http.get("/orgs").text
         refused = post(person.http, "/orgs", "/orgs/acme/restore")
         assert refused.status_code == 404
     day = (clock.now() + timedelta(days=7)).day
@@ -100,6 +111,8 @@ def test_only_an_owner_sees_a_deleted_organization_and_takes_the_deletion_back(c
     assert company.owner.http.get("/orgs/acme/members").status_code == 404
     assert post(company.owner.http, "/orgs", "/orgs/acme/restore").location == "/orgs"
     assert "Acme is back. Nothing was deleted." in said(company.owner.http.get("/orgs"))
+    assert "will be deleted" not in company.member.http.get("/account").text
+    assert post(company.owner.http, "/orgs", "/orgs/acme/restore").location == "/orgs", "again is no error"
     assert company.member.http.get("/orgs/acme/members").status_code == 200
     assert "organization.restored" in owner.actions(app)
 
@@ -108,7 +121,7 @@ def test_after_seven_days_a_deletion_is_not_taken_back(company: Company) -> None
     company.owner.send("DELETE", "/orgs/acme")
     clock.move(8 * 24 * 60 * 60)
     factories.sign_in(company.owner.http, company.owner.user)
-    assert "Acme" not in company.owner.http.get("/orgs").text
+    assert "Acme" not in company.owner.http.get("/orgs").text + company.owner.http.get("/account").text
     assert post(company.owner.http, "/orgs", "/orgs/acme/restore").status_code == 404
 
 

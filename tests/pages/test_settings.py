@@ -1,5 +1,7 @@
 """General settings, leaving, deleting."""
 
+import re
+
 import pytest
 from flask import Flask
 
@@ -42,6 +44,25 @@ def test_another_short_name_is_warned_of_and_the_way_leads_to_it(company: Compan
     assert post(company.owner.http, SETTINGS, name="Acme", slug="apex").location == "/orgs/apex/settings"
     assert "Saved." in said(company.owner.http.get("/orgs/apex/settings"))
     assert company.owner.http.get(SETTINGS).status_code == 404
+
+
+def test_the_limits_of_this_gatepost_are_told(company: Company) -> None:
+    text = said(company.member.http.get(SETTINGS))
+    assert "Limits Whoever runs this Gatepost sets them. Sessions End 7 days after they were last used" in text
+    assert "Signed out 30 days after they were last used, 90 days at most" in text
+    assert "Keys and access tokens Work for 365 days at most Invitations End after 7 days" in text
+
+
+def test_a_form_sent_after_the_role_or_the_organization_is_gone_changes_nothing(company: Company, app: Flask) -> None:
+    token = re.search(r'name="csrf_token" value="([^"]+)', company.admin.http.get(SETTINGS).text)
+    assert token
+    fields = {"csrf_token": token[1], "name": "Mine", "slug": "mine"}
+    company.owner.send("PATCH", f"/orgs/acme/members/{company.admin.id}", {"role": "member"})
+    assert company.admin.http.post(SETTINGS, data=fields).status_code == 403
+    company.owner.send("DELETE", "/orgs/acme")
+    for path in (SETTINGS, LEAVE, DELETE):
+        assert company.admin.http.post(path, data=fields).status_code == 404, path
+    assert "organization.updated" not in owner.actions(app)
 
 
 @pytest.mark.parametrize(
