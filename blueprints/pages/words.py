@@ -7,18 +7,19 @@ Filters: `untrusted`, `plain`, `clean`, `names`, `mono`, `role`, `moment`, `on_m
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale
 from flask import Flask
-from flask_babel import get_locale, lazy_gettext, ngettext
-from flask_babel import gettext as _
+from flask_babel import get_locale, lazy_gettext
 from markupsafe import Markup, escape
 
 from blueprints.pages import icons
+from blueprints.pages.sentences import gettext as _
+from blueprints.pages.sentences import ngettext
 from services import identities, moments
 
 HEADING_LENGTH = 60
@@ -73,7 +74,7 @@ def plain(text: str | None, length: int = HEADING_LENGTH) -> str:
 
 def untrusted(text: str | None, *, quoted: bool = False, length: int = HEADING_LENGTH, empty: str | None = None) -> Markup:
     """A name in `<bdi>`, cleaned and cut; in quotes when it is self-asserted. empty: what stands for none."""
-    inner = Markup("<bdi>{}</bdi>").format(plain(text, length) or (_("No name") if empty is None else empty))
+    inner = Markup(f"<bdi>{escape(plain(text, length) or (_('No name') if empty is None else empty))}</bdi>")  # noqa: S704 escaped
     return filled(_("“%(name)s”"), name=inner) if quoted else inner
 
 
@@ -136,13 +137,14 @@ def _aware(value: datetime | int) -> datetime:
 
 def _in_words(then: datetime, now: datetime, zone: tzinfo) -> tuple[str, bool]:
     """The words, and whether they are a date (so that a sentence says "on" before them)."""
-    age, local, today = now - then, then.astimezone(zone), now.astimezone(zone)
+    age = now - then
     if age < timedelta(minutes=1):
         return _("just now"), False
     if age < timedelta(hours=1):
         return ngettext("%(num)d minute ago", "%(num)d minutes ago", int(age.total_seconds() // 60)), False
     if age < timedelta(hours=24):
         return ngettext("%(num)d hour ago", "%(num)d hours ago", int(age.total_seconds() // 3600)), False
+    local, today = then.astimezone(zone), now.astimezone(zone)
     clock_time = f"{local:%H:%M}"
     if local.date() == today.date() - timedelta(days=1):
         return _("yesterday at %(time)s", time=clock_time), False
@@ -165,7 +167,8 @@ def _month(locale: Locale, number: int) -> str:
 
 
 def _time_element(then: datetime, text: str) -> Markup:
-    return Markup('<time datetime="{}">{}</time>').format(then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), text)
+    stamp = then.astimezone(UTC).isoformat()[:19]
+    return Markup(f'<time datetime="{stamp}Z">{escape(text)}</time>')  # noqa: S704 escaped
 
 
 def moment(value: datetime | int, zone: tzinfo = UTC) -> Markup:
@@ -208,6 +211,7 @@ def duration(seconds: int) -> str:
 # --- people, apps, devices ------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def initials(name: str | None) -> str:
     """Two letters at most: the first of the first and of the last word."""
     words = [word for word in re.split(r"[\s@._-]+", plain(name, 200)) if word and word[0].isalnum()]
@@ -218,6 +222,7 @@ def initials(name: str | None) -> str:
     return (words[0][0] + words[-1][0]).upper()
 
 
+@lru_cache(maxsize=4096)
 def app_initials(name: str | None) -> str:
     """Of an app: the first letters of its first two words, or the first two of its only one."""
     words = [word for word in re.split(r"[\s._-]+", plain(name, 200)) if word and word[0].isalnum()]
@@ -228,7 +233,8 @@ def app_initials(name: str | None) -> str:
     return words[0][:1].upper() + words[0][1:2].lower()
 
 
-def colour(identifier: object) -> str:
+@lru_cache(maxsize=4096)
+def colour(identifier: Hashable) -> str:
     """One of the six avatar classes, the same for the same id for ever."""
     return f"c{hashlib.sha256(str(identifier).encode()).digest()[0] % 6 + 1}"
 
