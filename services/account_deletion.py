@@ -3,21 +3,28 @@
 What is theirs goes with their row, by the foreign keys. What they did stays in the audit log, which has none.
 """
 
+import logging
+import time
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import aliased
 
+from config import ConnectorSettings, current
+from connectors.base import VendorTokens
 from errors import NotFound
 from extensions import db
 from infra.clock import now
 from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
-from services import audit, row_security, user_sessions
+from services import audit, connections, row_security, user_sessions
 from services.actors import Actor, OrganizationInfo
 from services.members import LastOwner
 from services.transactions import begin_write
+
+log = logging.getLogger("gatepost.account_deletion")
+GIVE_BACK_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ def preview(actor: Actor) -> Consequences:
 
 def delete(actor: Actor, user_id: uuid.UUID) -> None:
     """Delete a person and all that is theirs, at once: sessions, grants, keys, agents, values, and the organizations that
-    nobody else is in. Commits: yes.   Raises: NotFound; LastOwner, and then nothing was done.
+    nobody else is in. Commits: yes; then the vendors of their connections are told, best effort.   Raises: NotFound; LastOwner, and
+    then nothing was done.
 
     The person is held first, so that they join nothing meanwhile, then their organizations, so that nobody else joins, leaves
     or steps down; of two owners who delete themselves at once the second one sees that they are the last.
@@ -62,7 +70,9 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         _record(actor, "member.left", "user", user_id, organization, role=organization.role)
     for organization in found.ending:
         _record(actor, "organization.purged", "organization", organization.id, organization)
-    db.session.execute(sql_delete(Organization).where(Organization.id.in_([organization.id for organization in found.ending])))
+    ending = [organization.id for organization in found.ending]
+    left = _vendor_tokens(user_id, ending)
+    db.session.execute(sql_delete(Organization).where(Organization.id.in_(ending)))
     db.session.execute(sql_delete(User).where(User.id == user_id))
     audit.record(
         actor,
@@ -73,6 +83,24 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     )
     db.session.commit()
     user_sessions.forget_all(user_id)
+    _give_back(left)
+
+
+def _vendor_tokens(user_id: uuid.UUID, ending: list[uuid.UUID]) -> list[tuple[ConnectorSettings, VendorTokens, str]]:
+    """What the connections that go along hold, and whose it is; without those that this server cannot revoke."""
+    rows = db.session.scalars(select(Connection).where(or_(Connection.user_id == user_id, Connection.organization_id.in_(ending))))
+    found = [(current().find_connector(row.connector), connections.to_give_back(row)) for row in rows]
+    return [(settings, *left) for settings, left in found if settings and left]
+
+
+def _give_back(left: list[tuple[ConnectorSettings, VendorTokens, str]]) -> None:
+    """Revoke them at their vendors. Somebody waits: what is not begun after GIVE_BACK_SECONDS ends by itself some day."""
+    until = time.monotonic() + GIVE_BACK_SECONDS
+    for number, (settings, tokens, account_id) in enumerate(left):
+        if time.monotonic() > until:
+            log.warning("tokens of a deleted account were not given back", extra={"count": len(left) - number})
+            return
+        connections.give_back(settings, tokens, account_id)
 
 
 def _consequences(user_id: uuid.UUID) -> Consequences:

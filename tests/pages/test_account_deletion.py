@@ -1,6 +1,7 @@
 """Deleting an account: what goes, what stays, what stops it, and who tries it for somebody else."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,9 +16,16 @@ from models import Agent, ApiKey, AuditEvent, Connection, Credential, Identity, 
 from services import account_deletion, user_sessions
 from services.members import LastOwner
 from tests import factories, owner
+from tests.fakes.fixtures import vendor_settings
+from tests.fakes.vendor import FakeVendor
 from tests.pages.forms import post, said
 
 PAGE = "/account/delete"
+
+
+def connect(vendor: FakeVendor, **whose: Any) -> None:
+    tokens = vendor.consent()
+    factories.make_connection(access_token=tokens["access_token"], refresh_token=tokens["refresh_token"], **whose)
 
 
 @pytest.fixture
@@ -205,3 +213,44 @@ def test_an_operator_deletes_somebody_with_flask_users_delete(app: Flask, cli: A
     assert done.exit_code == 0
     assert str(user.id) in done.output
     assert rows(app, User, User.id == user.id) == []
+
+
+# --- at the vendors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.both_databases
+def test_vendors_are_told_of_ones_own_connections_and_of_those_of_organizations_that_end(
+    make_app: Callable[..., Flask], vendor: FakeVendor, database: Any
+) -> None:
+    """Not of an account that another connection hangs on, and not of those of organizations that go on."""
+    app = make_app(**vendor_settings(vendor))
+    user, friend = factories.make_user(email="maya@northwind.dev"), factories.make_user()
+    shared = factories.make_organization(owner=friend, slug="fjord")
+    factories.make_membership(shared, user)
+    connect(vendor, user=user, account_id="own")
+    connect(vendor, organization=factories.make_organization(owner=user, slug="alone"), account_id="alone")
+    connect(vendor, organization=factories.make_organization(owner=user, slug="too"), account_id="both")
+    connect(vendor, organization=shared, account_id="both")
+    client = app.test_client()
+    factories.sign_in(client, user)
+    assert post(client, PAGE, typed="maya@northwind.dev").status_code == 200
+    assert [family.revoked for family in vendor.refresh_tokens.values()] == [True, True, False, False]
+    assert [row.account_id for row in rows(app, Connection)] == ["both"]
+
+
+def test_a_vendor_that_is_away_stops_no_deletion(make_app: Callable[..., Flask], vendor: FakeVendor, monkeypatch: Any) -> None:
+    app = make_app(**vendor_settings(vendor))
+    user = factories.make_user(email="maya@northwind.dev")
+    connect(vendor, user=user, account_id="1")
+    vendor.faults["/revoke"] = "500"
+    client = app.test_client()
+    factories.sign_in(client, user)
+    assert "Your account is deleted" in said(post(client, PAGE, typed="maya@northwind.dev"))
+    assert rows(app, User, User.id == user.id) == []
+    other = factories.make_user(email="tom@northwind.dev")
+    del vendor.faults["/revoke"]
+    connect(vendor, user=other, account_id="2")
+    monkeypatch.setattr(account_deletion, "GIVE_BACK_SECONDS", -1)  # it took too long before
+    factories.sign_in(client, other)
+    assert "Your account is deleted" in said(post(client, PAGE, typed="tom@northwind.dev"))
+    assert not any(family.revoked for family in vendor.refresh_tokens.values())
