@@ -29,8 +29,8 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
         "record": signed_in.record.to_json(),
         "user": {**asdict(signed_in.user), "id": str(signed_in.user.id)},
         "orgs": [organization.to_values() for organization in signed_in.organizations],
-        "language": signed_in.language,
-        "deleted": signed_in.has_deleted,
+        "has_deleted": signed_in.has_deleted,
+        "pages": [signed_in.language, signed_in.time_zone, signed_in.theme],
     }
     body = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
     text = f"{body}.{_mac(current().secret_keys[0], body)}"
@@ -50,7 +50,7 @@ def read(raw_session: str, text: str) -> SignedIn | None:
         return None
     user = UserInfo(**{**content["user"], "id": uuid.UUID(content["user"]["id"])})
     organizations = tuple(OrganizationInfo(**{**row, "id": uuid.UUID(row["id"])}) for row in content["orgs"])
-    return SignedIn(record, user, organizations, language=content["language"], has_deleted=content.get("deleted", False))
+    return SignedIn(record, user, organizations, False, content["has_deleted"], *content["pages"])
 
 
 def _mac(key: bytes, body: str) -> str:

@@ -41,6 +41,8 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         Organization.name,
         Membership.role,
         User.language,
+        User.time_zone,
+        User.theme,
     )
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
@@ -52,15 +54,17 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 @dataclass(frozen=True)
 class SignedIn:
     """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too. `language`: what the person chose for pages. `has_deleted`: an organization of
-    theirs is deleted and not gone yet."""
+    and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet. `language`,
+    `time_zone`, `theme`: what the person chose for pages."""
 
     record: SessionRecord
     user: UserInfo
     organizations: tuple[OrganizationInfo, ...]
     has_slid: bool = False
-    language: str | None = None
     has_deleted: bool = False
+    language: str | None = None
+    time_zone: str | None = None
+    theme: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def authenticate(raw: str) -> SignedIn | None:
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row[10] is not None and row[7] is None for row in rows)
-    return SignedIn(record, user, joined, has_slid, rows[0][11], has_deleted)
+    return SignedIn(record, user, joined, has_slid, has_deleted, *rows[0][11:])
 
 
 def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:

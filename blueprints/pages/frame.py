@@ -9,15 +9,18 @@ from datetime import tzinfo
 from typing import Any, Literal
 
 from flask import g, render_template
-from flask_babel import gettext as _
 
 from blueprints import session_cookie
 from blueprints.pages import words
-from services import connected_apps, organization_access, organizations, roles, user_sessions, users
-from services.actors import OrganizationInfo
+from blueprints.pages.sentences import gettext as _
+from errors import Unauthenticated
+from services import connected_apps, organization_access, organizations, roles, user_sessions
+from services.actors import OrganizationInfo, UserInfo
 from services.organizations import OrganizationRow
+from services.user_sessions import SignedIn
 
 SWITCHES = 8
+_FOR_ALL = frozenset({"members", "agents", "credentials", "connections", "settings"})  # what every member of an organization opens
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
     page is in; `deleted` those of the person that are to go, on pages of the account."""
 
-    profile: users.Profile
+    person: UserInfo
     area: Literal["account", "organization", "admin"]
     title: str
     groups: tuple[Group, ...]
@@ -67,10 +70,11 @@ class Frame:
     has_more: bool = False
     organization: OrganizationInfo | None = None
     deleted: tuple[OrganizationRow, ...] = ()
+    chosen_theme: str | None = None
 
     @property
     def name(self) -> str:
-        return words.plain(self.profile.name) or words.plain(self.profile.email) or _("No name")
+        return words.plain(self.person.name) or words.plain(self.person.email) or _("No name")
 
     @property
     def short_name(self) -> str:
@@ -78,20 +82,20 @@ class Frame:
 
     @property
     def email(self) -> str:
-        return words.plain(self.profile.email, 254)
+        return words.plain(self.person.email, 254)
 
     @property
     def initials(self) -> str:
-        return words.initials(self.profile.name or self.profile.email)
+        return words.initials(self.person.name or self.person.email)
 
     @property
     def colour(self) -> str:
-        return words.colour(self.profile.id)
+        return words.colour(self.person.id)
 
     @property
     def theme(self) -> str:
         """light, dark or empty (as the device)."""
-        return self.profile.theme if self.profile.theme in ("light", "dark") else ""
+        return self.chosen_theme if self.chosen_theme in ("light", "dark") else ""
 
     @property
     def zone_name(self) -> str:
@@ -115,47 +119,58 @@ class Frame:
 def render(template: str, section: str, *, counts: tuple[int, int] | None = None, **values: Any) -> str:
     """An account page. section: the key of the navigation link that is here. counts: sessions and apps, where the page has
     read them anyway."""
-    profile = users.get_profile(g.actor.user.id)
-    sessions, apps = counts or _count_sessions_and_apps(profile.id)
+    sessions, apps = counts or _count_sessions_and_apps(g.actor.user.id)
     groups = account_groups(section, sessions=sessions, apps=apps)
-    zone, deleted = words.zone_of(profile.time_zone), () if section == "orgs" else _deleted()
-    return _render(template, Frame(profile, "account", _("Your account"), groups, zone, deleted=deleted, **_switcher()), values)
+    return _render(template, values, "account", _("Your account"), groups, deleted=() if section == "orgs" else _deleted())
 
 
 def _deleted() -> tuple[OrganizationRow, ...]:
     """The list of organizations says it itself."""
-    signed_in = session_cookie.current_signed_in()
-    return tuple(organizations.list_deleted(g.actor)) if signed_in and signed_in.has_deleted else ()
+    return tuple(organizations.list_deleted(g.actor)) if _signed_in().has_deleted else ()
 
 
 def render_organization(template: str, slug: str, section: str, **values: Any) -> str:
     """A page of an organization, which becomes the one used last.   Raises: NotFound, Forbidden."""
     organization = organization_here(slug)
     session_cookie.remember_organization(organization.slug)
-    profile = users.get_profile(g.actor.user.id)
     groups = organization_groups(organization, section)
-    zone = words.zone_of(profile.time_zone)
     title = words.plain(organization.name) or organization.slug
-    switcher = _switcher(organization, section)
-    return _render(template, Frame(profile, "organization", title, groups, zone, organization=organization, **switcher), values)
+    return _render(template, values, "organization", title, groups, section, organization=organization)
 
 
 def render_admin(template: str, section: str, **values: Any) -> str:
     """A page of the instance, for its administrators."""
-    profile = users.get_profile(g.actor.user.id)
-    groups = admin_groups(section)
-    return _render(template, Frame(profile, "admin", _("Admin"), groups, words.zone_of(profile.time_zone), **_switcher()), values)
+    return _render(template, values, "admin", _("Admin"), admin_groups(section))
 
 
-def _render(template: str, frame: Frame, values: dict[str, Any]) -> str:
-    return render_template(template, frame=frame, profile=frame.profile, **values)
+def _render(
+    template: str,
+    values: dict[str, Any],
+    area: Literal["account", "organization", "admin"],
+    title: str,
+    groups: tuple[Group, ...],
+    section: str = "",
+    **more: Any,
+) -> str:
+    signed_in = _signed_in()
+    switches, has_more = _switcher(more.get("organization"), section)
+    zone = words.zone_of(signed_in.time_zone)
+    frame = Frame(signed_in.user, area, title, groups, zone, switches, has_more, chosen_theme=signed_in.theme, **more)
+    return render_template(template, frame=frame, profile=frame.person, **values)
+
+
+def _signed_in() -> SignedIn:
+    """Whose page it is.   Raises: Unauthenticated, where no guard has asked."""
+    signed_in = session_cookie.current_signed_in()
+    if signed_in is None:
+        raise Unauthenticated()
+    return signed_in
 
 
 def organization_here(slug: str) -> OrganizationInfo:
     """The organization with the person's role, as the stores told at the beginning of this request: for what a page shows.
     Services ask again before they do anything.   Raises: NotFound."""
-    signed_in = session_cookie.current_signed_in()
-    found = next((one for one in signed_in.organizations if one.slug == slug), None) if signed_in else None
+    found = next((one for one in _signed_in().organizations if one.slug == slug), None)
     return found or organization_access.get(g.actor, slug)
 
 
@@ -209,19 +224,18 @@ def _group(title: str, section: str, rows: tuple[tuple[str, str, str, str, int |
     return Group(title, tuple(Link(*row, is_here=row[0] == section) for row in rows))
 
 
-def _switcher(here: OrganizationInfo | None = None, section: str = "") -> dict[str, Any]:
-    """The organizations of the person by last use, the one that is here first."""
-    signed_in, recent = session_cookie.current_signed_in(), session_cookie.recent_organizations()
-    mine = list(signed_in.organizations) if signed_in else []
+def _switcher(here: OrganizationInfo | None, section: str) -> tuple[tuple[Switch, ...], bool]:
+    """The organizations of the person by last use, the one that is here first; and whether there are more."""
+    signed_in, recent = _signed_in(), session_cookie.recent_organizations()
+    mine = list(signed_in.organizations)
     mine.sort(key=lambda organization: recent.index(organization.slug) if organization.slug in recent else len(recent))
     mine.sort(key=lambda organization: here is None or organization.id != here.id)
-    has_more = len(mine) > SWITCHES or (signed_in is not None and signed_in.has_deleted)
-    return {"switches": tuple(_switch(found, here, section) for found in mine[:SWITCHES]), "has_more": has_more}
+    return tuple(_switch(found, here, section) for found in mine[:SWITCHES]), len(mine) > SWITCHES or signed_in.has_deleted
 
 
 def _switch(organization: OrganizationInfo, here: OrganizationInfo | None, section: str) -> Switch:
-    keys = {link.key for group in organization_groups(organization, section) for link in group.links}
-    target = section if section in keys else first_section(organization)
+    may_open = section in _FOR_ALL or (section == "audit" and roles.may(organization.role, "audit:read"))
+    target = section if may_open else first_section(organization)
     name = words.plain(organization.name) or organization.slug
     is_here = here is not None and organization.id == here.id
     return Switch(name, organization.slug, words.colour(organization.id), f"/orgs/{organization.slug}/{target}", is_here)

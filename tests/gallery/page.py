@@ -1,14 +1,12 @@
 """What the gallery is made of: one page in one state, and the values that several of them use."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from blueprints.pages import frame, words
 from blueprints.pages.frame import Frame, Switch
-from services.actors import OrganizationInfo
-from services.users import Profile
+from services.actors import OrganizationInfo, UserInfo
 
 ID = UUID("01939000-0000-7000-8000-000000000001")
 OTHER_ID = UUID("01939000-0000-7000-8000-000000000002")
@@ -30,19 +28,9 @@ class Page:
 # --- pages with navigation --------------------------------------------------------------------------------------------
 
 
-def profile(name: str | None, *, is_admin: bool = False) -> Profile:
-    return Profile(
-        id=ID,
-        email=name if name is not None else "maya@northwind.dev",
-        email_verified=True,
-        name=name if name is not None else "Maya Kovač",
-        time_zone="Europe/Oslo",
-        language=None,
-        theme=None,
-        is_admin=is_admin,
-        metadata={},
-        created_at=datetime(2026, 3, 3, tzinfo=UTC),
-    )
+def profile(name: str | None, *, is_admin: bool = False) -> UserInfo:
+    email, name = (name, name) if name is not None else ("maya@northwind.dev", "Maya Kovač")
+    return UserInfo(ID, email, True, name, is_admin)
 
 
 def organization(name: str | None, role: str = "owner") -> OrganizationInfo:
