@@ -71,7 +71,7 @@ def create() -> Response | tuple[str, int]:
     except SlugTaken:
         form.slug.errors = [form.taken()]
         return _new_page(form), 422
-    flash(_("%(organization)s was created.", organization=words.plain(made.name)), "ok")
+    flash(_("%(organization)s was created. Next: add a credential, or create an agent.", organization=words.plain(made.name)), "ok")
     return redirect(f"/orgs/{made.slug}", 303)
 
 
