@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, or_, select
 
 from errors import Invalid, NotFound
 from extensions import db
@@ -53,7 +53,8 @@ COLUMNS = (
 class Filters:
     """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not.
 
-    Pages also choose: any of several `actors` (of none: nothing), and the `kinds` of action, its nouns.
+    Pages also choose: any of several `actors` (of none: nothing), the `kinds` of action, its nouns, and, those of the instance,
+    `organization`, its id or short name.
     """
 
     actor: str | None = None
@@ -62,6 +63,7 @@ class Filters:
     until: str | None = None
     actors: tuple[str, ...] | None = None
     kinds: tuple[str, ...] = ()
+    organization: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Raises Invalid, naming every filter that cannot be read."""
@@ -83,6 +85,8 @@ class Filters:
         found += [AuditEvent.at < until] if until is not None else []
         found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
         found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
+        if self.organization is not None:
+            found.append(AuditEvent.organization_id == _organization_of(self.organization))
         return found
 
 
@@ -210,6 +214,11 @@ def _page(conditions: list[ColumnElement[bool]], before: uuid.UUID | None, limit
     if before is not None:
         statement = statement.where(AuditEvent.id < before)
     return list(db.session.execute(statement))
+
+
+def _organization_of(id_or_slug: str) -> uuid.UUID | ScalarSelect[uuid.UUID]:
+    """One that is gone still has events: an id is taken as it is. Of a short name that nobody has there is nothing."""
+    return parse_uuid(id_or_slug) or select(Organization.id).where(Organization.slug == id_or_slug).scalar_subquery()
 
 
 def _organization_id(id_or_slug: str) -> uuid.UUID:

@@ -12,7 +12,7 @@ from sqlalchemy import func, or_, select
 
 from extensions import db
 from infra.ids import parse_uuid
-from models import Agent, ApiKey, Invitation, Membership, OAuthClient, Project, User
+from models import Agent, ApiKey, Invitation, Membership, OAuthClient, Organization, Project, User
 from services import instance_access, organization_access
 from services.actors import Actor
 
@@ -31,7 +31,7 @@ class KeyName:
 
 @dataclass(frozen=True)
 class Names:
-    """Everything by its id as events have it; clients also by their `client_id`."""
+    """Everything by its id as events have it; clients also by their `client_id`. Of organizations the short name and the name."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +39,7 @@ class Names:
     keys: Mapping[str, KeyName] = field(default_factory=dict)
     invitations: Mapping[str, str] = field(default_factory=dict)
     projects: Mapping[str, str] = field(default_factory=dict)
+    organizations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def names_of(events: Iterable[Mapping[str, Any]]) -> Names:
@@ -47,7 +48,7 @@ def names_of(events: Iterable[Mapping[str, Any]]) -> Names:
     for event in events:
         target = event["target"] or {"type": None, "id": None}
         named = [(event["actor"]["type"], event["actor"]["id"]), (target["type"], target["id"]), ("user", event["details"].get("user"))]
-        for kind, id in named:
+        for kind, id in [*named, ("organization", event["organization"])]:
             if isinstance(id, str):
                 asked.setdefault({"oauth_client": "client"}.get(kind, kind), set()).add(id)
     keys = _keys(asked.get("api_key", ()))
@@ -59,6 +60,7 @@ def names_of(events: Iterable[Mapping[str, Any]]) -> Names:
         keys=keys,
         invitations=_read(Invitation, Invitation.email, asked.get("invitation", ())),
         projects=_read(Project, Project.name, asked.get("project", ())),
+        organizations=_organizations(asked.get("organization", ())),
     )
 
 
@@ -106,6 +108,14 @@ def _clients(ids: Iterable[str]) -> dict[str, str]:
     which = or_(OAuthClient.id.in_(_uuids(asked)), OAuthClient.client_id.in_(asked))
     rows = db.session.execute(select(OAuthClient.id, OAuthClient.client_id, OAuthClient.name).where(which))
     return {key: name for id, client_id, name in rows for key in (str(id), client_id)}
+
+
+def _organizations(ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    known = _uuids(ids)
+    if not known:
+        return {}
+    rows = db.session.execute(select(Organization.id, Organization.slug, Organization.name).where(Organization.id.in_(known)))
+    return {str(id): (slug, name) for id, slug, name in rows}
 
 
 def _uuids(ids: Iterable[str]) -> list[uuid.UUID]:

@@ -54,13 +54,16 @@ class FilterForm(Form):
     who = StringField(lazy_gettext("Who"), filters=[lambda text: words.plain(text, _WHO_LENGTH)])
     what = SelectField(lazy_gettext("What kind"), default="")
     first_day = StringField(lazy_gettext("From"), [Optional(), _is_a_day], id="first_day", name="from")
+    organization = StringField(lazy_gettext("Organization"), filters=[lambda text: words.plain(text, _WHO_LENGTH)])
     last_day = StringField(lazy_gettext("To"), [Optional(), _is_a_day], id="last_day", name="to")
 
     @classmethod
-    def of_address(cls, kinds: Iterable[str]) -> "FilterForm":
-        """As the address of this request says."""
+    def of_address(cls, kinds: Iterable[str], *, is_instance: bool = False) -> "FilterForm":
+        """As the address of this request says. is_instance: of the events of every organization."""
         form = cls(request.args)
         form.what.choices = choices(kinds)
+        if not is_instance:
+            del form.organization
         return form
 
     @property
@@ -76,6 +79,7 @@ class FilterForm(Form):
             kinds=audit_sentences.KINDS[self.what.data][1] if self.what.data else (),
             since=_midnight(first, zone) if first else None,
             until=_midnight(last + timedelta(days=1), zone) if last else None,
+            organization=self.organization.data or None if "organization" in self else None,
         )
 
 
@@ -110,6 +114,7 @@ def list_page(slug: str | None) -> Any:
         slug,
         form=form,
         rows=rows_of(pages.events, names, href),
+        places=places_of(pages.events, names, href) if slug is None else None,
         pages=pages,
         audit_href=href,
         export_query=_query_string(form.query),
@@ -125,7 +130,7 @@ def detail(slug: str, event_id: str) -> str:
 def event_page(slug: str | None, event_id: str) -> str:
     event = audit_events.get(g.actor, slug, event_id)
     names = audit_names.names_of([event])
-    return _render("audit/event.html", slug, **event_values(event, names, _href(slug), _zone()))
+    return _render("audit/event.html", slug, **event_values(event, names, _href(slug), _zone(), is_instance=slug is None))
 
 
 @blueprint.get("/orgs/<slug>/audit.csv")
@@ -153,8 +158,10 @@ def export(slug: str | None, ending: Literal["csv", "jsonl"]) -> Any:
 # --- what the pages show ----------------------------------------------------------------------------------------------
 
 
-def event_values(event: dict[str, Any], names: audit_names.Names, audit_href: str, zone: tzinfo) -> dict[str, Any]:
-    """The values of audit/event.html."""
+def event_values(
+    event: dict[str, Any], names: audit_names.Names, audit_href: str, zone: tzinfo, *, is_instance: bool = False
+) -> dict[str, Any]:
+    """The values of audit/event.html. is_instance: it says whose organization it was in."""
     at = at_of(event["at"])
     changes = audit_sentences.changes(event)
     told_of = {"before", "after", "role"} if changes else set()
@@ -162,6 +169,7 @@ def event_values(event: dict[str, Any], names: audit_names.Names, audit_href: st
         "event": event,
         "told": audit_sentences.told(event, names, audit_href=None),
         "actor": audit_sentences.actor_name(event, names, audit_href=audit_href),
+        "place": places_of([event], names, audit_href)[0] if is_instance else "",
         "moments": (_exactly(at, zone), _exactly(at, UTC)),
         "changes": changes,
         "details": sorted((words.plain(name), _shown(value)) for name, value in event["details"].items() if name not in told_of),
@@ -179,6 +187,17 @@ def rows_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: 
     return [(audit_sentences.told(event, names, audit_href=audit_href), at_of(event["at"])) for event in events]
 
 
+def places_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: str) -> list[Markup]:
+    """The organization of each event, leading to all of its events; one that is gone by its id."""
+    return [_place(event["organization"], names, audit_href) if event["organization"] else Markup("") for event in events]
+
+
+def _place(id: str, names: audit_names.Names, audit_href: str) -> Markup:
+    slug, name = names.organizations.get(id, (id, ""))
+    shown = words.mono(id) if slug == id else words.untrusted(name, empty=slug)
+    return Markup('<a href="{}?organization={}">{}</a>').format(audit_href, slug, shown)
+
+
 def _exactly(at: datetime, zone: tzinfo) -> Markup:
     text = format_datetime(at.astimezone(zone), "d MMM y, HH:mm:ss", rebase=False)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), text)
@@ -192,7 +211,8 @@ def _shown(value: object) -> str:
 
 
 def _form(slug: str | None) -> FilterForm:
-    return FilterForm.of_address(audit_sentences.KINDS if slug is None else ORGANIZATION_KINDS)
+    is_instance = slug is None
+    return FilterForm.of_address(audit_sentences.KINDS if is_instance else ORGANIZATION_KINDS, is_instance=is_instance)
 
 
 def _href(slug: str | None) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from blueprints.pages import admin_overview, words
+from blueprints.pages import admin_overview, audit_events, words
 from blueprints.pages.admin_clients import ChangeForm, ClientForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.settings import DeleteForm
@@ -29,7 +29,17 @@ def _audit(name: str | None) -> list[Page]:
     """The same templates as an organization's."""
     found = [page for page in audit.pages(name) if page.name in ("audit", "audit-event")]
     own = {page.name: {key: value for key, value in page.values.items() if key not in ("frame", "profile")} for page in found}
-    href = {"audit_href": "/admin/audit"}
+    href: dict[str, Any] = {"audit_href": "/admin/audit"}
+    events = [
+        audit.event("agent.paused", name),
+        audit.event("user.created", name, organization=None),
+        audit.event("agent.created", name, organization=str(ID)),
+    ]
+    own["audit"] |= {
+        "rows": audit_events.rows_of(events, audit.names(name), href["audit_href"]),
+        "places": audit_events.places_of(events, audit.names(name), href["audit_href"]),
+    }
+    own["audit-event"]["place"] = own["audit"]["places"][0]
     return [admin_page(f"admin-{page.name}", page.template, "audit", name, **{**own[page.name], **href}) for page in found]
 
 

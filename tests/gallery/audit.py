@@ -25,6 +25,7 @@ def names(name: str | None) -> Names:
         keys={KEY_ID: KeyName(named("prod"), "8f2k", AGENT_ID)},
         invitations={AGENT_ID: named("ines@northwind.dev")},
         projects={PROJECT_ID: named("Billing")},
+        organizations={str(OTHER_ID): ("northwind", named("Northwind"))},
     )
 
 
@@ -100,6 +101,7 @@ def _list(
         name,
         form=form,
         rows=audit_events.rows_of(events, names(name), HREF),
+        places=None,
         pages=pages or Pages([]),
         audit_href=HREF,
         export_query="?who=x" if data else "",

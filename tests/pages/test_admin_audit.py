@@ -37,6 +37,7 @@ def test_an_administrator_reads_the_events_of_every_organization_and_of_none(ins
     one = next(event for event in events if event["action"] == "agent.created")
     page = said(instance.browser.get(f"{AUDIT}/{one['id']}"))
     assert one["organization"] in page
+    assert "Organization Acme" in page
 
 
 @pytest.mark.both_databases
@@ -64,3 +65,30 @@ def test_it_is_filtered_by_who_and_what_and_leafed(instance: Instance, database:
     oldest = owner.events(instance.app)[0]
     assert instance.browser.get(f"{AUDIT}?newer={oldest.id}").status_code == 200
     assert instance.browser.get(f"{AUDIT}/x").status_code == 404
+
+
+@pytest.mark.both_databases
+def test_each_event_names_its_organization_which_leads_to_all_of_its_events(instance: Instance, database: Any) -> None:
+    page = instance.browser.get(AUDIT).text
+    assert '<a href="/admin/audit?organization=acme">' in page
+    assert "created agent deploy-bot" in said(instance.browser.get(f"{AUDIT}?organization=acme"))
+    assert "created agent" not in said(instance.browser.get(f"{AUDIT}?organization=other"))
+    assert "Nothing matches." in said(instance.browser.get(f"{AUDIT}?organization=no-such-place"))
+    lines = [json.loads(line) for line in instance.browser.get(f"{AUDIT}.jsonl?organization=acme").text.splitlines()]
+    (id,) = {line["organization"] for line in lines}
+    assert "created agent deploy-bot" in said(instance.browser.get(f"{AUDIT}?organization={id}"))
+    assert lines
+
+
+def test_in_the_log_of_an_organization_nobody_chooses_another(instance: Instance, database: Any) -> None:
+    factories.make_organization(owner=instance.user, slug="northwind")
+    factories.make_organization(owner=instance.admin, slug="elsewhere")
+    browser = instance.signed_in(instance.user)
+    plain = said(browser.get("/orgs/northwind/audit"))
+    assert "Organization" not in plain.partition("Events")[2].partition("When")[0]
+    assert said(browser.get("/orgs/northwind/audit?organization=elsewhere")) == plain
+
+
+def test_a_persons_organizations_lead_to_their_events(instance: Instance, database: Any) -> None:
+    factories.make_organization(owner=instance.user, slug="northwind", name="Northwind")
+    assert '<a href="/admin/audit?organization=northwind"><bdi>Northwind</bdi></a>' in instance.browser.get(instance.page).text
