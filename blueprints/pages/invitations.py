@@ -8,6 +8,7 @@ from flask_babel import gettext as _
 from blueprints import guards, session_cookie
 from blueprints.pages import journeys, words
 from services import invitation_redemption
+from services.actors import OrganizationInfo
 from services.journeys import Journey, address, onward
 
 blueprint = Blueprint("invitations", __name__)
@@ -21,12 +22,12 @@ def show_or_join(token: str) -> Any:
     if signed_in is None:
         return redirect(address("/login", journey if journey.handoff else Journey(next_path=here)), 303)
     if request.method == "POST" and info.state == "open":
-        invitation_redemption.accept(guards.session_actor(signed_in), token)
+        joined = invitation_redemption.accept(guards.session_actor(signed_in), token)
         flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
-        return journeys.after_post(onward(journey))
+        return journeys.after_post(_onward(journey, [joined]))
     if info.state == "joined":  # perhaps by the sign-in that this very link led to
         flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
-        return redirect(onward(journey), 303)
+        return redirect(_onward(journey, [one for one in signed_in.organizations if one.id == info.organization_id]), 303)
     page = render_template(
         "invitations/join.html",
         invitation=info,
@@ -35,3 +36,8 @@ def show_or_join(token: str) -> Any:
         switch_href=address("/login", journey if journey.handoff else Journey(next_path=here), switch="1"),
     )
     return page, 200 if info.state == "open" else 403
+
+
+def _onward(journey: Journey, joined: list[OrganizationInfo]) -> str:
+    """Into the organization, unless something waits."""
+    return f"/orgs/{joined[0].slug}" if joined and not (journey.handoff or journey.next_path) else onward(journey)

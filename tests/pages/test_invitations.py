@@ -59,8 +59,8 @@ def test_who_is_invited_and_unknown_here_signs_in_and_is_a_member_without_a_pers
     back = browser.sign_in(github, query=f"next={path}")
     assert (back.status_code, back.headers["Location"]) == (303, path)
     joined = browser.get(path)
-    assert (joined.status_code, joined.headers["Location"]) == (303, "/")
-    assert "You joined Acme." in browser.get(browser.get("/").location).text
+    assert (joined.status_code, joined.headers["Location"]) == (303, "/orgs/acme")
+    assert "You joined Acme." in browser.get(browser.get("/orgs/acme").location).text
     orgs = browser.get("/api/v1/session").json["orgs"]
     assert [(org["slug"], org["role"]) for org in orgs] == [("acme", "admin")]
     assert len(audited(app, "invitation.accepted")) == 1
@@ -118,7 +118,7 @@ def test_the_button_joins_where_nothing_redeemed_before(app, company):
     assert browser.post(path).status_code == 400
     assert browser.post(path, page, headers={"Origin": "https://evil.example"}).status_code == 400
     answer = browser.post(path, page)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/orgs/acme")
     assert role_of(app, company.acme, user) == "member"
     assert "acme" in organizations_of(app, user.id)
 
