@@ -23,7 +23,7 @@ from services.connections import ConnectionRow
 blueprint = Blueprint("agents", __name__)
 
 RECENT = 10
-SHOWN = 20
+SHOWN = 10
 NAME_LENGTH = 80
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from models import User
-from services import user_sessions
+from services import background_runs, user_sessions
 from tests import factories
 from tests.browser import site
 from tests.live_server import LiveServer
@@ -145,6 +145,39 @@ def test_a_filter_follows_the_choice(app: Flask, tab: Page, user: User) -> None:
     tab.goto("/orgs/northwind/members")
     tab.get_by_label("Role").select_option("owner")
     tab.wait_for_url("**/orgs/northwind/members?*role=owner*")
+
+
+@pytest.fixture
+def run(app: Flask, served: tuple[str, str], user: User) -> str:
+    """The id of a test at a service that goes on."""
+    factories.make_organization(owner=user, slug="northwind")
+    with app.app_context():
+        return background_runs.begin(served[1], {"slug": "northwind", "name": "A_KEY", "service": "GitHub", "kind": "put"})
+
+
+def test_what_goes_on_is_asked_for_until_it_is_over_and_keeps_the_focus(app: Flask, tab: Page, served: tuple[str, str], run: str) -> None:
+    tab.goto(f"/orgs/northwind/credentials/A_KEY/tests/{run}")
+    tab.get_by_role("heading", level=1, name="Testing at GitHub").wait_for()
+    tab.get_by_role("link", name="Check again").focus()
+    with app.app_context():
+        background_runs.finish(served[1], run, {"status": "rejected", "code": "status_401"})
+    tab.get_by_role("heading", level=1, name="Tested at GitHub").wait_for()
+    tab.get_by_role("alert").filter(has_text="GitHub refused the new value (status_401). Nothing changed.").wait_for()
+    assert tab.evaluate("document.activeElement.dataset.run") == "over"
+    assert tab.locator("progress").count() == 0
+
+
+def test_a_server_that_is_lost_is_asked_three_times(tab: Page, run: str) -> None:
+    asked: list[str] = []
+    tab.clock.install()
+    tab.goto(f"/orgs/northwind/credentials/A_KEY/tests/{run}")
+    tab.route("**/tests/*", lambda route: (asked.append(route.request.url), route.abort()))
+    for _ in range(5):
+        tab.clock.run_for(2000)
+        tab.wait_for_timeout(50)
+    expect(tab.get_by_role("status")).to_have_text("Lost contact. It continues on the server.")
+    assert len(asked) == 3
+    assert tab.get_by_role("link", name="Check again").is_visible()
 
 
 def test_a_secret_is_copied(chrome: Browser) -> None:
