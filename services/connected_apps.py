@@ -10,17 +10,22 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Select, delete, null, select
+from sqlalchemy import Select, bindparam, delete, null, select
 
 from errors import NotFound
 from extensions import db
+from infra.hot_statements import HotStatement
 from models import Consent, OAuthClient, Organization, RefreshFamily
 from services import audit, refresh_families, user_sessions
 from services.actors import Actor
 from services.oauth_clients import is_native_redirect
 from services.scopes import split
-from services.transactions import begin_write
+from services.transactions import begin_write, engine
 from services.user_sessions import GrantInfo
+
+_CONSENTED = HotStatement(
+    select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == bindparam("user_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> l
 
 def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
     """How many those are."""
-    consented = select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == user_id)
-    return len({grant.client_id for grant in grants} | set(db.session.scalars(consented)))
+    consented = {client_id for (client_id,) in _CONSENTED.all(engine(), user_id=user_id)}
+    return len(consented.union(grant.client_id for grant in grants))
 
 
 def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:

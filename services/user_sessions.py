@@ -19,7 +19,7 @@ from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
-from services import audit, invitation_redemption, organizations, refresh_families
+from services import audit, invitation_redemption, oauth_clients, organizations, refresh_families
 from services.actors import Actor, OrganizationInfo, UserInfo
 from services.row_security import rows_of
 from services.transactions import begin_write, engine
@@ -51,6 +51,40 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 )
 
 
+_MOMENT = bindparam("moment", type_=RefreshFamily.expires_at.type)
+_HAS_REFRESH_TOKEN = select(RefreshToken.id).where(
+    RefreshToken.family_id == RefreshFamily.id, RefreshToken.used_at.is_(None), RefreshToken.expires_at > _MOMENT
+)
+_HAS_ACCESS_TOKEN = select(AccessToken.id).where(
+    AccessToken.family_id == RefreshFamily.id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > _MOMENT
+)
+_LIVE_GRANTS = HotStatement(
+    select(
+        RefreshFamily.id,
+        RefreshFamily.sid,
+        OAuthClient.client_id,
+        OAuthClient.name,
+        RefreshFamily.scope,
+        RefreshFamily.organization_id,
+        RefreshFamily.ip,
+        RefreshFamily.user_agent,
+        RefreshFamily.created_at,
+        RefreshFamily.last_used_at,
+        RefreshFamily.expires_at,
+        OAuthClient.origin,
+        OAuthClient.redirect_uris,
+    )
+    .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+    .where(
+        RefreshFamily.user_id == bindparam("user_id"),
+        RefreshFamily.revoked_at.is_(None),
+        RefreshFamily.expires_at > _MOMENT,
+        _HAS_REFRESH_TOKEN.exists() | _HAS_ACCESS_TOKEN.exists(),
+    )
+    .order_by(RefreshFamily.id.desc())
+)
+
+
 @dataclass(frozen=True)
 class SignedIn:
     """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
@@ -69,7 +103,7 @@ class SignedIn:
 
 @dataclass(frozen=True)
 class GrantInfo:
-    """A refresh family as its person sees it. `sid` is that of the session it began in."""
+    """A refresh family as its person sees it, and what its client is. `sid` is that of the session it began in."""
 
     id: uuid.UUID
     sid: str
@@ -82,6 +116,17 @@ class GrantInfo:
     created_at: datetime
     last_used_at: datetime
     expires_at: datetime
+    client_origin: str
+    redirect_uris: list[str]
+
+    @property
+    def is_self_registered(self) -> bool:
+        return self.client_origin == "registered"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the client is an app on the person's device: there is no web address among those it is reached by."""
+        return all(oauth_clients.is_native_redirect(uri) for uri in self.redirect_uris)
 
 
 def _store() -> SessionStore:
@@ -251,37 +296,4 @@ def forget_all(user_id: uuid.UUID) -> None:
 
 def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
     """The live grants of a person: not revoked, with a token that still works. Newest first."""
-    moment = now()
-    has_refresh = select(RefreshToken.id).where(
-        RefreshToken.family_id == RefreshFamily.id, RefreshToken.used_at.is_(None), RefreshToken.expires_at > moment
-    )
-    has_access = select(AccessToken.id).where(
-        AccessToken.family_id == RefreshFamily.id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > moment
-    )
-    rows = db.session.execute(
-        select(RefreshFamily, OAuthClient.client_id, OAuthClient.name)
-        .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
-        .where(
-            RefreshFamily.user_id == user_id,
-            RefreshFamily.revoked_at.is_(None),
-            RefreshFamily.expires_at > moment,
-            has_refresh.exists() | has_access.exists(),
-        )
-        .order_by(RefreshFamily.id.desc())
-    )
-    return [
-        GrantInfo(
-            id=family.id,
-            sid=family.sid,
-            client_id=client_id,
-            client_name=client_name,
-            scope=family.scope,
-            organization_id=family.organization_id,
-            ip=family.ip,
-            user_agent=family.user_agent,
-            created_at=family.created_at,
-            last_used_at=family.last_used_at,
-            expires_at=family.expires_at,
-        )
-        for family, client_id, client_name in rows
-    ]
+    return [GrantInfo(*row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, moment=now())]

@@ -15,7 +15,6 @@ from blueprints.pages import frame, words
 from config import current
 from errors import NotFound
 from services import connected_apps, moments, user_sessions
-from services.connected_apps import ConnectedApp
 from services.user_sessions import GrantInfo, SessionRecord
 
 blueprint = Blueprint("user_sessions", __name__)
@@ -60,19 +59,17 @@ def _places() -> SignedInPlaces:
     own, user_id = _own_sid(), g.actor.user.id
     records = sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
     grants = user_sessions.list_grants_for(user_id)
-    apps = {app.client_id: app for app in connected_apps.list_for(user_id, grants)}
     return SignedInPlaces(
         here=next((record for record in records if record.sid == own), None),
         others=[record for record in records if record.sid != own],
-        apps=[_app_session(grant, apps.get(grant.client_id)) for grant in grants],
-        app_count=len(apps),
+        apps=[_app_session(grant) for grant in grants],
+        app_count=connected_apps.count_for(user_id, grants),
     )
 
 
-def _app_session(grant: GrantInfo, app: ConnectedApp | None) -> AppSession:
-    name = words.untrusted(grant.client_name, quoted=bool(app and app.is_self_registered))
-    program = words.device(grant.user_agent) if grant.user_agent else ""
-    return AppSession(grant, name, program, is_native=bool(app and app.is_native))
+def _app_session(grant: GrantInfo) -> AppSession:
+    name = words.untrusted(grant.client_name, quoted=grant.is_self_registered)
+    return AppSession(grant, name, words.device(grant.user_agent) if grant.user_agent else "", grant.is_native)
 
 
 @blueprint.get("/account/sessions")

@@ -178,6 +178,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
                 "view": _view(
                     name,
                     permissions=permissions.in_words(everything.split(), refresh_days=30, allowed=everything.split()[:4]),
+                    nots=[],
                 )
             },
         ),
@@ -292,6 +293,8 @@ def _grant(number: int, client: str, user_agent: str | None, ip: str, age: timed
         moment - age,
         moment - seen,
         moment + timedelta(days=80),
+        "seeded",
+        ["http://127.0.0.1/callback"],
     )
 
 

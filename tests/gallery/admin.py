@@ -71,6 +71,8 @@ def _overview(name: str | None) -> list[Page]:
     providers = [
         ProviderState("github", "GitHub", "github", 1204, moment - timedelta(minutes=4)),
         ProviderState("northwind", "Northwind SSO" if name is None else name, "oidc", 0, None),
+        ProviderState("staff", "Staff" if name is None else name, "oidc", 9, None, "provider_refused", moment - timedelta(minutes=40)),
+        ProviderState("away", "Partners" if name is None else name, "oidc", 2, None, "provider_unavailable", moment - timedelta(minutes=2)),
     ]
     counts = {"users": 1840, "disabled": 12, "admins": 2, "organizations": 311, "clients": 9, "keys": 2204}
     whole = Overview(moment, {"Gatepost": "0.1.0", "Python": "3.13.1"}, stores, providers, counts)
@@ -115,7 +117,8 @@ def _user_page(name: str | None, user: UserRow) -> UserPage:
     record = SessionRecord(str(ID), OTHER_ID, made, made, made, made + 10**8, "github", "81.166.20.4", FIREFOX, None)
     app = "Gatepost CLI" if name is None else name
     started = moment - timedelta(days=9)
-    grant = GrantInfo(UUID(int=7), str(ID), "cli", app, "openid", ID, "10.20.0.14", None, started, moment, moment + timedelta(days=80))
+    ends = moment + timedelta(days=80)
+    grant = GrantInfo(UUID(int=7), str(ID), "cli", app, "openid", ID, "10.20.0.14", None, started, moment, ends, "seeded", [])
     organization = "Northwind" if name is None else name
     return UserPage(user, [way], [(organization, "northwind", "admin"), ("Tom", "tom", "owner")], [record], [grant])
 
