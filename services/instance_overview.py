@@ -24,8 +24,11 @@ from services import instance_access, readiness
 from services.actors import Actor
 
 DAYS = 30
+FAULT_HOURS = 24
 Kind = Literal["sign_ins", "refreshes", "refusals"]
 KINDS: tuple[Kind, ...] = ("sign_ins", "refreshes", "refusals")
+_FAULTS = ("provider_unavailable", "provider_refused")
+_LATEST = 100
 _ACTIONS: dict[str, Kind] = {"user_session.started": "sign_ins", "sign_in.refused": "refusals"}
 
 
@@ -40,13 +43,16 @@ class StoreState:
 
 @dataclass(frozen=True)
 class ProviderState:
-    """A configured sign-in provider, and when somebody last came in with it."""
+    """A configured sign-in provider, and when somebody last came in with it. `fault`: provider_unavailable or provider_refused, if
+    that came after it and within FAULT_HOURS; else empty."""
 
     id: str
     label: str
     kind: str
     account_count: int
     last_sign_in_at: datetime | None
+    fault: str = ""
+    fault_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,27 @@ def _redis_version() -> str:
 def _providers() -> list[ProviderState]:
     rows = db.session.execute(select(Identity.provider, func.count(), func.max(Identity.last_sign_in_at)).group_by(Identity.provider))
     known = {provider: (count, last) for provider, count, last in rows}
-    return [
-        ProviderState(found.provider_id, found.label, found.kind, *known.get(found.provider_id, (0, None))) for found in current().providers
-    ]
+    faults = _faults() if current().providers else {}
+    states = []
+    for found in current().providers:
+        count, last = known.get(found.provider_id, (0, None))
+        at, code = faults.get(found.provider_id, (None, ""))
+        is_over = at is None or (last is not None and last >= at)
+        states.append(ProviderState(found.provider_id, found.label, found.kind, count, last, "" if is_over else code, at))
+    return states
+
+
+def _faults() -> dict[str, tuple[datetime, str]]:
+    """What last went wrong with each provider: not with whoever signed in, but with the provider or with how it is set up."""
+    since = now() - timedelta(hours=FAULT_HOURS)
+    provider, code = (AuditEvent.details[name].as_string() for name in ("provider", "code"))
+    rows = db.session.execute(
+        select(AuditEvent.at, provider, code)
+        .where(AuditEvent.id >= first_uuid7(since), AuditEvent.action == "sign_in.refused", code.in_(_FAULTS))
+        .order_by(AuditEvent.id.desc())
+        .limit(_LATEST)
+    )
+    return {provider: (at, code) for at, provider, code in reversed(rows.all())}
 
 
 def _counts() -> dict[str, int]:

@@ -89,3 +89,32 @@ def test_both_counts_follow_the_primary_key(app: Flask, database: Any) -> None:
     assert "pk_audit_events" in plans[0], plans[0]
     assert "Index Cond: (id >=" in plans[0], plans[0]
     assert "pk_refresh_tokens" in plans[1], plans[1]
+
+
+@pytest.mark.both_databases
+def test_a_provider_fails_from_its_fault_until_somebody_comes_in_again(make_app: Any, database: Any) -> None:
+    set_up = {"issuer": "https://sso.example.com", "client_id": "x", "client_secret": "x"}
+    ids = ("staff", "partners", "quiet", "old")
+    app = make_app(**{f"oidc__{id}__{key}": value for id in ids for key, value in set_up.items()})
+    actor, hour = _actor(), timedelta(hours=1)
+    person = factories.make_user()
+    factories.make_identity(person, provider="staff", last_sign_in_at=NOW - hour)
+    factories.make_identity(factories.make_user(), provider="partners", last_sign_in_at=NOW)
+
+    def refused(provider: str, code: str, moment: datetime) -> dict[str, Any]:
+        return {**_event("sign_in.refused", moment), "details": {"provider": provider, "code": code}}
+
+    events = [
+        refused("staff", "provider_unavailable", NOW - 2 * hour),
+        refused("staff", "provider_refused", NOW - hour / 2),
+        refused("staff", "access_denied", NOW),
+        refused("partners", "provider_refused", NOW - hour),
+        refused("quiet", "access_denied", NOW),
+        refused("old", "provider_refused", NOW - 25 * hour),
+    ]
+    with owner.session(app) as owners:
+        owners.execute(insert(AuditEvent), events)
+    with app.app_context():
+        states = {state.id: state for state in instance_overview.read(actor).providers}
+    assert {id: state.fault for id, state in states.items()} == {"staff": "provider_refused", "partners": "", "quiet": "", "old": ""}
+    assert states["staff"].fault_at == NOW - hour / 2
