@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from models import User
 from services import background_runs, user_sessions
 from tests import factories
 from tests.browser import site
-from tests.live_server import LiveServer
+from tests.browser.conftest import World
 
 
 def is_complaint(message: ConsoleMessage) -> bool:
@@ -21,24 +21,22 @@ def is_complaint(message: ConsoleMessage) -> bool:
 
 
 @pytest.fixture
-def user(app: Flask) -> User:
-    return factories.make_user(name="Maya Kovač", email="maya@northwind.dev")
+def user(world: World) -> User:
+    return factories.make_user(name="Maya Kovač")
 
 
 @pytest.fixture
-def served(user: User, live_server: Callable[..., LiveServer]) -> tuple[str, str]:
-    """The address of a server that speaks of `user`, and a session's raw value."""
-    server = live_server(workers=1)
+def raw_session(user: User) -> str:
+    return factories.make_session(user)
+
+
+@pytest.fixture
+def tab(chrome: Browser, world: World, user: User, raw_session: str) -> Iterator[Page]:
+    """A browser with script, signed in, on the sessions page, while there is another session; it fails when the console complains."""
     factories.make_session(user, user_agent="curl/8.5.0")
-    return server.url, factories.make_session(user)
-
-
-@pytest.fixture
-def tab(chrome: Browser, served: tuple[str, str]) -> Iterator[Page]:
-    """A browser with script, signed in, on the sessions page; it fails when the console complains."""
-    url, raw = served
-    context = chrome.new_context(base_url=url, permissions=["clipboard-read", "clipboard-write"], reduced_motion="reduce")
-    context.add_cookies([{"name": "gatepost_session", "value": raw, "url": url}])
+    context = chrome.new_context(base_url=world.gatepost.url, permissions=["clipboard-read", "clipboard-write"], reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    context.add_cookies([{"name": "gatepost_session", "value": raw_session, "url": world.gatepost.url}])
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -49,6 +47,11 @@ def tab(chrome: Browser, served: tuple[str, str]) -> Iterator[Page]:
     assert not complaints
 
 
+def sessions_of(world: World, user: User) -> int:
+    with world.gatepost.app.app_context():
+        return len(user_sessions.list_for(user.id))
+
+
 def open_dialog(tab: Page) -> Any:
     tab.locator("section").filter(has_text="Other browsers").get_by_role("link", name="Revoke").click()
     dialog = tab.get_by_role("dialog", name="Revoke curl 8.5.0?")
@@ -56,20 +59,19 @@ def open_dialog(tab: Page) -> Any:
     return dialog
 
 
-def test_a_confirmation_opens_in_a_dialog_and_does_what_the_page_does(app: Flask, tab: Page, user: User) -> None:
+def test_a_confirmation_opens_in_a_dialog_and_does_what_the_page_does(world: World, tab: Page, user: User) -> None:
     dialog = open_dialog(tab)
     assert tab.url.endswith("/account/sessions")
     expect(dialog.get_by_role("link", name="Keep it")).to_be_focused()
     assert tab.locator("h1").count() == 1
     dialog.get_by_role("button", name="Revoke session").click()
     tab.get_by_text("Session revoked.").wait_for()
-    with app.app_context():
-        assert len(user_sessions.list_for(user.id)) == 1
+    assert sessions_of(world, user) == 1
     assert tab.evaluate("document.activeElement.getAttribute('role')") == "status"
 
 
 @pytest.mark.parametrize("how", ["safe button", "Escape", "backdrop"])
-def test_a_dialog_is_left_without_harm_and_the_focus_goes_back(app: Flask, tab: Page, user: User, how: str) -> None:
+def test_a_dialog_is_left_without_harm_and_the_focus_goes_back(world: World, tab: Page, user: User, how: str) -> None:
     dialog = open_dialog(tab)
     if how == "safe button":
         dialog.get_by_role("link", name="Keep it").click()
@@ -80,8 +82,7 @@ def test_a_dialog_is_left_without_harm_and_the_focus_goes_back(app: Flask, tab: 
     expect(tab.locator("dialog")).to_have_count(0)
     assert tab.evaluate("document.activeElement.textContent") == "Revoke"
     assert tab.url.endswith("/account/sessions")
-    with app.app_context():
-        assert len(user_sessions.list_for(user.id)) == 2
+    assert sessions_of(world, user) == 2
 
 
 def test_a_page_that_is_no_question_is_gone_to(tab: Page) -> None:
@@ -133,44 +134,75 @@ def test_a_form_is_sent_once(tab: Page) -> None:
 def test_a_button_is_busy_while_its_form_is_under_way_and_free_when_the_person_comes_back(tab: Page) -> None:
     tab.goto("/account")
     tab.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")  # it is under way for ever
-    button = tab.get_by_role("button", name="Save changes")
+    button = tab.locator("main form .btn-go")
     button.click()
     expect(button).to_have_attribute("aria-busy", "true")
+    expect(button).to_have_text("Saving")
     tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     expect(button).not_to_have_attribute("aria-busy", "true")
+    expect(button).to_have_text("Save changes")
 
 
-def test_a_filter_follows_the_choice(app: Flask, tab: Page, user: User) -> None:
-    factories.make_organization(owner=user, slug="northwind")
-    tab.goto("/orgs/northwind/members")
+def test_a_busy_button_speaks_the_language_of_the_page(chrome: Browser) -> None:
+    with site.serve() as (url, pages):
+        context = chrome.new_context(locale="de-DE")
+        tab = context.new_page()
+        tab.goto(f"{url}/{next(page.name for page in pages if page.template == 'account/tokens_revoke.html')}")
+        tab.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")
+        button = tab.locator(".btn-stop")
+        button.click()
+        expect(button).to_have_text("Wird widerrufen")
+        context.close()
+
+
+def test_a_filter_follows_the_choice(world: World, tab: Page, user: User) -> None:
+    organization = factories.make_organization(owner=user)
+    tab.goto(f"/orgs/{organization.slug}/members")
     tab.get_by_label("Role").select_option("owner")
-    tab.wait_for_url("**/orgs/northwind/members?*role=owner*")
+    tab.wait_for_url("**/members?*role=owner*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A test at a service that goes on. `path`: its page."""
+
+    world: World
+    raw_session: str
+    slug: str
+    id: str
+
+    @property
+    def path(self) -> str:
+        return f"/orgs/{self.slug}/credentials/A_KEY/tests/{self.id}"
+
+    def finish(self, **result: str) -> None:
+        with self.world.gatepost.app.app_context():
+            background_runs.finish(self.raw_session, self.id, result)
 
 
 @pytest.fixture
-def run(app: Flask, served: tuple[str, str], user: User) -> str:
-    """The id of a test at a service that goes on."""
-    factories.make_organization(owner=user, slug="northwind")
-    with app.app_context():
-        return background_runs.begin(served[1], {"slug": "northwind", "name": "A_KEY", "service": "GitHub", "kind": "put"})
+def run(world: World, raw_session: str, user: User) -> Run:
+    slug = factories.make_organization(owner=user).slug
+    with world.gatepost.app.app_context():
+        begun = background_runs.begin(raw_session, {"slug": slug, "name": "A_KEY", "service": "GitHub", "kind": "put"})
+    return Run(world, raw_session, slug, begun)
 
 
-def test_what_goes_on_is_asked_for_until_it_is_over_and_keeps_the_focus(app: Flask, tab: Page, served: tuple[str, str], run: str) -> None:
-    tab.goto(f"/orgs/northwind/credentials/A_KEY/tests/{run}")
+def test_what_goes_on_is_asked_for_until_it_is_over_and_keeps_the_focus(tab: Page, run: Run) -> None:
+    tab.goto(run.path)
     tab.get_by_role("heading", level=1, name="Testing at GitHub").wait_for()
     tab.get_by_role("link", name="Check again").focus()
-    with app.app_context():
-        background_runs.finish(served[1], run, {"status": "rejected", "code": "status_401"})
+    run.finish(status="rejected", code="status_401")
     tab.get_by_role("heading", level=1, name="Tested at GitHub").wait_for()
     tab.get_by_role("alert").filter(has_text="GitHub refused the new value (status_401). Nothing changed.").wait_for()
     assert tab.evaluate("document.activeElement.dataset.run") == "over"
     assert tab.locator("progress").count() == 0
 
 
-def test_a_server_that_is_lost_is_asked_three_times(tab: Page, run: str) -> None:
+def test_a_server_that_is_lost_is_asked_three_times(tab: Page, run: Run) -> None:
     asked: list[str] = []
     tab.clock.install()
-    tab.goto(f"/orgs/northwind/credentials/A_KEY/tests/{run}")
+    tab.goto(run.path)
     tab.route("**/tests/*", lambda route: (asked.append(route.request.url), route.abort()))
     for _ in range(5):
         tab.clock.run_for(2000)
@@ -193,8 +225,8 @@ def test_a_secret_is_copied(chrome: Browser) -> None:
         context.close()
 
 
-def test_gate_pages_have_no_script(chrome: Browser, served: tuple[str, str]) -> None:
-    page = chrome.new_page(base_url=served[0])
+def test_gate_pages_have_no_script(chrome: Browser, world: World) -> None:
+    page = chrome.new_page(base_url=world.gatepost.url)
     page.goto("/login")
     assert page.locator("script").count() == 0
     assert "script-src 'none'" in (page.request.get("/login").headers["content-security-policy"])
