@@ -15,6 +15,8 @@ blueprint = Blueprint("credential_tests", __name__)
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/test")
 def test(slug: str, name: str) -> Response:
+    if credentials.is_gone(slug, name):
+        return credentials.nothing_changed(slug)
     line, scope = credentials.line_at(slug, name), credentials.scope_asked()
     if not line.has_check or credentials.value_of(line.pair, scope) is None:
         return credentials.nothing_changed(slug)

@@ -407,6 +407,8 @@ def show_value(slug: str, name: str) -> str:
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/value")
 def set_value(slug: str, name: str) -> Response | tuple[str, int]:
+    if is_gone(slug, name):
+        return nothing_changed(slug)
     line, scope = _line_to_set(slug, name)
     form = _value_form(line)
     if not form.validate():
@@ -425,6 +427,13 @@ def set_value(slug: str, name: str) -> Response | tuple[str, int]:
         is_new = credentials.put(g.actor, slug, name, value=form.value.data, fields=None, scope=scope).is_new
     flash(credential_runs.stored(name, is_new=is_new).striptags(), "ok")
     return redirect(_base(slug), 303)
+
+
+def is_gone(slug: str, name: str) -> bool:
+    """Whether there is no such credential any more.   Raises: NotFound, for what is no name too."""
+    if not is_name(name):
+        raise NotFound()
+    return credentials.find_pair(g.actor, slug, name) is None
 
 
 def _line_to_set(slug: str, name: str) -> tuple[CredentialLine, Scope]:
@@ -461,6 +470,8 @@ def confirm_restore(slug: str, name: str) -> str:
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/restore")
 def restore(slug: str, name: str) -> Response:
+    if is_gone(slug, name):
+        return nothing_changed(slug)
     _line_to_set(slug, name)
     if not _is_first():
         return nothing_changed(slug)

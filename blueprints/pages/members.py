@@ -115,15 +115,18 @@ def choose_role(slug: str, user_id: uuid.UUID) -> str:
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/role")
 def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
-    person = members.get_manageable(g.actor, slug, str(user_id))
+    organization_access.get(g.actor, slug)
+    try:
+        person = members.get_manageable(g.actor, slug, str(user_id))
+    except NotFound:
+        return _nothing_changed(slug)
     form = RoleForm()
     form.offer(person.role, organization_access.get(g.actor, slug).role)
     if not form.validate():
         return _role_page(slug, person, form), 422
     role = form.role.data
     if role == person.role:
-        flash(_("Nothing changed."), "info")
-        return redirect(f"/orgs/{slug}/members", 303)
+        return _nothing_changed(slug)
     if role == "owner" and not fresh_sign_in.is_fresh():
         return fresh_sign_in.lead_through(f"{request.path}?role=owner")
     members.change_role(g.actor, slug, str(user_id), role)
@@ -157,8 +160,13 @@ def remove(slug: str, user_id: uuid.UUID) -> Response:
     try:
         person = members.get_manageable(g.actor, slug, str(user_id))
         members.remove(g.actor, slug, str(user_id))
-    except NotFound:  # somebody else was quicker
-        flash(_("Nothing changed."), "info")
-        return redirect(f"/orgs/{slug}/members", 303)
+    except NotFound:
+        return _nothing_changed(slug)
     flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=words.plain(organization.name)), "ok")
+    return redirect(f"/orgs/{slug}/members", 303)
+
+
+def _nothing_changed(slug: str) -> Response:
+    """They are out already, or are it already."""
+    flash(_("Nothing changed."), "info")
     return redirect(f"/orgs/{slug}/members", 303)

@@ -103,7 +103,8 @@ def test_what_each_may_use_is_counted_by_the_rule_of_scopes_and_by_its_keys(comp
     text = said(boss.get(BASE))
     assert "2 credentials, 1 connection and its owner’s own" in text
     page = said(boss.get(f"{BASE}/{acting.id}"))
-    assert "What its owner set for themselves is theirs to see. Credentials Change BOTH The organization’s SHARED The organization’s" in page
+    assert "What its owner set for themselves is theirs to see." in page
+    assert "Credentials Change BOTH The organization’s SHARED The organization’s" in page
     assert "MINE" not in page
     page = company.browser(company.member).get(f"{BASE}/{acting.id}")
     assert "BOTH Your own MINE Your own SHARED The organization’s" in said(page)

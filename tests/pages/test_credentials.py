@@ -312,6 +312,15 @@ def test_a_role_that_was_lost_meanwhile_is_refused(company: Company, database: A
     assert company.value(company.owner, "A_KEY", "org") == "a value"
 
 
+def test_what_is_sent_after_the_credential_is_gone_changes_nothing(company: Company, database: Any) -> None:
+    browser = company.browser()
+    for path in ("value?scope=org", "restore?scope=org&version=1", "test?scope=org", "value/remove?scope=org", "remove"):
+        assert post(browser, BASE + "/new", f"{BASE}/GONE/{path}", value=SECRET).location == BASE, path
+        assert "Nothing changed." in browser.get(BASE).text
+    assert company.value(company.owner, "GONE", "org") is None
+    assert post(browser, BASE + "/new", f"{BASE}/no-name/value?scope=org", value=SECRET).status_code == 404
+
+
 # --- the test at the service ------------------------------------------------------------------------------------------
 
 
@@ -441,6 +450,15 @@ def test_what_goes_wrong_in_the_background_is_an_end_too(tested: Company, databa
     place = post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location
     begun.set()
     assert "It didn’t finish." in _until_over(browser, place).text
+
+
+def test_what_has_no_place_in_the_background_is_waited_for(tested: Company, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _slow(monkeypatch)
+    monkeypatch.setattr(background, "_places", threading.BoundedSemaphore(1))
+    background._places.acquire()
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    assert post(tested.browser(), f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location == BASE
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == GOOD
 
 
 @pytest.mark.both_databases
