@@ -21,7 +21,7 @@ from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauth
 from errors import NotFound as NothingThere
 from services import access_tokens, api_keys
 from services.access_tokens import TokenInfo
-from services.actors import Actor, UserInfo
+from services.actors import Actor, OrganizationInfo, UserInfo
 from services.api_keys import KeyInfo
 from services.moments import now_ms
 from services.user_sessions import SignedIn
@@ -198,7 +198,14 @@ def session_actor(signed_in: SignedIn) -> Actor:
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),
+        joined=_joined_for_reads(),
     )
+
+
+def _joined_for_reads() -> tuple[OrganizationInfo, ...] | None:
+    """What a read need not ask again: the session's organizations, unless a snapshot told them."""
+    signed_in = session_cookie.fresh_signed_in() if request.method in _SAFE_METHODS else None
+    return signed_in.organizations if signed_in else None
 
 
 def _audited_id() -> str | None:

@@ -121,6 +121,11 @@ def current_signed_in() -> SignedIn | None:
     return session.signed_in  # type: ignore[attr-defined]  # our BrowserSession
 
 
+def fresh_signed_in() -> SignedIn | None:
+    """The same person as the stores told in this request; None when nobody has asked them."""
+    return session.fresh_signed_in  # type: ignore[attr-defined]
+
+
 def remember_organization(slug: str) -> None:
     """The organization that the person works in: a default for the next page, which authorizes nothing."""
     signed_in, raw = current_signed_in(), current_raw()

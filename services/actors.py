@@ -49,7 +49,7 @@ class Actor:
     `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
     session, an operator). `organization` is the one that the credential is bound to, as it is now. `auth_time_ms` is the
     sign-in behind a session or token. `ip`, `user_agent` and `request_id` are for the audit. `language` is that of the pages
-    that the caller reads.
+    that the caller reads. `joined` are the person's organizations where they were read with the credential, just now.
     """
 
     type: ActorType
@@ -65,6 +65,7 @@ class Actor:
     user_agent: str | None = None
     request_id: str | None = None
     language: str | None = None
+    joined: tuple[OrganizationInfo, ...] | None = None
 
     @classmethod
     def operator(cls) -> "Actor":

@@ -6,38 +6,39 @@ Whose it is: services/credential_scope.py. Values leave through services/credent
 
 import itertools
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Uuid, and_, case, cast, delete, false, literal, null, or_, select, tuple_, union_all
-from sqlalchemy.orm import aliased, defer
+from sqlalchemy import Select, Uuid, and_, bindparam, case, cast, delete, func, literal, null, or_, select, tuple_, union_all
+from sqlalchemy.orm import aliased
 
 from config import current
-from connectors.credential_kinds import kind_for
+from connectors.credential_kinds import known_kinds
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
+from infra.hot_statements import HotStatement
 from infra.ids import uuid7
-from models import Credential, CredentialDeclaration, CredentialVersion
+from models import Credential, CredentialDeclaration, CredentialVersion, User
 from services import audit, credential_declarations, organization_access, row_security
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
 from services.credential_values import CannotDecrypt, Envelope, Value, check_name, check_value, seal, unseal
 from services.keyring import cipher
-from services.transactions import begin_write, insert_into
+from services.transactions import begin_write, engine, insert_into
 
 KEPT_VERSIONS = 10
 
 
-@dataclass(frozen=True)
-class CredentialInfo:
+class CredentialInfo(NamedTuple):
     """One name at one scope, without its value; `scope` is None for a declared name that nobody has set.
 
     `in_force`: what the asker's reads of this name answer with. `status`: `set` until a check said more; `unreadable` when the
-    settings lack its encryption key; `missing` when it is declared only.
+    settings lack its encryption key; `missing` when it is declared only. `updater`: what the person is called who set it, their
+    address without a name, None when nobody knows.
     """
 
     name: str
@@ -53,12 +54,12 @@ class CredentialInfo:
     checked_at: datetime | None = None
     updated_at: datetime | None = None
     updated_by: uuid.UUID | None = None
+    updater: str | None = None
     is_declared: bool = False
     is_new: bool = False
 
 
-@dataclass(frozen=True)
-class CredentialPair:
+class CredentialPair(NamedTuple):
     """One name with the two values that may answer for it; at least one is there, or the name is declared."""
 
     name: str
@@ -103,6 +104,60 @@ class Found:
         return unseal(self.envelope, owner=self.owner, name=self.name, number=self.number)
 
 
+# --- the one query of states ------------------------------------------------------------------------------------------
+
+_ORGANIZATION_ID = bindparam("organization_id", type_=Credential.organization_id.type)
+_USER_ID = bindparam("user_id", type_=Credential.user_id.type)
+_REACHED = or_(Credential.organization_id == _ORGANIZATION_ID, Credential.user_id == _USER_ID)
+_IS_VERSION_IN_FORCE = and_(CredentialVersion.credential_id == Credential.id, CredentialVersion.number == Credential.version)
+
+
+def _select_entries() -> tuple[Select[Any], Any, Any]:
+    """Every row that somebody reaches, and declared names without one: the columns that `_infos` takes; name and scope."""
+    scope = case((Credential.organization_id.is_not(None), "org"), else_="user")
+    rows = select(Credential.name.label("name"), scope.label("scope"), Credential.id.label("id")).where(_REACHED)
+    any_row = select(Credential.id).where(Credential.name == CredentialDeclaration.name, _REACHED).exists()
+    declared = select(CredentialDeclaration.name, literal(""), cast(null(), Uuid())).where(
+        CredentialDeclaration.organization_id == _ORGANIZATION_ID, ~any_row
+    )
+    entries = union_all(rows, declared).subquery()
+    own = aliased(Credential)
+    has_own = select(own.id).where(own.user_id == _USER_ID, own.name == entries.c.name).exists()
+    updater = case((User.id.is_not(None), func.coalesce(func.nullif(User.name, ""), User.email, "")))
+    statement = (
+        select(
+            entries.c.name,
+            entries.c.scope,
+            has_own.label("has_own"),
+            CredentialDeclaration.kind,
+            CredentialDeclaration.set_by,
+            CredentialDeclaration.note,
+            Credential.version,
+            Credential.status,
+            Credential.checked_at,
+            Credential.updated_at,
+            Credential.updated_by,
+            updater.label("updater"),
+            CredentialVersion.encryption_key_id,
+            CredentialVersion.field_names,
+            CredentialVersion.last_four,
+        )
+        .select_from(entries)
+        .outerjoin(Credential, Credential.id == entries.c.id)
+        .outerjoin(CredentialVersion, _IS_VERSION_IN_FORCE)
+        .outerjoin(User, User.id == Credential.updated_by)
+        .outerjoin(
+            CredentialDeclaration,
+            and_(CredentialDeclaration.organization_id == _ORGANIZATION_ID, CredentialDeclaration.name == entries.c.name),
+        )
+        .order_by(entries.c.name, entries.c.scope)
+    )
+    return statement, entries.c.name, entries.c.scope
+
+
+_ENTRIES, _NAME, _SCOPE = _select_entries()
+_ALL_ENTRIES = HotStatement(_ENTRIES)
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -136,8 +191,10 @@ def _as_missing(entry: CredentialInfo) -> CredentialInfo:
 
 def list_pairs(actor: Actor, slug: str) -> list[CredentialPair]:
     """Every name that the actor's reads can meet, or that is declared, with both values, by name. One statement."""
-    entries = _entries(actor, enter(actor, slug))
-    return [_pair(list(of_name)) for _name, of_name in itertools.groupby(entries, key=attrgetter("name"))]
+    organization = organization_access.get(actor, slug)
+    local = row_security.rows_of(user_id=actor.own_rows_of, organization_ids=[organization.id])
+    rows = _ALL_ENTRIES.all(engine(), local=local, **_owners(actor, organization))
+    return [_pair(list(of_name)) for _name, of_name in itertools.groupby(_infos(actor, organization, rows), key=attrgetter("name"))]
 
 
 def get_pair(actor: Actor, slug: str, name: str) -> CredentialPair:
@@ -189,9 +246,8 @@ def find(actor: Actor, organization: OrganizationInfo | None, name: str, *, scop
     declaration = find_declaration(organization, name)
     order = read_order(actor, role_in(organization), scope, set_by=declaration.set_by if declaration else "both")
     rows = db.session.execute(
-        select(Credential, CredentialVersion)
-        .join(CredentialVersion, _is_version_in_force())
-        .where(Credential.name == name, _reached(actor, organization))
+        select(Credential, CredentialVersion).join(CredentialVersion, _IS_VERSION_IN_FORCE).where(Credential.name == name, _REACHED),
+        _owners(actor, organization),
     ).all()
     found = [(owner_of(row[0].organization_id, row[0].user_id), *row) for row in rows]
     for owner, credential, version in sorted((row for row in found if row[0].scope in order), key=lambda row: order.index(row[0].scope)):
@@ -216,7 +272,7 @@ def put(
     number = _put(actor, organization, owner, name, check_value(value, fields), "credential.put")
     stored = _get(actor, organization, name, (owner.scope,))
     db.session.commit()
-    return replace(stored, is_new=number == 1)
+    return stored._replace(is_new=number == 1)
 
 
 def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str, value: str | None) -> None:
@@ -393,21 +449,7 @@ def _record(actor: Actor, organization: OrganizationInfo | None, action: str, ta
     )
 
 
-# --- the one query of states ------------------------------------------------------------------------------------------
-
-
-def _is_version_in_force() -> Any:
-    return and_(CredentialVersion.credential_id == Credential.id, CredentialVersion.number == Credential.version)
-
-
-def _is_of(column: Any, owner_id: uuid.UUID | None) -> Any:
-    """Nobody's is no row: `column = NULL` would be read as IS NULL, and those are the other side's."""
-    return column == owner_id if owner_id is not None else false()
-
-
-def _reached(actor: Actor, organization: OrganizationInfo | None) -> Any:
-    """The organization's rows, and those of the person that the actor reaches."""
-    return or_(_is_of(Credential.organization_id, _id_of(organization)), _is_of(Credential.user_id, actor.own_rows_of))
+# --- what an asker meets -------------------------------------------------------------------------------------------------
 
 
 def _id_of(organization: OrganizationInfo | None) -> uuid.UUID | None:
@@ -423,72 +465,35 @@ def _entries(
     limit: int | None = None,
 ) -> list[CredentialInfo]:
     """Every row that the actor reaches, and declared names without one, by name, `org` before `user`."""
-    scope = case((Credential.organization_id.is_not(None), "org"), else_="user")
-    rows = select(Credential.name.label("name"), scope.label("scope"), Credential.id.label("id")).where(_reached(actor, organization))
-    any_row = select(Credential.id).where(Credential.name == CredentialDeclaration.name, _reached(actor, organization)).exists()
-    declared = select(CredentialDeclaration.name, literal(""), cast(null(), Uuid())).where(
-        _is_of(CredentialDeclaration.organization_id, _id_of(organization)), ~any_row
-    )
-    entries = union_all(rows, declared).subquery()
-    own = aliased(Credential)
-    has_own = select(own.id).where(_is_of(own.user_id, actor.own_rows_of), own.name == entries.c.name).exists()
-    statement = (
-        select(entries.c.name, entries.c.scope, has_own, Credential, CredentialVersion, CredentialDeclaration)
-        .select_from(entries)
-        .outerjoin(Credential, Credential.id == entries.c.id)
-        .outerjoin(CredentialVersion, _is_version_in_force())
-        .outerjoin(
-            CredentialDeclaration,
-            and_(
-                _is_of(CredentialDeclaration.organization_id, _id_of(organization)),
-                CredentialDeclaration.name == entries.c.name,
-            ),
-        )
-        .order_by(entries.c.name, entries.c.scope)
-        .limit(limit)
-        .options(defer(CredentialVersion.sealed), defer(CredentialVersion.wrapped_key))
-        .execution_options(populate_existing=True)
-    )
+    statement = _ENTRIES.limit(limit)
     if name is not None:
-        statement = statement.where(entries.c.name == name)
+        statement = statement.where(name == _NAME)
     if after is not None:
-        statement = statement.where(tuple_(entries.c.name, entries.c.scope) > tuple_(literal(after[0]), literal(after[1])))
-    return [_info(actor, organization, *row) for row in db.session.execute(statement)]
+        statement = statement.where(tuple_(_NAME, _SCOPE) > tuple_(literal(after[0]), literal(after[1])))
+    return _infos(actor, organization, db.session.execute(statement, _owners(actor, organization)))
 
 
-def _info(
-    actor: Actor,
-    organization: OrganizationInfo | None,
-    name: str,
-    scope: Any,
-    has_own: bool,
-    credential: Credential | None,
-    version: CredentialVersion | None,
-    declaration: CredentialDeclaration | None,
-) -> CredentialInfo:
-    set_by = declaration.set_by if declaration else "both"
-    order = read_order(actor, role_in(organization), set_by=set_by)
-    common = {
-        "name": name,
-        "kind": declaration.kind if declaration else kind_for(name, current()).kind_id,
-        "set_by": set_by,
-        "note": declaration.note if declaration else "",
-        "is_declared": declaration is not None,
-    }
-    if credential is None or version is None:
-        return CredentialInfo(scope=None, status="missing", in_force=True, **common)
-    return CredentialInfo(
-        scope=scope,
-        status=_readable(version.encryption_key_id, credential.status),
-        in_force=scope in order and (scope == "user" or not (has_own and "user" in order)),
-        version=credential.version,
-        field_names=version.field_names,
-        last_four=version.last_four,
-        checked_at=credential.checked_at,
-        updated_at=credential.updated_at,
-        updated_by=credential.updated_by,
-        **common,
-    )
+def _owners(actor: Actor, organization: OrganizationInfo | None) -> dict[str, uuid.UUID | None]:
+    """Whose rows: the organization's, and those of the person that the actor reaches. None is nobody's: no column equals it."""
+    return {"organization_id": _id_of(organization), "user_id": actor.own_rows_of}
+
+
+def _infos(actor: Actor, organization: OrganizationInfo | None, rows: Iterable[Any]) -> list[CredentialInfo]:
+    """Rows of _ENTRIES as the actor meets them."""
+    orders = {set_by: read_order(actor, role_in(organization), set_by=set_by) for set_by in credential_declarations.SET_BY}
+    kind_of = known_kinds(current())
+    infos = []
+    for name, scope, has_own, kind, set_by, note, version, status, checked_at, updated_at, updated_by, updater, key_id, *value in rows:
+        is_declared, set_by = set_by is not None, set_by or "both"
+        common = (kind or kind_of(name).kind_id, set_by, note or "")
+        if key_id is None:
+            infos.append(CredentialInfo(name, None, "missing", True, *common, is_declared=is_declared))
+            continue
+        order = orders[set_by]
+        in_force = scope in order and (scope == "user" or not (has_own and "user" in order))
+        changed = (checked_at, updated_at, updated_by, updater)
+        infos.append(CredentialInfo(name, scope, _readable(key_id, status), in_force, *common, version, *value, *changed, is_declared))
+    return infos
 
 
 def _readable(key_id: str, status: str) -> str:

@@ -61,6 +61,8 @@ def enter_to_write(actor: Actor, slug: str, permission: str, *, alone: bool = Fa
 
 def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
     """Through the memberships of a person whose credential is bound to no organization (a browser session)."""
+    if actor.joined is not None:
+        return next((found for found in actor.joined if found.slug == slug), None)
     if actor.user is None or "\0" in slug:
         return None
     row_security.enter(user_id=actor.user.id)

@@ -1,5 +1,6 @@
 """The kinds of credentials that are known by their names, and `generic` for all others."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from config import Settings
@@ -26,6 +27,13 @@ def kind_for(name: str, settings: Settings) -> Kind:
     return next((kind for kind in kinds if name in kind.names), kinds[-1])
 
 
+def known_kinds(settings: Settings) -> Callable[[str], Kind]:
+    """The same for many names."""
+    kinds = all_kinds(settings)
+    by_name = {name: kind for kind in reversed(kinds) for name in kind.names}
+    return lambda name: by_name.get(name, kinds[-1])
+
+
 def github_site(settings: Settings) -> Site:
     """Where GitHub is: as the connector says, else as the sign-in provider says, else github.com."""
     if connector := settings.find_connector("github"):
@@ -36,4 +44,4 @@ def github_site(settings: Settings) -> Site:
     return Site()
 
 
-__all__ = ["Check", "Kind", "Site", "all_kinds", "find_kind", "github_site", "kind_for"]
+__all__ = ["Check", "Kind", "Site", "all_kinds", "find_kind", "github_site", "kind_for", "known_kinds"]
