@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import redis
 import requests
 from flask import Flask
@@ -101,4 +102,6 @@ def running(
                 db.engine.dispose()
             app.extensions["gatepost.redis"].close()
             store.flushall()
-            _empty(postgres_url)
+            with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as tables_owner:
+                tables_owner.execute("SET session_replication_role = replica")
+                _empty(tables_owner)
