@@ -23,7 +23,7 @@ def onward(journey: Journey) -> str:
     """Where the journey leads once the person is signed in."""
     if journey.handoff:
         return "/oauth/authorize?" + urlencode({"handoff": journey.handoff})
-    return journey.next_path or "/"
+    return journey.next_path or "/account"
 
 
 def address(path: str, journey: Journey, **more: str | None) -> str:

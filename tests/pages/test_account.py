@@ -115,15 +115,11 @@ def test_a_post_without_a_csrf_token_changes_nothing(signed_in: FlaskClient, dat
     assert "This page was open too long" in answer.text
 
 
-def test_the_start_leads_to_the_organization_used_last_or_to_sign_in(client: FlaskClient, user: User, database: Any) -> None:
+def test_the_start_leads_to_the_account_or_to_sign_in(client: FlaskClient, user: User, database: Any) -> None:
     assert client.get("/").location == "/login"
     factories.sign_in(client, user)
-    for slug in ("fjord", "acme"):
-        factories.make_organization(owner=user, slug=slug)
     answer = client.get("/")
-    assert (answer.status_code, answer.location) == (303, "/orgs/acme/members"), "the first by name, while none was used"
-    client.get("/orgs/fjord/credentials")
-    assert client.get("/").location == "/orgs/fjord/members"
+    assert (answer.status_code, answer.location) == (303, "/account")
 
 
 def test_things_of_somebody_else_are_not_there(signed_in: FlaskClient, app: Flask, database: Any) -> None:

@@ -33,14 +33,15 @@ def test_the_way_from_signing_in_to_a_resolved_credential(app: Flask, database: 
     user = factories.make_user(name="Maya Lind")
     browser = app.test_client()
     factories.sign_in(browser, user)
-    assert browser.get("/").location == "/orgs/maya-lind/members"
-    assert 'href="/orgs/new"' in browser.get("/orgs/maya-lind/members").text
+    arrived = browser.get(browser.get("/").location).text
+    assert 'href="/orgs/maya-lind/' in arrived, "where somebody arrives, the way on is on the page"
+    assert 'href="/orgs/new"' in arrived
 
     made = browser.get(post(browser, "/orgs/new", name="Fjord Labs", slug="fjord").location)
     page = browser.get(made.location)
     assert "Next: add a credential, or create an agent." in said(page)
     assert 'href="/orgs/fjord/credentials"' in page.text
-    assert browser.get("/").location == "/orgs/fjord/members", "the one used last"
+    assert "Go to Fjord Labs" in said(browser.get("/account")), "the one used last"
 
     page = browser.get("/orgs/fjord/credentials")
     assert 'href="/orgs/fjord/credentials/new"' in page.text

@@ -44,7 +44,7 @@ def refused_with(response: Any) -> str:
 @pytest.mark.both_databases
 def test_a_first_sign_in_makes_user_identity_and_personal_organization(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
     response = browser.sign_in(github)
-    assert (response.status_code, response.headers["Location"]) == (303, "/")
+    assert (response.status_code, response.headers["Location"]) == (303, "/account")
     assert browser.is_signed_in
     app = browser.client.application
     (user,), (identity,), (organization,), (membership,) = (rows(app, model) for model in (User, Identity, Organization, Membership))
@@ -101,7 +101,7 @@ def test_a_state_of_another_browser_is_refused_and_stays_good(browser: Browser, 
     assert refused_with(thief.come_back(back)) == "state_mismatch"
     assert thief.session is None
     assert github.count(TOKEN) == 0
-    assert path_of(browser.come_back(back)) == "/"
+    assert path_of(browser.come_back(back)) == "/account"
 
 
 def test_a_victim_cannot_be_signed_in_as_the_attacker(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
@@ -130,7 +130,7 @@ def test_a_state_of_one_provider_is_nothing_to_another(browser: Browser, github:
     other = query_of(op.visit(browser.start("authentik")))
     assert refused_with(browser.get("/login/github/callback?" + urlencode({**other, "iss": github.url}))) == "state_mismatch"
     assert (github.count(TOKEN), op.count("/token")) == (0, 0)
-    assert path_of(browser.get("/login/github/callback?" + urlencode(back))) == "/"
+    assert path_of(browser.get("/login/github/callback?" + urlencode(back))) == "/account"
 
 
 def test_a_wrong_issuer_in_the_callback_ends_before_the_exchange(browser: Browser, op: FakeOidc) -> None:
@@ -199,7 +199,7 @@ def test_a_callback_that_nobody_began_is_state_mismatch(browser: Browser, github
 def test_a_parameter_given_twice_is_refused_and_consumes_nothing(browser: Browser, github: FakeGitHub, ann: GitHubUser, name: str) -> None:
     back = github.visit(browser.start())
     assert refused_with(browser.come_back(f"{back}&{name}=a&{name}=b")) == "state_mismatch"
-    assert path_of(browser.come_back(back)) == "/"
+    assert path_of(browser.come_back(back)) == "/account"
 
 
 @pytest.mark.parametrize("code", ["", "\0", "x" * 5000, "\u202e", "%ff", "a b+c&d=e#f"])
@@ -271,7 +271,7 @@ def test_many_at_once_are_one_exchange_and_one_answer(browser: Browser, github: 
     for thread in threads:
         thread.join()
     assert len({_session_cookie(answer) for answer in answers}) == 1
-    assert {answer.headers["Location"] for answer in answers} == {"/"}
+    assert {answer.headers["Location"] for answer in answers} == {"/account"}
     assert github.count(TOKEN) == 1
 
 
@@ -391,7 +391,7 @@ def test_without_the_database_the_callback_is_503_and_the_state_stays_good(
     assert github.count(TOKEN) == 0
     monkeypatch.undo()
     assert engine.raw_connection == real
-    assert path_of(browser.come_back(back)) == "/"
+    assert path_of(browser.come_back(back)) == "/account"
 
 
 # --- who may come in --------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_the_allowlist_decides_who_may_create_an_account(
     browser = Browser(make_app(**github_settings(github), signup_allowlist=allowlist))
     github.add(GitHubUser.make(1, "ann", email))
     response = browser.sign_in(github)
-    assert (path_of(response) == "/") is is_welcome
+    assert (path_of(response) == "/account") is is_welcome
     if not is_welcome:
         assert refused_with(response) == "signup_not_allowed"
         assert rows(browser.client.application, User) == []
@@ -469,7 +469,7 @@ def test_the_host_header_changes_no_address(browser: Browser, github: FakeGitHub
     back = query_of(github.visit(browser.start()))
     headers["Cookie"] = f"gatepost_browser={browser.cookie('gatepost_browser')}"
     answer = browser.client.application.test_client(use_cookies=False).get("/login/github/callback?" + urlencode(back), headers=headers)
-    assert answer.headers["Location"] == "/"
+    assert answer.headers["Location"] == "/account"
 
 
 def test_a_subject_at_userinfo_or_a_name_with_nul_makes_no_500(browser: Browser, op: FakeOidc) -> None:
@@ -479,7 +479,7 @@ def test_a_subject_at_userinfo_or_a_name_with_nul_makes_no_500(browser: Browser,
     op.signed_in = OidcUser(
         "sub", {"email": "ann@example.com", "email_verified": True, "name": "A\0nn\ud83d", "preferred_username": {"x": 1}}
     )
-    assert path_of(browser.sign_in(op, "authentik")) == "/"
+    assert path_of(browser.sign_in(op, "authentik")) == "/account"
 
 
 def test_the_callback_answers_within_the_deadline(
@@ -504,7 +504,7 @@ def test_first_sign_ins_at_once_make_one_person(browser: Browser, github: FakeGi
         thread.start()
     for thread in threads:
         thread.join()
-    assert [path_of(answer) for answer in answers] == ["/"] * 6
+    assert [path_of(answer) for answer in answers] == ["/account"] * 6
     assert [len(rows(app, model)) for model in (User, Identity, Organization, Membership)] == [1, 1, 1, 1]
 
 

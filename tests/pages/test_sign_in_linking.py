@@ -47,7 +47,7 @@ def test_account_exists_names_the_provider_and_signing_in_with_it_offers_to_link
     assert set(ways(app)) == {"github", "authentik"}
     assert len(set(ways(app).values())) == 1
     again = Browser(app)
-    assert path_of(again.sign_in(op, "authentik")) == "/"
+    assert path_of(again.sign_in(op, "authentik")) == "/account"
 
 
 def test_not_now_links_nothing_and_goes_on(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
@@ -67,10 +67,10 @@ def test_somebody_else_in_the_same_browser_is_not_offered_the_link(
     browser.sign_in(op, "authentik")
     github.add(GitHubUser.make(666, "mallory", "mallory@example.com"))
     response = browser.sign_in(github)
-    assert path_of(response) == "/"
-    assert path_of(browser.get("/account/link")) == "/"
+    assert path_of(response) == "/account"
+    assert path_of(browser.get("/account/link")) == "/account"
     page = browser.get("/login?error=access_denied")
-    assert path_of(browser.post("/account/link", page)) == "/"
+    assert path_of(browser.post("/account/link", page)) == "/account"
     assert list(ways(app)) == ["github", "github"] or set(ways(app)) == {"github"}
 
 
@@ -80,8 +80,8 @@ def test_the_owner_in_another_browser_is_not_offered_a_strangers_account(
     owner = Browser(browser.client.application)
     owner.sign_in(github)
     browser.sign_in(op, "authentik")
-    assert path_of(owner.sign_in(github)) == "/"
-    assert path_of(owner.get("/account/link")) == "/"
+    assert path_of(owner.sign_in(github)) == "/account"
+    assert path_of(owner.get("/account/link")) == "/account"
 
 
 def test_linking_needs_the_form(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:

@@ -64,7 +64,7 @@ def test_the_link_signs_in_where_it_began(browser: Browser, op: FakeOidc, smtp: 
 def test_the_next_sign_in_with_the_same_address_needs_no_letter(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
     browser.sign_in(op, "authentik")
     browser.post(link_in(smtp), browser.get(link_in(smtp)))
-    assert path_of(browser.sign_in(op, "authentik")) == "/"
+    assert path_of(browser.sign_in(op, "authentik")) == "/account"
     assert len(smtp.letters) == 1
     op.signed_in.claims["email"] = "mallory@example.com"
     assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
@@ -78,7 +78,7 @@ def test_looking_at_the_link_uses_nothing(browser: Browser, op: FakeOidc, smtp: 
     for _ in range(3):
         assert scanner.get(link_in(smtp)).status_code == 200
         assert scanner.client.head(link_in(smtp), base_url=browser.settings.public_url).status_code == 200
-    assert path_of(browser.post(link_in(smtp), browser.get(link_in(smtp)))) == "/"
+    assert path_of(browser.post(link_in(smtp), browser.get(link_in(smtp)))) == "/account"
 
 
 @pytest.mark.both_databases
@@ -271,4 +271,4 @@ def test_what_waits_is_sealed_in_the_database(browser: Browser, op: FakeOidc, sm
         assert b"refresh-1" not in row.claims_ciphertext
         assert link_in(smtp).rpartition("/")[2].encode() not in row.token_hash
     github.add(GitHubUser.make(1, "bob", "bob@example.com"))
-    assert path_of(browser.sign_in(github)) == "/"
+    assert path_of(browser.sign_in(github)) == "/account"

@@ -39,7 +39,7 @@ def test_the_whole_way_there_and_back(make_browser: Callable[..., Browser], auth
     ("login", "trust", "where", "error"),
     [
         ("bob", "claim", "/login", "email_not_verified"),
-        ("bob", "trusted", "/", None),
+        ("bob", "trusted", "/account", None),
         ("bob", "mail", "/login/check-mail", None),
         ("eve", "claim", "/login", "email_is_missing"),
         ("eve", "trusted", "/login", "email_is_missing"),

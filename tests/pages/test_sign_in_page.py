@@ -103,13 +103,13 @@ ELSEWHERE = [
 @pytest.mark.parametrize("text", ELSEWHERE)
 def test_next_leads_nowhere_else(browser: Browser, github: FakeGitHub, ann: GitHubUser, text: str) -> None:
     response = browser.sign_in(github, query=urlencode({"next": text}))
-    assert response.headers["Location"] == "/"
+    assert response.headers["Location"] == "/account"
     again = browser.get("/login?" + urlencode({"next": text}))
-    assert (again.status_code, again.headers["Location"]) == (303, "/")
+    assert (again.status_code, again.headers["Location"]) == (303, "/account")
 
 
 @pytest.mark.parametrize(
-    "text", ["/", "/account/linked", "/orgs/acme/members?page=2&q=a%20b", "/account?x=//y", "/account#top", "/a-b_c.d~e"]
+    "text", ["/account", "/account/linked", "/orgs/acme/members?page=2&q=a%20b", "/account?x=//y", "/account#top", "/a-b_c.d~e"]
 )
 def test_next_leads_to_a_path_of_this_site(browser: Browser, github: FakeGitHub, ann: GitHubUser, text: str) -> None:
     assert browser.sign_in(github, query=urlencode({"next": text})).headers["Location"] == text
@@ -203,7 +203,7 @@ def test_a_handoff_of_six_thousand_bytes_goes_there_and_back(browser: Browser, g
 def test_somebody_who_is_signed_in_goes_on(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
     browser.sign_in(github)
     handoff = make_handoff(browser.client.application)
-    assert browser.get("/login").headers["Location"] == "/"
+    assert browser.get("/login").headers["Location"] == "/account"
     assert browser.get("/login?next=/account/apps").headers["Location"] == "/account/apps"
     assert browser.get("/login?handoff=" + handoff).headers["Location"] == "/oauth/authorize?" + urlencode({"handoff": handoff})
 
