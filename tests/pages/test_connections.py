@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 
 from infra.clock import now
 from infra.ids import uuid7
-from models import AuditEvent, Connection, Membership
+from models import AuditEvent, Connection, Membership, User
 from services import connections
 from tests import factories, owner
 from tests.fakes.browser import Browser, path_of, query_of
@@ -668,3 +668,40 @@ def test_no_code_state_or_token_is_in_the_log_or_the_audit(desk: Desk, caplog: A
     shown = caplog.text + "".join(capsys.readouterr()) + "".join(str(event.details) for event in owner.events(desk.app))
     secrets = [*query_of(back).values(), *desk.vendor.access_tokens, *desk.vendor.refresh_tokens]
     assert [secret for secret in secrets if secret in shown] == []
+
+
+# --- when it ends, who made it, who uses it ---------------------------------------------------------------------------
+
+
+@pytest.mark.both_databases
+def test_access_that_nothing_renews_says_when_it_ends(desk: Desk) -> None:
+    browser, day = desk.browser(), 86_400
+    for seconds, renewed, words in (
+        (5 * day - 60, None, "Expires in 5 days Acme gave nothing to renew it with. Reconnect"),
+        (60, None, "Expires in 1 day Acme gave"),
+        (-60, None, "Needs reconnecting Its access ended, and Acme gave nothing to renew it with. Reconnect"),
+        (5 * day, "rt", "Connected"),
+        (None, None, "Connected"),
+    ):
+        made = factories.make_connection(organization=desk.organization, refresh_token=renewed, expires_in=seconds)
+        assert words in in_cells(browser.get("/orgs/northwind/connections").text), seconds
+        page = in_cells(browser.get(f"/orgs/northwind/connections/{made.id}").text)
+        assert words.removesuffix(" Reconnect") in page, seconds
+        desk.change(delete(Connection))
+
+
+@pytest.mark.both_databases
+def test_its_page_says_who_connected_it_and_links_to_the_agents_that_can_use_it(desk: Desk) -> None:
+    desk.change(update(User).where(User.id == desk.member.id).values(name="Lena Brandt"))
+    made = factories.make_connection(organization=desk.organization, connected_by=desk.member.id)
+    agent = factories.make_agent(desk.organization, desk.owner, name="deploy-bot")
+    factories.make_api_key(desk.organization, desk.owner, agent=agent, scopes=["connections:use"])
+    other = factories.make_agent(desk.organization, desk.owner, name="other-bot")
+    factories.make_api_key(desk.organization, desk.owner, agent=other, scopes=["credentials:read"])
+    browser, path = desk.browser(), f"/orgs/northwind/connections/{made.id}"
+    page = browser.get(path).text
+    assert "Connected by Lena Brandt" in in_cells(page)
+    assert f'href="/orgs/northwind/agents/{agent.id}"' in page
+    assert "other-bot" not in page
+    desk.change(delete(Membership).where(Membership.user_id == desk.member.id))
+    assert "Connected by Someone who left" in in_cells(browser.get(path).text)
