@@ -188,13 +188,14 @@ def rows_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: 
 
 
 def places_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: str) -> list[Markup]:
-    """The organization of each event, leading to all of its events; one that is gone by its id."""
+    """The organization of each event, leading to all of its events; one that is gone by how its id begins."""
     return [_place(event["organization"], names, audit_href) if event["organization"] else Markup("") for event in events]
 
 
 def _place(id: str, names: audit_names.Names, audit_href: str) -> Markup:
     slug, name = names.organizations.get(id, (id, ""))
-    shown = words.mono(id) if slug == id else words.untrusted(name, empty=slug)
+    gone = Markup('<code class="nowrap" translate="no" dir="ltr">{}…</code>').format(id[:8])
+    shown = gone if slug == id else words.untrusted(name, empty=slug)
     return Markup('<a href="{}?organization={}">{}</a>').format(audit_href, slug, shown)
 
 
