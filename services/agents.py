@@ -13,7 +13,7 @@ from errors import Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
-from models import Agent, ApiKey, User
+from models import Agent, ApiKey, Membership, User
 from services import audit, keyset, names, numbered_pages, organization_access, roles
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
@@ -23,9 +23,12 @@ TO_CREDENTIALS, TO_CONNECTIONS = "credentials:read", "connections:use"  # the sc
 
 @dataclass(frozen=True)
 class AgentRow:
-    """An agent as its organization sees it. `key_count`: of keys that work; `reaches`: of TO_CREDENTIALS and TO_CONNECTIONS, what
-    one of them is good for; `last_used_at`: of any of its keys, revoked ones too; `is_own`: the reader's; `may_manage`: the
-    reader may change it and see its keys."""
+    """An agent as its organization sees it.
+
+    `key_count`: of keys that work; `reaches`: of TO_CREDENTIALS and TO_CONNECTIONS, what one of them is good for; `owner_left`: then
+    its keys are revoked and nobody makes new ones; `last_used_at`: of any of its keys, revoked ones too; `is_own`: the reader's;
+    `may_manage`: the reader may change it and see its keys.
+    """
 
     id: uuid.UUID
     name: str
@@ -36,6 +39,7 @@ class AgentRow:
     owner_name: str
     key_count: int
     reaches: tuple[str, ...]
+    owner_left: bool
     last_used_at: datetime | None
     is_own: bool
     may_manage: bool
@@ -93,7 +97,7 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
     db.session.flush()
     details = {"name": agent.name, "acts_for_owner": acts_for_owner}
     audit.record(actor, "agent.created", target_type="agent", target_id=agent.id, organization_id=organization.id, details=details)
-    row = _row(agent, actor.user.name, 0, False, False, None, actor=actor, role=organization.role)
+    row = _row(agent, actor.user.name, 0, False, False, False, None, actor=actor, role=organization.role)
     db.session.commit()
     return row
 
@@ -161,8 +165,10 @@ def _record(actor: Actor, action: str, agent: Agent, **details: object) -> None:
     audit.record(actor, action, target_type="agent", target_id=agent.id, organization_id=agent.organization_id, details=details)
 
 
-def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bool, bool, datetime | None]]:
-    """Each agent with its owner's name, the number of its keys that work, what they are good for, and when one was used last."""
+def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bool, bool, bool, datetime | None]]:
+    """Each agent with its owner's name, the number of its keys that work, what they are good for, whether its owner left, and
+    when a key was used last."""
+    is_member = select(Membership.user_id).where(Membership.organization_id == organization.id, Membership.user_id == Agent.owner_id)
     return (
         select(
             Agent,
@@ -170,6 +176,7 @@ def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bo
             select(func.count()).select_from(ApiKey).where(*_works()).correlate(Agent).scalar_subquery(),
             _has_key_for(TO_CREDENTIALS),
             _has_key_for(TO_CONNECTIONS),
+            ~is_member.correlate(Agent).exists(),
             select(func.max(ApiKey.last_used_at)).where(ApiKey.agent_id == Agent.id).correlate(Agent).scalar_subquery(),
         )
         .join(User, User.id == Agent.owner_id)
@@ -201,6 +208,7 @@ def _row(
     key_count: int,
     to_credentials: bool,
     to_connections: bool,
+    owner_left: bool,
     last_used_at: datetime | None,
     *,
     actor: Actor,
@@ -216,6 +224,7 @@ def _row(
         owner_name=owner_name,
         key_count=key_count,
         reaches=(TO_CREDENTIALS,) * to_credentials + (TO_CONNECTIONS,) * to_connections,
+        owner_left=bool(owner_left),
         last_used_at=last_used_at,
         is_own=_is_own(agent, actor),
         may_manage=_may_manage(agent, actor, role),

@@ -250,6 +250,19 @@ def test_deleting_names_the_keys_that_end_with_it(company: Company, database: An
     assert browser.get(company.page).status_code == 404
 
 
+@pytest.mark.both_databases
+def test_an_agent_whose_owner_left_says_so_and_is_not_resumed(company: Company, database: Any) -> None:
+    boss = company.browser(company.boss)
+    assert f'href="/orgs/northwind/members/{company.member.id}"' in boss.get(company.page).text
+    post(boss, f"/orgs/northwind/members/{company.member.id}/remove")
+    page = boss.get(company.page)
+    assert "Its owner left Its keys were revoked, and nobody makes new ones for it." in said(page)
+    assert "Owner Tom Halvorsen , who left" in said(page)
+    assert "Resume" not in said(page)
+    assert f"/members/{company.member.id}" not in page.text
+    assert "deploy-bot Tom Halvorsen , who left 0 active keys" in said(boss.get(BASE))
+
+
 def test_an_agent_that_is_gone_is_neither_paused_nor_resumed_nor_deleted(company: Company, database: Any) -> None:
     browser = company.browser(company.member)
     post(browser, f"{company.page}/delete")
