@@ -15,6 +15,7 @@ from tests.live_server import ROOT
 
 FOLDER = ROOT / "docs" / "tasks"
 TASKS = sorted(set(FOLDER.glob("*.md")) - {FOLDER / "README.md"})
+SHOWN = re.compile(r"^!\[[^]]+\]\((.+?)\)$", re.M)
 PICTURES = re.compile(r"^\./run shots \.run/shots ((?:.*\\\n)*.*)$", re.M)
 # what stands in the place of a name
 EXAMPLES = "(?:Northwind|GitHub|northwind-bot|Lena Brandt)"
@@ -30,9 +31,18 @@ def test_the_index_has_every_task_once() -> None:
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
-def test_a_task_fits_on_a_page_and_has_pictures(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 40
-    assert _pictures(path)
+def test_a_task_fits_on_a_page_and_shows_a_picture_of_the_gallery(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 40
+    (shown,) = SHOWN.findall(text)
+    assert shown in {f"pictures/{name}.webp" for name in _pictures(path)}
+    assert (FOLDER / shown).read_bytes()[8:12] == b"WEBP"
+
+
+def test_the_pictures_are_small_and_each_is_shown() -> None:
+    sizes = {path.name: path.stat().st_size for path in (FOLDER / "pictures").iterdir()}
+    assert {name for name, size in sizes.items() if size > 32_000} == set()
+    assert set(sizes) == {Path(shown).name for path in TASKS for shown in SHOWN.findall(path.read_text())}
 
 
 def test_every_picture_is_one_of_the_gallery(app: Flask) -> None:
