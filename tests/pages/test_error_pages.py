@@ -91,3 +91,17 @@ def test_a_session_that_ended_is_told_where_it_is_asked_for_again(client: FlaskC
     assert "You’ve been signed out Your session ended or was revoked. Sign in to carry on where you were. SESSION_ENDED" in text
     factories.sign_in(client, user)
     assert "SESSION_ENDED" not in said(client.get("/login"))
+
+
+@pytest.mark.parametrize("path", ["/account", "/orgs/northwind/members", "/admin", "/login/link/x", "/invitations/gpi_x"])
+def test_with_both_stores_away_a_page_says_so_in_its_language_and_touches_no_cookie(make_app: Any, path: str) -> None:
+    app = make_app(redis_url="redis://127.0.0.1:1", database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    client = app.test_client()
+    client.set_cookie("gatepost_session", "x" * 43, domain="127.0.0.1")
+    client.set_cookie("gatepost_language", "de", domain="127.0.0.1")
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "Gatepost wird gerade aktualisiert" in said(answer)
+    assert re.search("Referenz [0-9a-f]{16}", said(answer)), said(answer)
+    assert HREF.findall(answer.text) == [path]
+    assert "Set-Cookie" not in client.get(f"{path}?lang=en").headers
