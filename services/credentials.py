@@ -230,7 +230,7 @@ def list_versions(actor: Actor, slug: str | None, name: str, *, scope: str | Non
     return [
         VersionInfo(
             number=row.number,
-            status=_readable(row.encryption_key_id, "set"),
+            status="set" if cipher().knows(row.encryption_key_id) else "unreadable",
             in_force=row.number == found.number,
             field_names=row.field_names,
             last_four=row.last_four,
@@ -481,7 +481,7 @@ def _owners(actor: Actor, organization: OrganizationInfo | None) -> dict[str, uu
 def _infos(actor: Actor, organization: OrganizationInfo | None, rows: Iterable[Any]) -> list[CredentialInfo]:
     """Rows of _ENTRIES as the actor meets them."""
     orders = {set_by: read_order(actor, role_in(organization), set_by=set_by) for set_by in credential_declarations.SET_BY}
-    kind_of = known_kinds(current())
+    kind_of, knows = known_kinds(current()), cipher().knows
     infos = []
     for name, scope, has_own, kind, set_by, note, version, status, checked_at, updated_at, updated_by, updater, key_id, *value in rows:
         is_declared, set_by = set_by is not None, set_by or "both"
@@ -491,10 +491,7 @@ def _infos(actor: Actor, organization: OrganizationInfo | None, rows: Iterable[A
             continue
         order = orders[set_by]
         in_force = scope in order and (scope == "user" or not (has_own and "user" in order))
+        status = status if knows(key_id) else "unreadable"
         changed = (checked_at, updated_at, updated_by, updater)
-        infos.append(CredentialInfo(name, scope, _readable(key_id, status), in_force, *common, version, *value, *changed, is_declared))
+        infos.append(CredentialInfo(name, scope, status, in_force, *common, version, *value, *changed, is_declared))
     return infos
-
-
-def _readable(key_id: str, status: str) -> str:
-    return status if cipher().knows(key_id) else "unreadable"

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, Update, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, bindparam, func, or_, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
 from extensions import db
 from infra import mailer
 from infra.clock import now
+from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import AuditEvent, Invitation, Membership, User
@@ -25,6 +26,8 @@ from providers.base import clean_email
 from services import audit, keyset, letters, numbered_pages, organization_access, roles, users
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
+from services.row_security import rows_of
+from services.transactions import engine
 
 log = logging.getLogger("gatepost.invitations")
 
@@ -97,8 +100,9 @@ def search(actor: Actor, slug: str, *, number: int = 1) -> NumberedPage[Invitati
 
 def count_of(actor: Actor, slug: str) -> int:
     """How many those are.   Raises: NotFound, Forbidden."""
-    organization = organization_access.enter(actor, slug, "invitations:manage")
-    return db.session.scalar(select(func.count()).where(Invitation.organization_id == organization.id, *is_pending())) or 0
+    organization = organization_access.get(actor, slug, "invitations:manage")
+    counted = _COUNT.one(engine(), local=rows_of(organization_ids=[organization.id]), organization_id=organization.id)
+    return counted[0] if counted else 0
 
 
 def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
@@ -322,6 +326,9 @@ def _mark(*who: ColumnElement[bool]) -> Update:
 def is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Neither accepted nor revoked; perhaps expired."""
     return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
+
+
+_COUNT = HotStatement(select(func.count()).where(Invitation.organization_id == bindparam("organization_id"), *is_pending()))
 
 
 def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -1,23 +1,27 @@
 """Members of an organization: who they are, their roles, leaving and removing. Every change holds the organization alone, so
 that of two requests which would each take away "the other" owner the second one sees what the first did."""
 
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.orm import aliased
 
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
+from infra.hot_statements import HotStatement
 from infra.ids import first_uuid7, parse_uuid
 from models import AuditEvent, Consent, Invitation, Membership, User
 from services import agents, api_keys, audit, invitations, keyset, numbered_pages, organization_access, refresh_families, roles
 from services.actors import Actor, OrganizationInfo
 from services.numbered_pages import NumberedPage
 from services.organizations import PersonalOrganization
+from services.row_security import rows_of
+from services.transactions import engine
 
 _WAYS_IN = ("invitation.accepted", "member.imported", "organization.created")
 _AROUND = timedelta(minutes=1)  # the event is written by the transaction that adds the member
@@ -37,11 +41,14 @@ class MemberRow:
     role: str
 
 
-@dataclass(frozen=True)
-class Person(MemberRow):
+class Person(NamedTuple):
     """The same for pages, in the eyes of a reader. is_manageable: the reader's role may change theirs and take them out.
     stays: why nobody can, not even they themselves."""
 
+    user_id: uuid.UUID
+    email: str | None
+    name: str
+    role: str
     joined_at: datetime
     is_disabled: bool
     stays: Literal["", "last_owner", "personal"]
@@ -71,19 +78,20 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
 
 def search(actor: Actor, slug: str, *, text: str = "", role: str = "", number: int = 1) -> NumberedPage[Person]:
     """The members by name. text: in the name or the address. role: of that role only.   Raises: NotFound."""
-    organization = organization_access.enter(actor, slug)
-    statement = _people_of(organization.id).order_by(func.lower(User.name), User.id)
-    if text:
-        statement = statement.where(or_(User.name.icontains(text, autoescape=True), User.email.icontains(text, autoescape=True)))
-    if role:
-        statement = statement.where(Membership.role == role)
-    return numbered_pages.read(statement, lambda *row: _person(actor, organization, *row), number=number)
+    organization = organization_access.get(actor, slug)
+    local = rows_of(user_id=actor.own_rows_of, organization_ids=[organization.id])
+    asked = {"organization_id": organization.id, "text": re.sub(r"([/%_])", r"/\1", text), "role": role}
+    return numbered_pages.read_by(
+        lambda offset: _SEARCH.all(engine(), local=local, offset=offset, **asked),
+        lambda *row: _person(actor, organization, *row),
+        number=number,
+    )
 
 
 def get_person(actor: Actor, slug: str, user_id: str) -> Person:
     """Raises: NotFound."""
     organization = organization_access.enter(actor, slug)
-    found = db.session.execute(_people_of(organization.id).where(Membership.user_id == parse_uuid(user_id))).first()
+    found = db.session.execute(_PEOPLE.where(Membership.user_id == parse_uuid(user_id)), {"organization_id": organization.id}).first()
     if found is None:
         raise NotFound()
     return _person(actor, organization, *found)
@@ -226,8 +234,8 @@ def _rows_of(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID, str | None, 
     )
 
 
-def _people_of(organization_id: uuid.UUID) -> Select[Any]:
-    """The columns that `_person` takes."""
+def _select_people() -> Select[Any]:
+    """The columns that `_person` takes, of the members of `organization_id`."""
     has_other = _other_owners(Membership.organization_id, Membership.user_id).exists()
     is_personal = Membership.user_id == Membership.organization_id
     may_go: ColumnElement[bool] = (Membership.role != "owner") & ~is_personal
@@ -235,8 +243,20 @@ def _people_of(organization_id: uuid.UUID) -> Select[Any]:
     return (
         select(User.id, User.email, User.name, Membership.role, Membership.created_at, User.disabled_at.is_not(None), stays)
         .join(Membership, Membership.user_id == User.id)
-        .where(Membership.organization_id == organization_id)
+        .where(Membership.organization_id == bindparam("organization_id"))
     )
+
+
+_PEOPLE = _select_people()
+_TEXT, _ROLE = bindparam("text", type_=String), bindparam("role", type_=String)
+_SEARCH = HotStatement(
+    numbered_pages.counting(
+        _PEOPLE.where(
+            or_(User.name.icontains(_TEXT, escape="/"), User.email.icontains(_TEXT, escape="/")),
+            or_(_ROLE == "", Membership.role == _ROLE),
+        ).order_by(func.lower(User.name), User.id)
+    )
+)
 
 
 def _person(actor: Actor, organization: OrganizationInfo, *row: Any) -> Person:

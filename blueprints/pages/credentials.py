@@ -6,9 +6,9 @@ Values come in and never go out: not in a page, not in the form that was refused
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from flask import Blueprint, flash, g, redirect, request
-from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from markupsafe import Markup
 from werkzeug.wrappers import Response
@@ -16,6 +16,7 @@ from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringF
 
 from blueprints import browser, session_cookie
 from blueprints.pages import credential_runs, frame, leafing, words
+from blueprints.pages.sentences import gettext as _
 from errors import NotFound
 from services import agent_uses, credential_declarations, credentials, form_posts, numbered_pages, roles, users
 from services.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo
@@ -31,8 +32,7 @@ TABS = ("all", "own", "attention")
 # --- the two slots of a name ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """What one of both values is to the reader. `state` is a class of the style sheet: used, over, none, fault.
 
     `badge` and `icon` say the state in a word; `reason` is the line below, without one who set it and when; `action` is a
@@ -48,8 +48,7 @@ class Slot:
     action: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class CredentialLine:
+class CredentialLine(NamedTuple):
     """A row of the table. `service` is empty for what nobody can be asked about."""
 
     pair: CredentialPair
@@ -202,7 +201,7 @@ def show(slug: str) -> str:
         slug,
         "credentials",
         lines=page.rows,
-        names=_names_in(page.rows),
+        names=_updaters_in(page.rows),
         counts={key: len(of_tab) for key, of_tab in tabs.items()},
         tab=tab,
         query=query,
@@ -254,8 +253,15 @@ def history_of(pair: CredentialPair, versions: list[tuple[Scope, VersionInfo]]) 
     return sorted([*put, *said], key=lambda row: row.at, reverse=True)
 
 
-def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = None) -> dict[uuid.UUID, Markup]:
+def _updaters_in(lines: list[CredentialLine]) -> dict[uuid.UUID, Markup]:
     """What the people are called who set these values."""
+    infos = [info for line in lines for info in (line.pair.organization, line.pair.own) if info]
+    found = {info.updated_by: info.updater for info in infos if info.updated_by and info.updater is not None}
+    return {user_id: words.untrusted(name) for user_id, name in found.items()}
+
+
+def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = None) -> dict[uuid.UUID, Markup]:
+    """The same, and who set these versions."""
     infos = [info for line in lines for info in (line.pair.organization, line.pair.own) if info]
     found = users.names_of([*(info.updated_by for info in infos), *(version.created_by for version in versions or ())])
     return {user_id: words.untrusted(name) for user_id, name in found.items()}

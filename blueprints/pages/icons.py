@@ -36,7 +36,7 @@ def icons_from_page() -> str:
 def icon_href(name: str) -> str:
     """The address of one symbol, for `<use href>`. Raises KeyError for a name that the file lacks."""
     symbol = name if name == "mark" else f"i-{name}"
-    markup, used = _symbols()[symbol], g.get("icons_used")
+    markup, used = _symbols()[symbol], g._get_current_object().get("icons_used")
     if used is None:
         return f"{asset(_FILE.name)}#{symbol}"
     used[symbol] = markup

@@ -15,13 +15,15 @@ from services import catalogues
 def catalogue() -> NullTranslations:
     """Looked up once in each request."""
     try:
-        return g.catalogue
-    except AttributeError:
-        locale = get_locale()
-        g.catalogue = catalogues.read(locale.language if locale else None)
-        return g.catalogue
+        kept = g._get_current_object()  # a proxy asks again at each attribute, and a page has hundreds of words
     except RuntimeError:  # outside of any request
         return catalogues.read(None)
+    try:
+        return kept.catalogue
+    except AttributeError:
+        locale = get_locale()
+        kept.catalogue = catalogues.read(locale.language if locale else None)
+        return kept.catalogue
 
 
 def gettext(text: str, /, **values: object) -> str:

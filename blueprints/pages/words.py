@@ -9,17 +9,18 @@ import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache, lru_cache
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale
+from babel.support import NullTranslations
 from flask import Flask
 from flask_babel import get_locale, lazy_gettext
 from markupsafe import Markup, escape
 
 from blueprints.pages import icons
+from blueprints.pages.sentences import catalogue, ngettext
 from blueprints.pages.sentences import gettext as _
-from blueprints.pages.sentences import ngettext
 from services import identities, moments
 
 HEADING_LENGTH = 60
@@ -155,15 +156,16 @@ def _in_words(then: datetime, now: datetime, zone: tzinfo) -> tuple[str, bool]:
 
 def _date(local: datetime, *, with_year: bool = False) -> str:
     """ "3 Mar", "3 Mar 2025"."""
-    month = _month(get_locale() or _ENGLISH, local.month)
-    if with_year:
-        return _("%(day)d %(month)s %(year)d", day=local.day, month=month, year=local.year)
-    return _("%(day)d %(month)s", day=local.day, month=month)
+    return _date_in_words(catalogue(), local.day, local.month, local.year if with_year else None)
 
 
-@cache
-def _month(locale: Locale, number: int) -> str:
-    return locale.months["format"]["abbreviated"][number]
+@lru_cache(maxsize=1024)
+def _date_in_words(_language: NullTranslations, day: int, month: int, year: int | None) -> str:
+    """_language: that of the request, whose date is remembered."""
+    name = (get_locale() or _ENGLISH).months["format"]["abbreviated"][month]
+    if year is None:
+        return _("%(day)d %(month)s", day=day, month=name)
+    return _("%(day)d %(month)s %(year)d", day=day, month=name, year=year)
 
 
 def _time_element(then: datetime, text: str) -> Markup:
