@@ -1,41 +1,57 @@
-"""For the journeys: one Gatepost with its providers for all of them, and browsers without script."""
+"""For the journeys: one Gatepost with its providers and a vendor for all of them, and browsers with script and without."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from sqlalchemy import select
 
+from extensions import db
+from models import User
+from tests import factories
 from tests.browser import axe, site
 from tests.browser.journey import APP_HOST, Program, Walk
 from tests.conftest import _missing
-from tests.fakes.fixtures import github_settings, oidc_settings
+from tests.fakes.fixtures import github_settings, oidc_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc, NodeMissing, NpmOidcProvider
 from tests.fakes.smtp import FakeSmtp
+from tests.fakes.vendor import FakeVendor
 from tests.interop.apache import make_certificate
 from tests.interop.gatepost import Gatepost, running
 
-NAMES = "ann ben cleo dora emil finn gwen hugo iris jack kate liam mona nora otto".split()
+HAS_FAILED = pytest.StashKey[bool]()
+NAMES = "ann ben cleo dora emil finn gwen hugo iris jack kate liam mona nora otto remy sara judy pete ruth".split()
 
 
 @dataclass
 class World:
     """Gatepost; GitHub (at `localhost`, so another site than Gatepost); npm's oidc-provider as Northwind, where everybody
-    of NAMES has a verified address at example.com and bob none that is verified; a provider whose word is proved by mail."""
+    of NAMES has a verified address at example.com and bob none that is verified; a provider whose word is proved by mail;
+    a vendor whose accounts are connected."""
 
     gatepost: Gatepost
     github: FakeGitHub
     northwind: NpmOidcProvider
     postal: FakeOidc
     smtp: FakeSmtp
+    vendor: FakeVendor
 
     def at_github(self, number: int, login: str, email: str | None = None, **more: Any) -> GitHubUser:
         """This person now sits before GitHub."""
         self.github.cancels = False
         return self.github.add(GitHubUser.make(number, login, email or f"{login}@example.com", **more))
+
+    def person(self, email: str) -> User:
+        """Who has signed in with this address."""
+        with self.gatepost.app.app_context():
+            found = db.session.scalars(select(User).where(User.email == email)).one()
+            db.session.expunge(found)
+            return found
 
 
 def _people() -> dict[str, dict[str, Any]]:
@@ -47,7 +63,7 @@ def _people() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="package")
 def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
-    github, postal, smtp = FakeGitHub(), FakeOidc(), FakeSmtp()
+    github, postal, smtp, vendor = FakeGitHub(), FakeOidc(), FakeSmtp(), FakeVendor()
     providers: list[NpmOidcProvider] = []
 
     def settings(url: str) -> dict[str, Any]:
@@ -60,14 +76,15 @@ def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Itera
             "github__url": github.url.replace("127.0.0.1", "localhost"),
             **oidc_settings(providers[0], name="northwind", label="Northwind SSO"),
             **oidc_settings(postal, name="postal", label="Postal", email_trust="mail"),
+            **vendor_settings(vendor, label="Acme"),
             "mail_url": smtp.url,
         }
 
     try:
         with running(postgres_url, valkey_url, settings=settings) as gatepost:
-            yield World(gatepost, github, providers[0], postal, smtp)
+            yield World(gatepost, github, providers[0], postal, smtp, vendor)
     finally:
-        for each in (github, postal, smtp, *providers):
+        for each in (github, postal, smtp, vendor, *providers):
             each.stop()
 
 
@@ -85,23 +102,51 @@ def axe_source(node: str) -> str:
     return axe.find(node) or _missing("axe-core (npm)")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[HAS_FAILED] = report.failed
+    return report
+
+
+def _keep_pictures(test: pytest.Item, walks: list[Walk]) -> None:
+    """What every browser showed when the test failed."""
+    folder = Path(__file__).parent / "failures"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9]+", "-", test.name).strip("-")
+    for number, walk in enumerate(walks, 1):
+        walk.tab.screenshot(path=folder / f"{name}-{number}.png", full_page=True)
+        print(f"browser {number} was at {walk.tab.url}: tests/browser/failures/{name}-{number}.png")
+
+
 @pytest.fixture
-def open_browser(chrome: Browser, world: World, axe_source: str) -> Iterator[Callable[..., Walk]]:
-    """`open_browser()`: another browser, without script. What its console complained about fails the test."""
+def open_browser(chrome: Browser, world: World, axe_source: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Walk]]:
+    """`open_browser(person)`: another browser, of somebody who signed in a moment ago, or of nobody yet. It has no script
+    unless told. What its console complained about fails the test."""
     walks: list[Walk] = []
 
-    def make(width: int = 1280) -> Walk:
-        context = chrome.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=False, ignore_https_errors=True, reduced_motion="reduce"
-        )
-        walks.append(Walk(context, world.gatepost.url, axe_source))
+    def make(person: User | None = None, *, width: int = 1280, script: bool = False, **options: Any) -> Walk:
+        settings = {"viewport": {"width": width, "height": 900}, "ignore_https_errors": True, "reduced_motion": "reduce", **options}
+        context = chrome.new_context(java_script_enabled=script, **settings)
+        walks.append(Walk(context, world.gatepost.url, axe_source, has_script=script))
+        if person is not None:
+            walks[-1].is_signed_in(factories.make_session(person))
         return walks[-1]
 
     yield make
+    if request.node.stash.get(HAS_FAILED, False):
+        _keep_pictures(request.node, walks)
     complaints = [complaint for walk in walks for complaint in walk.complaints]
     for walk in walks:
         walk.context.close()
     assert not complaints
+
+
+@pytest.fixture(params=[False, True], ids=["without script", "with script"])
+def script(request: pytest.FixtureRequest) -> bool:
+    """Whether the browsers of this journey have script: it is walked both ways."""
+    return request.param
 
 
 @pytest.fixture

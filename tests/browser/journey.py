@@ -1,4 +1,4 @@
-"""Both ends of a journey: the program that wants a sign-in, and the browser that a person drives, without script.
+"""Both ends of a journey: the program that wants a sign-in, and the browser that a person drives, with script or without.
 
 `Walk.sees` is where a page is looked at: its heading, axe-core, no horizontal overflow. What the console complains about
 is kept, and the fixture that made the walk fails when there was anything.
@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
 from models import OAuthClient
 from tests.browser import axe
 
-ARRIVE_SECONDS = 20
+ARRIVE_SECONDS = 60
 APP_HOST = "app.example.com"  # Chromium is told that it is this machine
 # Without script a page has no timers, and axe-core waits for some: soon is at once, late is never.
 _TIMERS = """() => {
@@ -139,16 +139,25 @@ class Program:
 
 
 class Walk:
-    """One browser of one person: a context of its own, script switched off."""
+    """One browser of one person."""
 
-    def __init__(self, context: BrowserContext, issuer: str, axe_source: str) -> None:
-        self.context, self.issuer, self.axe_source = context, issuer, axe_source
+    def __init__(self, context: BrowserContext, issuer: str, axe_source: str, *, has_script: bool = False) -> None:
+        self.context, self.issuer, self.axe_source, self.has_script = context, issuer, axe_source, has_script
         self.tab: Page = context.new_page()
         self.tab.set_default_timeout(ARRIVE_SECONDS * 1000)
         self.complaints: list[str] = []
         self.seen: list[str] = []
         self.tab.on("console", self._listen)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def another_tab(self) -> "Walk":
+        """Of the same browser; complaints of both are one list."""
+        other = Walk(self.context, self.issuer, self.axe_source, has_script=self.has_script)
+        other.complaints = self.complaints
+        return other
+
+    def is_signed_in(self, raw_session: str) -> None:
+        self.context.add_cookies([{"name": "gatepost_session", "value": raw_session, "url": self.issuer}])
 
     def go(self, path: str) -> None:
         self.tab.goto(path if path.startswith("http") else self.issuer + path)
@@ -157,18 +166,44 @@ class Walk:
         """A page of ours with this heading is shown, and nothing is wrong with it."""
         self.tab.get_by_role("heading", level=1, name=heading, exact=True).wait_for()
         assert self.tab.url.startswith(self.issuer + "/"), self.tab.url
+        self._look(heading)
+
+    def asks(self, question: str) -> None:
+        """A question before something is done: a page of its own, and with script a dialog on the page where it came up."""
+        if self.has_script:
+            self.tab.get_by_role("dialog", name=question, exact=True).wait_for()
+            self._look(question)
+        else:
+            self.sees(question)
+
+    def _look(self, heading: str) -> None:
         self.seen.append(heading)
         assert self.tab.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0, heading
-        self.tab.evaluate(_TIMERS)
+        if not self.has_script:
+            self.tab.evaluate(_TIMERS)
         self.tab.evaluate(self.axe_source)
         assert self.tab.evaluate(axe.RUN) == [], heading
 
     def says(self, text: str) -> None:
         self.tab.get_by_text(text).filter(visible=True).first.wait_for()
 
+    def fill(self, label: str, text: str) -> None:
+        self.tab.get_by_label(label, exact=True).fill(text)
+
     def press(self, name: str) -> None:
-        """A button."""
-        self.tab.get_by_role("button", name=name, exact=True).first.click()
+        """A button; of the dialog, when one is open."""
+        dialog = self.tab.locator("dialog[open]")
+        (dialog if dialog.count() else self.tab).get_by_role("button", name=name, exact=True).first.click()
+
+    def row(self, text: str) -> Locator:
+        """The row of a table that has this text."""
+        return self.tab.get_by_role("row").filter(has_text=text)
+
+    def choose(self, text: str, action: str) -> None:
+        """From the menu of that row."""
+        row = self.row(text)
+        row.locator("details.menu > summary").click()
+        row.get_by_role("link", name=action, exact=True).or_(row.get_by_role("button", name=action, exact=True)).click()
 
     def follow(self, name: str) -> None:
         """A link, also when it is marked as the one used last."""

@@ -9,6 +9,7 @@ from werkzeug.serving import make_server
 
 import config
 from app import create_app
+from extensions import redis
 from tests import gallery, stores
 
 # What Chromium needs under automation; the sandbox needs rights that root in a container lacks.
@@ -30,7 +31,10 @@ def serve() -> Iterator[tuple[str, list[gallery.Page]]]:
     """Yields the address of the gallery's folder and its pages."""
     with tempfile.TemporaryDirectory() as folder:
         port = stores.free_port()
+        bound = vars(redis).get("client")
         app = create_app(config.load(environ=environment(folder, port), instance_path=folder))
+        if bound is not None:
+            redis.client = bound  # one for the whole process: it stays that of the journeys
         gallery.add_to(app)
         with gallery.rendering(app):
             pages = gallery.pages()

@@ -167,7 +167,7 @@ def test_a_mailed_link_opened_elsewhere_shows_a_code_to_type(
 ) -> None:
     program = make_program()
     link = _begin_by_mail(walk, program, world, "sub-quin", "quin@example.com")
-    phone = open_browser(390)
+    phone = open_browser(width=390)
     phone.go(link)
     phone.sees("Type this code where you began")
     code = phone.tab.locator(".usercode").inner_text()
@@ -204,7 +204,7 @@ def test_an_altered_handoff_leads_nowhere(walk: Walk, make_program: Make) -> Non
 
 
 def test_a_small_screen(open_browser: Callable[..., Walk], make_program: Make) -> None:
-    walk, program = open_browser(320), make_program()
+    walk, program = open_browser(width=320), make_program()
     sign_in(walk, program, "finn")
     program.tokens()
     walk.go(program.authorize_url())

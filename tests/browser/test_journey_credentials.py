@@ -1,0 +1,179 @@
+"""Invited, joined, a value of one's own, the organization's overridden and in force again: what agents get, at each step."""
+
+from collections.abc import Callable
+
+import pytest
+
+from extensions import db
+from models import User
+from tests import factories
+from tests.browser.conftest import World
+from tests.browser.desk import Desk
+from tests.browser.journey import Walk
+
+Open = Callable[..., Walk]
+KEY = "DEPLOY_KEY"
+SHARED, OWN = "the-organization's-own-value-1111", "a-value-of-my-very-own-2222"
+
+
+def slots(walk: Walk, name: str = KEY) -> list[str]:
+    """What the row says of the organization's value and of the person's."""
+    return [" ".join(cell.inner_text().split()) for cell in walk.row(name).get_by_role("cell").all()[:2]]
+
+
+def set_value(walk: Walk, value: str) -> None:
+    walk.fill("Value", value)
+    walk.press("Save value")
+
+
+def create_key(walk: Walk, name: str) -> str:
+    """On an agent's page; the key."""
+    walk.follow("Create key")
+    walk.tab.get_by_role("heading", level=1, name="Create a key for ").wait_for()
+    walk.fill("Name", name)
+    walk.tab.get_by_label("In 7 days").check()
+    walk.tab.get_by_label("Read credential values").check()
+    walk.press("Create key")
+    walk.sees(name)
+    walk.says("Copy your key now")
+    return walk.tab.get_by_role("status").or_(walk.tab.locator("output")).first.inner_text()
+
+
+def invite(walk: Walk, desk: Desk, email: str, role: str = "Member") -> str:
+    """From the organization's first page; the link in the mail."""
+    walk.go(desk.base)
+    walk.sees("Members")
+    walk.follow("Invite people")
+    walk.sees("Invite people")
+    walk.fill("Email addresses", email)
+    walk.tab.get_by_label("Role").select_option(label=role)
+    walk.press("Send invitations")
+    walk.says(f"Invitation sent to {email}.")
+    walk.sees("Members")
+    letter = next(letter for letter in reversed(desk.world.smtp.letters) if email in letter["To"])
+    return next(word for word in letter.get_content().split() if "/invitations/" in word)
+
+
+def test_from_an_invitation_to_an_own_value_and_back_to_the_organizations(open_browser: Open, world: World, script: bool) -> None:
+    desk, login = Desk(world), "sara" if script else "remy"
+    tom, guest = open_browser(desk.owner, script=script), open_browser(width=390, script=script)
+    link = invite(tom, desk, f"{login}@example.com")
+
+    tom.go(f"{desk.base}/credentials")
+    tom.sees("Credentials")
+    tom.follow("Add credential")
+    tom.sees("Add credential")
+    tom.fill("Key", KEY)
+    tom.fill("Value", SHARED)
+    tom.press("Add credential")
+    tom.says(f"{KEY} added. It’s used from the next request.")
+    tom.sees("Credentials")
+
+    guest.go(link)
+    guest.sees("Sign in")
+    guest.says("Tom Halvorsen invited you to Northwind")
+    guest.follow("Continue with Northwind SSO")
+    guest.sign_in_upstream(login)
+    guest.says("You joined Northwind.")
+    guest.sees("Credentials")
+    organization, own = slots(guest)
+    assert "Ends 1111" in organization
+    assert "In use" in organization
+    assert own.startswith("Yours Not set")
+
+    guest.go(f"{desk.base}/agents")
+    guest.sees("Agents and keys")
+    guest.follow("Create an agent")
+    guest.sees("Create an agent")
+    guest.fill("Name", "deploy-bot")
+    guest.tab.get_by_label("Acts for me").check()
+    guest.press("Create agent")
+    guest.says("deploy-bot created.")
+    guest.sees("deploy-bot")
+    key = create_key(guest, "laptop")
+    assert desk.resolve(key, KEY) == SHARED
+
+    guest.go(f"{desk.base}/credentials")
+    guest.row(KEY).get_by_role("link", name="Set your own").first.click()
+    guest.sees("Set your own value")
+    set_value(guest, OWN)
+    guest.says(f"{KEY} set. It’s used from the next request.")
+    guest.sees("Credentials")
+    organization, own = slots(guest)
+    assert "In use" not in organization
+    assert "In use" in own
+    assert "Ends 2222" in own
+    assert "Instead of the organization’s" in own
+    assert desk.resolve(key, KEY) == OWN
+
+    tom.go(f"{desk.base}/credentials")
+    organization, own = slots(tom)  # what somebody else set is theirs
+    assert "In use" in organization
+    assert "Not set" in own
+
+    guest.choose(KEY, "Remove your own value")
+    guest.asks(f"Remove your value for {KEY}?")
+    guest.says("The organization’s is used then.")
+    guest.press("Remove value")
+    guest.says(f"Your value for {KEY} was removed. The organization’s is used now.")
+    guest.sees("Credentials")
+    organization, own = slots(guest)
+    assert "In use" in organization
+    assert "Not set" in own
+    assert desk.resolve(key, KEY) == SHARED
+
+
+def test_the_last_value_is_removed_and_agents_miss_it(open_browser: Open, world: World, script: bool) -> None:
+    desk = Desk(world)
+    factories.make_credential(KEY, SHARED, organization=desk.organization)
+    key = factories.make_api_key(desk.organization, desk.owner, agent=factories.make_agent(desk.organization, desk.owner)).raw_key
+    assert desk.resolve(key, KEY) == SHARED
+    tom = open_browser(desk.owner, script=script)
+    tom.go(f"{desk.base}/credentials/{KEY}")
+    tom.sees(KEY)
+    tom.follow("Remove credential")
+    tom.asks(f"Remove {KEY} from Northwind?")
+    tom.press("Remove credential")
+    tom.says(f"{KEY} was removed.")
+    tom.sees("Credentials")
+    tom.says("No credentials yet")
+    assert desk.resolve(key, KEY) is None
+
+
+def test_a_link_is_opened_by_who_is_signed_in_already_and_only_by_its_person(open_browser: Open, world: World, script: bool) -> None:
+    desk, maya, other = Desk(world), factories.make_user(), factories.make_user()
+    tom = open_browser(desk.owner, script=script)
+    link = invite(tom, desk, maya.email, "Admin")
+    wrong = open_browser(other, script=script)
+    wrong.go(link)
+    wrong.sees(f"This invitation is for {maya.email}")
+    wrong.forgive(403)
+    with world.gatepost.app.app_context():  # the mark that lets a sign-in join is best effort
+        db.session.get_one(User, maya.id).has_invitations = False
+        db.session.commit()
+    right = open_browser(maya, script=script)
+    right.go(link)
+    right.sees("Join Northwind?")
+    right.press("Join Northwind")
+    right.says("You joined Northwind.")
+    right.sees("Members")
+    right.says("Tom Halvorsen")
+    wrong.go(link)
+    wrong.sees("This invitation has ended")
+    wrong.forgive(410)
+    tom.go(f"{desk.base}/invitations")
+    tom.says("No open invitations.")
+
+
+@pytest.mark.parametrize("role", ["member", "admin"])
+def test_an_invitation_is_revoked_before_it_is_opened(open_browser: Open, world: World, role: str) -> None:
+    desk, maya = Desk(world), factories.make_user()
+    tom, guest = open_browser(desk.owner, script=role == "admin"), open_browser(maya)
+    link = invite(tom, desk, maya.email, role.title())
+    tom.choose(maya.email, "Revoke")
+    tom.asks(f"Revoke the invitation of {maya.email}?")
+    tom.press("Revoke invitation")
+    tom.says("No open invitations.")
+    guest.go(link)
+    guest.sees("This invitation has ended")
+    guest.forgive(410)
