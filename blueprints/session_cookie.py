@@ -151,6 +151,12 @@ def chosen_language(languages: Container[str]) -> str | None:
     return language if language in languages else None
 
 
+def chosen_theme() -> str:
+    """light or dark, if the person whose session was read already chose one; else empty: as their device."""
+    signed_in = known_signed_in()
+    return signed_in.theme if signed_in and signed_in.theme in ("light", "dark") else ""
+
+
 def current_raw() -> str | None:
     return session.raw  # type: ignore[attr-defined]
 

@@ -40,6 +40,12 @@ class Period:
     rows: list[tuple[str, list[str]]]
 
 
+@blueprint.app_template_filter("number")
+def number(count: int) -> str:
+    """As people read it."""
+    return format_decimal(count)
+
+
 @blueprint.get("/admin")
 def show() -> str:
     zone = words.zone_of(users.get_profile(g.actor.user.id).time_zone)

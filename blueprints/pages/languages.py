@@ -46,6 +46,7 @@ def init_app(app: Flask) -> None:
     )
     environment.globals.update(gettext=in_markup, _=in_markup)
     environment.globals.update(page_language=current_language, page_direction=_direction, other_languages=other_languages)
+    environment.globals["page_theme"] = session_cookie.chosen_theme
 
 
 def current_language() -> str:

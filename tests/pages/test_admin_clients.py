@@ -79,7 +79,7 @@ def test_a_web_client_is_added_and_its_secret_shown_once(instance: Instance, dat
     assert "You’ve already seen this secret." in said(again)
     assert raw not in str([vars(event) for event in owner.events(instance.app)])
     text = said(instance.browser.get(CLIENTS))
-    assert "Boards Web Checked boards.example Not yet 0" in text
+    assert "Boards Web Checked boards.example Not yet People 0" in text
 
 
 def test_native_and_machine_clients(instance: Instance, database: Any) -> None:

@@ -59,3 +59,12 @@ def test_another_language_is_chosen_on_consent_without_losing_it(app: Flask) -> 
     german = browser.get(link.replace("&amp;", "&"))
     assert "Zugriff" in german.text or "erlauben" in german.text
     assert press(browser, german, "allow").status_code == 200
+
+
+def test_a_person_who_chose_dark_pages_sees_these_dark_too(app: Flask) -> None:
+    person = factories.make_user(theme="dark")
+    browser = app.test_client()
+    factories.sign_in(browser, person)
+    assert '<html lang="en" dir="ltr" data-theme="dark">' in _made(app).authorize(browser, scope="openid").text
+    assert 'data-theme="dark"' in browser.get("/done").text
+    assert "data-theme" not in app.test_client().get("/login").text
