@@ -70,21 +70,6 @@ class CredentialLine(NamedTuple):
             "user": self.pair.set_by != "organization",
         }
 
-    def links(self, base: str) -> list[tuple[str, str, bool]]:
-        """The row's menu: text, address, whether it takes something away."""
-        here, found = f"{base}/{self.pair.name}", []
-        if self.may_set["org"]:
-            text = _("Replace organization value") if self.pair.organization else _("Set organization value")
-            found.append((text, f"{here}/value?scope=org", False))
-        if self.may_set["user"]:
-            text = _("Replace your own value") if self.pair.own else _("Set your own value")
-            found.append((text, f"{here}/value?scope=user", False))
-        if self.pair.own:
-            found.append((_("Remove your own value"), f"{here}/value/remove?scope=user", True))
-        if self.may_manage and self.is_of_organization:
-            found.append((_("Remove credential"), f"{here}/remove", True))
-        return found
-
     @property
     def is_of_organization(self) -> bool:
         """Whether the organization has a value for it or says something of it."""
