@@ -190,6 +190,7 @@ def start(provider_id: str) -> Any:
         return redirect(address("/login", journey), 303)
     waiting = authorize_requests.describe(journey.handoff)
     if not browser.is_a_click() or (waiting is not None and waiting.is_native and not _is_from_here()):
+        languages.set_page_address(address("/reauth" if journey.purpose == "reauth" else "/login", journey))
         return _card(journey, waiting=waiting)
     if journey.handoff:
         handoffs.open_handoff(journey.handoff)

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -186,3 +187,12 @@ def test_a_name_within_a_sentence_stays_text_in_every_language(app: Flask) -> No
         quoted = words.untrusted("<b>%(name)s</b> 100%", quoted=True)
         assert quoted == "„<bdi>&lt;b&gt;%(name)s&lt;/b&gt; 100%</bdi>“"
         assert words.filled("%(a)s is <b>%(b)s</b>", a="<i>", b="%(a)s") == "&lt;i&gt; is <b>%(a)s</b>"
+
+
+def test_where_a_click_would_go_to_a_provider_the_link_leads_to_the_card(make_app: Any) -> None:
+    app = make_app(github__client_id="x", github__client_secret="x")
+    with app.app_context():
+        handoff = handoffs.sign(b"client_id=x")
+    ahead = {"Sec-Purpose": "prefetch"}
+    text = app.test_client().get(f"/login/github?handoff={handoff}", headers=ahead).text
+    assert [unescape(href) for href, _ in FOOT.findall(text)] == [f"/login?handoff={handoff}&lang=de"]
