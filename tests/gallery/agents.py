@@ -76,14 +76,20 @@ def pages(name: str | None) -> list[Page]:
 
     many = {"agents": [own] * 50, "pager": Pager(f"{HREF}?page=1", f"{HREF}?page=3", "Showing 50 of 140")}
     return [
-        made("agents", "list", agents=[own, unused, paused, foreign, agent(name, owner_left=True)]),
+        made("agents", "list", agents=[own, unused, paused, foreign, agent(name, owner_left=True, reaches=(), key_count=0)]),
         made("agents-fifty", "list", **many),
         made("agents-none", "list", agents=[]),
         made("agent", "page", agent=own, keys=keys, events=recent),
         made("agent-new-made", "page", agent=unused, keys=[], events=[]),
         made("agent-for-its-owner", "page", agent=for_owner, keys=keys, events=None),
         made("agent-paused", "page", agent=paused, keys=keys, events=None),
-        made("agent-without-owner", "page", agent=agent(name, paused_at=clock.now(), owner_left=True, is_own=False), keys=[], events=None),
+        made(
+            "agent-without-owner",
+            "page",
+            agent=agent(name, paused_at=clock.now(), owner_left=True, is_own=False, reaches=()),
+            keys=[],
+            events=None,
+        ),
         made("agent-of-another", "page", agent=foreign, keys=[], events=None, pager=None, role="member"),
         made("agent-new", "new", form=form),
         made("agent-new-wrong", "new", form=wrong),

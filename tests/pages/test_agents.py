@@ -82,7 +82,7 @@ def test_the_list_says_whose_each_is_how_many_keys_work_and_how_it_stands(compan
     factories.make_agent(company.organization, company.boss, name="billing-bot", paused_at=clock.now())
     text = said(company.browser(company.other).get(BASE))
     assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Not yet Never used" in text
-    assert "billing-bot Ines Berg 0 active keys Can use Nothing: it has no key for it Not yet Paused" in text
+    assert "billing-bot Ines Berg 0 active keys Nothing: it has no key for it Not yet Paused" in text
 
 
 @pytest.mark.both_databases
