@@ -1,17 +1,14 @@
 """Posting a page's form as a browser does, and counting what a page asks the database."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from html import unescape
-from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
 from werkzeug.test import TestResponse
 
-from extensions import db
+from tests import statements
 
 
 def post(client: FlaskClient, page: str, action: str | None = None, **fields: str | list[str]) -> TestResponse:
@@ -28,16 +25,6 @@ def said(response: TestResponse) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", main)).split())
 
 
-@contextmanager
-def counted(app: Flask) -> Iterator[list[Any]]:
+def counted(_app: Flask) -> AbstractContextManager[list[str]]:
     """The statements that go to the database meanwhile."""
-    with app.app_context():
-        engine = db.engine
-    statements: list[Any] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield statements
-    event.remove(engine, "before_cursor_execute", note)
+    return statements.counted()

@@ -16,6 +16,7 @@ from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
 from models import AuthorizationCode, Consent, OAuthClient, Organization, RefreshFamily, RefreshToken, User
 from tests import factories, owner
+from tests.pages.forms import counted
 
 PAGES = ("/account", "/account/linked", "/account/sessions", "/account/sessions/revoke-others", "/account/apps")
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
@@ -250,6 +251,20 @@ def test_a_provider_without_an_account_can_be_linked(make_app: Any, database: An
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------
+
+
+def test_the_sessions_ask_as_much_for_fifty_as_for_three(signed_in: FlaskClient, app: Flask, user: User) -> None:
+    counts = []
+    for number in (3, 47):
+        for _ in range(number):
+            factories.make_grant(user)
+            factories.make_session(user)
+        signed_in.get("/account/sessions")
+        with counted(app) as statements:
+            page = signed_in.get("/account/sessions")
+        counts.append(len(statements))
+    assert page.text.count('/revoke"') == 100
+    assert counts[0] == counts[1] <= 4
 
 
 @pytest.mark.both_databases
