@@ -107,6 +107,8 @@ _BY_CODE = {
 def page(error: GatepostError) -> str:
     """The page for a refusal or a fault."""
     g.page_kind = "gate"
+    if request.method in ("GET", "HEAD"):
+        g.page_address = _same_page()  # in another language too
     words = _BY_CODE.get(error.code) or _BY_STATUS.get(error.status) or _BY_STATUS[400 if error.status < 500 else 500]
     return render_template(
         "errors/page.html",

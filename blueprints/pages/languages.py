@@ -71,6 +71,7 @@ def other_languages() -> list[tuple[str, str, str]]:
         return []
     if "page_address" in g:
         path, _, query = g.page_address.partition("?")
+        query = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_LINK}="))
     else:
         path, query = errors.own(request.path), urlencode({name: request.args[name] for name in _CARRIED if name in request.args})
     here = current_language()

@@ -116,6 +116,12 @@ def test_the_link_leads_to_no_other_site(app: Flask, client: FlaskClient) -> Non
             assert href.startswith("/") and not href.startswith(("//", "/\\")), (path, href)
 
 
+def test_an_error_page_keeps_its_whole_address(client: FlaskClient) -> None:
+    path = "/oauth/authorize?client_id=nobody&state=a%20b"
+    assert links(client, path) == {"de": f"{path}&lang=de"}
+    assert links(client, f"{path}&lang=de") == {"en": f"{path}&lang=en"}
+
+
 def test_a_page_after_a_form_has_no_link_that_would_lose_it(client: FlaskClient) -> None:
     page = client.post("/logout", data={"csrf_token": "x"})
     assert (page.status_code, 'hreflang="' in page.text) == (400, False)
