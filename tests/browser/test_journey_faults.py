@@ -1,9 +1,12 @@
 """What goes wrong with a form: sent twice, too late, by somebody who may not any more, badly filled in, while a store is away."""
 
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from playwright.sync_api import expect
 
@@ -167,7 +170,7 @@ def test_what_is_wrong_is_said_first_and_beside_the_field(tom: Walk, desk: Desk)
 # --- a store is away --------------------------------------------------------------------------------------------------
 
 
-class Pausable(stores.Valkey):
+class Valkey(stores.Valkey):
     """It answers nobody for a while, and forgets nothing."""
 
     def pause(self) -> None:
@@ -181,37 +184,67 @@ class Pausable(stores.Valkey):
         self._process.send_signal(number)
 
 
+class Database:
+    """A door of one Gatepost's own to the database of all, which may be shut."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.owner_url, url = environment["GATEPOST_DATABASE_OWNER_URL"], environment["GATEPOST_DATABASE_URL"]
+        self.folder = stores._short_folder("gatepost-door-")
+        self.door = self.folder / ".s.PGSQL.5432"
+        self.behind = Path(url.partition("host=")[2], self.door.name)
+        self.url = f"{url.partition('?')[0]}?host={self.folder}&application_name={self.folder.name}"
+        self.go_on()
+
+    def pause(self) -> None:
+        self.door.unlink()
+        with psycopg.connect(self.owner_url.replace("+psycopg", ""), autocommit=True) as owner:
+            found = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+            assert owner.execute(found, [self.folder.name]).fetchall()
+
+    def go_on(self) -> None:
+        if not self.door.is_symlink():
+            self.door.symlink_to(self.behind)
+
+
 @pytest.fixture
-def lonely(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, "Pausable"]]:
-    """A Gatepost on the same database with a Valkey of its own, which may be paused."""
-    valkey = Pausable().start()
+def lonely(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, dict[str, Any]]]:
+    """A Gatepost on the same database, and its stores, which may be taken from it."""
+    given = world.gatepost.server.env
+    valkey, database = Valkey().start(), Database(given)
     url = f"http://127.0.0.1:{stores.free_port()}"
-    environment = {**world.gatepost.server.env, "GATEPOST_PUBLIC_URL": url, "GATEPOST_REDIS_URL": valkey.url}
+    environment = {
+        **given,
+        "GATEPOST_PUBLIC_URL": url,
+        "GATEPOST_REDIS_URL": valkey.url,
+        "GATEPOST_DATABASE_URL": database.url,
+    }
     server = LiveServer(tmp_path_factory.mktemp("lonely"), environment, workers=1)
     try:
-        yield server.start(), valkey
+        yield server.start(), {"valkey": valkey, "postgresql": database}
     finally:
         valkey.go_on()
         server.stop()
         valkey.remove()
+        shutil.rmtree(database.folder)
 
 
-def test_a_store_is_away_while_a_form_is_sent(desk: Desk, open_browser: Open, lonely: Any, script: bool) -> None:
+@pytest.mark.parametrize("which", ["valkey", "postgresql"])
+def test_a_store_is_away_while_a_form_is_sent(desk: Desk, open_browser: Open, lonely: Any, script: bool, which: str) -> None:
     """Nothing of what was typed is lost but the secret: the page says to try again, and going back shows it."""
-    server, valkey = lonely
+    server, store = lonely[0], lonely[1][which]
     made = server.flask("users", "sign-in-link", desk.owner.email)
     walk = open_browser(script=script)
     walk.issuer = server.url
     walk.go(next(word for word in made.stdout.split() if "/login/link/" in word))
     walk.press("Sign in")
-    walk.tab.wait_for_url("**/orgs/**")
+    walk.tab.wait_for_url(lambda url: "/login/" not in url)
     fill_in(walk, desk)
-    valkey.pause()
+    store.pause()
     walk.press("Add credential")
     walk.sees("Gatepost is being updated")
     walk.forgive(503)
     assert SECRET not in walk.tab.content()
-    valkey.go_on()
+    store.go_on()
     has_what_was_typed(walk)
     assert names(desk) == []
     walk.fill("Value", SECRET)
