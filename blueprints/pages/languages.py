@@ -8,12 +8,15 @@ Pages are never kept by caches (`no-store`), so no answer says `Vary`.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from babel import Locale
 from babel.support import NullTranslations
 from flask import Flask, Response, after_this_request, g, request
 from flask_babel import Babel, Domain, get_locale, refresh
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from blueprints import cookies, session_cookie
 from blueprints.pages import errors
@@ -88,7 +91,7 @@ def _choose() -> str:
     if asked := _just_asked():
         return asked
     own = g.language_chosen if "language_chosen" in g else session_cookie.chosen_language(LANGUAGES)
-    return own or _kept() or _of_app() or _first_spoken(tag for tag, quality in request.accept_languages if quality > 0) or "en"
+    return own or _kept() or _of_app() or _of_browser(request.headers.get("Accept-Language", "")) or "en"
 
 
 def _just_asked() -> str | None:
@@ -120,11 +123,18 @@ def _kept() -> str | None:
 def _of_app() -> str | None:
     """What the waiting app asks for (OpenID Connect Core section 3.1.2.1). A query that cannot be read asks for nothing: the
     page that says so needs a language too."""
+    if not request.query_string:
+        return None
     try:
         handoff = handoffs.find(request.args.get("handoff"))
         return _first_spoken(authorize_requests.ui_locales_of(handoff.query if handoff else request.query_string))
     except UnicodeError:
         return None
+
+
+@lru_cache(maxsize=256)
+def _of_browser(header: str) -> str | None:
+    return _first_spoken(tag for tag, quality in parse_accept_header(header, LanguageAccept) if quality > 0)
 
 
 def _first_spoken(tags: Iterable[str]) -> str | None:
