@@ -7,7 +7,7 @@ from functools import lru_cache
 from babel.support import NullTranslations
 from flask import g
 from flask_babel import get_locale
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from services import catalogues
 
@@ -37,14 +37,12 @@ def ngettext(one: str, many: str, number: int, /, **values: object) -> str:
 
 def in_markup(text: str, /, **values: object) -> Markup:
     """The same with the values escaped; what has none is made once for each language."""
-    return _sentence(catalogue(), text) % values if values else _words(catalogue(), text)
-
-
-@lru_cache(maxsize=4096)
-def _sentence(words: NullTranslations, text: str) -> Markup:
-    return Markup(words.gettext(text))  # noqa: S704 from the catalogue
+    if not values:
+        return _words(catalogue(), text)
+    escaped = {name: value if isinstance(value, int) else escape(value) for name, value in values.items()}
+    return Markup(catalogue().gettext(text) % escaped)  # noqa: S704 from the catalogue, with what was escaped
 
 
 @lru_cache(maxsize=4096)
 def _words(words: NullTranslations, text: str) -> Markup:
-    return _sentence(words, text) % {}
+    return Markup(words.gettext(text)) % {}  # noqa: S704 from the catalogue
