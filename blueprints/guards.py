@@ -130,8 +130,7 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
     if signed_in is None:
         g.page_kind = "gate"
         here = request.full_path.rstrip("?") if request.method in _SAFE_METHODS else request.path
-        had_one = {"error": "session_ended"} if session_cookie.current_raw() else {}
-        return redirect("/login?" + urlencode({"next": here, **had_one}), 303)
+        return redirect("/login?" + urlencode({"next": here}), 303)
     g.actor = session_actor(signed_in)
     if request.method not in _SAFE_METHODS:  # something may be written to somebody
         g.actor = replace(g.actor, language=languages.current_language())

@@ -1,6 +1,7 @@
 """Short names in addresses: a to z, digits and single hyphens, 3 to 39 characters."""
 
 import re
+import unicodedata
 
 from errors import Conflict, Invalid
 
@@ -29,8 +30,9 @@ def checked(slug: str) -> str:
 
 
 def from_text(text: str) -> str:
-    """`text` as a slug, as far as it goes: perhaps too short, perhaps empty."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_LENGTH].strip("-")
+    """`text` as a slug, as far as it goes: perhaps too short, perhaps empty. Letters lose their accents."""
+    letters = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")[:MAX_LENGTH].strip("-")
 
 
 def numbered(slug: str, ending: object) -> str:

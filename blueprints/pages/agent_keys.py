@@ -80,7 +80,7 @@ def request_for(name: str) -> str:
     return (
         'curl -sS "$GATEPOST_URL/api/v1/orgs/$GATEPOST_ORGANIZATION/credentials/resolve" \\\n'
         "  -H \"Authorization: Bearer $GATEPOST_API_KEY\" -H 'Content-Type: application/json' \\\n"
-        f"  -d '{{\"names\": [\"{name}\"]}}'"
+        f'  -d \'{{"names": ["{name}"]}}\''
     )
 
 

@@ -149,7 +149,7 @@ def _must_choose(waiting: WaitingParty | None, signed_in: SignedIn, journey: Jou
 
 def _error() -> sign_in_errors.SignInError | None:
     """The banner. An address is named only if this very browser was refused with it."""
-    code = request.args.get("error", "")[:64]
+    code = request.args.get("error", "")[:64] or ("session_ended" if _session_ended() else "")
     if not code:
         return None
     refusal = sign_in.last_refusal(code, browser.known_browser_id())
@@ -164,6 +164,11 @@ def _error() -> sign_in_errors.SignInError | None:
         reference=request_id(),
     )
     return sign_in_errors.describe(code, facts)
+
+
+def _session_ended() -> bool:
+    """Whether a page sent this browser here because the session that it still shows is gone."""
+    return "next" in request.args and session_cookie.current_raw() is not None and session_cookie.current_signed_in() is None
 
 
 @blueprint.post("/login/continue")

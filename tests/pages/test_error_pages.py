@@ -86,7 +86,7 @@ def test_an_organization_of_others_is_an_address_that_is_not_there(client: Flask
 def test_a_session_that_ended_is_told_where_it_is_asked_for_again(client: FlaskClient, user: User) -> None:
     client.set_cookie("gatepost_session", "x" * 43, domain="127.0.0.1")
     answer = client.get("/account/tokens")
-    assert answer.location == "/login?next=%2Faccount%2Ftokens&error=session_ended"
+    assert answer.location == "/login?next=%2Faccount%2Ftokens"
     text = said(client.get(answer.location))
     assert "You’ve been signed out Your session ended or was revoked. Sign in to carry on where you were. SESSION_ENDED" in text
     factories.sign_in(client, user)
