@@ -137,9 +137,10 @@ class OAuthRefused(GatepostError):
 
 
 class RedirectRefused(OAuthRefused):
-    """An authorize request refused after its client and redirect URI were found good."""
+    """An authorize request refused after its client and redirect URI were found good. app_name: what the client is called."""
 
-    def __init__(self, code: str, message: str, *, redirect_uri: str, state: str | None) -> None:
+    def __init__(self, code: str, message: str, *, redirect_uri: str, state: str | None, app_name: str, is_self_registered: bool) -> None:
         self.redirect_uri = redirect_uri
         self.state = state
+        self.app_name, self.is_self_registered = app_name, is_self_registered
         super().__init__(code, message)

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Response, json, make_response, redirect, render_template, request
-from flask_babel import gettext as _
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
@@ -175,7 +174,14 @@ def _no_store(response: Any) -> Response:
 def _refused_to_client(error: RedirectRefused) -> Response:
     is_our_form = request.method == "POST" and "handoff" in request.args
     values = {"error": error.code, "error_description": error.message}
-    return _to_client(error.redirect_uri, values, error.state, is_our_form=is_our_form, app_name=_("the app"))
+    return _to_client(
+        error.redirect_uri,
+        values,
+        error.state,
+        is_our_form=is_our_form,
+        app_name=error.app_name,
+        is_self_registered=error.is_self_registered,
+    )
 
 
 def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:

@@ -102,7 +102,7 @@ class AuthorizeRequest:
         return join(self.scopes)
 
     def refuse(self, code: str, message: str) -> RedirectRefused:
-        return RedirectRefused(code, message, redirect_uri=self.redirect_uri, state=self.state)
+        return _refused(code, message, self.client, self.redirect_uri, self.state)
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,12 @@ class WaitingParty:
         return "login" in self.prompts
 
 
+def _refused(code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None) -> RedirectRefused:
+    return RedirectRefused(
+        code, message, redirect_uri=redirect_uri, state=state, app_name=client.name, is_self_registered=client.is_self_registered
+    )
+
+
 def parse(query: bytes) -> AuthorizeRequest:
     """Read an authorize request from its query or form body, byte for byte as sent.
 
@@ -138,7 +144,7 @@ def parse(query: bytes) -> AuthorizeRequest:
     state = values.get("state")
 
     def refuse(code: str, message: str) -> RedirectRefused:
-        return RedirectRefused(code, message, redirect_uri=redirect_uri, state=state if "state" not in repeated else None)
+        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None)
 
     if repeated:
         raise refuse("invalid_request", f"{sorted(repeated)[0]} is given twice.")

@@ -46,7 +46,8 @@ def test_a_name_of_its_own_choice_stands_in_quotes_until_the_end(app: Flask) -> 
     stranger = app.test_client()
     handoff = handoff_of(program.authorize(stranger, scope="openid"))
     assert "“ Reports ” wants you to sign in" in said(stranger.get(f"/login?handoff={handoff}"))
-    assert "Continue to “ Reports ”" in said(press(browser, program.authorize(browser, scope="openid"), "allow"))
+    for decision in ("allow", "deny"):
+        assert "Continue to “ Reports ”" in said(press(browser, program.authorize(browser, scope="openid"), decision))
     own = _made(app, origin="seeded", client_id="own")
     handoff = handoff_of(own.authorize(stranger, scope="openid"))
     assert "Reports wants you to sign in" in said(stranger.get(f"/login?handoff={handoff}"))
