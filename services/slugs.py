@@ -1,11 +1,11 @@
-"""Short names in addresses: a to z, digits and single hyphens, 3 to 39 characters."""
+"""Short names in addresses: a to z, digits and single hyphens, 3 to 40 characters."""
 
 import re
 import unicodedata
 
 from errors import Conflict, Invalid
 
-MIN_LENGTH, MAX_LENGTH = 3, 39
+MIN_LENGTH, MAX_LENGTH = 3, 40
 RESERVED = frozenset({"new"})  # addresses of pages
 _FORM = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -9,10 +9,10 @@ from wtforms import StringField, ValidationError
 from blueprints import browser, session_cookie
 from blueprints.pages import frame, words
 from services import form_posts, organization_access, organizations, slugs
-from services.organizations import NAME_LENGTH
 from services.slugs import SlugTaken
 
 blueprint = Blueprint("orgs", __name__)
+NAME_LENGTH = 80
 
 
 class OrganizationForm(browser.Form):

@@ -161,7 +161,7 @@ def _invitations(name: str | None) -> list[Page]:
 
 def _settings(name: str | None) -> list[Page]:
     form, wrong, typed, mistyped = _form(name), _form(name), DeleteForm(), DeleteForm(data={"typed": "north"})
-    wrong.slug.errors = ["Use lower case letters, numbers and hyphens, 3 to 39 characters"]
+    wrong.slug.errors = ["Use lower case letters, numbers and hyphens, 3 to 40 characters"]
     for asking in (typed, mistyped):
         asking.ask_for("northwind")
     mistyped.typed.errors = ["That doesn’t match. Type northwind"]

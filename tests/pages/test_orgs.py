@@ -54,10 +54,10 @@ def test_a_new_organization_is_its_makers_and_opens_with_its_members(company: Co
     ("fields", "words"),
     [
         ({"name": " ", "slug": "fine"}, "Enter a name"),
-        ({"name": "x" * 201, "slug": "fine"}, "Use 200 characters or fewer"),
+        ({"name": "x" * 81, "slug": "fine"}, "Use 80 characters or fewer"),
         ({"name": "a\u202eb", "slug": "fine"}, "Use letters, numbers and spaces"),
         ({"name": "Fine", "slug": ""}, "Enter a short name"),
-        ({"name": "Fine", "slug": "No Good"}, "Use lower case letters, numbers and hyphens, 3 to 39 characters"),
+        ({"name": "Fine", "slug": "No Good"}, "Use lower case letters, numbers and hyphens, 3 to 40 characters"),
         ({"name": "Fine", "slug": "new"}, "new is taken. Try another"),
         ({"name": "Fine", "slug": "other"}, "other is taken. Try another"),
     ],

@@ -70,7 +70,7 @@ def test_a_form_sent_after_the_role_or_the_organization_is_gone_changes_nothing(
     [
         ({"name": "", "slug": "acme"}, "Enter a name"),
         ({"name": "Acme", "slug": "other"}, "other is taken. Try another"),
-        ({"name": "Acme", "slug": "A"}, "Use lower case letters, numbers and hyphens, 3 to 39 characters"),
+        ({"name": "Acme", "slug": "A"}, "Use lower case letters, numbers and hyphens, 3 to 40 characters"),
     ],
 )
 def test_a_wrong_field_changes_nothing(company: Company, fields: dict[str, str], words: str) -> None:

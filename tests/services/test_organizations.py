@@ -21,7 +21,7 @@ from tests import factories
         ("Zoran Kovač", "zoran-kovac"),
         ("", ""),
         ("…", ""),
-        ("a" * 60, "a" * 39),
+        ("a" * 60, "a" * 40),
         ("O'Brien & Sons", "o-brien-sons"),
     ],
 )
