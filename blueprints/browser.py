@@ -110,9 +110,17 @@ class _BrowserCsrf(CSRF):
 
 
 class Form(FlaskForm):
-    """Base of every form: CSRF bound to the browser, not to a session."""
+    """Base of every form: CSRF bound to the browser, not to a session. begins_with: the fields that its page shows first."""
+
+    begins_with: tuple[str, ...] = ()
 
     class Meta(FlaskForm.Meta):
         csrf = True
         csrf_class = _BrowserCsrf
         csrf_field_name = FIELD
+
+    @property
+    def errors(self) -> dict[str, Any]:
+        """In the order of the page, for the summary; a base class's fields come first otherwise."""
+        found = super().errors
+        return {name: found[name] for name in (*self.begins_with, *found) if name in found}

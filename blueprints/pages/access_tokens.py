@@ -19,6 +19,7 @@ for _name, _filter in (("key_begins", key_forms.begins), ("expiry_badge", key_fo
 
 
 class TokenForm(key_forms.KeyForm):
+    begins_with = ("name", "organization")
     organization = SelectField(lazy_gettext("Organization"), description=lazy_gettext("It works in this one only."), validate_choice=False)
 
     def validate_name(self, field: StringField) -> None:

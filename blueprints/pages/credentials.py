@@ -287,6 +287,8 @@ class ValueForm(browser.Form):
 class NewCredentialForm(ValueForm):
     """What a member fills in: the key and their own value."""
 
+    begins_with = ("key", "kind", "set_by")
+
     key = StringField(
         lazy_gettext("Key"),
         description=lazy_gettext("Capital letters, numbers and underscores, like GITHUB_TOKEN"),

@@ -123,6 +123,12 @@ def test_after_five_minutes_the_secret_is_gone(
     assert all(0 < seconds <= 300 for seconds in lives)
 
 
+def test_the_summary_has_the_order_of_the_page(signed_in: FlaskClient, organization: Organization) -> None:
+    summary = said(post(signed_in, NEW, organization="")).partition("New access token")[0]
+    wrong = ("Enter a name so you recognise", "Choose an organization", "Choose when it expires", "Choose at least one permission")
+    assert sorted(wrong, key=summary.index) == list(wrong)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -187,7 +193,7 @@ def test_revoking_asks_first_and_ends_it_at_once(
     page = f"/account/tokens/{key.id}/revoke"
     asked = signed_in.get(page)
     assert "Revoke a key ? Anything using it fails at its next request." in said(asked)
-    assert asked.text.index("Keep it") < asked.text.index('class="btn btn-stop">Revoke token')
+    assert said(asked).endswith("Keep it Revoke token")
     assert post(signed_in, page).location == "/account/tokens"
     assert "Token revoked." in signed_in.get("/account/tokens").text
     assert find(app, key.raw_key) is None
