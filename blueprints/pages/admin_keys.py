@@ -21,6 +21,12 @@ def index() -> str:
     return frame.render_admin("admin/keys.html", "keys", rows=rows, moment=moments.now())
 
 
+@blueprint.get("/admin/keys/rotate")
+def rotate() -> Response:
+    """An address for instructions, which cannot know the id of the next key."""
+    return redirect(f"/admin/keys/{next(key.kid for key in signing_keys.list_keys() if key.state == 'next')}/start", 303)
+
+
 @blueprint.get("/admin/keys/<kid>/start")
 @fresh_sign_in.asks_for_it
 def confirm_start(kid: str) -> Response | str:

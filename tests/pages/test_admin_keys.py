@@ -42,7 +42,7 @@ def test_only_administrators_and_only_after_a_fresh_sign_in(instance: Instance, 
         assert person.get(path).status_code == 404
         assert post(person, "/account", path).status_code == 404
         assert instance.browser.get(path).status_code == 200
-    assert person.get(KEYS).status_code == 404
+    assert person.get(KEYS).status_code == person.get(f"{KEYS}/rotate").status_code == 404
     clock.move(601)
     for path in (f"{KEYS}/{kid}/start", f"{KEYS}/{kid}/retire"):
         assert instance.browser.get(path).headers["Location"].startswith("/reauth?next=")
@@ -56,6 +56,7 @@ def test_the_next_key_waits_until_services_have_had_it_for_an_hour(instance: Ins
     text = said(instance.browser.get(KEYS))
     assert "when every service has had the key for 1 hour." in text
     assert f'href="{KEYS}/{kid}/start"' not in instance.browser.get(KEYS).text
+    assert instance.browser.get(f"{KEYS}/rotate").location == f"{KEYS}/{kid}/start"
     answer = post(instance.browser, f"{KEYS}/{kid}/start")
     assert (answer.status_code, "1 hour" in said(answer)) == (409, True)
     assert _states(instance.app)["next"] == kid
