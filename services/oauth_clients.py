@@ -102,7 +102,7 @@ def loopback_shape(uri: str) -> tuple[str, str] | None:
 
 def is_native_redirect(uri: str) -> bool:
     """Whether a redirect URI leads to an app on this device: loopback or a private scheme (RFC 8252 section 7)."""
-    return is_loopback_http(uri) or not uri.startswith(("https:", "http:"))
+    return is_loopback_http(uri) or not uri.lower().startswith(("https:", "http:"))
 
 
 _FIND = HotStatement(

@@ -29,6 +29,7 @@ Outcome = Literal["created", "unchanged", "updated", "conflict"]
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _URI = re.compile(r"[!-~]{1,2000}")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)  # a browser reads all else as another host, or as none
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:[!-~]*", re.IGNORECASE)
 
 
@@ -337,8 +338,8 @@ def _judge_redirect_uri(key: str, uri: str) -> None:
 
 def _judge_web_address(key: str, uri: str) -> None:
     parts = _parts(key, uri)
-    if "#" in uri or "\\" in uri or "@" in parts.netloc or not parts.hostname:
-        raise _Bad(f"{key}: {_shown(uri)} must be an absolute address without user, backslash and fragment")
+    if "#" in uri or "\\" in uri or "@" in parts.netloc or not _HOST.fullmatch(parts.hostname or ""):
+        raise _Bad(f"{key}: {_shown(uri)} must be an absolute address of one host without user, backslash and fragment")
     if parts.scheme == "http" and (not is_loopback_http(uri) or oauth_clients.loopback_shape(uri) is None):
         raise _Bad(f"{key}: {_shown(uri)} is plain http, which is for 127.0.0.1, [::1] and localhost only")
 

@@ -104,6 +104,9 @@ WRONG = [
     ({"redirect_uris": "https://a.example/x\r\n\r\nhttp://a.example/x"}, "Line 3: use https, or http with 127.0.0.1"),
     ({"redirect_uris": "http://evil.example\\@127.0.0.1/"}, "Line 1: use https, or http with 127.0.0.1"),
     ({"redirect_uris": "https://a.example/#x"}, "Line 1: use https"),
+    ({"redirect_uris": "https://*.a.example/x"}, "Line 1: use https"),
+    ({"redirect_uris": "https://a.example%40b.example/x"}, "Line 1: use https"),
+    ({"redirect_uris": 'https://a.example"><b>/x'}, "Line 1: use https"),
     ({"redirect_uris": "javascript:alert(1)"}, "Line 1: use https"),
     ({"redirect_uris": "\r\n".join(f"https://a.example/{number}" for number in range(51))}, "Enter 50 addresses or fewer"),
     ({"kind": "machine"}, "Leave this empty"),
@@ -111,6 +114,13 @@ WRONG = [
     ({"scopes": "everything"}, "not a valid"),
     ({"kind": "native", "scopes": "introspect"}, "Only an app with a secret may check access tokens"),
 ]
+
+
+def test_the_case_of_a_scheme_makes_no_web_client_a_native_one(instance: Instance, database: Any) -> None:
+    post(instance.browser, f"{CLIENTS}/new", **{**WEB, "redirect_uris": "HTTPS://boards.example/callback"})
+    (row,) = _rows(instance.app)
+    assert row.redirect_uris == ["HTTPS://boards.example/callback"]
+    assert "Boards Web Added here boards.example" in said(instance.browser.get(CLIENTS))
 
 
 def test_what_is_wrong_is_said_at_its_field_and_nothing_is_made(instance: Instance, database: Any) -> None:
