@@ -19,11 +19,6 @@ def close() -> None:
     socket.getaddrinfo = _guarded_getaddrinfo
 
 
-def open_again() -> None:
-    socket.socket.connect, socket.socket.connect_ex = _connect, _connect_ex  # type: ignore[method-assign]
-    socket.socket.sendto, socket.getaddrinfo = _sendto, _getaddrinfo  # type: ignore[method-assign]
-
-
 def _is_here(host: Any) -> bool:
     if host in (None, "", "localhost", b"localhost", "0.0.0.0", "::"):
         return True

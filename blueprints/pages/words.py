@@ -1,8 +1,4 @@
-"""How pages say things: moments, devices, initials, untrusted names. Registered as filters and globals of templates.
-
-Filters: `untrusted`, `plain`, `clean`, `names`, `mono`, `role`, `moment`, `on_moment`, `day`, `duration`, `initials`,
-`app_initials`, `colour`, `device`, `device_icon`, `provider_label`.
-"""
+"""How pages say things: moments, devices, initials, untrusted names. `register` has the filters and globals of templates."""
 
 import hashlib
 import re

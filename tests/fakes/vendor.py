@@ -98,10 +98,6 @@ class FakeVendor(FakeServer):
         with self._lock:
             return self._family_of(access_token) is not None
 
-    def expire_access_tokens(self) -> None:
-        with self._lock:
-            self.access_tokens.clear()
-
     def revoke_all(self) -> None:
         """What happens when the person removes the application at the vendor."""
         with self._lock:
