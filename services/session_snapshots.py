@@ -10,6 +10,7 @@ import hmac
 import json
 import uuid
 from dataclasses import asdict
+from typing import Any
 
 from config import current
 from infra.clock import now_ms
@@ -38,13 +39,18 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
 
 
 def read(raw_session: str, text: str) -> SignedIn | None:
-    """Who the snapshot says this session is: only for the same cookie, only while it is fresh."""
-    settings = current()
+    """Who the snapshot says this session is: only for the same cookie, only while it is fresh, only in the form that is made here."""
     body, _, mac = text.partition(".")
-    if len(text) > MAX_LENGTH or not text.isascii() or not any(hmac.compare_digest(mac, _mac(key, body)) for key in settings.secret_keys):
+    if len(text) > MAX_LENGTH or not text.isascii() or not any(hmac.compare_digest(mac, _mac(key, body)) for key in current().secret_keys):
         return None
-    content = json.loads(base64.urlsafe_b64decode(body))
-    moment, record = now_ms(), SessionRecord.from_json(content["record"])
+    try:
+        return _read(raw_session, json.loads(base64.urlsafe_b64decode(body)))
+    except (KeyError, TypeError, ValueError, AttributeError):  # another version of Gatepost made it
+        return None
+
+
+def _read(raw_session: str, content: dict[str, Any]) -> SignedIn | None:
+    settings, moment, record = current(), now_ms(), SessionRecord.from_json(content["record"])
     is_fresh = moment - settings.session_cache_seconds * 1000 < content["at"] <= moment
     if not is_fresh or record.expires_at_ms <= moment or not hmac.compare_digest(content["of"], hex_hash(raw_session)):
         return None

@@ -1,9 +1,13 @@
 """The signed snapshot in the cookie (GATEPOST_SESSION_CACHE_SECONDS): spares the stores on reads, and only there."""
 
+import base64
+import json
+
 import pytest
 
+from config import current
 from infra import clock
-from services import user_sessions
+from services import session_snapshots, user_sessions
 from services.actors import Actor
 from tests.factories import make_user
 
@@ -41,6 +45,23 @@ def test_a_snapshot_of_another_session_or_an_altered_one_is_not_believed(snapsho
         answer = _read(second)
         assert answer.status_code == 200
         assert answer.json["user"]["id"] != other
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"pages": []}, {"pages": ["de", "UTC", "dark", "more"]}, {"user": {"id": 1}}, {"orgs": [{}]}, {"record": "{}"}]
+)
+def test_a_snapshot_that_another_version_made_is_none(snapshot_app, sign_in, unknown):
+    user, client = make_user(), snapshot_app.test_client()
+    sign_in(client, user)
+    _read(client)
+    made = client.get_cookie("gatepost_snapshot", domain="127.0.0.1").value
+    content = {**json.loads(base64.urlsafe_b64decode(made.partition(".")[0])), **unknown}
+    body = base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+    with snapshot_app.app_context():
+        client.set_cookie("gatepost_snapshot", f"{body}.{session_snapshots._mac(current().secret_keys[0], body)}", domain="127.0.0.1")
+    for path in ("/api/v1/session", "/account/sessions"):
+        assert client.get(path).status_code == 200
+    assert _read(client).json["user"]["id"] == str(user.id)
 
 
 def test_what_changes_something_asks_the_stores_and_takes_the_snapshot_away(snapshot_app, sign_in):
