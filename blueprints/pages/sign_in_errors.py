@@ -60,9 +60,11 @@ def _not_verified(f: Facts) -> SignInError:
     if f.email:
         sentence = _("%(provider)s says %(email)s isn’t verified. Verify it there, then continue with %(provider)s again.")
         text = filled(sentence, provider=f.provider, email=f.bold_email)
-    else:
+    elif f.provider_label:
         sentence = _("%(provider)s says your email address isn’t verified. Verify it there, then continue with %(provider)s again.")
         text = filled(sentence, provider=f.provider)
+    else:
+        text = filled(_("Your provider says your email address isn’t verified. Verify it there, then continue with it again."))
     if f.provider_label:
         heading = _("Verify your email on %(provider)s first", provider=f.provider_label)
     else:

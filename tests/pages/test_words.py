@@ -127,6 +127,7 @@ def test_every_error_code_of_the_sign_in_page_has_words_with_and_without_facts()
             assert error.heading
             assert not error.heading.endswith(".")
             assert error.text.endswith(".")
+            assert " Your provider" not in error.text, "in the midst of a sentence"
             assert error.code.isupper()
             assert "<i>" not in error.text
             assert "a<b>" not in error.text
