@@ -10,11 +10,11 @@ from sqlalchemy import update
 from config import current
 from connectors.base import VendorUnavailable
 from connectors.credential_kinds import Kind, find_kind, kind_for
-from errors import Invalid, Unavailable
+from errors import Invalid, Unauthenticated, Unavailable
 from extensions import db
 from infra.clock import now
 from models import Credential
-from services import audit, credentials
+from services import audit, credentials, user_sessions
 from services.actors import Actor, OrganizationInfo
 from services.credential_scope import Scope
 from services.credential_values import check_name, check_value
@@ -85,14 +85,17 @@ def try_value(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> 
     return trial
 
 
-def put_tried(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> tuple[TrialInfo, CredentialInfo | None]:
+def put_tried(actor: Actor, slug: str, name: str, *, scope: str, value: str, raw_session: str) -> tuple[TrialInfo, CredentialInfo | None]:
     """Put a value that the vendor takes; another one leaves what was there. Commits: yes, twice.
 
-    Raises: as `credentials.put`, also when the actor may not any more once the vendor has answered.
+    Raises: as `credentials.put`, also when the actor may not any more once the vendor has answered; Unauthenticated when the session
+    was ended meanwhile.
     """
     trial = try_value(actor, slug, name, scope=scope, value=value)
     if trial.status != "ok":
         return trial, None
+    if not user_sessions.is_live(raw_session):
+        raise Unauthenticated()
     return trial, credentials.put(actor, slug, name, value=value, fields=None, scope=scope)
 
 

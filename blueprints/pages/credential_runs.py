@@ -33,10 +33,10 @@ def test_stored(slug: str, name: str, *, scope: str, service: str) -> tuple[str,
 
 def put_tested(slug: str, name: str, *, scope: str, service: str, value: str) -> tuple[str, Mapping[str, str] | None]:
     """The same of a new value.   Raises: as `credentials.put`, if it came at once."""
-    actor = g.actor
+    actor, raw_session = g.actor, session_cookie.current_raw() or ""
 
     def work() -> Mapping[str, str]:
-        trial, stored = credential_checks.put_tried(actor, slug, name, scope=scope, value=value)
+        trial, stored = credential_checks.put_tried(actor, slug, name, scope=scope, value=value, raw_session=raw_session)
         return {"status": trial.status, "code": trial.code, "is_new": "yes" if stored and stored.is_new else ""}
 
     return _begin(slug, name, service, "put", work)

@@ -15,7 +15,8 @@ from blueprints import background
 from infra import clock
 from infra.ids import uuid7
 from models import Credential, CredentialDeclaration, CredentialVersion, Membership, Organization, User
-from services import background_runs, credential_checks, credentials
+from services import background_runs, credential_checks, credentials, user_administration, user_sessions
+from services.actors import Actor
 from tests import factories, owner
 from tests.fakes.github_api import FakeGitHubApi, Token
 from tests.pages.forms import counted, post, said
@@ -428,6 +429,44 @@ def test_how_a_test_stands_is_told_to_the_session_that_began_it_alone(
     assert tested.browser().get(place).status_code == 404
     assert browser.get(place.replace("GITHUB_TOKEN", "OTHER")).status_code == 404
     assert browser.get(f"{BASE}/GITHUB_TOKEN/tests/{uuid7()}").status_code == 404
+
+
+def _end_session(company: Company) -> None:
+    user_sessions.revoke_all(Actor.operator(), user_id=company.owner.id)
+
+
+def _turn_off(company: Company) -> None:
+    user_administration.disable(Actor.operator(), str(company.owner.id))
+
+
+def _take_role(company: Company) -> None:
+    with owner.session(company.app) as owners:
+        owners.execute(update(Membership).where(Membership.user_id == company.owner.id).values(role="member"))
+
+
+@pytest.mark.parametrize("meanwhile", [_end_session, _turn_off, _take_role])
+def test_who_is_signed_out_turned_off_or_loses_the_role_during_a_test_stores_nothing_by_it(
+    tested: Company,
+    github_api: FakeGitHubApi,
+    database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    meanwhile: Callable[[Company], None],
+) -> None:
+    _slow(monkeypatch)
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    github_api.faults["/user"] = "wait"
+    place = post(tested.browser(), f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location
+    assert "/tests/" in place
+    with tested.app.app_context():
+        meanwhile(tested)
+    github_api.go_on()
+    for thread in threading.enumerate():
+        if thread.name == "background":
+            thread.join(10)
+    assert tested.value(tested.member, "GITHUB_TOKEN", "org") == "a value"
+    assert [event.action for event in owner.events(tested.app)].count("credential.put") == 0
+    assert GOOD not in caplog.text
 
 
 def test_a_test_whose_server_went_away_ends_without_an_answer(tested: Company, database: Any) -> None:
