@@ -46,8 +46,7 @@ def list_users_of(actor: Actor, slug: str, pair: CredentialPair, scope: Scope) -
     Those that act for another person are among them: whether that person has a value of their own is theirs to know.
     Raises NotFound.
     """
-    value = pair.organization if scope == "org" else pair.own
-    if value is None or pair.set_by == ("person" if scope == "org" else "organization"):
+    if pair.at(scope) is None or not pair.allows(scope):
         return NumberedPage([], 1, 0)
     has_other = pair.own is not None and pair.set_by == "both"
     return agents.list_able(actor, slug, TO_CREDENTIALS, acting_for_reader=True if scope == "user" else False if has_other else None)
@@ -58,6 +57,6 @@ def _sees_own(agent: AgentRow) -> bool:
 
 
 def _answering(pair: CredentialPair, *, sees_own: bool) -> Scope | None:
-    if sees_own and pair.own is not None and pair.set_by != "organization":
+    if sees_own and pair.own is not None and pair.allows("user"):
         return "user"
-    return "org" if pair.organization is not None and pair.set_by != "person" else None
+    return "org" if pair.organization is not None and pair.allows("org") else None

@@ -80,6 +80,14 @@ def get(actor: Actor, slug: str, agent_id: str) -> AgentRow:
     return found
 
 
+def get_own(actor: Actor, slug: str, agent_id: str) -> AgentRow:
+    """The same for who makes keys for it: they carry their owner's rights.   Raises: NotFound; Forbidden for another person's."""
+    agent = get(actor, slug, agent_id)
+    if not agent.is_own:
+        raise Forbidden("Only the person an agent belongs to makes keys for it.")
+    return agent
+
+
 def find(actor: Actor, slug: str, agent_id: str) -> AgentRow | None:
     """None for one that is not there any more.   Raises NotFound when the organization is not the actor's."""
     organization = organization_access.enter(actor, slug)

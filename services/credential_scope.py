@@ -12,7 +12,6 @@ from services import roles
 from services.actors import Actor, OrganizationInfo
 
 Scope = Literal["org", "user"]
-SetBy = Literal["both", "organization", "person"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ def owner_at(actor: Actor, organization: OrganizationInfo | None, scope: Scope) 
 _ALLOWED_BY: dict[str, tuple[Scope, ...]] = {"both": ("user", "org"), "organization": ("org",), "person": ("user",)}
 
 
+def is_allowed(set_by: str, scope: Scope) -> bool:
+    """Whether a value of that scope is set and used, by what a declaration says."""
+    return scope in _ALLOWED_BY[set_by]
+
+
 def write_scope(actor: Actor, role: str | None, asked: str | None, *, set_by: str = "both") -> Scope:
     """The scope that a write or a removal acts on: the one asked for, else what the role gives. Never another one instead.
 
@@ -62,7 +66,7 @@ def write_scope(actor: Actor, role: str | None, asked: str | None, *, set_by: st
     scope = _known(role, asked) or ("org" if manages else "user")
     if scope == "org" and not manages:
         raise Forbidden("Only an owner or admin sets or removes what the organization shares.", code="org_scope_requires_admin")
-    if scope not in _ALLOWED_BY[set_by]:
+    if not is_allowed(set_by, scope):
         who = "the organization" if set_by == "organization" else "each person"
         raise Conflict(f"This name is declared to be set by {who} only.", code="scope_not_allowed")
     return scope

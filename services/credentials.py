@@ -25,7 +25,7 @@ from infra.ids import uuid7
 from models import Credential, CredentialDeclaration, CredentialVersion, User
 from services import audit, credential_declarations, organization_access, row_security
 from services.actors import Actor, OrganizationInfo
-from services.credential_scope import Owner, Scope, owner_at, owner_of, read_order, write_scope
+from services.credential_scope import Owner, Scope, is_allowed, owner_at, owner_of, read_order, write_scope
 from services.credential_values import CannotDecrypt, Envelope, Value, check_name, check_value, seal, unseal
 from services.keyring import cipher
 from services.transactions import begin_write, engine, insert_into
@@ -74,6 +74,13 @@ class CredentialPair(NamedTuple):
     def in_force(self) -> CredentialInfo | None:
         """What the person's reads answer with; None when nothing does."""
         return next((info for info in (self.own, self.organization) if info and info.in_force), None)
+
+    def at(self, scope: Scope) -> CredentialInfo | None:
+        return self.organization if scope == "org" else self.own
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether a value of that scope is set and used, by what is declared."""
+        return is_allowed(self.set_by, scope)
 
 
 @dataclass(frozen=True)
@@ -195,14 +202,6 @@ def list_pairs(actor: Actor, slug: str) -> list[CredentialPair]:
     local = row_security.rows_of(user_id=actor.own_rows_of, organization_ids=[organization.id])
     rows = _ALL_ENTRIES.all(engine(), local=local, **_owners(actor, organization))
     return [_pair(list(of_name)) for _name, of_name in itertools.groupby(_infos(actor, organization, rows), key=attrgetter("name"))]
-
-
-def get_pair(actor: Actor, slug: str, name: str) -> CredentialPair:
-    """Raises: NotFound; Invalid."""
-    found = find_pair(actor, slug, name)
-    if found is None:
-        raise NotFound()
-    return found
 
 
 def find_pair(actor: Actor, slug: str, name: str) -> CredentialPair | None:
