@@ -2,7 +2,7 @@
 
 import uuid
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
@@ -10,7 +10,8 @@ from wtforms import SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, key_forms, leafing, words
-from services import api_keys, form_posts, organization_access, shown_once
+from blueprints.pages.forms import is_first, nothing_changed
+from services import api_keys, organization_access, shown_once
 from services.scopes import API_SCOPES
 
 blueprint = Blueprint("access_tokens", __name__)
@@ -49,9 +50,9 @@ def new() -> str:
 @fresh_sign_in.asks_for_it
 def create() -> Response | tuple[str, int]:
     form = _form()
-    is_good, raw_session = form.validate(), session_cookie.current_raw() or ""
-    if is_good and not form_posts.is_first(raw_session, request.form.get("form_id", "")):
-        return _nothing_changed()
+    is_good = form.validate()
+    if is_good and not is_first():
+        return nothing_changed("/account/tokens")
     if is_good and api_keys.has_token(g.actor, name=form.name.data):
         form.name.errors = [_("You already have a token called %(name)s", name=words.plain(form.name.data))]
         is_good = False
@@ -65,7 +66,7 @@ def create() -> Response | tuple[str, int]:
         scopes=form.scopes.data,
         expires_in=form.expires_in,
     )
-    shown_once.keep(raw_session, f"api_key:{made.id}", raw)
+    shown_once.keep(session_cookie.current_raw() or "", f"api_key:{made.id}", raw)
     return redirect(f"/account/tokens/{made.id}/created", 303)
 
 
@@ -95,11 +96,6 @@ def confirm_revoke(key_id: uuid.UUID) -> str:
 @blueprint.post("/account/tokens/<uuid:key_id>/revoke")
 def revoke(key_id: uuid.UUID) -> Response:
     if not api_keys.revoke(g.actor, str(key_id)):
-        return _nothing_changed()
+        return nothing_changed("/account/tokens")
     flash(_("Token revoked."), "ok")
-    return redirect("/account/tokens", 303)
-
-
-def _nothing_changed() -> Response:
-    flash(_("Nothing changed."), "info")
     return redirect("/account/tokens", 303)

@@ -7,16 +7,14 @@ from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
-from wtforms import RadioField, SelectChoice, SelectField, StringField, ValidationError
+from wtforms import RadioField, SelectChoice, SelectField
 
-from blueprints import browser
 from blueprints.pages import frame, languages
+from blueprints.pages.forms import NamedForm
 from services import identities, users
 from services.identities import IdentityInfo
 
 blueprint = Blueprint("account", __name__)
-
-_NAME_LENGTH = 80
 
 
 @cache
@@ -28,10 +26,9 @@ def zones() -> list[SelectChoice]:
     return [SelectChoice("", "UTC"), *(SelectChoice(name, name.replace("_", " ")) for name in cities)]
 
 
-class ProfileForm(browser.Form):
+class ProfileForm(NamedForm):
     """What a person may change. `email` is the id of the identity that supplies the address."""
 
-    name = StringField(lazy_gettext("Name"))
     email = SelectField(
         lazy_gettext("Email address"),
         description=lazy_gettext("From the accounts you sign in with. Only verified addresses can be chosen."),
@@ -49,15 +46,6 @@ class ProfileForm(browser.Form):
             SelectChoice("dark", lazy_gettext("Dark")),
         ],
     )
-
-    def validate_name(self, field: StringField) -> None:
-        text = " ".join((field.data or "").split())
-        if not text:
-            raise ValidationError(_("Enter a name"))
-        if len(text) > _NAME_LENGTH:
-            raise ValidationError(_("Use %(count)s characters or fewer", count=_NAME_LENGTH))
-        if not text.isprintable():
-            raise ValidationError(_("Use letters, numbers and spaces"))
 
 
 def _form(ways: list[IdentityInfo]) -> ProfileForm:

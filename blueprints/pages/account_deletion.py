@@ -6,7 +6,7 @@ from flask import Blueprint, g, make_response, render_template
 
 from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, words
-from blueprints.pages.settings import DeleteForm
+from blueprints.pages.forms import DeleteForm
 from services import account_deletion, users
 from services.users import Profile
 

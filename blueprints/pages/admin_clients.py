@@ -4,21 +4,22 @@ import secrets
 import uuid
 from typing import Any
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
-from wtforms import BooleanField, RadioField, SelectChoice, SelectMultipleField, StringField, TextAreaField, ValidationError
+from wtforms import BooleanField, RadioField, SelectChoice, SelectMultipleField, TextAreaField, ValidationError
 
-from blueprints import browser, session_cookie
+from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, key_forms, leafing, words
-from services import form_posts, oauth_clients, seed_clients, shown_once
+from blueprints.pages.forms import NamedForm, is_first, nothing_changed
+from errors import NotFound
+from services import oauth_clients, seed_clients, shown_once
 from services.oauth_clients import ClientRow
 from services.scopes import API_SCOPES, INTROSPECT
 
 blueprint = Blueprint("admin_clients", __name__)
 
-NAME_LENGTH = 80
 MAX_REDIRECT_URIS = 50
 _SIGN_IN, _OFFLINE = "openid profile email", "offline_access"
 _KINDS: dict[str, dict[str, Any]] = {
@@ -28,8 +29,7 @@ _KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-class ClientForm(browser.Form):
-    name = StringField(_l("Name"), filters=[lambda text: " ".join((text or "").split())])
+class ClientForm(NamedForm):
     kind = RadioField(
         _l("Kind"),
         default="web",
@@ -61,14 +61,6 @@ class ClientForm(browser.Form):
     @property
     def lines(self) -> list[str]:
         return list(dict.fromkeys(line.strip() for line in (self.redirect_uris.data or "").splitlines() if line.strip()))
-
-    def validate_name(self, field: StringField) -> None:
-        if not field.data:
-            raise ValidationError(_("Enter a name"))
-        if len(field.data) > NAME_LENGTH:
-            raise ValidationError(_("Use %(count)s characters or fewer", count=NAME_LENGTH))
-        if not field.data.isprintable():
-            raise ValidationError(_("Use letters, numbers and spaces"))
 
     def validate_redirect_uris(self, field: TextAreaField) -> None:
         if self.is_machine:
@@ -158,8 +150,8 @@ def create() -> Response | tuple[str, int]:
     form = ClientForm.made()
     if not form.validate():
         return frame.render_admin("admin/client_new.html", "clients", form=form), 422
-    if not _is_first():
-        return _nothing_changed("/admin/clients")
+    if not is_first():
+        return nothing_changed("/admin/clients")
     client_pk, raw = seed_clients.add(g.actor, {"client_id": secrets.token_hex(10), **form.values, **_KINDS[form.kind.data]})
     if raw is None:
         flash(_("%(name)s added.", name=words.plain(form.name.data)), "ok")
@@ -187,7 +179,7 @@ def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
     if not form.validate():
         return frame.render_admin("admin/client_edit.html", "clients", row=row, form=form), 422
     if not seed_clients.change(g.actor, client_pk, form.values):
-        return _nothing_changed(here)
+        return nothing_changed(here)
     flash(_("Saved."), "ok")
     return redirect(here, 303)
 
@@ -195,6 +187,8 @@ def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
 @blueprint.get("/admin/clients/<uuid:client_pk>/secret")
 @fresh_sign_in.asks_for_it
 def confirm_secret(client_pk: uuid.UUID) -> str:
+    if oauth_clients.get_row(g.actor, client_pk).client.type == "public":
+        raise NotFound()
     return _page("admin/client_secret.html", client_pk)
 
 
@@ -202,12 +196,12 @@ def confirm_secret(client_pk: uuid.UUID) -> str:
 @fresh_sign_in.asks_for_it
 def add_secret(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.get_row(g.actor, client_pk)
-    if not _is_first():
-        return _nothing_changed(f"/admin/clients/{client_pk}")
+    if not is_first():
+        return nothing_changed(f"/admin/clients/{client_pk}")
     return _show_once(client_pk, oauth_clients.add_second_secret(g.actor, row.client.client_id))
 
 
-@blueprint.get("/admin/clients/<uuid:client_pk>/created")
+@blueprint.get("/admin/clients/<uuid:client_pk>/secret/created")
 def created(client_pk: uuid.UUID) -> str:
     secret = shown_once.take(session_cookie.current_raw() or "", f"oauth_client:{client_pk}")
     return _page("admin/client_created.html", client_pk, secret=secret)
@@ -218,7 +212,7 @@ def revoke_old_secret(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.get_row(g.actor, client_pk)
     here = f"/admin/clients/{client_pk}"
     if not oauth_clients.revoke_old_secret(g.actor, row.client.client_id):
-        return _nothing_changed(here)
+        return nothing_changed(here)
     flash(_("Old secret revoked."), "ok")
     return redirect(here, 303)
 
@@ -234,7 +228,7 @@ def confirm_delete(client_pk: uuid.UUID) -> str:
 def delete(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.find_row(g.actor, client_pk)
     if row is None:
-        return _nothing_changed("/admin/clients")
+        return nothing_changed("/admin/clients")
     oauth_clients.delete(g.actor, row.client.client_id)
     flash(_("%(name)s deleted.", name=words.plain(row.client.name) or row.client.client_id), "ok")
     return redirect("/admin/clients", 303)
@@ -261,15 +255,6 @@ def _page(template: str, client_pk: uuid.UUID, **values: Any) -> str:
     return frame.render_admin(template, "clients", row=row, has_two=oauth_clients.has_two_secrets(row.client), **values)
 
 
-def _is_first() -> bool:
-    return form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", ""))
-
-
 def _show_once(client_pk: uuid.UUID, raw: str) -> Response:
     shown_once.keep(session_cookie.current_raw() or "", f"oauth_client:{client_pk}", raw)
-    return redirect(f"/admin/clients/{client_pk}/created", 303)
-
-
-def _nothing_changed(address: str) -> Response:
-    flash(_("Nothing changed."), "info")
-    return redirect(address, 303)
+    return redirect(f"/admin/clients/{client_pk}/secret/created", 303)

@@ -5,7 +5,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints.pages import frame, fresh_sign_in
-from blueprints.pages.settings import DeleteForm
+from blueprints.pages.forms import DeleteForm, nothing_changed
 from errors import NotFound
 from services import moments, signing_keys
 
@@ -31,7 +31,7 @@ def rotate() -> Response:
 @fresh_sign_in.asks_for_it
 def confirm_start(kid: str) -> Response | str:
     if signing_keys.get(kid).state != "next":
-        return _nothing_changed()
+        return nothing_changed("/admin/keys")
     return frame.render_admin("admin/key_start.html", "keys", kid=kid)
 
 
@@ -39,7 +39,7 @@ def confirm_start(kid: str) -> Response | str:
 @fresh_sign_in.asks_for_it
 def start(kid: str) -> Response:
     if not signing_keys.start(g.actor, kid):
-        return _nothing_changed()
+        return nothing_changed("/admin/keys")
     flash(_("Signing with %(key)s now.", key=kid), "ok")
     return redirect("/admin/keys", 303)
 
@@ -47,14 +47,14 @@ def start(kid: str) -> Response:
 @blueprint.get("/admin/keys/<kid>/retire")
 @fresh_sign_in.asks_for_it
 def confirm_retire(kid: str) -> Response | str:
-    return _retire_page(kid, DeleteForm()) if _may_retire(kid) else _nothing_changed()
+    return _retire_page(kid, DeleteForm()) if _may_retire(kid) else nothing_changed("/admin/keys")
 
 
 @blueprint.post("/admin/keys/<kid>/retire")
 @fresh_sign_in.asks_for_it
 def retire(kid: str) -> Response | tuple[str, int]:
     if not _may_retire(kid):
-        return _nothing_changed()
+        return nothing_changed("/admin/keys")
     form = DeleteForm()
     form.ask_for(kid)
     if not form.validate():
@@ -78,8 +78,3 @@ def _retire_page(kid: str, form: DeleteForm) -> str:
     return frame.render_admin(
         "admin/key_retire.html", "keys", key=key, form=form, safe_at=signing_keys.may_retire_at(key), moment=moments.now()
     )
-
-
-def _nothing_changed() -> Response:
-    flash(_("Nothing changed."), "info")
-    return redirect("/admin/keys", 303)

@@ -2,15 +2,15 @@
 
 import uuid
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, key_forms, words
+from blueprints.pages.forms import is_first, nothing_changed
 from config import current
-from errors import Forbidden
-from services import agents, api_keys, credentials, form_posts, shown_once
+from services import agents, api_keys, credentials, shown_once
 from services.agents import AgentRow
 from services.scopes import AGENT_SCOPES
 
@@ -20,31 +20,22 @@ blueprint = Blueprint("agent_keys", __name__)
 @blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>/keys/new")
 @fresh_sign_in.asks_for_it
 def new(slug: str, agent_id: uuid.UUID) -> str:
-    return _new_page(slug, _own_agent(slug, agent_id), _form())
+    return _new_page(slug, agents.get_own(g.actor, slug, str(agent_id)), _form())
 
 
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/keys/new")
 @fresh_sign_in.asks_for_it
 def create(slug: str, agent_id: uuid.UUID) -> Response | tuple[str, int]:
-    agent, form = _own_agent(slug, agent_id), _form()
+    agent, form = agents.get_own(g.actor, slug, str(agent_id)), _form()
     if not form.validate():
         return _new_page(slug, agent, form), 422
-    raw_session = session_cookie.current_raw() or ""
-    if not form_posts.is_first(raw_session, request.form.get("form_id", "")):
-        return _nothing_changed(slug, agent_id)
+    if not is_first():
+        return nothing_changed(f"/orgs/{slug}/agents/{agent_id}")
     made, raw = api_keys.mint(
         g.actor, owner=str(agent_id), organization=slug, name=form.name.data, scopes=form.scopes.data, expires_in=form.expires_in
     )
-    shown_once.keep(raw_session, f"api_key:{made.id}", raw)
+    shown_once.keep(session_cookie.current_raw() or "", f"api_key:{made.id}", raw)
     return redirect(f"/orgs/{slug}/agents/{agent_id}/keys/{made.id}/created", 303)
-
-
-def _own_agent(slug: str, agent_id: uuid.UUID) -> AgentRow:
-    """Keys carry their owner's rights, so nobody else makes them.   Raises: NotFound, Forbidden."""
-    agent = agents.get(g.actor, slug, str(agent_id))
-    if not agent.is_own:
-        raise Forbidden("Only the person an agent belongs to makes keys for it.")
-    return agent
 
 
 def _form() -> key_forms.KeyForm:
@@ -94,12 +85,7 @@ def confirm_revoke(slug: str, agent_id: uuid.UUID, key_id: uuid.UUID) -> str:
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/keys/<uuid:key_id>/revoke")
 def revoke(slug: str, agent_id: uuid.UUID, key_id: uuid.UUID) -> Response:
     if not api_keys.revoke_of_agent(g.actor, slug, str(agent_id), str(key_id)):
-        return _nothing_changed(slug, agent_id)
+        return nothing_changed(f"/orgs/{slug}/agents/{agent_id}")
     agent = agents.get(g.actor, slug, str(agent_id))
     flash(_("Key revoked. %(agent)s has %(count)s left.", agent=words.plain(agent.name), count=agent.key_count), "ok")
-    return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)
-
-
-def _nothing_changed(slug: str, agent_id: uuid.UUID) -> Response:
-    flash(_("Nothing changed."), "info")
     return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)

@@ -4,18 +4,18 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from markupsafe import Markup
 from werkzeug.wrappers import Response
-from wtforms import BooleanField, StringField, ValidationError
+from wtforms import BooleanField
 
-from blueprints import browser, session_cookie
 from blueprints.pages import audit_events as audit_pages
 from blueprints.pages import connections, frame, leafing, words
 from blueprints.pages.audit_sentences import Told
-from services import agent_uses, agents, api_keys, audit_events, audit_names, form_posts, organization_access, roles
+from blueprints.pages.forms import NamedForm, is_first, nothing_changed
+from services import agent_uses, agents, api_keys, audit_events, audit_names, organization_access, roles
 from services.agent_uses import Usable
 from services.agents import AgentRow
 from services.connections import ConnectionRow
@@ -24,22 +24,12 @@ blueprint = Blueprint("agents", __name__)
 
 RECENT = 10
 SHOWN = 10
-NAME_LENGTH = 80
 
 
-class AgentForm(browser.Form):
-    name = StringField(lazy_gettext("Name"), filters=[lambda text: " ".join((text or "").split())])
+class AgentForm(NamedForm):
     acts_for_owner = BooleanField(
         lazy_gettext("Acts for me"), description=lazy_gettext("It uses your own credential values before the organization’s.")
     )
-
-    def validate_name(self, field: StringField) -> None:
-        if not field.data:
-            raise ValidationError(_("Enter a name"))
-        if len(field.data) > NAME_LENGTH:
-            raise ValidationError(_("Use %(count)s characters or fewer", count=NAME_LENGTH))
-        if not field.data.isprintable():
-            raise ValidationError(_("Use letters, numbers and spaces"))
 
 
 @blueprint.get("/orgs/<slug>/agents")
@@ -59,8 +49,8 @@ def create(slug: str) -> Response | tuple[str, int]:
     form = AgentForm()
     if not form.validate():
         return frame.render_organization("agents/new.html", slug, "agents", form=form), 422
-    if not form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", "")):
-        return _nothing_changed(slug)
+    if not is_first():
+        return nothing_changed(f"/orgs/{slug}/agents")
     made = agents.create(g.actor, slug, name=form.name.data or "", acts_for_owner=form.acts_for_owner.data)
     flash(_("%(agent)s created. Create a key so it can work.", agent=words.plain(made.name)), "ok")
     return redirect(f"/orgs/{slug}/agents/{made.id}", 303)
@@ -120,7 +110,7 @@ def _recent(slug: str, agent: AgentRow) -> list[tuple[Told, datetime]] | None:
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/pause")
 def pause(slug: str, agent_id: uuid.UUID) -> Response:
     if agents.find(g.actor, slug, str(agent_id)) is None:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/agents")
     agents.pause(g.actor, slug, str(agent_id))
     return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)  # the page itself says that it is paused
 
@@ -128,7 +118,7 @@ def pause(slug: str, agent_id: uuid.UUID) -> Response:
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/resume")
 def resume(slug: str, agent_id: uuid.UUID) -> Response:
     if agents.find(g.actor, slug, str(agent_id)) is None:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/agents")
     agents.resume(g.actor, slug, str(agent_id))
     flash(_("Resumed. Its keys work again."), "ok")
     return redirect(f"/orgs/{slug}/agents/{agent_id}", 303)
@@ -145,13 +135,7 @@ def confirm_delete(slug: str, agent_id: uuid.UUID) -> str:
 def delete(slug: str, agent_id: uuid.UUID) -> Response:
     agent = agents.find(g.actor, slug, str(agent_id))
     if agent is None:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/agents")
     agents.delete(g.actor, slug, str(agent_id))
     flash(_("%(agent)s deleted.", agent=words.plain(agent.name)), "ok")
-    return redirect(f"/orgs/{slug}/agents", 303)
-
-
-def _nothing_changed(slug: str) -> Response:
-    """It was deleted meanwhile."""
-    flash(_("Nothing changed."), "info")
     return redirect(f"/orgs/{slug}/agents", 303)

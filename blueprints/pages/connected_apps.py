@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints.pages import frame, permissions, words
+from blueprints.pages.forms import nothing_changed
 from blueprints.pages.permissions import Permission
 from config import current
 from services import connected_apps
@@ -44,8 +45,7 @@ def confirm_remove(app_id: uuid.UUID) -> str:
 def remove(app_id: uuid.UUID) -> Response:
     app = next((app for app in connected_apps.list_for(g.actor.user.id) if app.id == app_id), None)
     if app is None:
-        flash(_("Nothing changed."), "info")
-    else:
-        connected_apps.remove(g.actor, g.actor.user.id, app_id)
-        flash(_("Access removed. %(app)s must ask you again.", app=words.plain_name(app.name, empty=_("The app"))), "ok")
+        return nothing_changed("/account/apps")
+    connected_apps.remove(g.actor, g.actor.user.id, app_id)
+    flash(_("Access removed. %(app)s must ask you again.", app=words.plain_name(app.name, empty=_("The app"))), "ok")
     return redirect("/account/apps", 303)

@@ -18,6 +18,7 @@ from flask_babel import lazy_gettext, ngettext
 
 from blueprints import browser, rate_limits, session_cookie
 from blueprints.pages import frame, words
+from blueprints.pages.forms import nothing_changed
 from blueprints.request_log import request_id
 from config import ConnectorSettings, current
 from errors import NotFound
@@ -148,10 +149,9 @@ def confirm_disconnect(slug: str, connection_id: str) -> str:
 def disconnect(slug: str, connection_id: str) -> Any:
     row = next((row for row in connections.list_of(g.actor, slug) if str(row.id) == connection_id), None)
     if row is None:
-        flash(_("Nothing changed."), "info")
-    else:
-        connections.disconnect(g.actor, slug, connection_id)
-        flash(_("%(service)s disconnected.", service=words.plain(label_of(row.connector))), "ok")
+        return nothing_changed(_list_href(slug))
+    connections.disconnect(g.actor, slug, connection_id)
+    flash(_("%(service)s disconnected.", service=words.plain(label_of(row.connector))), "ok")
     return redirect(_list_href(slug), 303)
 
 

@@ -18,7 +18,7 @@ def test(slug: str, name: str) -> Response:
     if credentials.is_gone(slug, name):
         return credentials.nothing_changed(slug)
     line, scope = credentials.line_at(slug, name), credentials.scope_asked()
-    if not line.has_check or credentials.value_of(line.pair, scope) is None:
+    if not line.has_check or line.pair.at(scope) is None:
         return credentials.nothing_changed(slug)
     run_id, outcome = credential_runs.test_stored(slug, name, scope=scope, service=line.service)
     if outcome is None:

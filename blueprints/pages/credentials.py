@@ -14,11 +14,11 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringField, TextAreaField, ValidationError
 
-from blueprints import browser, session_cookie
-from blueprints.pages import credential_runs, frame, leafing, words
+from blueprints import browser
+from blueprints.pages import credential_runs, forms, frame, leafing, words
 from blueprints.pages.sentences import gettext as _
 from errors import NotFound
-from services import agent_uses, credential_declarations, credentials, form_posts, numbered_pages, roles, users
+from services import agent_uses, credential_declarations, credentials, numbered_pages, roles, users
 from services.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo
 from services.credential_scope import Scope
 from services.credential_values import MAX_BYTES, is_name
@@ -66,8 +66,8 @@ class CredentialLine(NamedTuple):
     def may_set(self) -> dict[str, bool]:
         """By scope, what the reader may give a value."""
         return {
-            "org": self.may_manage and self.pair.set_by != "person",
-            "user": self.pair.set_by != "organization",
+            "org": self.may_manage and self.pair.allows("org"),
+            "user": self.pair.allows("user"),
         }
 
     @property
@@ -89,11 +89,11 @@ def line_of(pair: CredentialPair, kind: KindInfo, base: str, *, may_manage: bool
 def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_manage: bool) -> Slot:
     info = pair.organization
     if info is not None:
-        if pair.set_by == "person":
+        if not pair.allows("org"):
             return Slot("over", info, reason=_("Not used: each person sets their own"))
         replace = (_("Replace"), href) if may_manage else None
         return _fault(info, service, replace) or _used(info) or Slot("over", info)
-    if pair.set_by == "person":
+    if not pair.allows("org"):
         return Slot("over", text=_("Not allowed"), reason=_("Each person only"))
     if pair.in_force is None:
         action = (_("Set value"), href) if may_manage else None
@@ -105,14 +105,14 @@ def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_man
 def _own_slot(pair: CredentialPair, service: str, href: str) -> Slot:
     info = pair.own
     if info is not None:
-        if pair.set_by == "organization":
+        if not pair.allows("user"):
             return Slot("over", info, reason=_("Not used: organization only"))
-        reason = _("Instead of the organization’s") if pair.organization and pair.set_by == "both" else _("Only works for you")
+        reason = _("Instead of the organization’s") if pair.organization and pair.allows("org") else _("Only works for you")
         return _fault(info, service, (_("Replace"), href)) or _used(info, reason) or Slot("over", info)
-    if pair.set_by == "organization":
+    if not pair.allows("user"):
         return Slot("over", text=_("Not allowed"), reason=_("Organization only"))
     action = (_("Set your own"), href)
-    if pair.set_by == "person":
+    if not pair.allows("org"):
         return Slot("fault", badge=_("Missing"), icon="warn", reason=_("Agents acting for you can’t run."), action=action)
     return Slot("none", text=_("Not set"), action=action)
 
@@ -213,8 +213,8 @@ def detail(slug: str, name: str) -> str:
 
 def _values(pair: CredentialPair) -> list[tuple[Scope, CredentialInfo]]:
     """Those that are there."""
-    both: tuple[tuple[Scope, CredentialInfo | None], ...] = (("org", pair.organization), ("user", pair.own))
-    return [(scope, info) for scope, info in both if info is not None]
+    scopes: tuple[Scope, ...] = ("org", "user")
+    return [(scope, info) for scope in scopes if (info := pair.at(scope)) is not None]
 
 
 @dataclass(frozen=True)
@@ -347,7 +347,7 @@ def new(slug: str) -> str:
 def add(slug: str) -> Response | tuple[str, int]:
     form = _new_form(slug)
     is_good = form.validate()
-    if is_good and not _is_first():
+    if is_good and not forms.is_first():
         return nothing_changed(slug)
     if not is_good or not _is_free(slug, form):
         form.forget_value()
@@ -382,7 +382,7 @@ def _is_free(slug: str, form: NewCredentialForm) -> bool:
     pair = credentials.find_pair(g.actor, slug, form.key.data)
     if not isinstance(form, AddCredentialForm):
         is_taken = pair is not None and pair.own is not None
-        if pair is not None and pair.set_by == "organization":
+        if pair is not None and not pair.allows("user"):
             form.key.errors = [_("%(key)s is set by the organization only", key=pair.name)]
             return False
     else:
@@ -406,7 +406,7 @@ def set_value(slug: str, name: str) -> Response | tuple[str, int]:
     form = _value_form(line)
     if not form.validate():
         return _value_page(slug, line, scope, form), 422
-    if not _is_first():
+    if not forms.is_first():
         return nothing_changed(slug)
     if "test" in form and form.test.data:
         run_id, outcome = credential_runs.put_tested(slug, name, scope=scope, service=line.service, value=form.value.data or "")
@@ -466,7 +466,7 @@ def restore(slug: str, name: str) -> Response:
     if is_gone(slug, name):
         return nothing_changed(slug)
     _line_to_set(slug, name)
-    if not _is_first():
+    if not forms.is_first():
         return nothing_changed(slug)
     number = request.args.get("version", 0, type=int)
     credentials.restore(g.actor, slug, name, number=min(max(number, 0), 2**31 - 1), scope=scope_asked())
@@ -477,7 +477,7 @@ def restore(slug: str, name: str) -> Response:
 @blueprint.get("/orgs/<slug>/credentials/<name>/value/remove")
 def confirm_remove_value(slug: str, name: str) -> str:
     line, scope = line_at(slug, name), scope_asked()
-    if (scope == "org" and not line.may_manage) or value_of(line.pair, scope) is None:
+    if (scope == "org" and not line.may_manage) or line.pair.at(scope) is None:
         raise NotFound()
     users = agent_uses.list_users_of(g.actor, slug, line.pair, scope)
     return frame.render_organization("credentials/remove_value.html", slug, "credentials", line=line, scope=scope, users=users)
@@ -486,21 +486,17 @@ def confirm_remove_value(slug: str, name: str) -> str:
 @blueprint.post("/orgs/<slug>/credentials/<name>/value/remove")
 def remove_value(slug: str, name: str) -> Response:
     scope, pair = scope_asked(), credentials.find_pair(g.actor, slug, name)
-    if pair is None or value_of(pair, scope) is None:
+    if pair is None or pair.at(scope) is None:
         return nothing_changed(slug)
     credentials.remove(g.actor, slug, name, scope=scope)
     if scope == "org":
         text = _("The organization’s value for %(key)s was removed.", key=name)
-    elif pair.organization and pair.set_by != "person":
+    elif pair.organization and pair.allows("org"):
         text = _("Your value for %(key)s was removed. The organization’s is used now.", key=name)
     else:
         text = _("Your value for %(key)s was removed.", key=name)
     flash(text, "ok")
     return redirect(_base(slug), 303)
-
-
-def value_of(pair: CredentialPair, scope: str) -> CredentialInfo | None:
-    return pair.organization if scope == "org" else pair.own
 
 
 @blueprint.get("/orgs/<slug>/credentials/<name>/remove")
@@ -522,10 +518,5 @@ def remove(slug: str, name: str) -> Response:
     return redirect(_base(slug), 303)
 
 
-def _is_first() -> bool:
-    return form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", ""))
-
-
 def nothing_changed(slug: str) -> Response:
-    flash(_("Nothing changed."), "info")
-    return redirect(_base(slug), 303)
+    return forms.nothing_changed(_base(slug))

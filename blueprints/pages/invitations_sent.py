@@ -2,18 +2,19 @@
 
 import uuid
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
-from blueprints import browser, session_cookie
+from blueprints import browser
 from blueprints.pages import frame, leafing, words
+from blueprints.pages.forms import is_first, nothing_changed
 from config import current
 from errors import NotFound, RateLimited
-from services import form_posts, invitations, members, organization_access
+from services import invitations, members, organization_access
 from services.invitations import Invited, Sent
 
 blueprint = Blueprint("invitations_sent", __name__)
@@ -65,16 +66,15 @@ def create(slug: str) -> Response | tuple[str, int]:
     form = InviteForm()
     if not form.validate():
         return _new_page(slug, form), 422
-    if not form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", "")):
-        flash(_("Nothing changed."), "info")
-        return _to_list(slug)
+    if not is_first():
+        return nothing_changed(_list_href(slug))
     try:
         invited = invitations.invite_all(g.actor, slug, emails=[line for _number, line in form.lines()], role=form.role.data)
     except RateLimited:
         form.emails.errors = [_("You’ve sent many invitations in the last hour. Wait, then try again. Nothing was sent")]
         return _new_page(slug, form), 429
     flash(_result(invited), "ok" if invited.sent else "info")
-    return _to_list(slug)
+    return redirect(_list_href(slug), 303)
 
 
 def _new_page(slug: str, form: InviteForm) -> str:
@@ -106,9 +106,9 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
     try:
         sent = invitations.resend(g.actor, slug, str(invitation_id))
     except NotFound:
-        return _gone(slug)
+        return nothing_changed(_list_href(slug))
     flash(_sent_to(sent), "ok")
-    return _to_list(slug)
+    return redirect(_list_href(slug), 303)
 
 
 @blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")
@@ -124,16 +124,10 @@ def revoke(slug: str, invitation_id: uuid.UUID) -> Response:
         invitations.get(g.actor, slug, str(invitation_id))
         invitations.revoke(g.actor, slug, str(invitation_id))
     except NotFound:
-        return _gone(slug)
+        return nothing_changed(_list_href(slug))
     flash(_("Invitation revoked."), "ok")
-    return _to_list(slug)
+    return redirect(_list_href(slug), 303)
 
 
-def _gone(slug: str) -> Response:
-    """It was accepted or revoked meanwhile."""
-    flash(_("Nothing changed."), "info")
-    return _to_list(slug)
-
-
-def _to_list(slug: str) -> Response:
-    return redirect(f"/orgs/{slug}/invitations", 303)
+def _list_href(slug: str) -> str:
+    return f"/orgs/{slug}/invitations"

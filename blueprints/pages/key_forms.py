@@ -8,21 +8,19 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext, ngettext
 from wtforms import RadioField, SelectChoice, SelectMultipleField, StringField, ValidationError
 
-from blueprints import browser
 from blueprints.pages import permissions, words
+from blueprints.pages.forms import NamedForm
 from services import moments, users
 from services.api_keys import MAX_SECONDS, KeyRow
 
-NAME_LENGTH = 80
 DAY_SECONDS = 86_400
 SOON = timedelta(days=7)
 SHOWN = 2
 
 
-class KeyForm(browser.Form):
+class KeyForm(NamedForm):
     """`of_person` is whose time zone a date is meant in; set it before validating."""
 
-    name = StringField(lazy_gettext("Name"), filters=[lambda text: " ".join((text or "").split())])
     expires = RadioField(
         lazy_gettext("Expires"),
         choices=[
@@ -42,14 +40,6 @@ class KeyForm(browser.Form):
 
     expires_in: int | None = None
     zone_name: str | None = None
-
-    def validate_name(self, field: StringField) -> None:
-        if not field.data:
-            raise ValidationError(_("Enter a name"))
-        if len(field.data) > NAME_LENGTH:
-            raise ValidationError(_("Use %(count)s characters or fewer", count=NAME_LENGTH))
-        if not field.data.isprintable():
-            raise ValidationError(_("Use letters, numbers and spaces"))
 
     def validate_expires(self, field: RadioField) -> None:
         if field.data in ("7", "30", "90"):

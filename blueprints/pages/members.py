@@ -11,6 +11,7 @@ from wtforms import RadioField, SelectChoice
 
 from blueprints import browser
 from blueprints.pages import frame, fresh_sign_in, leafing, words
+from blueprints.pages.forms import nothing_changed
 from errors import NotFound
 from services import invitations, members, organization_access, roles, user_sessions
 from services.members import Person
@@ -119,14 +120,14 @@ def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     try:
         person = members.get_manageable(g.actor, slug, str(user_id))
     except NotFound:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/members")
     form = RoleForm()
     form.offer(person.role, organization_access.get(g.actor, slug).role)
     if not form.validate():
         return _role_page(slug, person, form), 422
     role = form.role.data
     if role == person.role:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/members")
     if role == "owner" and not fresh_sign_in.is_fresh():
         return fresh_sign_in.lead_through(f"{request.path}?role=owner")
     members.change_role(g.actor, slug, str(user_id), role)
@@ -161,12 +162,6 @@ def remove(slug: str, user_id: uuid.UUID) -> Response:
         person = members.get_manageable(g.actor, slug, str(user_id))
         members.remove(g.actor, slug, str(user_id))
     except NotFound:
-        return _nothing_changed(slug)
+        return nothing_changed(f"/orgs/{slug}/members")
     flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=words.plain(organization.name)), "ok")
-    return redirect(f"/orgs/{slug}/members", 303)
-
-
-def _nothing_changed(slug: str) -> Response:
-    """They are out already, or are it already."""
-    flash(_("Nothing changed."), "info")
     return redirect(f"/orgs/{slug}/members", 303)

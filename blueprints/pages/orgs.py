@@ -1,34 +1,23 @@
 """`/orgs`: the organizations of a person, making one, taking a deletion back; and the way into one."""
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
 
-from blueprints import browser, session_cookie
 from blueprints.pages import frame, words
-from services import form_posts, organization_access, organizations, slugs
+from blueprints.pages.forms import NamedForm, is_first, nothing_changed
+from services import organization_access, organizations, slugs
 from services.slugs import SlugTaken
 
 blueprint = Blueprint("orgs", __name__)
-NAME_LENGTH = 80
 
 
-class OrganizationForm(browser.Form):
+class OrganizationForm(NamedForm):
     """Name and short name, for a new organization and for one that is changed."""
 
-    name = StringField(_l("Name"))
     slug = StringField(_l("Short name"), description=_l("Stands in links and on the command line, like northwind."))
-
-    def validate_name(self, field: StringField) -> None:
-        text = " ".join((field.data or "").split())
-        if not text:
-            raise ValidationError(_("Enter a name"))
-        if len(text) > NAME_LENGTH:
-            raise ValidationError(_("Use %(count)s characters or fewer", count=NAME_LENGTH))
-        if not text.isprintable():
-            raise ValidationError(_("Use letters, numbers and spaces"))
 
     def validate_slug(self, field: StringField) -> None:
         field.data = (field.data or "").strip()
@@ -63,9 +52,8 @@ def create() -> Response | tuple[str, int]:
     form = OrganizationForm()
     if not form.validate():
         return _new_page(form), 422
-    if not form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", "")):
-        flash(_("Nothing changed."), "info")
-        return redirect("/orgs", 303)
+    if not is_first():
+        return nothing_changed("/orgs")
     try:
         made = organizations.create(g.actor, name=form.name.data or "", slug=form.slug.data or "")
     except SlugTaken:

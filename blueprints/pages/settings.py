@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
-from wtforms import StringField, ValidationError
 
-from blueprints import browser
 from blueprints.pages import frame, fresh_sign_in, words
+from blueprints.pages.forms import DeleteForm
 from blueprints.pages.orgs import OrganizationForm
 from config import Settings, current
 from services import members, organization_access, organizations
@@ -18,23 +17,6 @@ from services.members import Person
 from services.slugs import SlugTaken
 
 blueprint = Blueprint("settings", __name__)
-
-
-class DeleteForm(browser.Form):
-    """`word`: what must be typed, the short name."""
-
-    typed = StringField()
-    word = ""
-
-    def ask_for(self, word: str) -> None:
-        self.word = word
-        self.typed.label.text = _("Type %(word)s to confirm", word=word)
-
-    def validate_typed(self, field: StringField) -> None:
-        if not (field.data or "").strip():
-            raise ValidationError(_("Type %(word)s to confirm", word=self.word))
-        if field.data.strip() != self.word:
-            raise ValidationError(_("That doesn’t match. Type %(word)s", word=self.word))
 
 
 @blueprint.get("/orgs/<slug>/settings")

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from blueprints import session_cookie
 from blueprints.pages import frame, words
+from blueprints.pages.forms import nothing_changed
 from config import current
 from errors import NotFound
 from services import connected_apps, moments, user_sessions
@@ -105,7 +106,9 @@ def revoke(sid: uuid.UUID) -> Response:
     changed = user_sessions.revoke(g.actor, user_id=g.actor.user.id, sid=str(sid))
     if str(sid) == own:
         return session_cookie.clear_on(redirect("/signed-out", 303))
-    flash(_("Session revoked.") if changed else _("Nothing changed."), "ok" if changed else "info")
+    if not changed:
+        return nothing_changed("/account/sessions")
+    flash(_("Session revoked."), "ok")
     return redirect("/account/sessions", 303)
 
 
@@ -117,8 +120,7 @@ def confirm_revoke_others() -> str:
 @blueprint.post("/account/sessions/revoke-others")
 def revoke_others() -> Response:
     count = user_sessions.revoke_others(g.actor, user_id=g.actor.user.id, keep_sid=_own_sid())
-    if count:
-        flash(ngettext("Signed out %(num)d other session.", "Signed out %(num)d other sessions.", count), "ok")
-    else:
-        flash(_("Nothing changed."), "info")
+    if not count:
+        return nothing_changed("/account/sessions")
+    flash(ngettext("Signed out %(num)d other session.", "Signed out %(num)d other sessions.", count), "ok")
     return redirect("/account/sessions", 303)

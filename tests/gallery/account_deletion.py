@@ -1,7 +1,7 @@
 """Deleting an account: what goes, what stops it, the end."""
 
 from blueprints.pages.account_deletion import word_of
-from blueprints.pages.settings import DeleteForm
+from blueprints.pages.forms import DeleteForm
 from services.account_deletion import Consequences
 from tests.gallery.page import Page, account_page, organization, profile
 

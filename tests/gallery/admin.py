@@ -6,8 +6,8 @@ from uuid import UUID
 
 from blueprints.pages import admin_overview, audit_events, words
 from blueprints.pages.admin_clients import ChangeForm, ClientForm
+from blueprints.pages.forms import DeleteForm
 from blueprints.pages.leafing import Pager
-from blueprints.pages.settings import DeleteForm
 from infra import clock
 from infra.session_store import SessionRecord
 from models import OAuthClient, SigningKey

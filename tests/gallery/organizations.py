@@ -5,11 +5,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from blueprints.pages import words
+from blueprints.pages.forms import DeleteForm
 from blueprints.pages.invitations_sent import InviteForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.members import RoleForm
 from blueprints.pages.orgs import OrganizationForm
-from blueprints.pages.settings import DeleteForm, Limits
+from blueprints.pages.settings import Limits
 from infra import clock
 from services.invitations import InvitationRow
 from services.members import Person
