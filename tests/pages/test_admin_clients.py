@@ -43,9 +43,9 @@ def said_of(text: str) -> str:
 
 @pytest.mark.both_databases
 def test_only_administrators_and_changes_only_after_a_fresh_sign_in(instance: Instance, database: Any) -> None:
-    client = factories.make_client()
+    client = factories.make_client(type="confidential")
     here, person = f"{CLIENTS}/{client.id}", instance.signed_in(instance.user)
-    reading, changing = (CLIENTS, here, f"{here}/created"), (f"{CLIENTS}/new", f"{here}/edit", f"{here}/secret", f"{here}/delete")
+    reading, changing = (CLIENTS, here, f"{here}/secret/created"), (f"{CLIENTS}/new", f"{here}/edit", f"{here}/secret", f"{here}/delete")
     for path in (*reading, *changing):
         assert instance.browser.get(path).status_code == 200, path
         assert person.get(path).status_code == 404, path
@@ -247,8 +247,10 @@ def test_a_change_holds_from_the_next_sign_in_on_and_whoever_is_signed_in_stays_
 
 def test_a_native_client_gets_no_secret(instance: Instance, database: Any) -> None:
     client = factories.make_client(type="public")
-    assert post(instance.browser, f"{CLIENTS}/{client.id}/secret").status_code == 404
-    assert post(instance.browser, CLIENTS, f"{CLIENTS}/{client.id}/old-secret/revoke").status_code == 404
+    assert f"{CLIENTS}/{client.id}/secret" not in instance.browser.get(f"{CLIENTS}/{client.id}").text
+    assert instance.browser.get(f"{CLIENTS}/{client.id}/secret").status_code == 404
+    for path in ("secret", "old-secret/revoke"):
+        assert post(instance.browser, CLIENTS, f"{CLIENTS}/{client.id}/{path}").status_code == 404
 
 
 @pytest.mark.both_databases
