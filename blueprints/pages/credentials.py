@@ -16,7 +16,7 @@ from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringF
 
 from blueprints import browser
 from blueprints.pages import credential_runs, forms, frame, leafing, words
-from blueprints.pages.sentences import gettext as _
+from blueprints.pages.catalogues import gettext as _
 from errors import NotFound
 from services import agent_uses, credential_declarations, credentials, numbered_pages, roles, users
 from services.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo

@@ -12,7 +12,7 @@ from flask import g, render_template
 
 from blueprints import session_cookie
 from blueprints.pages import words
-from blueprints.pages.sentences import gettext as _
+from blueprints.pages.catalogues import gettext as _
 from errors import Unauthenticated
 from services import connected_apps, organization_access, organizations, roles, user_sessions
 from services.actors import OrganizationInfo, UserInfo
@@ -154,8 +154,7 @@ def _render(
 ) -> str:
     signed_in = _signed_in()
     switches, has_more = _switcher(more.get("organization"), section)
-    zone = words.zone_of(signed_in.time_zone)
-    frame = Frame(signed_in.user, area, title, groups, zone, switches, has_more, chosen_theme=signed_in.theme, **more)
+    frame = Frame(signed_in.user, area, title, groups, zone(), switches, has_more, chosen_theme=signed_in.theme, **more)
     return render_template(template, frame=frame, profile=frame.person, **values)
 
 
@@ -165,6 +164,11 @@ def _signed_in() -> SignedIn:
     if signed_in is None:
         raise Unauthenticated()
     return signed_in
+
+
+def zone() -> tzinfo:
+    """The person's, in which times are shown and days are meant."""
+    return words.zone_of(_signed_in().time_zone)
 
 
 def organization_here(slug: str) -> OrganizationInfo:

@@ -20,7 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from blueprints import cookies, session_cookie
 from blueprints.pages import errors
-from blueprints.pages.sentences import catalogue, in_markup
+from blueprints.pages.catalogues import catalogue, in_markup
 from services import authorize_requests, handoffs, users
 
 _NAMES = {"en": "English", "de": "Deutsch"}

@@ -15,8 +15,8 @@ from flask_babel import get_locale, lazy_gettext
 from markupsafe import Markup, escape
 
 from blueprints.pages import icons
-from blueprints.pages.sentences import catalogue, ngettext
-from blueprints.pages.sentences import gettext as _
+from blueprints.pages.catalogues import catalogue, ngettext
+from blueprints.pages.catalogues import gettext as _
 from services import identities, moments
 
 HEADING_LENGTH = 60

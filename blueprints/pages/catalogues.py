@@ -1,5 +1,5 @@
-"""What pages say, in the language of the request (`languages.py` knows which): `_()` of the templates, and the same for views
-that say it hundreds of times. Flask-Babel's own looks for the request, its settings and the locale at each word.
+"""The catalogue of the request's language (`languages.py` knows which): `_()` of the templates, and the same for views that say
+hundreds of words. Flask-Babel's own looks for the request, its settings and the locale at each.
 """
 
 from functools import lru_cache
