@@ -72,7 +72,7 @@ def create() -> Response | tuple[str, int]:
 
 def _form() -> TokenForm:
     form = TokenForm()
-    key_forms.offer(form, API_SCOPES, user_id=g.actor.user.id)
+    form.scopes.choices = [key_forms.choice_of(scope) for scope in API_SCOPES]
     mine = organization_access.opened_by(g.actor)
     form.organization.choices = [SelectChoice(found.slug, words.plain(found.name) or found.slug) for found in mine]
     signed_in = session_cookie.current_signed_in()

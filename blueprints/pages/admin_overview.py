@@ -7,8 +7,8 @@ from flask import Blueprint, g
 from flask_babel import format_date, format_datetime, format_decimal
 from flask_babel import gettext as _
 
-from blueprints.pages import frame, words
-from services import instance_overview, moments, signing_keys, users
+from blueprints.pages import frame
+from services import instance_overview, moments, signing_keys
 from services.instance_overview import DAYS, KINDS, Kind
 
 blueprint = Blueprint("admin_overview", __name__)
@@ -48,7 +48,6 @@ def number(count: int) -> str:
 
 @blueprint.get("/admin")
 def show() -> str:
-    zone = words.zone_of(users.get_profile(g.actor.user.id).time_zone)
     activity = instance_overview.activity(g.actor)
     overview = instance_overview.read(g.actor)
     return frame.render_admin(
@@ -57,7 +56,7 @@ def show() -> str:
         overview=overview,
         counts=numbers(overview.counts),
         keys=[key for key in signing_keys.list_keys() if key.state != "retired"],
-        periods=periods(activity, zone, moments.now()),
+        periods=periods(activity, frame.zone(), moments.now()),
     )
 
 

@@ -40,7 +40,7 @@ def create(slug: str, agent_id: uuid.UUID) -> Response | tuple[str, int]:
 
 def _form() -> key_forms.KeyForm:
     form = key_forms.KeyForm()
-    key_forms.offer(form, AGENT_SCOPES, user_id=g.actor.user.id)
+    form.scopes.choices = [key_forms.choice_of(scope) for scope in AGENT_SCOPES]
     return form
 
 

@@ -16,7 +16,7 @@ from wtforms.validators import Optional, ValidationError
 
 from blueprints.browser import Form
 from blueprints.pages import audit_sentences, frame, words
-from services import audit_events, audit_names, users
+from services import audit_events, audit_names
 from services.audit_events import Filters
 
 blueprint = Blueprint("audit_events", __name__)
@@ -130,7 +130,7 @@ def detail(slug: str, event_id: str) -> str:
 def event_page(slug: str | None, event_id: str) -> str:
     event = audit_events.get(g.actor, slug, event_id)
     names = audit_names.names_of([event])
-    return _render("audit/event.html", slug, **event_values(event, names, _href(slug), _zone(), is_instance=slug is None))
+    return _render("audit/event.html", slug, **event_values(event, names, _href(slug), frame.zone(), is_instance=slug is None))
 
 
 @blueprint.get("/orgs/<slug>/audit.csv")
@@ -230,11 +230,7 @@ def _filters(form: FilterForm, slug: str | None) -> Filters | None:
     """None for a form that cannot be read."""
     if not form.validate():
         return None
-    return form.filters(_zone(), lambda text: audit_names.find_actors(g.actor, slug, text))
-
-
-def _zone() -> tzinfo:
-    return words.zone_of(users.get_profile(g.actor.user.id).time_zone)
+    return form.filters(frame.zone(), lambda text: audit_names.find_actors(g.actor, slug, text))
 
 
 def _pages(form: FilterForm, slug: str | None, filters: Filters) -> Pages:

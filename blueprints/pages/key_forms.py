@@ -1,16 +1,16 @@
 """What the forms of access tokens and of agents' keys have in common: a name, when it expires, what it may do."""
 
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from math import ceil
 
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext, ngettext
 from wtforms import RadioField, SelectChoice, SelectMultipleField, StringField, ValidationError
 
-from blueprints.pages import permissions, words
+from blueprints.pages import frame, permissions
 from blueprints.pages.forms import NamedForm
-from services import moments, users
+from services import moments
 from services.api_keys import MAX_SECONDS, KeyRow
 
 DAY_SECONDS = 86_400
@@ -19,7 +19,7 @@ SHOWN = 2
 
 
 class KeyForm(NamedForm):
-    """`of_person` is whose time zone a date is meant in; set it before validating."""
+    """A date is meant in the person's time zone."""
 
     expires = RadioField(
         lazy_gettext("Expires"),
@@ -39,7 +39,6 @@ class KeyForm(NamedForm):
     scopes = SelectMultipleField(lazy_gettext("Permissions"), validate_choice=False)
 
     expires_in: int | None = None
-    zone_name: str | None = None
 
     def validate_expires(self, field: RadioField) -> None:
         if field.data in ("7", "30", "90"):
@@ -49,7 +48,7 @@ class KeyForm(NamedForm):
 
     def validate_date(self, field: StringField) -> None:
         if self.expires.data == "date":
-            self.expires_in = _seconds_to_end_of(field.data or "", self.zone_name)
+            self.expires_in = _seconds_to_end_of(field.data or "", frame.zone())
             if self.expires_in is None:
                 raise ValidationError(_("Choose a date within the next 365 days"))
 
@@ -59,20 +58,14 @@ class KeyForm(NamedForm):
             raise ValidationError(_("Choose at least one permission"))
 
 
-def offer(form: KeyForm, scopes: Sequence[str], *, user_id: object) -> None:
-    """Give the form its permissions, in words, and the person's time zone."""
-    form.zone_name = users.get_profile(user_id).time_zone
-    form.scopes.choices = [choice_of(scope) for scope in scopes]
-
-
 def choice_of(scope: str) -> SelectChoice:
     row = permissions.in_words([scope], refresh_days=1)[0]
     return SelectChoice(scope, row.title, render_kw={"hint": ". ".join(text for text in (row.detail, row.badge) if text)})
 
 
-def _seconds_to_end_of(text: str, zone_name: str | None) -> int | None:
+def _seconds_to_end_of(text: str, zone: tzinfo) -> int | None:
     """How long it is until that day is over; None for what is no day of the next 365."""
-    zone, moment = words.zone_of(zone_name), moments.now()
+    moment = moments.now()
     try:
         day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007  # a day has no zone; it gets the person's below
         seconds = ceil((datetime.combine(day + timedelta(days=1), time(), zone) - moment).total_seconds())
