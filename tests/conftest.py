@@ -171,7 +171,7 @@ def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]
         owner_url = request.getfixturevalue("postgres_url")
         tables_owner = request.getfixturevalue("_tables_owner")
         yield Database("postgresql", stores.application_url(owner_url), owner_url)
-        _empty(tables_owner)
+        tables_owner.empty()
         return
     path = folder / "gatepost.sqlite"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
@@ -180,22 +180,45 @@ def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]
         left.unlink()
 
 
-@pytest.fixture(scope="session")
-def _tables_owner(postgres_url: str) -> Iterator[Any]:
+class TablesOwner:
     """A connection as the tables' owner for which no trigger fires and no foreign key is looked at."""
-    import psycopg
 
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")
-        yield connection
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("+psycopg", "")
+        self._connection: Any = None
+
+    def empty(self) -> None:
+        """Delete what was written, whatever refers to it."""
+        import psycopg
+
+        try:
+            self._empty()
+        except psycopg.OperationalError:  # tests end the connections of others
+            self.close()
+            self._empty()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _empty(self) -> None:
+        import psycopg
+
+        if self._connection is None:
+            self._connection = psycopg.connect(self._url, autocommit=True)
+            self._connection.execute("SET session_replication_role = replica")
+        names = [f'"{table.name}"' for table in db.metadata.sorted_tables]
+        question = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)
+        if written := self._connection.execute(question, prepare=True).fetchall():
+            self._connection.execute("; ".join(f"DELETE FROM {name}" for (name,) in written))
 
 
-def _empty(owner: Any) -> None:
-    """Delete what was written, whatever refers to it."""
-    names = [f'"{table.name}"' for table in db.metadata.sorted_tables]
-    question = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)
-    if written := owner.execute(question, prepare=True).fetchall():
-        owner.execute("; ".join(f"DELETE FROM {name}" for (name,) in written))
+@pytest.fixture(scope="session")
+def _tables_owner(postgres_url: str) -> Iterator[TablesOwner]:
+    owner = TablesOwner(postgres_url)
+    yield owner
+    owner.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import redis
 import requests
 from flask import Flask
@@ -19,7 +18,7 @@ from blueprints import session_cookie
 from extensions import db
 from models import OAuthClient, User
 from tests import factories
-from tests.conftest import ENCRYPTION_KEY, SECRET_KEY, _empty
+from tests.conftest import ENCRYPTION_KEY, SECRET_KEY, TablesOwner
 from tests.live_server import LiveServer
 from tests.stores import application_url, free_port
 
@@ -102,6 +101,6 @@ def running(
                 db.engine.dispose()
             app.extensions["gatepost.redis"].close()
             store.flushall()
-            with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as tables_owner:
-                tables_owner.execute("SET session_replication_role = replica")
-                _empty(tables_owner)
+            tables_owner = TablesOwner(postgres_url)
+            tables_owner.empty()
+            tables_owner.close()
