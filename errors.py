@@ -106,12 +106,14 @@ class SignInRefused(GatepostError):
     """A sign-in that ends on the sign-in page. `code` is one of docs/errors.md's codes of /login?error=.
 
     `email` and `provider_ids` are what the page may name: the address that was refused, the providers to use instead.
+    `is_proven`: a request of ours met it; else it may be no more than what a browser brought.
     """
 
     status, message = 303, "The sign-in was refused."
 
-    def __init__(self, code: str, *, detail: str = "", email: str = "", provider_ids: Sequence[str] = ()) -> None:
+    def __init__(self, code: str, *, detail: str = "", email: str = "", provider_ids: Sequence[str] = (), is_proven: bool = False) -> None:
         self.email = email
+        self.is_proven = is_proven
         self.provider_ids = tuple(provider_ids)
         super().__init__(code=code, detail=detail)
 

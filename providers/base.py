@@ -99,12 +99,16 @@ class Provider(Protocol):
         ...
 
 
+# what a token endpoint says whatever the code was that a browser brought
+_OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
+
+
 def unavailable(detail: str) -> SignInRefused:
-    return SignInRefused("provider_unavailable", detail=detail)
+    return SignInRefused("provider_unavailable", detail=detail, is_proven=True)
 
 
-def refused(detail: str) -> SignInRefused:
-    return SignInRefused("provider_refused", detail=detail)
+def refused(detail: str, *, is_proven: bool = False) -> SignInRefused:
+    return SignInRefused("provider_refused", detail=detail, is_proven=is_proven)
 
 
 def guarded(work: Any) -> Any:
@@ -116,7 +120,7 @@ def guarded(work: Any) -> Any:
     except http.UpstreamRefused as error:
         raise refused(str(error)) from error
     except OAuthError as error:
-        raise refused(f"token endpoint: {clean_text(error.error)}") from error
+        raise refused(f"token endpoint: {clean_text(error.error)}", is_proven=error.error in _OF_OUR_SETUP) from error
     except requests.HTTPError as error:
         raise unavailable(f"{error.response.status_code} from the token endpoint") from error
     except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -142,12 +142,14 @@ def _providers() -> list[ProviderState]:
 
 
 def _faults() -> dict[str, tuple[datetime, str]]:
-    """What last went wrong with each provider: not with whoever signed in, but with the provider or with how it is set up."""
+    """What last went wrong with each provider: not with whoever signed in, but with the provider or with how it is set up, as our
+    own requests met it. Anybody can come back and say that something went wrong."""
     since = now() - timedelta(hours=FAULT_HOURS)
     provider, code = (AuditEvent.details[name].as_string() for name in ("provider", "code"))
+    is_proven = AuditEvent.details["proven"].as_boolean()
     rows = db.session.execute(
         select(AuditEvent.at, provider, code)
-        .where(AuditEvent.id >= first_uuid7(since), AuditEvent.action == "sign_in.refused", code.in_(_FAULTS))
+        .where(AuditEvent.id >= first_uuid7(since), AuditEvent.action == "sign_in.refused", code.in_(_FAULTS), is_proven)
         .order_by(AuditEvent.id.desc())
         .limit(_LATEST)
     )

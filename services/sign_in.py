@@ -219,7 +219,8 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     log.info("sign-in refused", extra={"code": refusal.code, "provider": provider_id, "detail": refusal.detail})
     metrics.count("sign_ins", provider=provider_id or "none", outcome=refusal.code)
     begin_write()
-    audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id})
+    proven = {"proven": True} if refusal.is_proven else {}
+    audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id, **proven})
     db.session.commit()
     if raw_browser:
         note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}

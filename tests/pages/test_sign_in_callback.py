@@ -530,3 +530,25 @@ def test_duplicates_at_different_workers_are_one_exchange(
     assert {(answer.status_code, answer.headers["Location"]) for answer in answers} == {(303, "/account/apps")}
     assert len({answer.cookies["gatepost_session"] for answer in answers}) == 1
     assert github.count(TOKEN) == 1
+
+
+@pytest.mark.parametrize(
+    ("brought", "fault"),
+    [
+        ({"error": "temporarily_unavailable"}, False),
+        ({"error": "redirect_uri_mismatch"}, False),
+        ({"code": "made-up"}, False),
+        ({}, False),
+        ({"code": "made-up"}, True),
+    ],
+)
+def test_what_a_stranger_brings_back_says_nothing_of_a_provider(
+    browser: Browser, github: FakeGitHub, brought: dict[str, str], fault: bool
+) -> None:
+    if fault:
+        github.faults[TOKEN] = "500"
+    state = query_of(browser.client.get("/login/github").headers["Location"])["state"]
+    answer = browser.client.get("/login/github/callback?" + urlencode({"state": state, **brought}))
+    assert refused_with(answer) in ("provider_unavailable", "provider_refused")
+    (event,) = [row for row in rows(browser.client.application, AuditEvent) if row.action == "sign_in.refused"]
+    assert event.details.get("proven", False) is fault

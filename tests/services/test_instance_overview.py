@@ -102,14 +102,14 @@ def test_a_provider_fails_from_its_fault_until_somebody_comes_in_again(make_app:
     factories.make_identity(factories.make_user(), provider="partners", last_sign_in_at=NOW)
 
     def refused(provider: str, code: str, moment: datetime) -> dict[str, Any]:
-        return {**_event("sign_in.refused", moment), "details": {"provider": provider, "code": code}}
+        return {**_event("sign_in.refused", moment), "details": {"provider": provider, "code": code, "proven": True}}
 
     events = [
         refused("staff", "provider_unavailable", NOW - 2 * hour),
         refused("staff", "provider_refused", NOW - hour / 2),
         refused("staff", "access_denied", NOW),
         refused("partners", "provider_refused", NOW - hour),
-        refused("quiet", "access_denied", NOW),
+        {**_event("sign_in.refused", NOW), "details": {"provider": "quiet", "code": "provider_unavailable"}},
         refused("old", "provider_refused", NOW - 25 * hour),
     ]
     with owner.session(app) as owners:
