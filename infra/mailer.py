@@ -27,9 +27,9 @@ class Letter:
     text: str
 
 
-def send(mail_url: str, *, sender_host: str, to: str, subject: str, text: str) -> None:
+def send(mail_url: str, letter: Letter, *, sender_host: str) -> None:
     """Send one letter. `sender_host` names this instance where the account is no address. Raises MailFailed."""
-    if refused := send_all(mail_url, sender_host=sender_host, letters=[Letter(to, subject, text)]):
+    if refused := send_all(mail_url, sender_host=sender_host, letters=[letter]):
         raise MailFailed(refused[0])
 
 

@@ -199,11 +199,11 @@ def _claims(account: ProviderAccount) -> bytes:
 def _code(raw: str) -> str:
     """The code of a link. Made from the token, so that looking at the page stores nothing."""
     number = int.from_bytes(hashlib.sha256(b"gatepost/confirmation-code\0" + raw.encode("utf-8", "surrogatepass")).digest())
-    letters = []
+    drawn = []
     for _ in range(_CODE_LENGTH):
         number, rest = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[rest])
-    return "".join(letters)
+        drawn.append(_ALPHABET[rest])
+    return "".join(drawn)
 
 
 def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
@@ -216,12 +216,6 @@ def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
         url=f"{settings.public_url}/login/confirm/{raw}",
     )
     try:
-        mailer.send(
-            settings.mail_url,
-            sender_host=urlsplit(settings.public_url).hostname or "localhost",
-            to=letter.to,
-            subject=letter.subject,
-            text=letter.text,
-        )
+        mailer.send(settings.mail_url, letter, sender_host=urlsplit(settings.public_url).hostname or "localhost")
     except mailer.MailFailed as error:
         raise Unavailable("The confirmation mail could not be sent. Try again.", detail=str(error)) from error

@@ -102,7 +102,7 @@ def test_what_the_work_raises_comes_through() -> None:
 
 
 def send(url: str) -> None:
-    mailer.send(url, sender_host="gatepost.example", to="ann@example.com", subject="Hello", text="A line\n.\nand the end\n")
+    mailer.send(url, mailer.Letter("ann@example.com", "Hello", "A line\n.\nand the end\n"), sender_host="gatepost.example")
 
 
 def test_a_letter_arrives_whole(smtp: FakeSmtp) -> None:
@@ -133,5 +133,5 @@ def test_a_server_that_refuses_or_is_away_is_mail_failed(smtp: FakeSmtp) -> None
 @pytest.mark.parametrize("to", ["a@b.example\r\nBcc: c@d.example", "a@b.example\n"])
 def test_no_header_can_be_smuggled_in(smtp: FakeSmtp, to: str) -> None:
     with pytest.raises(mailer.MailFailed):
-        mailer.send(smtp.url, sender_host="gatepost.example", to=to, subject="x", text="x")
+        mailer.send(smtp.url, mailer.Letter(to, "x", "x"), sender_host="gatepost.example")
     assert smtp.letters == []
