@@ -7,7 +7,7 @@ does the work names its `version`, and when the row has moved on the client is r
 import hmac
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -98,6 +98,11 @@ def loopback_shape(uri: str) -> tuple[str, str] | None:
     if match is None or (match[2] is not None and not 0 < int(match[2]) < 65536):
         return None
     return match[1], match[3] or ""
+
+
+def is_native(redirect_uris: Sequence[str]) -> bool:
+    """Whether a client is an app on the person's device: there is no web address among those it is reached by."""
+    return bool(redirect_uris) and all(map(is_native_redirect, redirect_uris))
 
 
 def is_native_redirect(uri: str) -> bool:

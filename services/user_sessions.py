@@ -125,8 +125,7 @@ class GrantInfo:
 
     @property
     def is_native(self) -> bool:
-        """Whether the client is an app on the person's device: there is no web address among those it is reached by."""
-        return all(oauth_clients.is_native_redirect(uri) for uri in self.redirect_uris)
+        return oauth_clients.is_native(self.redirect_uris)
 
 
 def _store() -> SessionStore:

@@ -241,7 +241,7 @@ def delete(client_pk: uuid.UUID) -> Response:
 def kind_of(row: ClientRow) -> str:
     if not row.client.redirect_uris:
         return _("Machine")
-    return _("Native") if any(map(oauth_clients.is_native_redirect, row.client.redirect_uris)) else _("Web")
+    return _("Native") if oauth_clients.is_native(row.client.redirect_uris) else _("Web")
 
 
 @blueprint.app_template_filter("client_hosts")

@@ -29,7 +29,7 @@ class InviteForm(browser.Form):
     role = SelectField(
         _l("Role"),
         description=_l("Someone can be made an owner after they’ve joined."),
-        choices=lambda: [SelectChoice("member", _("Member")), SelectChoice("admin", _("Admin"))],
+        choices=[SelectChoice(role, words.ROLES[role]) for role in ("member", "admin")],
     )
 
     def lines(self) -> list[tuple[int, str]]:

@@ -27,9 +27,8 @@ class RoleForm(browser.Form):
     role = RadioField(_l("Role"))
 
     def offer(self, before: str, given_by: str) -> None:
-        names = {"owner": _("Owner"), "admin": _("Admin"), "member": _("Member")}
         offered = [role for role in roles.ROLES if members.may_manage(given_by, role)]
-        self.role.choices = [SelectChoice(role, names[role], render_kw={"hint": _meaning(before, role)}) for role in offered]
+        self.role.choices = [SelectChoice(role, words.role(role), render_kw={"hint": _meaning(before, role)}) for role in offered]
         self.role.invalid_choice_message = _("Choose a role")
         if "owner" in offered and before != "owner":
             self.role.description = _("To make someone an owner, you confirm it’s you.")
