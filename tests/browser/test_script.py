@@ -207,7 +207,7 @@ def test_a_server_that_is_lost_is_asked_three_times(tab: Page, run: Run) -> None
     for _ in range(5):
         tab.clock.run_for(2000)
         tab.wait_for_timeout(50)
-    expect(tab.get_by_role("status")).to_have_text("Lost contact. It continues on the server.")
+    expect(tab.get_by_role("status")).to_have_text("Lost contact. The run continues on the server.")
     assert len(asked) == 3
     assert tab.get_by_role("link", name="Check again").is_visible()
 
