@@ -287,7 +287,8 @@ def logout() -> Response:
     signed_in = session_cookie.current_signed_in()
     is_confirmed = request.method == "POST" and values.get("confirmed") == "yes"
     if signed_in is not None and not is_confirmed and asked.sid != signed_in.record.sid:
-        languages.set_page_address("/oauth/logout?" + urlencode(asked.values()))
+        if request.method == "GET":  # what an app posts, so that no address has it, gets into none
+            languages.set_page_address("/oauth/logout?" + urlencode(asked.values()))
         return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
     target = asked.target or "/signed-out"
     if is_confirmed and asked.target:

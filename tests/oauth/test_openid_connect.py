@@ -294,6 +294,17 @@ def test_a_hint_of_another_session_asks(app, notes, browser, person):
     assert is_signed_in(browser)
 
 
+def test_a_hint_that_was_posted_gets_into_no_address(app, notes, browser, person):
+    other = app.test_client()
+    factories.sign_in(other, person)
+    hint = notes.get_tokens(other, scope="openid")["id_token"]
+    asked = sign_out(browser, id_token_hint=hint)
+    assert re.findall(r'href="/oauth/logout\?id_token_hint=[^"]+lang=de"', asked.text)
+    posted = browser.post("/oauth/logout", data={"id_token_hint": hint})
+    assert "Sign out of Gatepost?" in posted.text
+    assert re.findall(r'href="[^"]*(?:id_token_hint|lang)=', posted.text) == []
+
+
 def test_nobody_signed_in_goes_straight_on(notes, client):
     assert sign_out(client, client_id=notes.client_id, post_logout_redirect_uri=AFTER).headers["Location"] == AFTER
     assert target_of(sign_out(client)) == "/signed-out"
