@@ -1,11 +1,9 @@
 """The application factory: settings, extensions, doors. Nothing else."""
 
-from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from flask.templating import Environment
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -14,19 +12,12 @@ import commands
 import config
 from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
 from blueprints.pages import languages, words
+from blueprints.pages.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
 
 ROOT = Path(__file__).parent
 MAX_BODY_BYTES = 1024 * 1024
-
-
-class Templates(Environment):
-    """Jinja's environment. Every template has the same globals: one dictionary, copied and compared at once, in place of a
-    chain of two, which Jinja would walk name by name for each page and each import."""
-
-    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        return {**self.globals, **d} if d else self.globals
 
 
 class Gatepost(Flask):

@@ -2,6 +2,7 @@
 hundreds of words. Flask-Babel's own looks for the request, its settings and the locale at each.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from babel.support import NullTranslations
@@ -39,8 +40,17 @@ def in_markup(text: str, /, **values: object) -> Markup:
     """The same with the values escaped; what has none is made once for each language."""
     if not values:
         return _words(catalogue(), text)
+    return _filled(catalogue().gettext(text), values)
+
+
+def number_in_markup(one: str, many: str, number: int, /, **values: object) -> Markup:
+    """`ngettext` of the templates."""
+    return _filled(catalogue().ngettext(one, many, number), {"num": number, **values})
+
+
+def _filled(text: str, values: Mapping[str, object]) -> Markup:
     escaped = {name: value if isinstance(value, int) else escape(value) for name, value in values.items()}
-    return Markup(catalogue().gettext(text) % escaped)  # noqa: S704 from the catalogue, with what was escaped
+    return Markup(text % escaped)  # noqa: S704 from the catalogue, with what was escaped
 
 
 @lru_cache(maxsize=4096)

@@ -157,10 +157,12 @@ def _wait(seconds: int | None) -> str:
 
 def _same_page() -> str:
     """Where "Go back" and "Try again" lead: the page of the form, with the handoff that it carried."""
-    if request.method in ("GET", "HEAD"):
-        return own(request.full_path.removesuffix("?") if request.query_string else request.path)
-    if "handoff" in request.args:
-        return own(request.full_path)
+    try:
+        whole = f"{request.path}?{request.query_string.decode()}" if request.query_string else request.path
+    except UnicodeDecodeError:
+        return own(request.path)
+    if request.method in ("GET", "HEAD") or "handoff" in request.args:
+        return own(whole)
     if handoff := request.form.get("handoff", ""):
         return f"/login?handoff={handoff}" if re.fullmatch(r"[A-Za-z0-9._-]{1,8192}", handoff) else "/login"
     return {"/logout": "/account", "/login/continue": "/login"}.get(request.path, own(request.path))

@@ -7,7 +7,7 @@ once, and in this browser from then on for whoever has chosen none in their acco
 Pages are never kept by caches (`no-store`), so no answer says `Vary`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import urlencode
 
@@ -20,7 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from blueprints import cookies, session_cookie
 from blueprints.pages import errors
-from blueprints.pages.catalogues import catalogue, in_markup
+from blueprints.pages.catalogues import catalogue, in_markup, number_in_markup
 from services import authorize_requests, handoffs, users
 
 _NAMES = {"en": "English", "de": "Deutsch"}
@@ -42,12 +42,7 @@ class _Catalogue(Domain):
 def init_app(app: Flask) -> None:
     Babel(app, default_locale="en", locale_selector=lambda: _LOCALES[_choose()]).domain_instance = _Catalogue()
     environment = app.jinja_env
-    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of jinja2.ext.i18n
-        gettext=in_markup,
-        ngettext=lambda one, many, number: catalogue().ngettext(one, many, number),
-        newstyle=True,
-    )
-    environment.globals.update(gettext=in_markup, _=in_markup)
+    environment.globals.update(gettext=in_markup, _=in_markup, ngettext=number_in_markup)
     environment.globals.update(page_language=current_language, page_direction=_direction, other_languages=other_languages)
     environment.globals["page_theme"] = session_cookie.chosen_theme
 
@@ -76,7 +71,7 @@ def other_languages() -> list[tuple[str, str, str]]:
         path, _, query = g.page_address.partition("?")
         query = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_LINK}="))
     else:
-        path, query = errors.own(request.path), urlencode({name: request.args[name] for name in _CARRIED if name in request.args})
+        path, query = errors.own(request.path), urlencode({name: value for name, value in _asked_for().items() if name in _CARRIED})
     here = current_language()
     return [(code, name, f"{path}?{query}{'&' if query else ''}{_LINK}={code}") for code, name in LANGUAGES.items() if code != here]
 
@@ -94,9 +89,17 @@ def _choose() -> str:
     return own or _kept() or _of_app() or _of_browser(request.headers.get("Accept-Language", "")) or "en"
 
 
+def _asked_for() -> Mapping[str, str]:
+    """The query. One that cannot be read asks for nothing: the page that says so needs a language too."""
+    try:
+        return request.args
+    except UnicodeDecodeError:
+        return {}
+
+
 def _just_asked() -> str | None:
     """A link in the foot of a page without navigation; it is kept for the pages that follow."""
-    asked = request.args.get(_LINK)
+    asked = _asked_for().get(_LINK)
     if asked not in LANGUAGES or g.get("page_kind") == "app":
         return None
     if asked != request.cookies.get(COOKIE):

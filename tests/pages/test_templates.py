@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from jinja2 import nodes
+from markupsafe import Markup
 
 import config
 from app import create_app
@@ -177,3 +179,43 @@ def test_a_hostile_name_stays_text(app: Flask, hostile: str) -> None:
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x08\x0b-\x1f]", visible), name
         heading = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)
         assert heading and "W" * 61 not in heading[1], name
+
+
+def test_what_stands_in_double_braces_is_escaped_wherever_it_comes_from(app: Flask) -> None:
+    """By the environment's own code, which takes the place of Jinja's."""
+
+    class Named:
+        def __str__(self) -> str:
+            return "<named>"
+
+    class Marked:
+        def __html__(self) -> str:
+            return "<b>marked</b>"
+
+    source = """{% macro box(text) %}<p title="{{ text }}">{{ caller(text) }}</p>{% endmacro %}
+    {%- for value in values %}{% call(inner) box(value) %}{{ inner }}|{{ value|plain if value is string }}{% endcall %}{% endfor %}"""
+    values = ["<a href='x' title=\"y\">&", Named(), Marked(), Markup("<i>"), 7, None]
+    with app.test_request_context():
+        template = app.jinja_env.from_string(source)
+        rows = [template.render(values=[value]) for value in values]
+    evil = "&lt;a href=&#x27;x&#x27; title=&quot;y&quot;&gt;&amp;"
+    assert rows[0] == f'<p title="{evil}">{evil}|{evil}</p>'
+    shown = ["&lt;named&gt;", "<b>marked</b>", "<i>", "7", "None"]
+    assert [row[: len(f'<p title="{text}">')] for row, text in zip(rows[1:], shown, strict=True)] == [
+        f'<p title="{text}">' for text in shown
+    ]
+
+
+def test_nothing_that_templates_call_asks_for_jinjas_context(app: Flask) -> None:
+    used = {name for names in _calls_of(app).values() for name in names} & set(app.jinja_env.globals)
+    assert {"_", "ngettext", "asset", "csrf_token"} <= used
+    assert not [name for name in used if hasattr(app.jinja_env.globals[name], "jinja_pass_arg")]
+
+
+def _calls_of(app: Flask) -> dict[str, set[str]]:
+    """The names that each template calls."""
+    parsed = {path: app.jinja_env.parse(path.read_text()) for path in (ROOT / "templates").rglob("*.html")}
+    return {
+        str(path): {call.node.name for call in tree.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
+        for path, tree in parsed.items()
+    }
