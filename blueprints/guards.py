@@ -175,7 +175,19 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
-    if needs.fresh_sign_in and (actor.auth_time_ms is None or now_ms() - actor.auth_time_ms > FRESH_SIGN_IN_SECONDS * 1000):
+    if needs.fresh_sign_in:
+        _require_fresh(actor)
+
+
+def require_fresh_session() -> None:
+    """For views whose page asks for a fresh sign-in: a browser's session is no more here than there. Tokens and keys have scopes
+    for it.   Raises SignInTooOld."""
+    if g.actor.credential_type == "session":
+        _require_fresh(g.actor)
+
+
+def _require_fresh(actor: Actor) -> None:
+    if actor.auth_time_ms is None or now_ms() - actor.auth_time_ms > FRESH_SIGN_IN_SECONDS * 1000:
         raise SignInTooOld(FRESH_SIGN_IN_SECONDS)
 
 

@@ -25,6 +25,8 @@ def index(slug: str) -> Response:
 @guards.requires("orgs:write")
 def create(slug: str) -> Response:
     body = bodies.read({"email": str, "role": str}, required=["email", "role"])
+    if body["role"] == "owner":
+        guards.require_fresh_session()
     sent = invitations.invite(g.actor, slug, email=body["email"], role=body["role"])
     return bodies.answer(_shown_once(sent), 201 if sent.is_new else 200)
 

@@ -24,6 +24,8 @@ def index(slug: str) -> Response:
 @guards.requires("orgs:write")
 def change_role(slug: str, user_id: str) -> Response:
     body = bodies.read({"role": str}, required=["role"])
+    if body["role"] == "owner":
+        guards.require_fresh_session()
     return bodies.answer(_body(members.change_role(g.actor, slug, user_id, body["role"])))
 
 

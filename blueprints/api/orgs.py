@@ -45,6 +45,7 @@ def update(slug: str) -> Response:
 @blueprint.delete("/orgs/<slug>")
 @guards.requires("orgs:write")
 def delete(slug: str) -> Response:
+    guards.require_fresh_session()
     organizations.delete(g.actor, slug)
     return Response(status=204)
 
