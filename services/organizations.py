@@ -20,7 +20,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
 from models import Agent, ApiKey, Credential, Membership, Organization, User
-from services import audit, invitation_redemption, invitations, keyset, metadata, names, organization_access, row_security, slugs
+from services import audit, invitation_redemption, invitations, keyset, metadata, names, organization_access, roles, row_security, slugs
 from services.actors import Actor, OrganizationInfo
 from services.transactions import begin_write, insert_into
 
@@ -52,6 +52,11 @@ class OrganizationRow:
     def purged_at(self) -> datetime | None:
         """When a deleted one is gone for good."""
         return self.deleted_at + timedelta(seconds=RESTORE_SECONDS) if self.deleted_at else None
+
+    @property
+    def may_restore(self) -> bool:
+        """Whether the reader takes a deletion back: who may delete."""
+        return roles.may(self.role, "organization:delete")
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ def restore(actor: Actor, slug: str) -> OrganizationRow:
     if found is None or (actor.organization is not None and actor.organization.id != found[0].id):
         raise NotFound()
     organization, role = found
-    if role != "owner":
+    if not roles.may(role, "organization:delete"):
         raise Forbidden() if organization.deleted_at is None else NotFound()
     if organization.deleted_at is not None:
         if organization.deleted_at < _purge_before():

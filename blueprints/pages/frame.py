@@ -155,7 +155,7 @@ def _render(
     signed_in = _signed_in()
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(signed_in.user, area, title, groups, zone(), switches, has_more, chosen_theme=signed_in.theme, **more)
-    return render_template(template, frame=frame, profile=frame.person, **values)
+    return render_template(template, frame=frame, **values)
 
 
 def _signed_in() -> SignedIn:

@@ -28,7 +28,7 @@ def pages(name: str | None) -> list[Page]:
 def _audit(name: str | None) -> list[Page]:
     """The same templates as an organization's."""
     found = [page for page in audit.pages(name) if page.name in ("audit", "audit-event")]
-    own = {page.name: {key: value for key, value in page.values.items() if key not in ("frame", "profile")} for page in found}
+    own = {page.name: {key: value for key, value in page.values.items() if key != "frame"} for page in found}
     href: dict[str, Any] = {"audit_href": "/admin/audit"}
     events = [
         audit.event("agent.paused", name),

@@ -49,7 +49,7 @@ def account_page(page_name: str, template: str, section: str, name: str | None, 
     """A page of the account area."""
     person, groups = profile(name), frame.account_groups(section, sessions=5, apps=3)
     around = Frame(person, "account", "Your account", groups, words.zone_of("Europe/Oslo"), _switches(name, ""))
-    return Page(page_name, template, {"frame": around, "profile": person, **values}, is_app=True)
+    return Page(page_name, template, {"frame": around, **values}, is_app=True)
 
 
 def organization_page(page_name: str, template: str, section: str, name: str | None, *, role: str = "owner", **values: Any) -> Page:
@@ -57,11 +57,11 @@ def organization_page(page_name: str, template: str, section: str, name: str | N
     person, found = profile(name), organization(name, role)
     groups, title = frame.organization_groups(found, section), words.plain(found.name) or found.slug
     around = Frame(person, "organization", title, groups, words.zone_of("Europe/Oslo"), _switches(name, section), organization=found)
-    return Page(page_name, template, {"frame": around, "profile": person, **values}, is_app=True)
+    return Page(page_name, template, {"frame": around, **values}, is_app=True)
 
 
 def admin_page(page_name: str, template: str, section: str, name: str | None, **values: Any) -> Page:
     """A page of the instance's area."""
     person = profile(name, is_admin=True)
     around = Frame(person, "admin", "Admin", frame.admin_groups(section), words.zone_of("Europe/Oslo"), _switches(name, ""))
-    return Page(page_name, template, {"frame": around, "profile": person, **values}, is_app=True)
+    return Page(page_name, template, {"frame": around, **values}, is_app=True)
