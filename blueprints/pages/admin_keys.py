@@ -24,7 +24,8 @@ def index() -> str:
 @blueprint.get("/admin/keys/rotate")
 def rotate() -> Response:
     """An address for instructions, which cannot know the id of the next key."""
-    return redirect(f"/admin/keys/{next(key.kid for key in signing_keys.list_keys() if key.state == 'next')}/start", 303)
+    kid = next((key.kid for key in signing_keys.list_keys() if key.state == "next"), None)
+    return redirect(f"/admin/keys/{kid}/start" if kid else "/admin/keys", 303)
 
 
 @blueprint.get("/admin/keys/<kid>/start")

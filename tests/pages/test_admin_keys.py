@@ -62,6 +62,10 @@ def test_the_next_key_waits_until_services_have_had_it_for_an_hour(instance: Ins
     assert _states(instance.app)["next"] == kid
 
 
+def test_before_anything_was_signed_there_is_no_next_key(instance: Instance) -> None:
+    assert instance.browser.get(f"{KEYS}/rotate").location == KEYS
+
+
 @pytest.mark.both_databases
 def test_starting_it_twice_rotates_once(instance: Instance, database: Any) -> None:
     before = _states(instance.app)
