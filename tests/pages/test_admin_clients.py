@@ -116,6 +116,19 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("redirect_uris", "kind"),
+    [
+        (["http://127.0.0.1/callback", "com.example.app:/callback"], "Native"),
+        (["https://app.example.com/callback", "http://127.0.0.1/callback"], "Web"),  # the second one is for development
+        ([], "Machine"),
+    ],
+)
+def test_its_kind_is_told_by_its_addresses(instance: Instance, redirect_uris: list[str], kind: str) -> None:
+    client = factories.make_client(redirect_uris=redirect_uris)
+    assert f"Kind {kind}" in said(instance.browser.get(f"/admin/clients/{client.id}"))
+
+
 def test_the_case_of_a_scheme_makes_no_web_client_a_native_one(instance: Instance, database: Any) -> None:
     post(instance.browser, f"{CLIENTS}/new", **{**WEB, "redirect_uris": "HTTPS://boards.example/callback"})
     (row,) = _rows(instance.app)

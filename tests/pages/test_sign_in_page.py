@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from flask import Flask
 
+from blueprints.pages import sign_in
 from infra import clock
 from services import handoffs
 from tests import factories
@@ -352,6 +353,13 @@ def test_reauth_needs_a_session(browser: Browser) -> None:
     response = browser.get("/reauth?next=/account/linked")
     assert response.headers["Location"] == "/login?next=%2Faccount%2Flinked"
     assert browser.get("/login/github?purpose=reauth&next=/account").headers["Location"] == "/login?next=%2Faccount"
+
+
+def test_every_page_that_asks_for_a_fresh_sign_in_says_what_for(app: Flask) -> None:
+    asking = [rule.rule for rule in app.url_map.iter_rules() if hasattr(app.view_functions[rule.endpoint], "asks_for_fresh_sign_in")]
+    assert len(asking) > 10
+    paths = {re.sub("<[^>]+>", "x", rule) for rule in asking}
+    assert [path for path in paths if not any(form.fullmatch(path) for form, _ in sign_in._ACTS)] == []
 
 
 def test_reauth_makes_the_sign_in_fresh(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
