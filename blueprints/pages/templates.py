@@ -1,7 +1,7 @@
 """Jinja's environment, made for pages that fill hundreds of places: the same templates, the same escaping, less around each.
 
 Both classes are named in Jinja's documentation as what may be replaced, and say what they rely on; tests/pages/test_templates.py
-holds them to it.
+holds them to it, and docs/adr/0014-templates.md says why.
 """
 
 import html
