@@ -40,10 +40,10 @@
 
   /* A form is sent once, and its button says what is being done; it may be sent again when that led nowhere. */
   const sent = new WeakSet();
-  const free = (form, button, label, said) => {
+  const free = (form, button, label, words) => {
     sent.delete(form);
     button?.removeAttribute("aria-busy");
-    if (said) label.replaceChildren(...said);
+    if (words) label.replaceChildren(...words);
   };
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
@@ -51,9 +51,9 @@
     if (sent.has(form)) { event.preventDefault(); return; }
     sent.add(form);
     button?.setAttribute("aria-busy", "true");
-    const act = button?.dataset.busy, label = button && (find("span", button) || button), said = act && [...label.childNodes];
+    const act = button?.dataset.busy, label = button && (find("span", button) || button), words = act && [...label.childNodes];
     if (act) label.textContent = act;
-    const over = () => free(form, button, label, said);
+    const over = () => free(form, button, label, words);
     setTimeout(over, BUSY_MS);
     addEventListener("pageshow", over, { once: true });
   });
