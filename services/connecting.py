@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 import connectors
 from config import ConnectorSettings, current
 from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable
-from errors import Malformed, NotFound
+from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
 from infra import upstream_states
-from services import callbacks, connections, organization_access
+from services import callbacks, connections, organization_access, user_sessions
 from services.actors import Actor
 from services.connections import ConnectionRow, OtherAccount, get_settings
 from services.credential_scope import Scope, write_scope
@@ -69,7 +69,7 @@ def finish(
     """Answer the vendor's callback; the page of this site that says how it ended. Commits: yes.
 
     Raises: Malformed state_mismatch; NotFound, Forbidden for who lost the organization or the role meanwhile; the stores' own
-    errors. In all of them no code was sent.
+    errors: in all of them no code was sent. Unauthenticated when the session was ended while the vendor answered.
     """
     settings = get_settings(connector_id)
     callbacks.check_database()
@@ -105,6 +105,9 @@ def _answer(
         account = connector.fetch_account(tokens)
     except (VendorUnavailable, VendorRefused) as fault:
         return _fault(slug, scope, settings, fault)
+    if not user_sessions.is_live(raw_session):
+        connections.give_back(settings, tokens, account.id)
+        raise Unauthenticated()
     try:
         connections.store(actor, slug, scope, settings, tokens, account)
     except OtherAccount as other:

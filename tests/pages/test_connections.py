@@ -13,7 +13,8 @@ from sqlalchemy import delete, select, update
 from infra.clock import now
 from infra.ids import uuid7
 from models import AuditEvent, Connection, Membership, User
-from services import connections
+from services import connections, user_administration, user_sessions
+from services.actors import Actor
 from tests import factories, owner
 from tests.fakes.browser import Browser, path_of, query_of
 from tests.fakes.fixtures import github_settings, vendor_settings
@@ -337,7 +338,24 @@ def test_who_was_removed_meanwhile_connects_nothing_and_no_code_is_sent(desk: De
     assert (desk.vendor.exchanges, desk.rows) == (0, [])
 
 
-def test_who_loses_the_role_while_the_vendor_answers_connects_nothing(desk: Desk) -> None:
+def _lose_role(desk: Desk) -> None:
+    desk.change(update(Membership).where(Membership.user_id == desk.owner.id).values(role="member"))
+
+
+def _end_session(desk: Desk) -> None:
+    with desk.app.app_context():
+        user_sessions.revoke_all(Actor.operator(), user_id=desk.owner.id)
+
+
+def _turn_off(desk: Desk) -> None:
+    with desk.app.app_context():
+        user_administration.disable(Actor.operator(), str(desk.owner.id))
+
+
+@pytest.mark.parametrize(("meanwhile", "status"), [(_lose_role, 403), (_end_session, 401), (_turn_off, 401)])
+def test_who_loses_the_role_or_the_session_while_the_vendor_answers_connects_nothing(
+    desk: Desk, meanwhile: Callable[[Desk], None], status: int
+) -> None:
     browser = desk.browser()
     back = desk.vendor.visit(desk.start(browser))
     desk.vendor.faults["/account"] = "slow:1"
@@ -346,9 +364,9 @@ def test_who_loses_the_role_while_the_vendor_answers_connects_nothing(desk: Desk
     coming.start()
     while not any(asked.path == "/account" for asked in desk.vendor.asked):
         coming.join(0.01)
-    desk.change(update(Membership).where(Membership.user_id == desk.owner.id).values(role="member"))
+    meanwhile(desk)
     coming.join()
-    assert (answers, desk.rows) == ([403], [])
+    assert (answers, desk.rows) == ([status], [])
 
 
 def test_a_stranger_and_nobody_connect_nothing(desk: Desk) -> None:
