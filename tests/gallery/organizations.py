@@ -9,8 +9,8 @@ from blueprints.pages.forms import DeleteForm
 from blueprints.pages.invitations_sent import InviteForm
 from blueprints.pages.leafing import Pager
 from blueprints.pages.members import RoleForm
+from blueprints.pages.organization_settings import Limits
 from blueprints.pages.orgs import OrganizationForm
-from blueprints.pages.settings import Limits
 from infra import clock
 from services.invitations import InvitationRow
 from services.members import Person

@@ -16,7 +16,7 @@ from services.invitations import LIFE_SECONDS
 from services.members import Person
 from services.slugs import SlugTaken
 
-blueprint = Blueprint("settings", __name__)
+blueprint = Blueprint("organization_settings", __name__)
 
 
 @blueprint.get("/orgs/<slug>/settings")
