@@ -26,7 +26,11 @@ def work_out(raw_session: str, run_id: str, work: Callable[[], Mapping[str, str]
         return work()
     ended: list[Any] = []
     thread = threading.Thread(target=_in_thread, args=(_application(), raw_session, run_id, work, ended), name="background", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the machine has no more of them
+        _places.release()
+        return work()
     thread.join(PATIENCE_SECONDS)
     if not ended:
         return None

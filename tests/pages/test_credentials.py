@@ -500,6 +500,25 @@ def test_what_has_no_place_in_the_background_is_waited_for(tested: Company, data
     assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == GOOD
 
 
+def test_a_machine_without_another_thread_does_it_in_the_request_and_loses_no_place(
+    tested: Company, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(background, "threading", _NoThreads)
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    assert post(tested.browser(), f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location == BASE
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == GOOD
+    assert background._places.acquire(blocking=False)
+
+
+class _NoThreads:
+    """Python's own `threading`, on a machine that is full."""
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+
 @pytest.mark.both_databases
 def test_the_stored_value_is_tested_and_its_slot_says_what_came_of_it(tested: Company, github_api: FakeGitHubApi, database: Any) -> None:
     factories.make_credential("GITHUB_TOKEN", BAD, organization=tested.organization)
