@@ -111,7 +111,7 @@ def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
     found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *is_pending())).first()
     if found is None:
         raise NotFound()
-    _check_may_make(organization, found[0].role)
+    _check_may_manage(organization, found[0].role)
     return _row(*found)
 
 
@@ -139,7 +139,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
     statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())
     pending = {found.email_key: found for found in db.session.scalars(statement.order_by(Invitation.id).with_for_update())}
-    _check_may_make(organization, role, *(invitation.role for invitation in pending.values()))
+    _check_may_manage(organization, role, *(invitation.role for invitation in pending.values()))
     made = []
     for key, email in wanted.items():
         invitation = pending.get(key) or Invitation(organization_id=organization.id, email_key=key)
@@ -173,7 +173,7 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *is_pending()).with_for_update())
     if invitation is None:
         raise NotFound()
-    _check_may_make(organization, invitation.role)
+    _check_may_manage(organization, invitation.role)
     return _send(actor, organization, [(invitation, False)])[0]
 
 
@@ -183,7 +183,7 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
     invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id)).with_for_update())
     if invitation is None or invitation.accepted_at is not None:
         raise NotFound()
-    _check_may_make(organization, invitation.role)
+    _check_may_manage(organization, invitation.role)
     if invitation.revoked_at is None:
         invitation.revoked_at = now()
         record(actor, "invitation.revoked", invitation.id, organization.id)
@@ -193,7 +193,7 @@ def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
 def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID, role: str | None) -> None:
     """End what somebody sent whose role now is `role` (None: they are out) and who could not send it any more: else they
     would come back by it as somebody else. Inside another unit of work: never commits."""
-    may_stay = [] if role is None else [made for made in roles.ROLES if _may_make(role, made)]
+    may_stay = [] if role is None else [made for made in roles.ROLES if roles.may_manage(role, made)]
     ended = db.session.scalars(
         update(Invitation)
         .where(
@@ -287,15 +287,10 @@ def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
         raise RateLimited(detail="invitations of one person", retry_after_seconds=int(hour.total_seconds()))
 
 
-def _check_may_make(organization: OrganizationInfo, *wanted: str) -> None:
+def _check_may_manage(organization: OrganizationInfo, *wanted: str) -> None:
     """Raises Forbidden."""
-    if not all(_may_make(organization.role, role) for role in wanted):
+    if not roles.may_manage(organization.role, *wanted):
         raise Forbidden()
-
-
-def _may_make(role: str, wanted: str) -> bool:
-    """Owners are invited by owners."""
-    return roles.may(role, "owners:manage" if wanted == "owner" else "invitations:manage")
 
 
 def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str | None]:

@@ -64,11 +64,6 @@ class Joined:
     by: str = ""
 
 
-def may_manage(role: str, *theirs: str) -> bool:
-    """Whether who has `role` changes and takes out people of these roles: owners are managed by owners."""
-    return roles.may(role, "owners:manage" if "owner" in theirs else "members:manage")
-
-
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[MemberRow]:
     """The members by id; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
@@ -145,7 +140,7 @@ def change_role(actor: Actor, slug: str, user_id: str, role: str) -> MemberRow:
     roles.checked(role)
     organization = organization_access.enter_to_write(actor, slug, "members:manage", alone=True)
     member = _get(organization, user_id)
-    if not may_manage(organization.role, member.role, role):
+    if not roles.may_manage(organization.role, member.role, role):
         raise Forbidden()
     if member.role != role:
         if member.role == "owner":
@@ -171,7 +166,7 @@ def remove(actor: Actor, slug: str, user_id: str) -> None:
     organization = organization_access.enter_to_write(actor, slug, "organization:read", alone=True)
     member = _get(organization, user_id)
     leaves = actor.user is not None and actor.user.id == member.user_id
-    if not leaves and not may_manage(organization.role, member.role):
+    if not leaves and not roles.may_manage(organization.role, member.role):
         raise Forbidden()
     if member.role == "owner" or organization.id == member.user_id:
         _check_may_step_down(organization, member.user_id)
@@ -261,7 +256,7 @@ _SEARCH = HotStatement(
 
 def _person(actor: Actor, organization: OrganizationInfo, *row: Any) -> Person:
     is_reader = actor.user is not None and actor.user.id == row[0]
-    return Person(*row, is_reader=is_reader, is_manageable=may_manage(organization.role, row[3]))
+    return Person(*row, is_reader=is_reader, is_manageable=roles.may_manage(organization.role, row[3]))
 
 
 def _record(actor: Actor, action: str, organization: OrganizationInfo, user_id: uuid.UUID, **details: object) -> None:

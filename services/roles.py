@@ -28,6 +28,11 @@ def may(role: str, permission: str) -> bool:
     return role in PERMISSIONS[permission]
 
 
+def may_manage(role: str, *theirs: str) -> bool:
+    """Whether who has `role` invites, changes and takes out people of these roles: owners are managed by owners."""
+    return may(role, "owners:manage" if "owner" in theirs else "members:manage")
+
+
 def checked(role: str) -> str:
     """Raises Invalid for what is no role."""
     if role not in ROLES:

@@ -115,6 +115,10 @@ class Frame:
         """What the person's role in the organization allows."""
         return self.organization is not None and roles.may(self.organization.role, permission)
 
+    def may_manage(self, role: str) -> bool:
+        """Whether the person invites, changes and takes out people of this role."""
+        return self.organization is not None and roles.may_manage(self.organization.role, role)
+
 
 def render(template: str, section: str, *, counts: tuple[int, int] | None = None, **values: Any) -> str:
     """An account page. section: the key of the navigation link that is here. counts: sessions and apps, where the page has

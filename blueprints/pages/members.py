@@ -27,7 +27,7 @@ class RoleForm(browser.Form):
     role = RadioField(_l("Role"))
 
     def offer(self, before: str, given_by: str) -> None:
-        offered = [role for role in roles.ROLES if members.may_manage(given_by, role)]
+        offered = [role for role in roles.ROLES if roles.may_manage(given_by, role)]
         self.role.choices = [SelectChoice(role, words.role(role), render_kw={"hint": _meaning(before, role)}) for role in offered]
         self.role.invalid_choice_message = _("Choose a role")
         if "owner" in offered and before != "owner":
