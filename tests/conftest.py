@@ -17,8 +17,6 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 import config
 from app import create_app
@@ -295,6 +293,7 @@ class _CompiledTemplates(BytecodeCache):
 
 _templates = _CompiledTemplates()
 _resting: list[Flask] = []
+_have_ended = False  # the connections that they keep
 
 
 def _build(wanted: config.Settings) -> Flask:
@@ -308,6 +307,11 @@ def _build(wanted: config.Settings) -> Flask:
 
 def _wake(wanted: config.Settings) -> Flask | None:
     """An application with these settings whose test has ended; what is one for the whole process is bound to it again."""
+    global _have_ended
+    if _have_ended:
+        for app in _resting:
+            _close(app)
+        _have_ended = False
     app = next((app for app in _resting if app.extensions["gatepost.settings"] == wanted), None)
     if app is not None:
         _resting.remove(app)
@@ -325,16 +329,20 @@ def _close(app: Flask) -> None:
 
 
 def _rest(app: Flask) -> None:
-    """Keep its connections to PostgreSQL for the next test, if the test has not lost them. SQLite's file goes."""
-    try:
-        with app.app_context():
-            if db.engine.dialect.name == "postgresql":
-                db.session.execute(text("SELECT 1"))
-                db.session.remove()
-                return
-    except SQLAlchemyError:
-        pass
-    _close(app)
+    """Keep its connections to PostgreSQL for the next test. SQLite's file goes."""
+    with app.app_context():
+        db.session.remove()
+        is_file = db.engine.dialect.name == "sqlite"
+    if is_file:
+        _close(app)
+
+
+@pytest.fixture
+def ends_connections() -> Iterator[None]:
+    """For tests that end other people's connections to PostgreSQL: none that was kept is used again."""
+    global _have_ended
+    yield
+    _have_ended = True
 
 
 def _forget_all() -> None:

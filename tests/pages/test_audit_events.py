@@ -5,6 +5,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from urllib.parse import unquote
 
@@ -319,7 +320,7 @@ def test_the_page_of_an_event_has_facts_before_and_after_utc_and_the_json(place:
     assert "Role Before member After admin" in said(answer)
     raw = re.search(r'<pre class="code[^>]*>(.*?)</pre>', answer.text, re.DOTALL)
     assert raw
-    event = json.loads(raw[1].replace("&#34;", '"'))
+    event = json.loads(unescape(raw[1]))
     assert (event["id"], event["details"]) == (event_id, details)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import make_url
@@ -23,6 +24,7 @@ def test_the_states_that_strangers_can_leave_in_redis_are_counted(make_app: Call
     assert len(app.extensions["gatepost.redis"].keys("gatepost:state:*")) == 5
 
 
+@pytest.mark.usefixtures("ends_connections")
 def test_a_token_with_an_unknown_key_does_not_make_the_server_forget_its_own(app: Flask, client: FlaskClient, postgres_url: str) -> None:
     """While the database is away the published keys keep answering, whatever strangers send."""
     published = client.get("/.well-known/jwks.json").json

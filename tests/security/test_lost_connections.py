@@ -16,6 +16,8 @@ from services import row_security
 from tests import factories
 from tests.api.company import Company
 
+pytestmark = pytest.mark.usefixtures("ends_connections")
+
 
 @pytest.fixture
 def end_connections(database: Any) -> Callable[[], None]:
