@@ -7,8 +7,8 @@ from flask import Blueprint, g, make_response, render_template
 from blueprints import session_cookie
 from blueprints.pages import frame, fresh_sign_in, words
 from blueprints.pages.forms import DeleteForm
-from services import account_deletion, users
-from services.users import Profile
+from services import account_deletion
+from services.actors import UserInfo
 
 blueprint = Blueprint("account_deletion", __name__)
 
@@ -16,14 +16,13 @@ blueprint = Blueprint("account_deletion", __name__)
 @blueprint.get("/account/delete")
 @fresh_sign_in.asks_for_it
 def confirm() -> str:
-    return _page(DeleteForm())
+    return _page(_form())
 
 
 @blueprint.post("/account/delete")
 @fresh_sign_in.asks_for_it
 def delete() -> Any:
-    form = DeleteForm()
-    form.ask_for(_word())
+    form = _form()
     if not form.validate():
         return _page(form), 422
     account_deletion.delete(g.actor, g.actor.user.id)
@@ -32,14 +31,13 @@ def delete() -> Any:
 
 
 def _page(form: DeleteForm) -> str:
-    form.ask_for(_word())
     return frame.render("account/delete.html", "profile", form=form, found=account_deletion.preview(g.actor))
 
 
-def _word() -> str:
-    return word_of(users.get_profile(g.actor.user.id))
+def _form() -> DeleteForm:
+    return DeleteForm.asking_for(word_of(g.actor.user))
 
 
-def word_of(profile: Profile) -> str:
+def word_of(person: UserInfo) -> str:
     """What is typed: the address; somebody without one types their name, or their id."""
-    return words.plain(profile.email, 254) or words.plain(profile.name) or str(profile.id)
+    return words.plain(person.email, 254) or words.plain(person.name) or str(person.id)

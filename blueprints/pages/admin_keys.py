@@ -48,7 +48,7 @@ def start(kid: str) -> Response:
 @blueprint.get("/admin/keys/<kid>/retire")
 @fresh_sign_in.asks_for_it
 def confirm_retire(kid: str) -> Response | str:
-    return _retire_page(kid, DeleteForm()) if _may_retire(kid) else nothing_changed("/admin/keys")
+    return _retire_page(kid, DeleteForm.asking_for(kid)) if _may_retire(kid) else nothing_changed("/admin/keys")
 
 
 @blueprint.post("/admin/keys/<kid>/retire")
@@ -56,8 +56,7 @@ def confirm_retire(kid: str) -> Response | str:
 def retire(kid: str) -> Response | tuple[str, int]:
     if not _may_retire(kid):
         return nothing_changed("/admin/keys")
-    form = DeleteForm()
-    form.ask_for(kid)
+    form = DeleteForm.asking_for(kid)
     if not form.validate():
         return _retire_page(kid, form), 422
     signing_keys.retire(g.actor, kid)
@@ -74,7 +73,6 @@ def _may_retire(kid: str) -> bool:
 
 
 def _retire_page(kid: str, form: DeleteForm) -> str:
-    form.ask_for(kid)
     key = signing_keys.get(kid)
     return frame.render_admin(
         "admin/key_retire.html", "keys", key=key, form=form, safe_at=signing_keys.may_retire_at(key), moment=moments.now()

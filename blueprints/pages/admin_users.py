@@ -43,12 +43,9 @@ def confirm_sign_out(user_id: uuid.UUID) -> str:
 @blueprint.post("/admin/users/<uuid:user_id>/sign-out")
 def sign_out(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
-    count = user_sessions.revoke_all(g.actor, user_id=user_id)
-    if count:
-        name = name_of(user)
-        flash(ngettext("%(name)s: signed out %(num)d session.", "%(name)s: signed out %(num)d sessions.", count, name=name), "ok")
-    else:
-        flash(_("Nothing changed."), "info")
+    count, name = user_sessions.revoke_all(g.actor, user_id=user_id), name_of(user)
+    result = ngettext("%(name)s: signed out %(num)d session.", "%(name)s: signed out %(num)d sessions.", count, name=name)
+    _say(result, has_changed=count > 0)
     return _back(user_id)
 
 

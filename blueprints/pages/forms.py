@@ -32,9 +32,12 @@ class DeleteForm(browser.Form):
     typed = StringField()
     word = ""
 
-    def ask_for(self, word: str) -> None:
-        self.word = word
-        self.typed.label.text = _("Type %(word)s to confirm", word=word)
+    @classmethod
+    def asking_for(cls, word: str) -> "DeleteForm":
+        form = cls()
+        form.word = word
+        form.typed.label.text = _("Type %(word)s to confirm", word=word)
+        return form
 
     def validate_typed(self, field: StringField) -> None:
         if not (field.data or "").strip():

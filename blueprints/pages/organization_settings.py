@@ -92,15 +92,14 @@ def _self(slug: str) -> Person:
 @blueprint.get("/orgs/<slug>/delete")
 @fresh_sign_in.asks_for_it
 def confirm_delete(slug: str) -> str:
-    return _delete_page(slug, DeleteForm())
+    return _delete_page(slug, DeleteForm.asking_for(slug))
 
 
 @blueprint.post("/orgs/<slug>/delete")
 @fresh_sign_in.asks_for_it
 def delete(slug: str) -> Response | tuple[str, int]:
     organization = organization_access.get(g.actor, slug, "organization:delete")
-    form = DeleteForm()
-    form.ask_for(slug)
+    form = DeleteForm.asking_for(slug)
     if not form.validate():
         return _delete_page(slug, form), 422
     organizations.delete(g.actor, slug)
@@ -112,5 +111,4 @@ def delete(slug: str) -> Response | tuple[str, int]:
 def _delete_page(slug: str, form: DeleteForm) -> str:
     contents = organizations.count_contents(g.actor, slug)
     is_personal = organizations.is_personal(organization_access.get(g.actor, slug).id)
-    form.ask_for(slug)
     return frame.render_organization("organizations/delete.html", slug, "settings", form=form, contents=contents, is_personal=is_personal)

@@ -23,6 +23,4 @@ def pages(name: str | None) -> list[Page]:
 
 
 def _form(name: str | None) -> DeleteForm:
-    form = DeleteForm()
-    form.ask_for(word_of(profile(name)))
-    return form
+    return DeleteForm.asking_for(word_of(profile(name)))

@@ -157,9 +157,7 @@ def _users(name: str | None) -> list[Page]:
 def _keys(name: str | None) -> list[Page]:
     moment, soon = clock.now(), clock.now() + timedelta(minutes=25)
     following, signing, old, retired = (signing_key(state) for state in ("next", "signing", "old", "retired"))
-    wrong, form = DeleteForm(), DeleteForm()
-    for made_form in (form, wrong):
-        made_form.ask_for(old.kid)
+    wrong, form = DeleteForm.asking_for(old.kid), DeleteForm.asking_for(old.kid)
     wrong.typed.errors = [f"That doesn’t match. Type {old.kid}"]
 
     def made(page_name: str, template: str, **values: Any) -> Page:

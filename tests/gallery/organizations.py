@@ -161,10 +161,10 @@ def _invitations(name: str | None) -> list[Page]:
 
 
 def _settings(name: str | None) -> list[Page]:
-    form, wrong, typed, mistyped = _form(name), _form(name), DeleteForm(), DeleteForm(data={"typed": "north"})
+    form, wrong = _form(name), _form(name)
+    typed, mistyped = DeleteForm.asking_for("northwind"), DeleteForm.asking_for("northwind")
     wrong.slug.errors = ["Use lower case letters, numbers and hyphens, 3 to 40 characters"]
-    for asking in (typed, mistyped):
-        asking.ask_for("northwind")
+    mistyped.typed.data = "north"
     mistyped.typed.errors = ["That doesn’t match. Type northwind"]
     here = {"form": form, "is_personal": False, "limits": Limits("7 days", "30 minutes", "30 days", "90 days", "7 days", "365 days")}
     ending = {"contents": Contents(14, 3, 5, 9), "is_personal": False}

@@ -19,19 +19,8 @@ NEW = "/account/tokens/new"
 
 
 @pytest.fixture
-def user(app: Flask) -> User:
-    return factories.make_user(name="Maya Kovač")
-
-
-@pytest.fixture
 def organization(user: User) -> Organization:
     return factories.make_organization(owner=user, slug="northwind", name="Northwind")
-
-
-@pytest.fixture
-def signed_in(client: FlaskClient, user: User) -> FlaskClient:
-    factories.sign_in(client, user)
-    return client
 
 
 def find(app: Flask, raw: str) -> Any:

@@ -22,17 +22,6 @@ PAGES = ("/account", "/account/linked", "/account/sessions", "/account/sessions/
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 
 
-@pytest.fixture
-def user(app: Flask) -> User:
-    return factories.make_user(name="Maya Kovač", email="maya@northwind.dev")
-
-
-@pytest.fixture
-def signed_in(client: FlaskClient, user: User) -> FlaskClient:
-    factories.sign_in(client, user)
-    return client
-
-
 def sid_of(app: Flask, user: User, user_agent: str = "tests") -> str:
     from services import user_sessions
 

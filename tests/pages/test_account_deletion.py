@@ -28,17 +28,6 @@ def connect(vendor: FakeVendor, **whose: Any) -> None:
     factories.make_connection(access_token=tokens["access_token"], refresh_token=tokens["refresh_token"], **whose)
 
 
-@pytest.fixture
-def user(app: Flask) -> User:
-    return factories.make_user(name="Maya Kovač", email="maya@northwind.dev")
-
-
-@pytest.fixture
-def signed_in(client: FlaskClient, user: User) -> FlaskClient:
-    factories.sign_in(client, user)
-    return client
-
-
 def rows(app: Flask, model: Any, *which: Any) -> list[Any]:
     """As the owner of the tables sees them."""
     with owner.session(app) as session:

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -334,8 +333,9 @@ def github_api() -> Iterator[FakeGitHubApi]:
 
 
 @pytest.fixture
-def tested(make_app: Callable[..., Flask], github_api: FakeGitHubApi) -> Company:
-    """A company whose GitHub answers."""
+def tested(make_app: Callable[..., Flask], github_api: FakeGitHubApi, monkeypatch: pytest.MonkeyPatch) -> Company:
+    """A company whose GitHub answers, and is waited for however slow the machine is."""
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 60.0)
     settings = {"client_id": "x", "client_secret": "y", "url": github_api.url, "api_url": github_api.url}
     return Company(make_app(**{f"github__{name}": value for name, value in settings.items()}))
 
@@ -374,12 +374,10 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _until_over(browser: FlaskClient, place: str) -> Any:
     """The block that the script is given when the test is over."""
-    for _ in range(200):
-        answer = browser.get(place, headers={"X-Fragment": "run"})
-        if answer.status_code != 204:
-            return answer
-        time.sleep(0.02)
-    raise AssertionError("it never ends")
+    for thread in threading.enumerate():
+        if thread.name == "background":
+            thread.join(60)
+    return browser.get(place, headers={"X-Fragment": "run"})
 
 
 @pytest.mark.both_databases
