@@ -11,8 +11,8 @@ import blueprints
 import commands
 import config
 from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
-from blueprints.pages import languages, words
-from blueprints.pages.templates import Templates
+from blueprints.html import languages, words
+from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
 

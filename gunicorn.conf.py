@@ -88,7 +88,7 @@ def on_exit(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The worker's application is loaded: it reads the signing keys, or makes the first ones."""
-    from services import signing_keys
+    from services.tokens import signing_keys
 
     if "sqlalchemy" not in getattr(worker.wsgi, "extensions", {}):
         return  # another application under these settings, such as the benchmarks' plain one

@@ -137,7 +137,7 @@ def least_us(application: Callable[..., Any], operation: Operation, *, batches: 
 
 
 def where(code: CodeType) -> str:
-    """`services/refresh_tokens.py:rotate`, or `sqlalchemy/pool/base.py:Pool.connect` for a library."""
+    """`services/tokens/refresh_tokens.py:rotate`, or `sqlalchemy/pool/base.py:Pool.connect` for a library."""
     file = code.co_filename
     for base in (str(ROOT / "bench"), _SITE, str(ROOT), _STDLIB):
         if file.startswith(base):

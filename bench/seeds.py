@@ -29,9 +29,10 @@ from infra.clock import now, now_ms
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
-from services import api_keys, connections, credential_values
-from services.credential_values import Owner, Value
-from services.scopes import API_SCOPES, join
+from services.access.scopes import API_SCOPES, join
+from services.users import api_keys
+from services.vault import connections, credential_values
+from services.vault.credential_values import Owner, Value
 
 REDIRECT_URI = "http://127.0.0.1:4567/callback"
 RESOURCE = "https://api.example.com"

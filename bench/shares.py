@@ -22,10 +22,12 @@ from config import current
 from extensions import engine_options
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
 from infra.local_settings import LocalSettings
-from services import audit, connection_tokens, credential_resolution, user_sessions
-from services.actors import Actor
-from services.row_security import rows_of
-from services.transactions import engine
+from services.access.actors import Actor
+from services.audit import audit
+from services.database.row_security import rows_of
+from services.database.transactions import engine
+from services.sessions import user_sessions
+from services.vault import connection_tokens, credential_resolution
 
 ROUNDS = 10
 TIMES = 200

@@ -20,36 +20,16 @@ from blueprints.api import session as api_session
 from blueprints.api import user_sessions as api_user_sessions
 from blueprints.api import users as api_users
 from blueprints.api import whoami as api_whoami
-from blueprints.pages import (
-    access_tokens,
-    account,
-    account_deletion,
-    admin_audit,
-    admin_clients,
-    admin_keys,
-    admin_overview,
-    admin_users,
-    agent_keys,
-    agents,
-    audit_events,
-    connected_apps,
-    connections,
-    credential_tests,
-    credentials,
-    done,
-    email_confirmations,
-    home,
-    invitations,
-    invitations_sent,
-    linked_accounts,
-    members,
-    organization_settings,
-    orgs,
-    pending_links,
-    sign_in,
-    sign_in_links,
-    user_sessions,
-)
+from blueprints.pages.account import access_tokens, account, account_deletion, connected_apps, linked_accounts, user_sessions
+from blueprints.pages.admin import audit as admin_audit
+from blueprints.pages.admin import clients as admin_clients
+from blueprints.pages.admin import keys as admin_keys
+from blueprints.pages.admin import overview as admin_overview
+from blueprints.pages.admin import users as admin_users
+from blueprints.pages.gate import done, email_confirmations, home, invitations, pending_links, sign_in, sign_in_links
+from blueprints.pages.organizations import agent_keys, agents, audit_events, connections, credential_tests, credentials, members, orgs
+from blueprints.pages.organizations import invitations as invitations_sent
+from blueprints.pages.organizations import settings as organization_settings
 
 Guard = Callable[[], Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app
 
-from services import background_runs
+from services.sessions import background_runs
 
 log = logging.getLogger("gatepost.background")
 
@@ -21,7 +21,7 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 
 def work_out(raw_session: str, run_id: str, work: Callable[[], Mapping[str, str]]) -> Mapping[str, str] | None:
-    """What `work` returns or raises; None when that takes longer: then the run (services/background_runs.py) will say it."""
+    """What `work` returns or raises; None when that takes longer: then the run (services/sessions/background_runs.py) will say it."""
     if not _places.acquire(blocking=False):
         return work()
     ended: list[Any] = []

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from blueprints.pages import errors as error_pages
+from blueprints.html import errors as error_pages
 from blueprints.request_log import request_id
 from config import current
 from errors import GatepostError, InsufficientScope, Malformed, NotFound, SignInTooOld, Unauthenticated, Unavailable

@@ -14,17 +14,18 @@ from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
 from blueprints import browser, rate_limits, session_cookie
-from blueprints.pages import languages
+from blueprints.html import languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
 from errors import NotFound as NothingThere
-from services import access_tokens, api_keys
-from services.access_tokens import TokenInfo
-from services.actors import Actor, OrganizationInfo, UserInfo
-from services.api_keys import KeyInfo
-from services.moments import now_ms
-from services.user_sessions import SignedIn
+from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.instance.moments import now_ms
+from services.sessions.user_sessions import SignedIn
+from services.tokens import access_tokens
+from services.tokens.access_tokens import TokenInfo
+from services.users import api_keys
+from services.users.api_keys import KeyInfo
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 _SAFE_METHODS = frozenset({"GET", "HEAD"})

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, json
 
 from config import VERSION
-from services import readiness
+from services.instance import readiness
 
 blueprint = Blueprint("health", __name__)
 

@@ -1,7 +1,7 @@
 """The protocol door: authorize, token, revoke, introspect, userinfo, logout.
 
 Authorize is the one endpoint that people see: a client's request comes in, every detour brings the browser back with
-`?handoff=`, our own forms post to that address. The rules are in services/authorize_requests.py.
+`?handoff=`, our own forms post to that address. The rules are in services/authorization/authorize_requests.py.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,18 @@ from flask import Blueprint, Response, json, make_response, redirect, render_tem
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.pages import languages, onward, permissions
+from blueprints.html import languages, onward, permissions
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
 from oauth.server import read_request, token_response
-from services import authorization_codes, authorize_requests, consents, handoffs, logout_requests, user_sessions
-from services.actors import OrganizationInfo
-from services.authorization_codes import CodeRequest
-from services.authorize_requests import AuthorizeRequest, Step
-from services.user_sessions import SignedIn
+from services.access.actors import OrganizationInfo
+from services.authorization import authorize_requests, consents, handoffs, logout_requests
+from services.authorization.authorize_requests import AuthorizeRequest, Step
+from services.sessions import user_sessions
+from services.sessions.user_sessions import SignedIn
+from services.tokens import authorization_codes
+from services.tokens.authorization_codes import CodeRequest
 
 blueprint = Blueprint("oauth", __name__)
 

@@ -24,7 +24,7 @@ from flask_limiter import Limiter
 from blueprints.browser import known_browser_id
 from config import Settings, current
 from errors import GatepostError, RateLimited
-from services.rate_limits import RateLimits
+from services.instance.rate_limits import RateLimits
 
 log = logging.getLogger("gatepost.rate_limits")
 _NAME = "gatepost.rate_limits"

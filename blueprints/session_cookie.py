@@ -11,8 +11,8 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from blueprints import cookies
 from config import Settings, current
-from services import session_snapshots, user_sessions
-from services.user_sessions import SignedIn
+from services.sessions import session_snapshots, user_sessions
+from services.sessions.user_sessions import SignedIn
 
 _UNREAD = object()
 _MAX_COOKIE_LENGTH = 128

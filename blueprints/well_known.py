@@ -5,7 +5,7 @@ from flask import Blueprint, Response, json
 from config import current
 from errors import NotFound
 from oauth import metadata
-from services import resources, signing_keys
+from services.tokens import resources, signing_keys
 
 blueprint = Blueprint("well_known", __name__)
 _JWKS_SECONDS = 60

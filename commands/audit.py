@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from commands.door import OperatorGroup, json_option, tell, tell_many
-from services import audit_chain, audit_events
-from services.audit_chain import ChainReport, Head
-from services.audit_events import Filters
+from services.audit import audit_chain, audit_events
+from services.audit.audit_chain import ChainReport, Head
+from services.audit.audit_events import Filters
 
 group = OperatorGroup("audit", help="The audit trail.")
 

@@ -4,7 +4,7 @@ import click
 from flask_migrate import upgrade
 
 from commands.door import OperatorCommand
-from services import bootstrap
+from services.accounts import bootstrap
 
 
 @click.command("bootstrap", cls=OperatorCommand)

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import oauth_clients
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import oauth_clients
 
 group = OperatorGroup("clients", help="OAuth clients.")
 _SHOWN = (

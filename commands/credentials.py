@@ -3,9 +3,9 @@
 import click
 
 from commands.door import OperatorGroup, json_option, tell
-from services import rewrapping
-from services.actors import Actor
-from services.rewrapping import Unreadable
+from services.access.actors import Actor
+from services.instance import rewrapping
+from services.instance.rewrapping import Unreadable
 
 group = OperatorGroup("credentials", help="Stored secrets and the keys that encrypt them.")
 

@@ -3,8 +3,8 @@
 import click
 
 from commands.door import OperatorCommand, json_option, tell_many
-from services import doctor
-from services.doctor import Finding
+from services.instance import doctor
+from services.instance.doctor import Finding
 
 
 @click.command("doctor", cls=OperatorCommand)

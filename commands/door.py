@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError
 from errors import GatepostError
-from services import operators
+from services.instance import operators
 
 
 class OperatorCommand(click.Command):

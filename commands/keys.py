@@ -5,8 +5,8 @@ import json
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import signing_keys
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import signing_keys
 
 group = OperatorGroup("keys", help="Signing keys: next, signing, old, retired.")
 

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import organization_import, organizations
-from services.actors import Actor
-from services.organization_import import BadImportFile
-from services.organizations import OrganizationRow
+from services.access.actors import Actor
+from services.organizations import organization_import, organizations
+from services.organizations.organization_import import BadImportFile
+from services.organizations.organizations import OrganizationRow
 
 group = OperatorGroup("orgs", help="Organizations.")
 

@@ -6,9 +6,9 @@ import click
 
 import config
 from commands.door import OperatorCommand, json_option, tell
-from services import seed_clients
-from services.actors import Actor
-from services.seed_clients import BadSeedFile
+from services.access.actors import Actor
+from services.tokens import seed_clients
+from services.tokens.seed_clients import BadSeedFile
 
 
 @click.command("seed-clients", cls=OperatorCommand)

@@ -3,9 +3,9 @@
 import click
 
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import session_lists
-from services.actors import Actor
-from services.session_lists import SessionItem
+from services.access.actors import Actor
+from services.accounts import session_lists
+from services.accounts.session_lists import SessionItem
 
 group = OperatorGroup("sessions", help="Browser sessions, and the grants of apps.")
 

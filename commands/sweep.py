@@ -3,7 +3,9 @@
 import click
 
 from commands.door import OperatorCommand, json_option, tell
-from services import audit_chain, organizations, sweeping
+from services.audit import audit_chain
+from services.instance import sweeping
+from services.organizations import organizations
 
 
 @click.command("sweep", cls=OperatorCommand)

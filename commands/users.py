@@ -4,9 +4,10 @@ import click
 
 import config
 from commands.door import OperatorGroup, json_option, moment, tell, tell_many
-from services import account_deletion, sign_in_links, user_administration
-from services.actors import Actor
-from services.user_administration import UserRow
+from services.access.actors import Actor
+from services.accounts import account_deletion, user_administration
+from services.accounts.user_administration import UserRow
+from services.sign_in import sign_in_links
 
 group = OperatorGroup("users", help="People.")
 _user = click.argument("user", metavar="EMAIL-OR-ID")

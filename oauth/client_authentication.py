@@ -11,8 +11,8 @@ from urllib.parse import unquote_plus
 
 from errors import OAuthRefused, Unavailable
 from oauth.requests import ProtocolRequest
-from services import oauth_clients
-from services.oauth_clients import ClientInfo, StaleClient
+from services.tokens import oauth_clients
+from services.tokens.oauth_clients import ClientInfo, StaleClient
 
 METHODS = ("client_secret_basic", "client_secret_post", "none")
 _TRIES = 3

@@ -5,8 +5,8 @@ from typing import Any
 from errors import InsufficientScope, OAuthRefused, Unauthenticated
 from oauth import client_authentication
 from oauth.requests import ProtocolRequest
-from services import access_tokens, token_claims
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import access_tokens, token_claims
 
 
 def introspect(protocol_request: ProtocolRequest) -> dict[str, Any]:

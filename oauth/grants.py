@@ -11,10 +11,12 @@ from authlib.oauth2.rfc7636.challenge import CODE_VERIFIER_PATTERN
 from config import current
 from errors import OAuthRefused
 from oauth import client_authentication
-from services import access_tokens, authorization_codes, authorize_requests, metrics, refresh_tokens, token_claims
-from services.actors import Actor
-from services.grants import Grant, RawTokens
-from services.oauth_clients import ClientInfo
+from services.access.actors import Actor
+from services.authorization import authorize_requests
+from services.instance import metrics
+from services.tokens import access_tokens, authorization_codes, refresh_tokens, token_claims
+from services.tokens.grants import Grant, RawTokens
+from services.tokens.oauth_clients import ClientInfo
 
 _HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("Pragma", "no-cache")]
 Answer = tuple[int, dict[str, Any], list[tuple[str, str]]]

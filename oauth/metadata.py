@@ -5,9 +5,9 @@ from typing import Any
 from config import current
 from oauth.client_authentication import METHODS
 from oauth.server import GRANTS
-from services.resources import ResourceInfo
-from services.scopes import API_SCOPES, IDENTITY_SCOPES
-from services.signing_keys import ALGORITHM
+from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
+from services.tokens.resources import ResourceInfo
+from services.tokens.signing_keys import ALGORITHM
 
 _CONFIDENTIAL = [method for method in METHODS if method != "none"]
 

@@ -9,8 +9,9 @@ from flask import Response, json, request
 from errors import OAuthRefused
 from oauth.grants import AuthorizationCodeGrant, ClientCredentialsGrant, RefreshTokenGrant
 from oauth.requests import ProtocolRequest
-from services import metrics, signing_keys
-from services.actors import Actor
+from services.access.actors import Actor
+from services.instance import metrics
+from services.tokens import signing_keys
 
 GRANTS = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
 

@@ -1,1 +1,1 @@
-"""Rules: one module per noun, one function per thing that happens. Commits here and nowhere else; no Flask."""
+"""Rules: one package per noun, one function per thing that happens. Commits here and nowhere else; no Flask."""

@@ -24,7 +24,7 @@ from extensions import db
 from extensions import redis as bound_redis
 from infra import clock, logging_setup
 from providers import oidc
-from services import oauth_clients, signing_keys
+from services.tokens import oauth_clients, signing_keys
 from tests import closed_network, factories, machine, stores
 from tests.live_server import LiveServer, clean_environment
 

@@ -37,11 +37,16 @@ from models import (
     Resource,
     User,
 )
-from services import api_keys, connections, credential_values, oauth_clients, organizations, row_security, user_sessions, users
-from services.actors import Actor, UserInfo
-from services.credential_values import Owner, Value
-from services.scopes import API_SCOPES, join
-from services.transactions import begin_write
+from services.access.actors import Actor, UserInfo
+from services.access.scopes import API_SCOPES, join
+from services.database import row_security
+from services.database.transactions import begin_write
+from services.organizations import organizations
+from services.sessions import user_sessions
+from services.tokens import oauth_clients
+from services.users import api_keys, users
+from services.vault import connections, credential_values
+from services.vault.credential_values import Owner, Value
 
 Row = TypeVar("Row")
 

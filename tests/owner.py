@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from extensions import db, engine_options
 from models import AuditEvent
-from services import operators
+from services.instance import operators
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import agents
-from services.agents import AgentRow
+from services.users import agents
+from services.users.agents import AgentRow
 
 blueprint = Blueprint("api_agents", __name__)
 

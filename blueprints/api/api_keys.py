@@ -8,8 +8,8 @@ from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
 from errors import Invalid
-from services import api_keys
-from services.api_keys import KeyRow
+from services.users import api_keys
+from services.users.api_keys import KeyRow
 
 blueprint = Blueprint("api_api_keys", __name__)
 

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, g, request, stream_with_context
 from blueprints import guards
 from blueprints.api import bodies
 from errors import Invalid
-from services import audit_events
-from services.audit_events import Filters
+from services.audit import audit_events
+from services.audit.audit_events import Filters
 
 blueprint = Blueprint("api_audit_events", __name__)
 

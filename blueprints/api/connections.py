@@ -7,8 +7,8 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import connection_tokens, connections
-from services.connections import ConnectionRow
+from services.vault import connection_tokens, connections
+from services.vault.connections import ConnectionRow
 
 blueprint = Blueprint("api_connections", __name__)
 

@@ -9,9 +9,9 @@ from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
 from errors import Invalid
-from services import credential_checks, credential_declarations, credential_resolution, credentials
-from services.credential_declarations import DeclarationInfo
-from services.credentials import CredentialInfo
+from services.vault import credential_checks, credential_declarations, credential_resolution, credentials
+from services.vault.credential_declarations import DeclarationInfo
+from services.vault.credentials import CredentialInfo
 
 blueprint = Blueprint("api_credentials", __name__)
 

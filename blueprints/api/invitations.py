@@ -7,8 +7,8 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import invitation_redemption, invitations
-from services.invitations import InvitationRow, Sent
+from services.organizations import invitation_redemption, invitations
+from services.organizations.invitations import InvitationRow, Sent
 
 blueprint = Blueprint("api_invitations", __name__)
 

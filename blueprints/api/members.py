@@ -6,8 +6,8 @@ from flask import Blueprint, Response, g
 
 from blueprints import guards
 from blueprints.api import bodies
-from services import members
-from services.members import MemberRow
+from services.organizations import members
+from services.organizations.members import MemberRow
 
 blueprint = Blueprint("api_members", __name__)
 

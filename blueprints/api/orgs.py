@@ -7,9 +7,9 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import organizations
-from services.actors import OrganizationInfo
-from services.organizations import OrganizationRow
+from services.access.actors import OrganizationInfo
+from services.organizations import organizations
+from services.organizations.organizations import OrganizationRow
 
 blueprint = Blueprint("api_orgs", __name__)
 

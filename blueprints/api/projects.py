@@ -7,8 +7,8 @@ from flask import Blueprint, Response, g, request
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services import projects
-from services.projects import ProjectRow
+from services.organizations import projects
+from services.organizations.projects import ProjectRow
 
 blueprint = Blueprint("api_projects", __name__)
 

@@ -5,7 +5,7 @@ from flask import Blueprint, Response, g, json, request
 from blueprints import guards, session_cookie
 from blueprints.api.times import from_datetime
 from errors import Invalid
-from services import session_lists
+from services.accounts import session_lists
 
 blueprint = Blueprint("api_user_sessions", __name__)
 

@@ -9,8 +9,8 @@ from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
 from errors import Forbidden
-from services import users
-from services.users import Profile
+from services.users import users
+from services.users.users import Profile
 
 blueprint = Blueprint("api_users", __name__)
 

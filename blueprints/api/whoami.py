@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, g, json
 
 from blueprints import guards
-from services.scopes import API_SCOPES, IDENTITY_SCOPES
+from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
 
 blueprint = Blueprint("api_whoami", __name__)
 _ALL_SCOPES = sorted({*API_SCOPES, *IDENTITY_SCOPES})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flask.testing import FlaskClient
 
 from infra.clock import now
-from services.scopes import API_SCOPES, join
+from services.access.scopes import API_SCOPES, join
 from tests import factories
 from tests.api.company import SAME_ORIGIN, Company
 from tests.oauth.flow import ISSUER, Program, bearer

@@ -10,7 +10,7 @@ import pytest
 
 from infra.ids import uuid7
 from models import AuditEvent
-from services import audit_events
+from services.audit import audit_events
 from tests import factories, owner
 from tests.oauth.flow import bearer
 

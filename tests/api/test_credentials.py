@@ -425,12 +425,12 @@ def test_resolution_never_reads_the_environment(owner, monkeypatch):
 
 
 def test_one_pure_function_decides_and_nobody_else_compares_roles():
-    """Whatever puts, removes, lists or resolves asks services/credential_scope.py; none of them knows a role by its name."""
+    """Whatever puts, removes, lists or resolves asks services/vault/credential_scope.py; none of them knows a role by its name."""
     for name in ("credentials", "credential_resolution", "credential_checks", "credential_declarations", "connections"):
-        source = (ROOT / "services" / f"{name}.py").read_text()
+        source = (ROOT / "services" / "vault" / f"{name}.py").read_text()
         assert not re.search(r"""["'](owner|admin|member)["']""", source), name
         if name in ("credentials", "credential_resolution", "connections"):
-            assert "from services.credential_scope import" in source, name
+            assert "from services.vault.credential_scope import" in source, name
 
 
 # --- versions ---

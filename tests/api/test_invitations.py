@@ -11,7 +11,8 @@ from infra import clock
 from infra.clock import now
 from infra.secret_text import hash_secret
 from models import Invitation, Membership, User
-from services import invitations, row_security
+from services.database import row_security
+from services.organizations import invitations
 from tests import factories
 from tests.api.company import Company, Person, told
 from tests.api.test_members import role_of

@@ -7,7 +7,7 @@ import pytest
 
 from extensions import db
 from models import Agent, Membership
-from services import row_security
+from services.database import row_security
 from tests import factories
 from tests.api.company import Company, told
 from tests.api.test_orgs import audited

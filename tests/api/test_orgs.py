@@ -7,7 +7,7 @@ import pytest
 from extensions import db
 from infra import clock
 from models import AuditEvent, Organization
-from services import row_security
+from services.database import row_security
 from tests import factories
 from tests.api.company import SAME_ORIGIN, Company, told
 from tests.oauth.flow import bearer

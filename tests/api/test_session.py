@@ -8,8 +8,8 @@ from extensions import db
 from infra import clock
 from infra.clock import now
 from models import Membership
-from services import user_administration
-from services.actors import Actor
+from services.access.actors import Actor
+from services.accounts import user_administration
 from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.scopes import API_SCOPES, IDENTITY_SCOPES
+from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
 from tests import factories
 from tests.oauth.flow import ISSUER, Program, bearer, claims_of
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from models import User
-from services import background_runs, user_sessions
+from services.sessions import background_runs, user_sessions
 from tests import factories
 from tests.browser import site
 from tests.browser.conftest import World

@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 
 from extensions import db
 from models import AuditEvent
-from services import audit
+from services.audit import audit
 from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases

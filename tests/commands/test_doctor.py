@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import config
-from services import signing_keys
+from services.tokens import signing_keys
 
 
 def _findings(app) -> tuple[int, dict[str, dict]]:

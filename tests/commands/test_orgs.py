@@ -7,7 +7,7 @@ import pytest
 
 from extensions import db
 from models import Invitation, Membership, Organization, Project
-from services import row_security
+from services.database import row_security
 from tests import factories
 from tests.api.company import Company
 

@@ -11,8 +11,8 @@ from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
 from models import AuditEvent, OAuthClient, Resource
-from services import seed_clients
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import seed_clients
 from tests import owner
 
 pytestmark = pytest.mark.both_databases

@@ -13,22 +13,22 @@ from flask import Blueprint, Flask, Response, g, make_response, render_template,
 from flask_babel import get_locale
 from wtforms import SelectChoice
 
+from blueprints.html import permissions, sign_in_errors, words
 from blueprints.oauth import ConsentView, OrganizationChoice
-from blueprints.pages import permissions, sign_in_errors, words
-from blueprints.pages.account import ProfileForm, zones
-from blueprints.pages.email_confirmations import CodeForm
-from blueprints.pages.sign_in import ProviderLink, why_again
-from blueprints.pages.user_sessions import AppSession
+from blueprints.pages.account.account import ProfileForm, zones
+from blueprints.pages.account.user_sessions import AppSession
+from blueprints.pages.gate.email_confirmations import CodeForm
+from blueprints.pages.gate.sign_in import ProviderLink, why_again
 from config import ProviderSettings
 from infra import clock
 from infra.session_store import SessionRecord
-from services.actors import UserInfo
-from services.authorize_requests import WaitingParty
-from services.connected_apps import ConnectedApp
-from services.identities import IdentityInfo
-from services.invitation_redemption import InvitationInfo
-from services.journeys import Journey
-from services.user_sessions import GrantInfo, SignedIn
+from services.access.actors import UserInfo
+from services.authorization.authorize_requests import WaitingParty
+from services.authorization.connected_apps import ConnectedApp
+from services.organizations.invitation_redemption import InvitationInfo
+from services.sessions.user_sessions import GrantInfo, SignedIn
+from services.sign_in.journeys import Journey
+from services.users.identities import IdentityInfo
 from tests.gallery import account_deletion, admin, agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 

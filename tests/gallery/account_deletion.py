@@ -1,8 +1,8 @@
 """Deleting an account: what goes, what stops it, the end."""
 
-from blueprints.pages.account_deletion import word_of
-from blueprints.pages.forms import DeleteForm
-from services.account_deletion import Consequences
+from blueprints.html.forms import DeleteForm
+from blueprints.pages.account.account_deletion import word_of
+from services.accounts.account_deletion import Consequences
 from tests.gallery.page import Page, account_page, organization, profile
 
 

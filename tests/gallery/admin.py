@@ -4,19 +4,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from blueprints.pages import admin_overview, audit_events, words
-from blueprints.pages.admin_clients import ChangeForm, ClientForm
-from blueprints.pages.forms import DeleteForm
-from blueprints.pages.leafing import Pager
+from blueprints.html import words
+from blueprints.html.forms import DeleteForm
+from blueprints.html.leafing import Pager
+from blueprints.pages.admin import overview as admin_overview
+from blueprints.pages.admin.clients import ChangeForm, ClientForm
+from blueprints.pages.organizations import audit_events
 from infra import clock
 from infra.session_store import SessionRecord
 from models import OAuthClient, SigningKey
-from services.identities import IdentityInfo
-from services.instance_overview import KINDS, Kind, Overview, ProviderState, StoreState
-from services.numbered_pages import NumberedPage
-from services.oauth_clients import ClientRow
-from services.user_administration import FoundUser, UserPage, UserRow
-from services.user_sessions import GrantInfo
+from services.accounts.user_administration import FoundUser, UserPage, UserRow
+from services.instance.instance_overview import KINDS, Kind, Overview, ProviderState, StoreState
+from services.pagination.numbered_pages import NumberedPage
+from services.sessions.user_sessions import GrantInfo
+from services.tokens.oauth_clients import ClientRow
+from services.users.identities import IdentityInfo
 from tests.gallery import audit, tokens
 from tests.gallery.page import FIREFOX, ID, OTHER_ID, Page, admin_page
 

@@ -4,14 +4,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from blueprints.pages import agent_keys, audit_events, key_forms
-from blueprints.pages.agents import AgentForm, uses_of
-from blueprints.pages.leafing import Pager
+from blueprints.html import key_forms
+from blueprints.html.leafing import Pager
+from blueprints.pages.organizations import agent_keys, audit_events
+from blueprints.pages.organizations.agents import AgentForm, uses_of
 from infra import clock
-from services.agent_uses import Usable
-from services.agents import TO_CONNECTIONS, TO_CREDENTIALS, AgentRow
-from services.connections import ConnectionRow
-from services.credentials import CredentialInfo, CredentialPair
+from services.users.agents import TO_CONNECTIONS, TO_CREDENTIALS, AgentRow
+from services.vault.agent_uses import Usable
+from services.vault.connections import ConnectionRow
+from services.vault.credentials import CredentialInfo, CredentialPair
 from tests.gallery import audit, tokens
 from tests.gallery.page import ID, OTHER_ID, Page, organization_page
 

@@ -4,10 +4,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from blueprints.pages import audit_events, audit_sentences, words
-from blueprints.pages.audit_events import FilterForm, Pages
+from blueprints.html import audit_sentences, words
+from blueprints.pages.organizations import audit_events
+from blueprints.pages.organizations.audit_events import FilterForm, Pages
 from infra import clock
-from services.audit_names import KeyName, Names
+from services.audit.audit_names import KeyName, Names
 from tests.gallery.page import ID, OTHER_ID, Page, organization_page
 
 AGENT_ID, KEY_ID, PROJECT_ID = (str(UUID(int=number)) for number in (11, 12, 13))

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from blueprints.pages import connections
-from blueprints.pages.connections import Shown
+from blueprints.pages.organizations import connections
+from blueprints.pages.organizations.connections import Shown
 from config import ConnectorSettings
 from infra import clock
-from services.connecting import Service, Waiting
-from services.connections import ConnectionRow
-from services.numbered_pages import NumberedPage
+from services.pagination.numbered_pages import NumberedPage
+from services.vault.connecting import Service, Waiting
+from services.vault.connections import ConnectionRow
 from tests.gallery import agents
 from tests.gallery.page import ID, Page, organization_page
 

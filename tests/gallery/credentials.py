@@ -6,13 +6,14 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 from wtforms import SelectChoice
 
-from blueprints.pages import credential_runs, words
-from blueprints.pages.credentials import AddCredentialForm, CredentialLine, NewCredentialForm, ValueForm, history_of, line_of
-from blueprints.pages.leafing import Pager
+from blueprints.html import words
+from blueprints.html.leafing import Pager
+from blueprints.pages.organizations import credential_runs
+from blueprints.pages.organizations.credentials import AddCredentialForm, CredentialLine, NewCredentialForm, ValueForm, history_of, line_of
 from infra import clock
-from services.credential_declarations import KindInfo
-from services.credentials import CredentialInfo, CredentialPair, VersionInfo
-from services.numbered_pages import NumberedPage
+from services.pagination.numbered_pages import NumberedPage
+from services.vault.credential_declarations import KindInfo
+from services.vault.credentials import CredentialInfo, CredentialPair, VersionInfo
 from tests.gallery import agents
 from tests.gallery.page import ID, OTHER_ID, Page, organization_page
 

@@ -4,18 +4,18 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from blueprints.pages import words
-from blueprints.pages.forms import DeleteForm
-from blueprints.pages.invitations_sent import InviteForm
-from blueprints.pages.leafing import Pager
-from blueprints.pages.members import RoleForm
-from blueprints.pages.organization_settings import Limits
-from blueprints.pages.orgs import OrganizationForm
+from blueprints.html import words
+from blueprints.html.forms import DeleteForm
+from blueprints.html.leafing import Pager
+from blueprints.pages.organizations.invitations import InviteForm
+from blueprints.pages.organizations.members import RoleForm
+from blueprints.pages.organizations.orgs import OrganizationForm
+from blueprints.pages.organizations.settings import Limits
 from infra import clock
-from services.invitations import InvitationRow
-from services.members import Person
-from services.numbered_pages import NumberedPage
-from services.organizations import Contents, OrganizationRow
+from services.organizations.invitations import InvitationRow
+from services.organizations.members import Person
+from services.organizations.organizations import Contents, OrganizationRow
+from services.pagination.numbered_pages import NumberedPage
 from tests.gallery.page import ID, OTHER_ID, Page, account_page, organization_page
 
 ALONE = Pager(None, None, "")

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from blueprints.pages import frame, words
-from blueprints.pages.frame import Frame, Switch
-from services.actors import OrganizationInfo, UserInfo
+from blueprints.html import frame, words
+from blueprints.html.frame import Frame, Switch
+from services.access.actors import OrganizationInfo, UserInfo
 
 ID = UUID("01939000-0000-7000-8000-000000000001")
 OTHER_ID = UUID("01939000-0000-7000-8000-000000000002")

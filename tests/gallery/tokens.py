@@ -5,13 +5,13 @@ from typing import Any
 
 from wtforms import SelectChoice
 
-from blueprints.pages import key_forms
-from blueprints.pages.access_tokens import TokenForm
-from blueprints.pages.leafing import Pager
+from blueprints.html import key_forms
+from blueprints.html.leafing import Pager
+from blueprints.pages.account.access_tokens import TokenForm
 from infra import clock
 from infra.ids import uuid7
-from services.api_keys import KeyRow, new_key
-from services.scopes import API_SCOPES
+from services.access.scopes import API_SCOPES
+from services.users.api_keys import KeyRow, new_key
 from tests.gallery.page import ID, Page, account_page
 
 ALONE = Pager(None, None, "")

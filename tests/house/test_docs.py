@@ -10,10 +10,11 @@ from click import Command, Group
 from flask import Flask
 
 import config
-from blueprints.pages import sign_in_errors
-from services import organization_import, seed_clients
-from services.actors import Actor
-from services.scopes import KNOWN_SCOPES
+from blueprints.html import sign_in_errors
+from services.access.actors import Actor
+from services.access.scopes import KNOWN_SCOPES
+from services.organizations import organization_import
+from services.tokens import seed_clients
 from tests.live_server import ROOT
 
 DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))

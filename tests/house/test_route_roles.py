@@ -16,7 +16,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from blueprints.api import openapi
-from services import roles
+from services.access import roles
 from tests import factories
 from tests.api import every_route
 from tests.api.callers import CALLERS

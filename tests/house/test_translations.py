@@ -15,8 +15,8 @@ from jinja2 import nodes
 
 import config
 from app import create_app
-from blueprints.pages.languages import LANGUAGES
-from services import users
+from blueprints.html.languages import LANGUAGES
+from services.users import users
 from tests import gallery
 from tests.browser import site
 from tests.live_server import ROOT

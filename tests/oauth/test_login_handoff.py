@@ -6,8 +6,8 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from infra import clock
-from services import sign_in_links
-from services.actors import Actor
+from services.access.actors import Actor
+from services.sign_in import sign_in_links
 from tests import factories
 from tests.oauth.flow import CHALLENGE, Program, answer_of, assert_page, csrf_token_of, handoff_of, people, press, target_of
 
@@ -189,7 +189,7 @@ def test_one_signed_before_the_key_was_rotated_goes_on(make_app, program, app):
 
 
 def test_it_is_validated_again_when_it_comes_back(app, program, browser):
-    from services import oauth_clients
+    from services.tokens import oauth_clients
 
     handoff = handoff_of(program.authorize(app.test_client()))
     with app.app_context():

@@ -9,8 +9,8 @@ import pytest
 from extensions import db
 from infra import clock
 from models import Membership, User
-from services import user_administration
-from services.actors import Actor
+from services.access.actors import Actor
+from services.accounts import user_administration
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, answer_of, assert_page, bearer, claims_of, handoff_of, header_of, press, target_of, verified
 

@@ -18,7 +18,7 @@ import pytest
 
 from extensions import db
 from models import RefreshFamily, RefreshToken
-from services import signing_keys
+from services.tokens import signing_keys
 from tests import factories
 from tests.oauth.flow import VERIFIER
 

@@ -188,8 +188,8 @@ def test_the_life_of_a_code_is_a_setting(make_app):
 
 
 def test_a_code_of_a_person_who_was_disabled_is_refused(app, program, browser, person):
-    from services import user_administration
-    from services.actors import Actor
+    from services.access.actors import Actor
+    from services.accounts import user_administration
 
     code = program.get_code(browser)
     with app.app_context():

@@ -9,8 +9,8 @@ import pytest
 
 from extensions import db
 from models import Consent, OAuthClient
-from services import oauth_clients
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import oauth_clients
 from tests import factories
 from tests.oauth.flow import ISSUER, Program, answer_of, assert_page, csrf_token_of, handoff_of, people, press, target_of
 

@@ -8,8 +8,8 @@ from sqlalchemy import update
 from extensions import db
 from infra import clock
 from models import OAuthClient
-from services import oauth_clients
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import oauth_clients
 from tests import factories
 from tests.oauth.flow import Program, assert_refused, basic
 

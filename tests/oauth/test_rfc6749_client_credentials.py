@@ -3,8 +3,8 @@
 import pytest
 
 from infra import clock
-from services import oauth_clients
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import oauth_clients
 from tests import factories
 from tests.oauth.flow import assert_refused, bearer, claims_of
 

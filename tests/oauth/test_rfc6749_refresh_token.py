@@ -8,8 +8,10 @@ import pytest
 from extensions import db
 from infra import clock
 from models import AccessToken, AuditEvent, RefreshFamily, RefreshToken
-from services import oauth_clients, refresh_tokens, user_administration, user_sessions
-from services.actors import Actor
+from services.access.actors import Actor
+from services.accounts import user_administration
+from services.sessions import user_sessions
+from services.tokens import oauth_clients, refresh_tokens
 from tests import factories, owner
 from tests.oauth.flow import Program, assert_refused, claims_of, people
 

@@ -5,8 +5,9 @@ import pytest
 from extensions import db
 from infra import clock
 from models import Membership
-from services import user_administration, user_sessions
-from services.actors import Actor
+from services.access.actors import Actor
+from services.accounts import user_administration
+from services.sessions import user_sessions
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, assert_refused
 

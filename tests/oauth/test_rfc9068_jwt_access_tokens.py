@@ -11,7 +11,7 @@ from extensions import db
 from infra import clock
 from infra.clock import now_seconds
 from models import Project
-from services import signing_keys
+from services.tokens import signing_keys
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, Program, bearer, claims_of, header_of, verified
 

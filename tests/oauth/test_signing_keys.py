@@ -12,8 +12,8 @@ import pytest
 from errors import Conflict
 from extensions import db
 from models import SigningKey
-from services import signing_keys
-from services.actors import Actor
+from services.access.actors import Actor
+from services.tokens import signing_keys
 from tests.oauth.flow import Program, bearer, claims_of, header_of, people, verified
 
 OWN = "http://127.0.0.1:8000/api/v1"

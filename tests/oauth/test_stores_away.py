@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from extensions import db
-from services import signing_keys
+from services.tokens import signing_keys
 from tests import factories, stores
 from tests.conftest import _migrate
 from tests.oauth.flow import Program, basic, bearer, csrf_token_of, handoff_of

@@ -7,8 +7,8 @@ import pytest
 
 from config import current
 from infra import clock
-from services import session_snapshots, user_sessions
-from services.actors import Actor
+from services.access.actors import Actor
+from services.sessions import session_snapshots, user_sessions
 from tests.factories import make_user
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from extensions import db
 from infra.local_settings import tell
 from models import Membership
-from services import row_security
+from services.database import row_security
 from tests import factories
 from tests.api.company import Company
 

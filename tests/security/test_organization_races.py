@@ -13,8 +13,9 @@ from werkzeug.test import TestResponse
 
 from extensions import db
 from models import Invitation, Membership, Project
-from services import invitation_redemption, organizations, row_security
-from services.actors import Actor
+from services.access.actors import Actor
+from services.database import row_security
+from services.organizations import invitation_redemption, organizations
 from tests import factories
 from tests.api.company import Company
 from tests.api.test_invitations import invite

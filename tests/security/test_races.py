@@ -12,7 +12,10 @@ from sqlalchemy import select, text
 
 from extensions import db
 from models import Consent, User
-from services import authorization_codes, connected_apps, oauth_clients, user_administration, user_sessions
+from services.accounts import user_administration
+from services.authorization import connected_apps
+from services.sessions import user_sessions
+from services.tokens import authorization_codes, oauth_clients
 from tests import factories
 from tests.oauth.flow import VERIFIER, Program, answer_of, csrf_token_of, handoff_of
 

@@ -1,0 +1,103 @@
+"""`/account/tokens`: access tokens of a person, for scripts."""
+
+import uuid
+
+from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import SelectChoice, SelectField, StringField, ValidationError
+
+from blueprints import fresh_sign_in, session_cookie
+from blueprints.html import frame, key_forms, leafing, words
+from blueprints.html.forms import is_first, nothing_changed
+from services.access import organization_access
+from services.access.scopes import API_SCOPES
+from services.sessions import shown_once
+from services.users import api_keys
+
+blueprint = Blueprint("access_tokens", __name__)
+for _name, _filter in (("key_begins", key_forms.begins), ("expiry_badge", key_forms.expiry_badge), ("scopes_in_words", key_forms.in_words)):
+    blueprint.add_app_template_filter(_filter, _name)  # for templates/account/_keys.html
+
+
+class TokenForm(key_forms.KeyForm):
+    begins_with = ("name", "organization")
+    organization = SelectField(lazy_gettext("Organization"), description=lazy_gettext("It works in this one only."), validate_choice=False)
+
+    def validate_name(self, field: StringField) -> None:
+        if not field.data:
+            raise ValidationError(_("Enter a name so you recognise this token later"))
+        super().validate_name(field)
+
+    def validate_organization(self, field: SelectField) -> None:
+        if field.data not in {choice.value for choice in field.choices}:
+            raise ValidationError(_("Choose an organization"))
+
+
+@blueprint.get("/account/tokens")
+def show() -> str:
+    page = api_keys.list_tokens(g.actor, number=leafing.number())
+    names = {organization.slug: words.plain(organization.name) for organization in organization_access.opened_by(g.actor)}
+    return frame.render("account/tokens.html", "tokens", keys=page.rows, names=names, pager=leafing.pager(page))
+
+
+@blueprint.get("/account/tokens/new")
+@fresh_sign_in.asks_for_it
+def new() -> str:
+    return frame.render("account/tokens_new.html", "tokens", form=_form())
+
+
+@blueprint.post("/account/tokens/new")
+@fresh_sign_in.asks_for_it
+def create() -> Response | tuple[str, int]:
+    form = _form()
+    is_good = form.validate()
+    if is_good and not is_first():
+        return nothing_changed("/account/tokens")
+    if is_good and api_keys.has_token(g.actor, name=form.name.data):
+        form.name.errors = [_("You already have a token called %(name)s", name=words.plain(form.name.data))]
+        is_good = False
+    if not is_good:
+        return frame.render("account/tokens_new.html", "tokens", form=form), 422
+    made, raw = api_keys.mint(
+        g.actor,
+        owner=api_keys.SELF,
+        organization=form.organization.data,
+        name=form.name.data,
+        scopes=form.scopes.data,
+        expires_in=form.expires_in,
+    )
+    shown_once.keep(session_cookie.current_raw() or "", f"api_key:{made.id}", raw)
+    return redirect(f"/account/tokens/{made.id}/created", 303)
+
+
+def _form() -> TokenForm:
+    form = TokenForm()
+    form.scopes.choices = [key_forms.choice_of(scope) for scope in API_SCOPES]
+    mine = organization_access.opened_by(g.actor)
+    form.organization.choices = [SelectChoice(found.slug, words.plain(found.name) or found.slug) for found in mine]
+    signed_in = session_cookie.current_signed_in()
+    if not form.is_submitted() and signed_in:
+        form.organization.data = signed_in.record.organization_slug
+    return form
+
+
+@blueprint.get("/account/tokens/<uuid:key_id>/created")
+def created(key_id: uuid.UUID) -> str:
+    key = api_keys.get_token(g.actor, str(key_id))
+    secret = shown_once.take(session_cookie.current_raw() or "", f"api_key:{key.id}")
+    return frame.render("account/tokens_created.html", "tokens", key=key, secret=secret)
+
+
+@blueprint.get("/account/tokens/<uuid:key_id>/revoke")
+def confirm_revoke(key_id: uuid.UUID) -> str:
+    return frame.render("account/tokens_revoke.html", "tokens", key=api_keys.get_token(g.actor, str(key_id)))
+
+
+@blueprint.post("/account/tokens/<uuid:key_id>/revoke")
+def revoke(key_id: uuid.UUID) -> Response:
+    if not api_keys.revoke(g.actor, str(key_id)):
+        return nothing_changed("/account/tokens")
+    flash(_("Token revoked."), "ok")
+    return redirect("/account/tokens", 303)

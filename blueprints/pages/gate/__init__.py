@@ -1,0 +1,1 @@
+"""Pages without navigation: before, during and right after a sign-in."""

@@ -1,0 +1,1 @@
+"""Pages below `/orgs`: one organization, and the list of them."""

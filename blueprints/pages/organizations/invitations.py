@@ -1,0 +1,134 @@
+"""`/orgs/<slug>/invitations`: who is invited; inviting many at once, sending again, revoking."""
+
+import uuid
+
+from flask import Blueprint, flash, g, redirect
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_babel import ngettext
+from werkzeug.wrappers import Response
+from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
+
+from blueprints import browser
+from blueprints.html import frame, leafing, words
+from blueprints.html.forms import is_first, nothing_changed
+from config import current
+from errors import NotFound, RateLimited
+from services.access import organization_access
+from services.organizations import invitations, members
+from services.organizations.invitations import Invited, Sent
+
+blueprint = Blueprint("invitations_sent", __name__)
+
+AT_ONCE = 50
+
+
+class InviteForm(browser.Form):
+    """Owners are made from members, with a fresh sign-in, so there is no such choice here."""
+
+    emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))
+    role = SelectField(
+        _l("Role"),
+        description=_l("Someone can be made an owner after they’ve joined."),
+        choices=[SelectChoice(role, words.ROLES[role]) for role in ("member", "admin")],
+    )
+
+    def lines(self) -> list[tuple[int, str]]:
+        """The lines with something in them, and their numbers."""
+        lines = enumerate((self.emails.data or "").splitlines(), start=1)
+        return [(number, line.strip()) for number, line in lines if line.strip()]
+
+    def validate_emails(self, field: TextAreaField) -> None:
+        lines = self.lines()
+        if not lines:
+            raise ValidationError(_("Enter at least one email address"))
+        if len(lines) > AT_ONCE:
+            raise ValidationError(_("Enter %(count)s addresses or fewer", count=AT_ONCE))
+        wrong = [number for number, line in lines if not invitations.is_address(line)]
+        field.errors = [_("Line %(number)s: enter an email address like name@example.com", number=number) for number in wrong]
+
+
+@blueprint.get("/orgs/<slug>/invitations")
+def index(slug: str) -> str:
+    page = invitations.search(g.actor, slug, number=leafing.number())
+    values = {"page": page, "pager": leafing.pager(page), "member_count": members.count_of(g.actor, slug), "invitation_count": page.total}
+    return frame.render_organization("invitations/list.html", slug, "members", **values)
+
+
+@blueprint.get("/orgs/<slug>/invitations/new")
+def new(slug: str) -> str:
+    organization_access.get(g.actor, slug, "invitations:manage")
+    return _new_page(slug, InviteForm())
+
+
+@blueprint.post("/orgs/<slug>/invitations/new")
+def create(slug: str) -> Response | tuple[str, int]:
+    organization_access.get(g.actor, slug, "invitations:manage")
+    form = InviteForm()
+    if not form.validate():
+        return _new_page(slug, form), 422
+    if not is_first():
+        return nothing_changed(_list_href(slug))
+    try:
+        invited = invitations.invite_all(g.actor, slug, emails=[line for _number, line in form.lines()], role=form.role.data)
+    except RateLimited:
+        form.emails.errors = [_("You’ve sent many invitations in the last hour. Wait, then try again. Nothing was sent")]
+        return _new_page(slug, form), 429
+    flash(_result(invited), "ok" if invited.sent else "info")
+    return redirect(_list_href(slug), 303)
+
+
+def _new_page(slug: str, form: InviteForm) -> str:
+    return frame.render_organization("invitations/new.html", slug, "members", form=form, sends_mail=current().sends_mail)
+
+
+def _result(invited: Invited) -> str:
+    sentences = [_sent_to(invited.sent[0])] if len(invited.sent) == 1 else []
+    if len(invited.sent) > 1 and current().sends_mail:
+        sentences.append(ngettext("Sent %(num)s invitation.", "Sent %(num)s invitations.", len(invited.sent)))
+    elif len(invited.sent) > 1:
+        text = _("Invited %(count)s people. Mail isn’t set up here: ask them to sign in with those addresses.", count=len(invited.sent))
+        sentences.append(text)
+    if invited.members:
+        sentences.append(ngettext("%(num)s was already a member.", "%(num)s were already members.", invited.members))
+    return " ".join(sentences)
+
+
+def _sent_to(sent: Sent) -> str:
+    email = words.plain(sent.row.email, 254)
+    if current().sends_mail:
+        return _("Invitation sent to %(email)s.", email=email)
+    return _("Invited %(email)s. Mail isn’t set up here: ask them to sign in with that address.", email=email)
+
+
+@blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
+def resend(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
+    try:
+        sent = invitations.resend(g.actor, slug, str(invitation_id))
+    except NotFound:
+        return nothing_changed(_list_href(slug))
+    flash(_sent_to(sent), "ok")
+    return redirect(_list_href(slug), 303)
+
+
+@blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")
+def confirm_revoke(slug: str, invitation_id: uuid.UUID) -> str:
+    invitation = invitations.get(g.actor, slug, str(invitation_id))
+    return frame.render_organization("invitations/revoke.html", slug, "members", invitation=invitation)
+
+
+@blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")
+def revoke(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
+    try:
+        invitations.get(g.actor, slug, str(invitation_id))
+        invitations.revoke(g.actor, slug, str(invitation_id))
+    except NotFound:
+        return nothing_changed(_list_href(slug))
+    flash(_("Invitation revoked."), "ok")
+    return redirect(_list_href(slug), 303)
+
+
+def _list_href(slug: str) -> str:
+    return f"/orgs/{slug}/invitations"

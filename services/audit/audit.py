@@ -1,0 +1,76 @@
+"""The audit trail: one row for each change, in the transaction that made it."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, bindparam, insert
+
+from extensions import db
+from infra.clock import now
+from infra.hot_statements import HotStatement, HotTransaction
+from infra.ids import uuid7
+from models import AuditEvent
+from services.access.actors import Actor
+
+
+def record(
+    actor: Actor,
+    action: str,
+    *,
+    target_type: str | None = None,
+    target_id: object = None,
+    organization_id: uuid.UUID | None = None,
+    outcome: str = "ok",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Add one event to the open transaction. `action` is `<noun>.<past participle>`; no secret in `details`.
+
+    Commits: never; the caller's commit carries it.
+    """
+    db.session.add(AuditEvent(**_values(actor, action, target_type, target_id, organization_id, outcome, details)))
+
+
+def record_last(
+    transaction: HotTransaction,
+    actor: Actor,
+    action: str,
+    *,
+    target_type: str | None = None,
+    target_id: object = None,
+    organization_id: uuid.UUID | None = None,
+    outcome: str = "ok",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """The same as the last statement of a hot transaction. Commits: yes, in the same round trip."""
+    values = _values(actor, action, target_type, target_id, organization_id, outcome, details)
+    _ADD.last_in(transaction, id=uuid7(), at=now(), **values)
+
+
+def _values(
+    actor: Actor,
+    action: str,
+    target_type: str | None,
+    target_id: object,
+    organization_id: uuid.UUID | None,
+    outcome: str,
+    details: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "actor_type": actor.type,
+        "actor_id": actor.id,
+        "credential_type": actor.credential_type,
+        "credential_id": actor.credential_id,
+        "organization_id": organization_id or (actor.organization.id if actor.organization else None),
+        "action": action,
+        "target_type": target_type,
+        "target_id": None if target_id is None else str(target_id),
+        "outcome": outcome,
+        "ip": actor.ip,
+        "request_id": actor.request_id,
+        "details": dict(details or {}),
+    }
+
+
+_WRITTEN: list[Column[Any]] = [column for column in AuditEvent.__table__.columns if column.name not in ("sequence", "hash")]
+_ADD = HotStatement(insert(AuditEvent).values({column.name: bindparam(column.name, type_=column.type) for column in _WRITTEN}))

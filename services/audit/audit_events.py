@@ -1,0 +1,242 @@
+"""Reading the audit trail: pages, newest first, and whole exports read page by page.
+
+`to_values` is an event's one form: what the API answers, what an export holds, what its hash is made of.
+"""
+
+import csv
+import io
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, ScalarSelect, or_, select
+
+from errors import Invalid, NotFound
+from extensions import db
+from infra.ids import parse_uuid
+from models import AuditEvent, Organization
+from services.access import instance_access, organization_access
+from services.access.actors import Actor
+from services.database import row_security
+from services.pagination import keyset
+
+NOBODYS = "none"
+_PAGE = 500
+_MAX_ACTOR_LENGTH = 200
+_ACTION = re.compile(r"[a-z_]{1,60}\.[a-z_]{1,60}", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+COLUMNS = (
+    AuditEvent.id,
+    AuditEvent.at,
+    AuditEvent.organization_id,
+    AuditEvent.actor_type,
+    AuditEvent.actor_id,
+    AuditEvent.credential_type,
+    AuditEvent.credential_id,
+    AuditEvent.action,
+    AuditEvent.target_type,
+    AuditEvent.target_id,
+    AuditEvent.outcome,
+    AuditEvent.ip,
+    AuditEvent.request_id,
+    AuditEvent.details,
+    AuditEvent.sequence,
+    AuditEvent.hash,
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not.
+
+    Pages also choose: any of several `actors` (of none: nothing), the `kinds` of action, its nouns, and, those of the instance,
+    `organization`, its id or short name.
+    """
+
+    actor: str | None = None
+    action: str | None = None
+    since: str | None = None
+    until: str | None = None
+    actors: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] = ()
+    organization: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Raises Invalid, naming every filter that cannot be read."""
+        since, until = _moment(self.since), _moment(self.until)
+        wrong = {}
+        if self.actor is not None and not (0 < len(self.actor) <= _MAX_ACTOR_LENGTH and self.actor.isprintable()):
+            wrong["actor"] = "must be an id"
+        if self.action is not None and not _ACTION.fullmatch(self.action):
+            wrong["action"] = "must be an action, like api_key.created"
+        for name, given, moment in (("since", self.since, since), ("until", self.until, until)):
+            if given is not None and moment is None:
+                wrong[name] = "must be a time, like 2026-01-31T12:00:00Z"
+        if wrong:
+            raise Invalid("A filter cannot be read.", fields=wrong)
+        found: list[ColumnElement[bool]] = []
+        found += [AuditEvent.actor_id == self.actor] if self.actor is not None else []
+        found += [AuditEvent.action == self.action] if self.action is not None else []
+        found += [AuditEvent.at >= since] if since is not None else []
+        found += [AuditEvent.at < until] if until is not None else []
+        found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
+        found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
+        if self.organization is not None:
+            found.append(AuditEvent.organization_id == _organization_of(self.organization))
+        return found
+
+
+def list_of(actor: Actor, slug: str | None, filters: Filters, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """One page of an organization's events, newest first; one more than `limit` when there are more. Without a slug, here and
+    below: everybody's, for administrators of the instance.
+
+    Raises: NotFound, Forbidden, Invalid.
+    """
+    conditions = _conditions(actor, slug, filters)
+    return [to_values(row) for row in _page(conditions, keyset.after_id(after), limit + 1)]
+
+
+def list_newer(actor: Actor, slug: str | None, filters: Filters, *, than: str, limit: int = 100) -> list[dict[str, Any]]:
+    """The page before: the `limit` events that came next after the cursor `than`, newest first; one more when there are more.
+
+    Raises: NotFound, Forbidden, Invalid.
+    """
+    conditions = _conditions(actor, slug, filters)
+    statement = keyset.page(select(*COLUMNS).where(*conditions), AuditEvent.id, after=than, limit=limit)
+    return [to_values(row) for row in db.session.execute(statement)][::-1]
+
+
+def get(actor: Actor, slug: str | None, event_id: str) -> dict[str, Any]:
+    """One event of an organization.   Raises: NotFound, Forbidden."""
+    conditions = _conditions(actor, slug, Filters())
+    found = db.session.execute(select(*COLUMNS).where(*conditions, AuditEvent.id == parse_uuid(event_id))).first()
+    if found is None:
+        raise NotFound()
+    return to_values(found)
+
+
+def stream(actor: Actor, slug: str | None, filters: Filters) -> Iterator[dict[str, Any]]:
+    """All of an organization's events, newest first, read page by page as they are taken.
+
+    Raises, before the first is taken: NotFound, Forbidden, Invalid.
+    """
+    if slug is None:
+        instance_access.enter(actor)
+        return _all(filters.conditions(), user_id=actor.user.id if actor.user else None, instance=True)
+    organization = organization_access.enter(actor, slug, "audit:read")
+    return _all([AuditEvent.organization_id == organization.id, *filters.conditions()], organization_ids=[organization.id])
+
+
+def unscoped_stream(filters: Filters, *, organization: str | None = None) -> Iterator[dict[str, Any]]:
+    """Events of every organization, of one (its id or slug) or of none ("none"), newest first, for operators.
+
+    Raises, before the first is taken: NotFound, Invalid; Forbidden for a database role that row-level security binds.
+    """
+    row_security.require_unbound("audit_events")
+    conditions = filters.conditions()
+    if organization == NOBODYS:
+        conditions.append(AuditEvent.organization_id.is_(None))
+    elif organization is not None:
+        conditions.append(AuditEvent.organization_id == _organization_id(organization))
+    return _all(conditions)
+
+
+def to_values(event: Row[Any]) -> dict[str, Any]:
+    """An event of COLUMNS as JSON has it."""
+    return {
+        "id": str(event.id),
+        "at": event.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "organization": None if event.organization_id is None else str(event.organization_id),
+        "actor": {"type": event.actor_type, "id": event.actor_id},
+        "credential": _pair(event.credential_type, event.credential_id),
+        "action": event.action,
+        "target": _pair(event.target_type, event.target_id),
+        "outcome": event.outcome,
+        "ip": event.ip,
+        "request_id": event.request_id,
+        "details": event.details,
+        "sequence": event.sequence,
+        "hash": None if event.hash is None else event.hash.hex(),
+    }
+
+
+def json_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+    return (json.dumps(event) + "\n" for event in events)
+
+
+def csv_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """With a head. No cell begins as a formula does: a spreadsheet would compute what an attacker named a thing."""
+    names = ("id", "at", "organization", "actor_type", "actor_id", "credential_type", "credential_id", "action", "target_type", "target_id")
+    names = (*names, "outcome", "ip", "request_id", "details", "sequence", "hash")
+    yield _csv_line(names)
+    for event in events:
+        flat = {**event, "details": json.dumps(event["details"])}
+        for name in ("actor", "credential", "target"):
+            pair = event[name] or {"type": None, "id": None}
+            flat |= {f"{name}_type": pair["type"], f"{name}_id": pair["id"]}
+        yield _csv_line([flat[name] for name in names])
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells])
+    return line.getvalue()
+
+
+def _all(conditions: list[ColumnElement[bool]], **rows: Any) -> Iterator[dict[str, Any]]:
+    """Page by page. Runs after the request that asked for it, in a database session of its own, which has entered nothing yet.
+
+    rows: what to enter (row_security.enter).
+    """
+    last: uuid.UUID | None = None
+    row_security.enter(**rows)
+    while rows := _page(conditions, last, _PAGE):
+        db.session.rollback()  # a slow reader holds no transaction open
+        yield from map(to_values, rows)
+        last = rows[-1].id
+
+
+def _conditions(actor: Actor, slug: str | None, filters: Filters) -> list[ColumnElement[bool]]:
+    """The organization, or the instance, is entered.   Raises: NotFound, Forbidden, Invalid."""
+    if slug is None:
+        instance_access.enter(actor)
+        return filters.conditions()
+    organization = organization_access.enter(actor, slug, "audit:read")
+    return [AuditEvent.organization_id == organization.id, *filters.conditions()]
+
+
+def _page(conditions: list[ColumnElement[bool]], before: uuid.UUID | None, limit: int) -> list[Row[Any]]:
+    statement = select(*COLUMNS).where(*conditions).order_by(AuditEvent.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(AuditEvent.id < before)
+    return list(db.session.execute(statement))
+
+
+def _organization_of(id_or_slug: str) -> uuid.UUID | ScalarSelect[uuid.UUID]:
+    """One that is gone still has events: an id is taken as it is. Of a short name that nobody has there is nothing."""
+    return parse_uuid(id_or_slug) or select(Organization.id).where(Organization.slug == id_or_slug).scalar_subquery()
+
+
+def _organization_id(id_or_slug: str) -> uuid.UUID:
+    """An organization that is gone still has events: an id is taken as it is.   Raises NotFound."""
+    found = parse_uuid(id_or_slug) or db.session.scalar(select(Organization.id).where(Organization.slug == id_or_slug))
+    if found is None:
+        raise NotFound(f"There is no organization {id_or_slug[:200]!r}.")
+    return found
+
+
+def _pair(kind: str | None, id: str | None) -> dict[str, str | None] | None:
+    return None if kind is None and id is None else {"type": kind, "id": id}
+
+
+def _moment(given: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(given).astimezone(UTC) if given is not None and _TIME.fullmatch(given) else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,387 @@
+"""The authorize request: read, validated, and what it needs next.    (RFC 6749 section 4.1.1, OAuth 2.1, OIDC Core 3.1.2)
+
+`parse` looks at the request alone; `next_step` at the request, the person and the handoff. Neither writes anything.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from urllib.parse import parse_qsl, urlsplit
+
+from sqlalchemy import bindparam, select
+
+from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
+from infra.clock import now_ms
+from infra.hot_statements import HotStatement
+from models import Consent
+from services.access.actors import OrganizationInfo
+from services.access.scopes import IDENTITY_SCOPES, join, split
+from services.authorization import handoffs
+from services.authorization.handoffs import Handoff
+from services.database.transactions import engine
+from services.sessions.user_sessions import SignedIn
+from services.tokens import oauth_clients, resources, signing_keys
+from services.tokens.oauth_clients import ClientInfo
+from services.tokens.signing_keys import TokenUnreadable
+
+_KNOWN = frozenset(
+    [
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "prompt",
+        "max_age",
+        "login_hint",
+        "ui_locales",
+        "organization",
+        "response_mode",
+        "request",
+        "request_uri",
+        "registration",
+        "display",
+        "acr_values",
+        "id_token_hint",
+        "claims",
+    ]
+)
+_PROMPTS = frozenset({"none", "login", "consent", "select_account"})
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_STATE_LENGTH = 4096
+
+
+class Step(Enum):
+    """What an authorize request needs before it can be answered."""
+
+    SIGN_IN = auto()
+    CHOOSE_ACCOUNT = auto()
+    CHOOSE_ORGANIZATION = auto()
+    CONFIRM = auto()
+    CONSENT = auto()
+    ANSWER = auto()
+
+    @property
+    def oauth_error(self) -> str:
+        """What `prompt=none` answers where this step is needed (OIDC Core section 3.1.2.6)."""
+        if self in (Step.SIGN_IN, Step.CHOOSE_ACCOUNT):
+            return "login_required"
+        return "consent_required" if self is Step.CONSENT else "interaction_required"
+
+
+@dataclass(frozen=True)
+class AuthorizeRequest:
+    """A request whose client, redirect URI and parameters are good. `sent_redirect_uri` is None where none was sent."""
+
+    client: ClientInfo
+    redirect_uri: str
+    sent_redirect_uri: str | None
+    state: str | None
+    scopes: tuple[str, ...]
+    resource: str | None
+    code_challenge: str
+    nonce: str | None
+    prompts: frozenset[str]
+    max_age_seconds: int | None
+    login_hint: str | None
+    ui_locales: str | None
+    organization: str | None
+    id_token_hint: str | None
+    query: bytes
+
+    @property
+    def is_native(self) -> bool:
+        return oauth_clients.is_native_redirect(self.redirect_uri)
+
+    @property
+    def scope(self) -> str:
+        return join(self.scopes)
+
+    def refuse(self, code: str, message: str) -> RedirectRefused:
+        return _refused(code, message, self.client, self.redirect_uri, self.state)
+
+
+@dataclass(frozen=True)
+class WaitingParty:
+    """Who waits on the other side of a sign-in, and what it asked of the sign-in."""
+
+    client_name: str
+    is_self_registered: bool
+    is_native: bool
+    host: str
+    started_ms: int
+    prompts: frozenset[str]
+    max_age_seconds: int | None
+    login_hint: str | None
+    ui_locales: str | None
+
+    @property
+    def must_choose_account(self) -> bool:
+        return "select_account" in self.prompts
+
+    @property
+    def must_sign_in_again(self) -> bool:
+        return "login" in self.prompts
+
+
+def _refused(code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None) -> RedirectRefused:
+    return RedirectRefused(
+        code, message, redirect_uri=redirect_uri, state=state, app_name=client.name, is_self_registered=client.is_self_registered
+    )
+
+
+def parse(query: bytes) -> AuthorizeRequest:
+    """Read an authorize request from its query or form body, byte for byte as sent.
+
+    Raises: AuthorizeRefused where the client or redirect URI is not good; RedirectRefused for everything else.
+    """
+    values, repeated, resource_values = _read(query)
+    client, redirect_uri = _client_and_redirect_uri(values, repeated)
+    state = values.get("state")
+
+    def refuse(code: str, message: str) -> RedirectRefused:
+        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None)
+
+    if repeated:
+        raise refuse("invalid_request", f"{sorted(repeated)[0]} is given twice.")
+    for name in ("request", "request_uri", "registration"):
+        if name in values:
+            raise refuse(f"{name}_not_supported", f"{name} is not supported.")
+    if values.get("response_type") != "code":
+        code = "unsupported_response_type" if "response_type" in values else "invalid_request"
+        raise refuse(code, "response_type must be code.")
+    if "authorization_code" not in client.grant_types:
+        raise refuse("unauthorized_client", "The client may not use the authorization code grant.")
+    if values.get("response_mode", "query") != "query":
+        raise refuse("invalid_request", "response_mode must be query.")
+    challenge = values.get("code_challenge", "")
+    if values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
+        raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
+    if len(state or "") > _STATE_LENGTH or len(values.get("nonce", "")) > _STATE_LENGTH:
+        raise refuse("invalid_request", "state or nonce is too long.")
+    prompts = frozenset(split(values.get("prompt")))
+    if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
+        raise refuse("invalid_request", "prompt is none, or of login, consent and select_account.")
+    try:
+        scopes, resource = granted_scopes(client, values.get("scope"), resource_values)
+    except OAuthRefused as error:
+        raise refuse(error.code, error.message) from error
+    return AuthorizeRequest(
+        client=client,
+        redirect_uri=redirect_uri,
+        sent_redirect_uri=values.get("redirect_uri"),
+        state=state,
+        scopes=scopes,
+        resource=resource,
+        code_challenge=challenge,
+        nonce=values.get("nonce"),
+        prompts=prompts,
+        max_age_seconds=_max_age(values.get("max_age"), refuse),
+        login_hint=values.get("login_hint"),
+        ui_locales=values.get("ui_locales"),
+        organization=values.get("organization"),
+        id_token_hint=values.get("id_token_hint"),
+        query=query,
+    )
+
+
+def ui_locales_of(query: bytes) -> list[str]:
+    """The languages that a request asks its pages to be in, the best first, whatever else is wrong with it."""
+    try:
+        return _read(query)[0].get("ui_locales", "").split()
+    except AuthorizeRefused:
+        return []
+
+
+def _read(query: bytes) -> tuple[dict[str, str], set[str], list[str]]:
+    """The parameters, the known ones that stand there twice, and all values of `resource`. Empty means absent."""
+    if len(query) > handoffs.MAX_QUERY_BYTES:
+        raise AuthorizeRefused("request_too_long", f"The request is longer than {handoffs.MAX_QUERY_BYTES} bytes.")
+    try:
+        pairs = parse_qsl(query.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=200)
+    except ValueError as error:
+        raise AuthorizeRefused("invalid_request", "The request is not readable text.") from error
+    values: dict[str, str] = {}
+    repeated: set[str] = set()
+    resource_values: list[str] = []
+    for name, value in pairs:
+        if "\0" in value or "\0" in name:
+            raise AuthorizeRefused("invalid_request", "The request is not readable text.")
+        if name == "resource":
+            resource_values += [value] if value else []
+        elif name in _KNOWN:
+            if name in values:
+                repeated.add(name)
+            values.setdefault(name, value)
+    return {name: value for name, value in values.items() if value}, repeated, resource_values
+
+
+def _client_and_redirect_uri(values: dict[str, str], repeated: set[str]) -> tuple[ClientInfo, str]:
+    """What must be good before anything may be sent anywhere."""
+    for name in ("client_id", "redirect_uri"):
+        if name in repeated:
+            raise AuthorizeRefused("invalid_request", f"{name} is given twice.")
+    client = oauth_clients.find_fresh(values.get("client_id", ""))
+    if client is None:
+        raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.", value=values.get("client_id", ""))
+    redirect_uri = values.get("redirect_uri")
+    if redirect_uri is None and len(client.redirect_uris) == 1:
+        return client, client.redirect_uris[0]
+    if redirect_uri is None or not client.has_redirect_uri(redirect_uri):
+        raise AuthorizeRefused("redirect_mismatch", "For your safety you weren’t sent there.", value=redirect_uri or "")
+    return client, redirect_uri
+
+
+def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[str]) -> tuple[tuple[str, ...], str | None]:
+    """The scopes and the resource that a request may have.   Raises OAuthRefused: invalid_scope, invalid_target.
+
+    None given means the client's registered ones less offline_access; a resource's scopes need both listings.
+    """
+    if len(set(resource_values)) > 1:
+        raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
+    resource = resources.find(resource_values[0]) if resource_values else None
+    if resource_values and resource is None:
+        raise OAuthRefused("invalid_target", "The resource is not registered.")
+    allowed = set(client.scopes)
+    if resource is not None:
+        allowed &= {*IDENTITY_SCOPES, *resource.scopes}
+    wanted = split(scope) if scope else [name for name in client.scopes if name in allowed and name != "offline_access"]
+    if not set(wanted) <= allowed:
+        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
+    return tuple(wanted), resource.identifier if resource else None
+
+
+def _max_age(text: str | None, refuse: Callable[[str, str], RedirectRefused]) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise refuse("invalid_request", "max_age is a number of seconds.")
+    return int(text)
+
+
+def describe(raw_handoff: str | None) -> WaitingParty | None:
+    """Who waits behind a handoff; None when there is no good one."""
+    handoff = handoffs.find(raw_handoff)
+    if handoff is None:
+        return None
+    try:
+        request = parse(handoff.query)
+    except (AuthorizeRefused, OAuthRefused):
+        return None
+    return WaitingParty(
+        client_name=request.client.name,
+        is_self_registered=request.client.is_self_registered,
+        is_native=request.is_native,
+        host=urlsplit(request.redirect_uri).netloc or urlsplit(request.redirect_uri).scheme,
+        started_ms=handoff.time_ms,
+        prompts=request.prompts,
+        max_age_seconds=request.max_age_seconds,
+        login_hint=request.login_hint,
+        ui_locales=request.ui_locales,
+    )
+
+
+# --- what it needs next ------------------------------------------------------------------------------------------
+
+_CONSENT = HotStatement(
+    select(Consent.scope).where(
+        Consent.user_id == bindparam("user_id"),
+        Consent.client_pk == bindparam("client_pk"),
+        Consent.organization_id == bindparam("organization_id"),
+        Consent.resource == bindparam("resource"),
+    )
+)
+
+
+def needs_sign_in(request: AuthorizeRequest | WaitingParty, signed_in: SignedIn, handoff: Handoff | None) -> bool:
+    """Whether this session is too old for `prompt=login` or `max_age`. A sign-in later than the handoff satisfies both."""
+    auth_time_ms = signed_in.record.auth_time_ms
+    if handoff is not None and auth_time_ms > handoff.time_ms:
+        return False
+    if "login" in request.prompts:
+        return True
+    return request.max_age_seconds is not None and now_ms() - auth_time_ms > request.max_age_seconds * 1000
+
+
+def _hints_at_another(request: AuthorizeRequest, signed_in: SignedIn) -> bool:
+    """`prompt=none` with an id_token of somebody else is not answered for this person (OIDC Core section 3.1.2.1)."""
+    if request.id_token_hint is None or "none" not in request.prompts:
+        return False
+    try:
+        return signing_keys.verify(request.id_token_hint, typ="JWT").get("sub") != str(signed_in.user.id)
+    except TokenUnreadable:
+        return True
+
+
+def is_own(signed_in: SignedIn, handoff: Handoff | None) -> bool:
+    """Whether the session was signed in with this handoff, or "Continue as" chose it."""
+    return handoff is not None and signed_in.record.handoff_hash == handoffs.hash_of(handoff.raw)
+
+
+def next_step(
+    request: AuthorizeRequest,
+    signed_in: SignedIn | None,
+    handoff: Handoff | None,
+    *,
+    organization: OrganizationInfo | None,
+    has_decided: bool = False,
+) -> Step:
+    """What stands between this request and its answer. `has_decided`: the person has just chosen Allow on our page."""
+    if signed_in is None or needs_sign_in(request, signed_in, handoff) or _hints_at_another(request, signed_in):
+        return Step.SIGN_IN
+    if "select_account" in request.prompts and not is_own(signed_in, handoff):
+        return Step.CHOOSE_ACCOUNT
+    if has_decided:
+        return Step.ANSWER if organization else Step.CHOOSE_ORGANIZATION
+    if needs_consent(request, signed_in, organization):
+        return Step.CONSENT
+    if request.is_native and request.client.must_confirm and not is_own(signed_in, handoff):
+        return Step.CONFIRM
+    return Step.ANSWER if organization else Step.CHOOSE_ORGANIZATION
+
+
+def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> bool:
+    """Trusted clients are not asked for; others until the person has allowed as much, and always where the client's
+    identity cannot be assured: self-registered, loopback or private scheme (RFC 8252 section 8.6)."""
+    if "consent" in request.prompts:
+        return True
+    if request.client.is_trusted:
+        return False
+    if request.is_native or request.client.origin != "seeded" or organization is None:
+        return True
+    return not set(request.scopes) <= set(consented_scopes(request, signed_in, organization))
+
+
+def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo) -> list[str]:
+    """What the person has allowed this client before, in this organization, for this resource."""
+    row = _CONSENT.one(
+        engine(),
+        user_id=signed_in.user.id,
+        client_pk=request.client.pk,
+        organization_id=organization.id,
+        resource=request.resource or "",
+    )
+    return split(row[0]) if row else []
+
+
+def choose_organization(request: AuthorizeRequest, signed_in: SignedIn, chosen: str | None) -> OrganizationInfo | None:
+    """The organization that the grant is for: asked for, else chosen, else the only one, else None (ask).
+
+    Raises RedirectRefused(access_denied): an unknown slug and one that is not the person's are the same.
+    """
+    wanted = request.organization or chosen
+    if wanted is None:
+        return signed_in.organizations[0] if len(signed_in.organizations) == 1 else None
+    for organization in signed_in.organizations:
+        if organization.slug == wanted:
+            return organization
+    raise request.refuse("access_denied", "The organization is unknown, or not yours.")
+
+
+def auth_time(signed_in: SignedIn) -> datetime:
+    return datetime.fromtimestamp(signed_in.record.auth_time_ms / 1000, UTC)

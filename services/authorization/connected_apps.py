@@ -1,0 +1,146 @@
+"""Clients that act for a person: what they may do, where, since when; and taking it all away.
+
+A connected app is a client with a live grant (a refresh family) or a consent of this person.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Select, bindparam, delete, null, select
+
+from errors import NotFound
+from extensions import db
+from infra.hot_statements import HotStatement
+from models import Consent, OAuthClient, Organization, RefreshFamily
+from services.access.actors import Actor
+from services.access.scopes import split
+from services.audit import audit
+from services.database.transactions import begin_write, engine
+from services.sessions import user_sessions
+from services.sessions.user_sessions import GrantInfo
+from services.tokens import refresh_families
+from services.tokens.oauth_clients import is_native_redirect
+
+_CONSENTED = HotStatement(
+    select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == bindparam("user_id"))
+)
+
+
+@dataclass(frozen=True)
+class ConnectedApp:
+    """`id` is the client's own row id. `redirect_kind` is https, loopback or scheme; `host` is where it sends people."""
+
+    id: uuid.UUID
+    client_id: str
+    name: str
+    is_self_registered: bool
+    redirect_kind: str
+    host: str
+    organizations: tuple[str, ...]
+    resources: tuple[str, ...]
+    scopes: tuple[str, ...]
+    allowed_at: datetime
+    last_used_at: datetime | None
+
+    @property
+    def is_native(self) -> bool:
+        return self.redirect_kind != "https"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One grant or consent."""
+
+    client_pk: uuid.UUID
+    organization_id: uuid.UUID
+    resource: str | None
+    scope: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+def _columns(table: Any, last_used_at: Any) -> Select:
+    return select(table.client_pk, table.organization_id, table.resource, table.scope, table.created_at, last_used_at)
+
+
+def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> list[ConnectedApp]:
+    """The person's apps, the one used last first. grants: the person's live ones, where they are read already."""
+    return _read(user_id, None, user_sessions.list_grants_for(user_id) if grants is None else grants)
+
+
+def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
+    """How many those are."""
+    consented = {client_id for (client_id,) in _CONSENTED.all(engine(), user_id=user_id)}
+    return len(consented.union(grant.client_id for grant in grants))
+
+
+def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
+    """Raises NotFound."""
+    found = _read(user_id, app_id, user_sessions.list_grants_for(user_id)) if app_id else []
+    if not found:
+        raise NotFound()
+    return found[0]
+
+
+def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
+    """Revoke every grant of a client for a person and forget what they allowed it. Twice is no error. Commits: yes."""
+    begin_write()
+    grants = refresh_families.revoke_of_person(user_id, lambda table: table.client_pk == app_id, because="app_removed")
+    consents = db.session.execute(
+        delete(Consent).where(Consent.user_id == user_id, Consent.client_pk == app_id).execution_options(synchronize_session=False)
+    ).rowcount
+    if grants or consents:
+        audit.record(
+            actor, "connected_app.removed", target_type="oauth_client", target_id=app_id, details={"grants": grants, "consents": consents}
+        )
+    db.session.commit()
+
+
+def _read(user_id: uuid.UUID, app_id: uuid.UUID | None, grants: Iterable[GrantInfo]) -> list[ConnectedApp]:
+    live = {grant.id for grant in grants}
+    rows = [_Row(*row) for row in db.session.execute(_columns(RefreshFamily, RefreshFamily.last_used_at).where(RefreshFamily.id.in_(live)))]
+    rows += [_Row(*row) for row in db.session.execute(_columns(Consent, null()).where(Consent.user_id == user_id))]
+    rows = [row for row in rows if app_id in (None, row.client_pk)]
+    if not rows:
+        return []
+    clients = {row.id: row for row in db.session.scalars(select(OAuthClient).where(OAuthClient.id.in_({row.client_pk for row in rows})))}
+    organizations = select(Organization.id, Organization.name).where(Organization.id.in_({row.organization_id for row in rows}))
+    names = {row.id: row.name for row in db.session.execute(organizations)}
+    apps = [_app(client, [row for row in rows if row.client_pk == client.id], names) for client in clients.values()]
+    return sorted(apps, key=lambda app: app.last_used_at or app.allowed_at, reverse=True)
+
+
+def _app(client: OAuthClient, rows: list[_Row], names: dict[uuid.UUID, str]) -> ConnectedApp:
+    kind, host = _destination(client.redirect_uris)
+    used = [row.last_used_at for row in rows if row.last_used_at]
+    return ConnectedApp(
+        id=client.id,
+        client_id=client.client_id,
+        name=client.name,
+        is_self_registered=client.origin == "registered",
+        redirect_kind=kind,
+        host=host,
+        organizations=_once(names.get(row.organization_id) for row in rows),
+        resources=_once(row.resource for row in rows),
+        scopes=_once(scope for row in rows for scope in split(row.scope)),
+        allowed_at=min(row.created_at for row in rows),
+        last_used_at=max(used, default=None),
+    )
+
+
+def _once(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def _destination(redirect_uris: list[str]) -> tuple[str, str]:
+    """Kind and host of where a client sends people; the first web address wins over those of this computer."""
+    web = next((uri for uri in redirect_uris if not is_native_redirect(uri)), None)
+    if web:
+        return "https", urlsplit(web).netloc
+    first = redirect_uris[0] if redirect_uris else ""
+    parts = urlsplit(first)
+    return ("loopback", parts.netloc) if parts.scheme == "http" else ("scheme", parts.scheme)

@@ -1,0 +1,234 @@
+"""Judging an installation: settings, database, Redis, keys. Each finding is ok, a warning or a fault. No secret is told."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from redis import RedisError
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import PREFIX, Settings, current, plain_settings
+from errors import Forbidden
+from extensions import db, engine_options, redis
+from services.instance import rewrapping
+from services.tokens import signing_keys
+
+Level = Literal["ok", "warning", "fault"]
+_MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
+_TABLES_OF_OTHERS = frozenset({"alembic_version"})
+_LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Level
+    area: Literal["settings", "database", "redis", "keys"]
+    subject: str
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Everything there is to judge, as it is found. A store that is away is a fault, not an exception."""
+    settings = current()
+    yield from _settings(settings)
+    yield from _guarded("database", _database, settings)
+    yield from _guarded("redis", _redis, settings)
+    yield from _guarded("keys", _keys, settings)
+
+
+def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    try:
+        yield from judge(settings)
+    except (SQLAlchemyError, RedisError) as error:
+        yield Finding("fault", area, area, f"does not answer ({type(error).__name__})")
+    finally:
+        db.session.rollback()
+
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    for item in plain_settings():
+        name, value = PREFIX + item.name.upper(), getattr(settings, item.name)
+        source = settings.sources.get(name, "default")
+        problem = _problem(settings, item.name)
+        shown = "as GATEPOST_DATABASE_URL" if name.endswith("OWNER_URL") and not value else _shown(value, is_secret=item.metadata["secret"])
+        yield Finding("warning" if problem else "ok", "settings", name, f"{shown} ({source})" + (f": {problem}" if problem else ""))
+    for name in sorted(set(settings.sources) - {PREFIX + item.name.upper() for item in plain_settings()}):
+        yield Finding("ok", "settings", name, f"set ({settings.sources[name]})")
+    for warning in settings.warnings:
+        name, _, problem = warning.partition(" ")
+        yield Finding("warning", "settings", name, problem)
+
+
+def _shown(value: Any, *, is_secret: bool) -> str:
+    if value is None or value == ():
+        return "off"
+    if is_secret:
+        return f"set, {len(value)} keys" if isinstance(value, tuple) else value.partition("://")[0]
+    if isinstance(value, dict):
+        return ",".join(f"{name}={number}" for name, number in value.items())
+    if isinstance(value, tuple):
+        return (
+            ":".join(map(str, value))
+            if all(isinstance(part, str | int) for part in value) and len(value) == 2
+            else ", ".join(map(str, value))
+        )
+    return str(value) or "none"
+
+
+def _problem(settings: Settings, name: str) -> str:
+    """What is allowed but unwise; empty when nothing is."""
+    is_production = settings.env == "production"
+    if name == "env" and not is_production:
+        return "for a laptop only"
+    if name == "rate_limits" and settings.rate_limits is None and is_production:
+        return "nothing stops guessing"
+    if name == "database_url" and is_production and settings.database_url.startswith("sqlite"):
+        return "SQLite serves one machine and one writer at a time"
+    if name == "mail_url" and is_production and not settings.sends_mail:
+        return "no mail is sent, it is written to the log"
+    if name == "public_url" and not settings.providers:
+        return "no sign-in provider is set up: people can only use one-time links"
+    return ""
+
+
+# --- database -------------------------------------------------------------------------------------------------
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    with db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
+        yield Finding("ok", "database", "connection", db.engine.dialect.name)
+        heads = set(ScriptDirectory(str(_MIGRATIONS)).get_heads())
+        applied = set(context.get_current_heads())
+        if applied == heads and heads:
+            yield Finding("ok", "database", "migrations", f"at {', '.join(sorted(applied))}")
+        else:
+            yield Finding("fault", "database", "migrations", f"at {', '.join(sorted(applied)) or 'nothing'}: run flask db upgrade")
+        differences = [_named(difference) for difference in compare_metadata(context, db.metadata)]
+        if differences:
+            yield Finding("fault", "database", "schema", "differs from the models: " + "; ".join(differences[:10]))
+        else:
+            yield Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say")
+        if db.engine.dialect.name == "sqlite":
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            level: Level = "ok" if mode == "wal" else "warning"
+            yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
+    if settings.database_url.startswith("postgresql"):
+        yield from _role(settings)
+
+
+def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+    return kind != "table" or name not in _TABLES_OF_OTHERS
+
+
+def _named(difference: Any) -> str:
+    """One of Alembic's differences in a few words."""
+    first = difference[0] if isinstance(difference, list) else difference
+    words = [str(first[0])]
+    for part in first[1:]:
+        name = getattr(part, "name", None) or (part if isinstance(part, str) else None)
+        if name:
+            words.append(str(name))
+    return " ".join(words[:4])
+
+
+def _role(settings: Settings) -> Iterator[Finding]:
+    """The application's own role, which row-level security must bind: not the owner's."""
+    engine: Engine = create_engine(settings.database_url, **engine_options(settings))
+    try:
+        with engine.connect() as connection:
+            role, *powers = connection.execute(_POWERS).one()
+            open_tables = list(connection.scalars(_UNGUARDED))
+            closed_functions = list(connection.scalars(_NOT_CALLABLE))
+    finally:
+        engine.dispose()
+    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
+    if has:
+        yield Finding("warning", "database", "role", f"{role} is {', '.join(has)}: give the application a role that is not")
+        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role}")
+    else:
+        yield Finding("ok", "database", "role", f"{role}")
+        yield Finding("ok", "database", "row-level security", f"binds {role}")
+    if open_tables:
+        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
+    if closed_functions:
+        yield Finding("fault", "database", "functions", f"{role} may not execute {', '.join(closed_functions)}: see docs/operating.md")
+
+
+_POWERS = text(
+    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_class WHERE relname = 'memberships'"
+    " AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'USAGE'))"
+    " FROM pg_roles WHERE rolname = current_user"
+)
+_UNGUARDED = text(
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND NOT relrowsecurity AND relname IN"
+    " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
+    " 'connections', 'audit_events') ORDER BY relname"
+)
+_NOT_CALLABLE = text(
+    "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND starts_with(proname, 'gatepost_')"
+    " AND NOT has_function_privilege(oid, 'EXECUTE') ORDER BY proname"
+)
+
+
+# --- Redis ----------------------------------------------------------------------------------------------------
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    info = redis.client.info()
+    is_valkey = "valkey_version" in info
+    product = "valkey" if is_valkey else "redis"
+    version = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
+    lowest = _LOWEST_VERSION[product]
+    is_new_enough = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= lowest
+    wanted = f", needs {lowest[0]}.{lowest[1]} or newer"
+    yield Finding("ok" if is_new_enough else "fault", "redis", "version", f"{product} {version}" + ("" if is_new_enough else wanted))
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        yield Finding("ok", "redis", "maxmemory-policy", policy)
+    else:
+        yield Finding("fault", "redis", "maxmemory-policy", f"{policy}: sessions could be thrown away; set noeviction")
+    keeps = bool(info.get("aof_enabled"))
+    level: Level = "ok" if keeps or settings.env == "development" else "warning"
+    yield Finding(level, "redis", "persistence", "append-only file" if keeps else "no append-only file: a restart may end sessions")
+
+
+# --- keys -----------------------------------------------------------------------------------------------------
+
+
+def _keys(_settings: Settings) -> Iterator[Finding]:
+    yield from _signing_keys()
+    try:
+        held = rewrapping.count_by_key()
+    except Forbidden:
+        yield Finding("warning", "keys", "encryption keys", "this database role does not see all that they hold")
+        return
+    for key_id, counts in held.items():
+        if not rewrapping.is_known(key_id):
+            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it"
+            yield Finding("fault", "keys", f"encryption key {key_id}", need)
+
+
+def _signing_keys() -> Iterator[Finding]:
+    keys = [key for key in signing_keys.list_keys() if key.state != "retired"]
+    states = [key.state for key in keys]
+    if not keys:
+        yield Finding("warning", "keys", "signing keys", "none yet: the server makes them at its first start")
+        return
+    for state in ("signing", "next"):
+        if state not in states:
+            yield Finding("fault", "keys", "signing keys", f"there is no {state} key")
+    for key in keys:
+        if signing_keys.does_open(key):
+            yield Finding("ok", "keys", key.kid, key.state)
+        else:
+            level: Level = "warning" if key.state == "old" else "fault"
+            yield Finding(level, "keys", key.kid, f"{key.state}, and no key of GATEPOST_ENCRYPTION_KEYS opens it")

@@ -1,0 +1,300 @@
+"""Browser sessions: begun at sign-in, listed, revoked. Revoking one takes along every grant that began in it.
+
+Signing out, expiry and RP-initiated logout end the browser session only.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from config import current
+from extensions import db, redis
+from infra import metrics
+from infra.clock import now, now_ms
+from infra.hot_statements import HotStatement
+from infra.ids import parse_uuid, uuid7
+from infra.secret_text import hex_hash, new_secret
+from infra.session_store import SessionRecord, SessionStore
+from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
+from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.audit import audit
+from services.database.row_security import rows_of
+from services.database.transactions import begin_write, engine
+from services.organizations import invitation_redemption, organizations
+from services.tokens import oauth_clients, refresh_families
+
+_TOUCH_EVERY_MS = 60_000
+_USER_AGENT_LENGTH = 300
+
+_USER_WITH_ORGANIZATIONS = HotStatement(
+    select(
+        User.id,
+        User.email,
+        User.email_verified,
+        User.name,
+        User.is_admin,
+        User.disabled_at,
+        User.has_invitations,
+        Organization.id,
+        Organization.slug,
+        Organization.name,
+        Membership.role,
+        User.language,
+        User.time_zone,
+        User.theme,
+    )
+    .outerjoin(Membership, Membership.user_id == User.id)
+    .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
+    .where(User.id == bindparam("user_id"))
+    .order_by(Membership.created_at, Organization.id)
+)
+
+
+_MOMENT = bindparam("moment", type_=RefreshFamily.expires_at.type)
+_HAS_REFRESH_TOKEN = select(RefreshToken.id).where(
+    RefreshToken.family_id == RefreshFamily.id, RefreshToken.used_at.is_(None), RefreshToken.expires_at > _MOMENT
+)
+_HAS_ACCESS_TOKEN = select(AccessToken.id).where(
+    AccessToken.family_id == RefreshFamily.id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > _MOMENT
+)
+_LIVE_GRANTS = HotStatement(
+    select(
+        RefreshFamily.id,
+        RefreshFamily.sid,
+        OAuthClient.client_id,
+        OAuthClient.name,
+        RefreshFamily.scope,
+        RefreshFamily.organization_id,
+        RefreshFamily.ip,
+        RefreshFamily.user_agent,
+        RefreshFamily.created_at,
+        RefreshFamily.last_used_at,
+        RefreshFamily.expires_at,
+        OAuthClient.origin,
+        OAuthClient.redirect_uris,
+    )
+    .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+    .where(
+        RefreshFamily.user_id == bindparam("user_id"),
+        RefreshFamily.revoked_at.is_(None),
+        RefreshFamily.expires_at > _MOMENT,
+        _HAS_REFRESH_TOKEN.exists() | _HAS_ACCESS_TOKEN.exists(),
+    )
+    .order_by(RefreshFamily.id.desc())
+)
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
+    and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet. `language`,
+    `time_zone`, `theme`: what the person chose for pages."""
+
+    record: SessionRecord
+    user: UserInfo
+    organizations: tuple[OrganizationInfo, ...]
+    has_slid: bool = False
+    has_deleted: bool = False
+    language: str | None = None
+    time_zone: str | None = None
+    theme: str | None = None
+
+
+@dataclass(frozen=True)
+class GrantInfo:
+    """A refresh family as its person sees it, and what its client is. `sid` is that of the session it began in."""
+
+    id: uuid.UUID
+    sid: str
+    client_id: str
+    client_name: str
+    scope: str
+    organization_id: uuid.UUID
+    ip: str | None
+    user_agent: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    client_origin: str
+    redirect_uris: list[str]
+
+    @property
+    def is_self_registered(self) -> bool:
+        return self.client_origin == "registered"
+
+    @property
+    def is_native(self) -> bool:
+        return oauth_clients.is_native(self.redirect_uris)
+
+
+def _store() -> SessionStore:
+    return SessionStore(redis.client, session_seconds=current().session_seconds)
+
+
+def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | None = None, replaces: str | None = None) -> str:
+    """Begin a session for a person who has just signed in; the raw cookie value, shown once.
+
+    handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
+    Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
+    """
+    settings = current()
+    raw, moment = new_secret(), now_ms()
+    record = SessionRecord(
+        sid=str(uuid7()),
+        user_id=user_id,
+        auth_time_ms=moment,
+        created_at_ms=moment,
+        last_seen_ms=moment,
+        expires_at_ms=moment + settings.session_seconds * 1000,
+        provider=provider,
+        ip=actor.ip,
+        user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
+        handoff_hash=hex_hash(handoff) if handoff else None,
+    )
+    previous = find(replaces) if replaces else None
+    if previous and previous.user_id == user_id:
+        record.organization_slug = previous.organization_slug
+    _store().add(hex_hash(raw), record)
+    if previous:
+        _store().remove(previous.user_id, previous.sid)
+    begin_write()
+    audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
+    db.session.commit()
+    metrics.count("sign_ins", provider=provider, outcome="ok")
+    return raw
+
+
+def find(raw: str) -> SessionRecord | None:
+    """The live session of a cookie value; its expiry slides, written at most once a minute."""
+    return _find(raw)[0]
+
+
+def _find(raw: str) -> tuple[SessionRecord | None, bool]:
+    """The live session, and whether its expiry has just slid."""
+    cookie_hash = hex_hash(raw)
+    record = _store().find(cookie_hash)
+    moment = now_ms()
+    if record is None or record.expires_at_ms <= moment:
+        return None, False
+    if moment - record.last_seen_ms <= _TOUCH_EVERY_MS:
+        return record, False
+    record.last_seen_ms = moment
+    record.expires_at_ms = moment + current().session_seconds * 1000
+    is_kept = _store().save(cookie_hash, record)
+    return (record, True) if is_kept else (None, False)
+
+
+def authenticate(raw: str) -> SignedIn | None:
+    """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
+
+    Commits: yes, when invitations wait or there is no organization.
+    """
+    record, has_slid = _find(raw)
+    if record is None:
+        return None
+    rows = _read_user(record.user_id)
+    if not rows or rows[0][5] is not None:
+        return None
+    user, may_be_invited = UserInfo(*rows[0][:5]), rows[0][6]
+    if may_be_invited and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
+        rows = _read_user(record.user_id)
+    joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
+    # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
+    joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
+    has_deleted = any(row[10] is not None and row[7] is None for row in rows)
+    return SignedIn(record, user, joined, has_slid, has_deleted, *rows[0][11:])
+
+
+def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:
+    return _USER_WITH_ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
+
+
+def _actor_of(record: SessionRecord, user: UserInfo) -> Actor:
+    return Actor(type="user", id=str(user.id), credential_type="session", credential_id=record.sid, user=user)
+
+
+def is_live(raw: str) -> bool:
+    """Whether the session is still there: asked again after something was handed out in its name."""
+    return _store().exists(hex_hash(raw))
+
+
+def save(raw: str, record: SessionRecord) -> None:
+    """Write a changed record of a session that still lives."""
+    _store().save(hex_hash(raw), record)
+
+
+def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
+    """ "Continue as": this session answers this handoff."""
+    record.handoff_hash = hex_hash(handoff)
+    save(raw, record)
+
+
+def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
+    """The organization used last: a default for pages and choices, which authorizes nothing."""
+    record.organization_slug = slug
+    save(raw, record)
+
+
+def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
+    moment = now_ms()
+    return [record for record in _store().list_for(user_id) if record.expires_at_ms > moment]
+
+
+def end(actor: Actor, record: SessionRecord) -> None:
+    """Sign out: this browser session only. Commits: yes (the audit row)."""
+    _store().remove(record.user_id, record.sid)
+    begin_write()
+    audit.record(actor, "user_session.ended", target_type="user_session", target_id=record.sid)
+    db.session.commit()
+
+
+def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
+    """End one session of a person, every grant that began in it and their tokens. Twice is no error.
+
+    sid may also be the id of a grant: then that grant alone. Commits: yes.   Returns: whether there was something.
+    """
+    was_live = _store().remove(user_id, sid)
+    begin_write()
+    families = refresh_families.revoke_of_person(user_id, lambda table: table.sid == sid, because="session_revoked")
+    families += refresh_families.revoke_where(
+        RefreshFamily.user_id == user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user"
+    )
+    if was_live or families:
+        audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details={"grants": families})
+    db.session.commit()
+    return bool(was_live or families)
+
+
+def revoke_others(actor: Actor, *, user_id: uuid.UUID, keep_sid: str) -> int:
+    """End all but one session and all grants that did not begin in it. Commits: yes.   Returns: how many."""
+    return _revoke_many(actor, user_id=user_id, keep_sid=keep_sid)
+
+
+def revoke_all(actor: Actor, *, user_id: uuid.UUID) -> int:
+    """End every session and grant of a person. Commits: yes.   Returns: how many."""
+    return _revoke_many(actor, user_id=user_id, keep_sid=None)
+
+
+def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> int:
+    store = _store()
+    ended = sum(store.remove(user_id, record.sid) for record in store.list_for(user_id) if record.sid != keep_sid)
+    begin_write()
+    ended += refresh_families.revoke_of_person(user_id, lambda table: table.sid != (keep_sid or ""), because="session_revoked")
+    audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details={"count": ended, "kept": keep_sid})
+    db.session.commit()
+    return ended
+
+
+def forget_all(user_id: uuid.UUID) -> None:
+    """End every browser session of somebody whose row is gone; nothing of them is accepted any more as it is."""
+    store = _store()
+    for record in store.list_for(user_id):
+        store.remove(user_id, record.sid)
+
+
+def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
+    """The live grants of a person: not revoked, with a token that still works. Newest first."""
+    return [GrantInfo(*row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, moment=now())]

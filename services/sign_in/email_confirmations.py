@@ -1,0 +1,223 @@
+"""Addresses that a provider does not vouch for, confirmed by mail (EMAIL_TRUST = mail).
+
+Only the browser that began is ever signed in. Elsewhere the link shows eight characters to type there: else a stranger's
+sign-in would gain the reader's address.
+"""
+
+import hashlib
+import hmac
+import json
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Literal
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select, update
+
+from config import current
+from errors import NotFound, SignInRefused, Unavailable
+from extensions import db
+from infra import mailer
+from infra.clock import now
+from infra.ids import uuid7
+from infra.secret_text import hash_secret, new_secret
+from models import EmailConfirmation
+from providers import ProviderAccount
+from services.access.actors import Actor
+from services.audit import audit
+from services.database.transactions import begin_write
+from services.encryption.keyring import cipher
+from services.mail import letters
+from services.sign_in.journeys import Journey
+from services.users import identities, users
+
+CONFIRMATION_SECONDS = 86_400
+MAX_TRIES = 5
+_LETTERS_AN_HOUR = 5
+_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
+_CODE_LENGTH = 8
+
+
+class ConfirmationEnded(NotFound):
+    """Altered, used, expired, or tried too often."""
+
+    status, code, message = 410, "confirmation_ended", "This link has ended. Sign in again to get a new one."
+
+
+@dataclass(frozen=True)
+class ConfirmationInfo:
+    """What the pages show. `code` only where the link was opened in another browser."""
+
+    place: Literal["here", "elsewhere"]
+    provider_label: str
+    login: str
+    email: str
+    code: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A sign-in that may go on: the account, its address now proved, and where it was going."""
+
+    account: ProviderAccount
+    handoff: str | None
+    next_path: str | None
+
+
+def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, journey: Journey) -> None:
+    """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
+    began. Commits: yes, before the mail goes out.
+
+    Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when no mail goes out.
+    """
+    email = account.email or ""
+    begin_write()
+    if _letters_lately(email) >= _LETTERS_AN_HOUR:
+        db.session.rollback()
+        raise SignInRefused("rate_limited", detail="letters to one address", email=email)
+    raw, confirmation_id = new_secret(), uuid7()
+    db.session.add(
+        EmailConfirmation(
+            id=confirmation_id,
+            token_hash=hash_secret(raw),
+            browser_hash=hash_secret(raw_browser),
+            provider=account.provider_id,
+            login=account.login or account.name or account.subject,
+            email=email,
+            claims_ciphertext=cipher().encrypt(_claims(account), context=context_of(confirmation_id)),
+            handoff=journey.handoff,
+            next_path=journey.next_path,
+            code_hash=hash_secret(_code(raw)),
+            expires_at=now() + timedelta(seconds=CONFIRMATION_SECONDS),
+        )
+    )
+    audit.record(actor, "email_confirmation.requested", target_type="email_confirmation", target_id=confirmation_id)
+    owner = users.find_verified(email)
+    language = (owner.language if owner else None) or journey.language
+    db.session.commit()
+    _send(account, raw, language)
+
+
+def get_info(raw: str, *, raw_browser: str | None) -> ConfirmationInfo:
+    """What a link is about; looking uses nothing, mail scanners look too. Raises ConfirmationEnded."""
+    row = db.session.scalar(select(EmailConfirmation).where(EmailConfirmation.token_hash == hash_secret(raw), *_is_live()))
+    if row is None:
+        raise ConfirmationEnded()
+    is_here = raw_browser is not None and hmac.compare_digest(row.browser_hash, hash_secret(raw_browser))
+    code = None if is_here else f"{_code(raw)[:4]}-{_code(raw)[4:]}"
+    return ConfirmationInfo("here" if is_here else "elsewhere", identities.label_of(row.provider), row.login, row.email, code)
+
+
+def find_waiting(raw_browser: str) -> ConfirmationInfo | None:
+    """The newest address that this browser waits for."""
+    row = _newest(raw_browser)
+    return ConfirmationInfo("here", identities.label_of(row.provider), row.login, row.email) if row else None
+
+
+def use(actor: Actor, raw: str, *, raw_browser: str) -> Confirmed:
+    """Confirm by the mailed link, once, in the browser that began. Commits: yes.   Raises ConfirmationEnded."""
+    return _use(actor, EmailConfirmation.token_hash == hash_secret(raw), EmailConfirmation.browser_hash == hash_secret(raw_browser))
+
+
+def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed | None:
+    """Confirm by the code shown elsewhere; None for a wrong one. Every try counts, five at most. Commits: yes.
+
+    Raises: ConfirmationEnded.
+    """
+    begin_write()
+    row = _newest(raw_browser)
+    if row is None or not _count_try(row.id):
+        db.session.rollback()
+        raise ConfirmationEnded()
+    code_hash = hash_secret("".join(typed.upper().split()).replace("-", "")[:64])
+    if not hmac.compare_digest(row.code_hash or b"", code_hash):
+        audit.record(actor, "email_confirmation.tried", target_type="email_confirmation", target_id=row.id, outcome="refused")
+        db.session.commit()
+        return None
+    return _use(actor, EmailConfirmation.id == row.id)
+
+
+def _use(actor: Actor, *which: object) -> Confirmed:
+    begin_write()
+    row = db.session.scalar(
+        update(EmailConfirmation).where(*which, *_is_live()).values(used_at=now()).returning(EmailConfirmation)  # type: ignore[arg-type]
+    )
+    if row is None:
+        db.session.rollback()
+        raise ConfirmationEnded()
+    plain = cipher().decrypt(row.claims_ciphertext, context=context_of(row.id))
+    confirmed = Confirmed(replace(ProviderAccount.from_values(json.loads(plain)), email_verified=True), row.handoff, row.next_path)
+    audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)
+    db.session.commit()
+    return confirmed
+
+
+def context_of(confirmation_id: uuid.UUID) -> str:
+    """What the stored claims are bound to: their row."""
+    return f"email_confirmations:{confirmation_id}:claims"
+
+
+def _count_try(confirmation_id: uuid.UUID) -> bool:
+    """One conditional UPDATE, so that many tries at once are counted one by one."""
+    result = db.session.execute(
+        update(EmailConfirmation)
+        .where(EmailConfirmation.id == confirmation_id, EmailConfirmation.tries < MAX_TRIES, *_is_live())
+        .values(tries=EmailConfirmation.tries + 1)
+        .execution_options(synchronize_session=False)
+    )
+    return result.rowcount == 1
+
+
+def _newest(raw_browser: str) -> EmailConfirmation | None:
+    return db.session.scalar(
+        select(EmailConfirmation)
+        .where(EmailConfirmation.browser_hash == hash_secret(raw_browser), *_is_live())
+        .order_by(EmailConfirmation.id.desc())
+        .limit(1)
+    )
+
+
+def _is_live() -> tuple[object, object]:
+    return EmailConfirmation.used_at.is_(None), EmailConfirmation.expires_at > now()
+
+
+def _letters_lately(email: str) -> int:
+    """Letters to one address in the last hour, so that nobody's mailbox is filled from here."""
+    an_hour_ago = now() - timedelta(hours=1) + timedelta(seconds=CONFIRMATION_SECONDS)
+    rows = db.session.scalars(
+        select(EmailConfirmation.email).where(
+            EmailConfirmation.expires_at > an_hour_ago, func.length(EmailConfirmation.email) == len(email)
+        )
+    )
+    return sum(users.email_key(row) == users.email_key(email) for row in rows)
+
+
+def _claims(account: ProviderAccount) -> bytes:
+    """What is kept for the sign-in to go on with, the provider's tokens too."""
+    return json.dumps(account.to_values()).encode()
+
+
+def _code(raw: str) -> str:
+    """The code of a link. Made from the token, so that looking at the page stores nothing."""
+    number = int.from_bytes(hashlib.sha256(b"gatepost/confirmation-code\0" + raw.encode("utf-8", "surrogatepass")).digest())
+    drawn = []
+    for _ in range(_CODE_LENGTH):
+        number, rest = divmod(number, len(_ALPHABET))
+        drawn.append(_ALPHABET[rest])
+    return "".join(drawn)
+
+
+def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
+    settings = current()
+    letter = letters.confirmation(
+        letters.Place(settings.host, language),
+        to=account.email or "",
+        provider=identities.label_of(account.provider_id),
+        login=account.login,
+        url=f"{settings.public_url}/login/confirm/{raw}",
+    )
+    try:
+        mailer.send(settings.mail_url, letter, sender_host=urlsplit(settings.public_url).hostname or "localhost")
+    except mailer.MailFailed as error:
+        raise Unavailable("The confirmation mail could not be sent. Try again.", detail=str(error)) from error

@@ -1,0 +1,249 @@
+"""Signing in: the way to a provider and back, one-time links, mailed confirmations; each ends with an Outcome.
+
+On the way back the state is consumed before the code is exchanged, and the exchange happens once. The outcome is kept for
+a minute, so that the same callback again in the same browser answers as the first did.
+"""
+
+import json
+import logging
+import secrets
+import uuid
+from dataclasses import asdict, dataclass, field, replace
+
+import providers
+from config import ProviderSettings, current
+from errors import NotFound, SignInRefused
+from extensions import db, redis
+from infra import metrics, upstream_states
+from providers import Callback, Hints, ProviderAccount, Trip
+from services.access.actors import Actor
+from services.audit import audit
+from services.database.transactions import begin_write
+from services.sessions import callbacks, user_sessions
+from services.sign_in import account_owners, email_confirmations, pending_links, sign_in_links
+from services.sign_in.account_owners import AccountExists
+from services.sign_in.journeys import Journey, address, onward
+from services.users import identities
+
+log = logging.getLogger("gatepost.sign_in")
+
+_CANCELLED = frozenset({"access_denied"})
+_UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the browser gets: an address of this site, and the new session when it is signed in."""
+
+    location: str
+    raw_session: str | None = field(default=None, repr=False)
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the sign-in page may tell this browser about its last refusal."""
+
+    code: str
+    provider_id: str | None
+    email: str
+    provider_ids: tuple[str, ...]
+
+
+# --- there ---
+
+
+def get_settings(provider_id: str) -> ProviderSettings:
+    """Raises NotFound for a provider that is not configured."""
+    settings = current().find_provider(provider_id)
+    if settings is None:
+        raise NotFound()
+    return settings
+
+
+def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:
+    """Where to send the browser: the provider's own address, or back to the sign-in page when the provider is away."""
+    provider = providers.build(get_settings(provider_id))
+    trip = Trip(
+        state=secrets.token_urlsafe(32),
+        nonce=secrets.token_urlsafe(32),
+        code_verifier=secrets.token_urlsafe(48),
+        redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
+    )
+    try:
+        url = provider.authorize_url(trip, hints)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
+    record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
+    upstream_states.put(redis.client, trip.state, binding=callbacks.binding_of(raw_browser, provider_id), record=record)
+    upstream_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
+    return url
+
+
+# --- and back ---
+
+
+def finish(
+    actor: Actor, provider_id: str, callback: Callback, *, state: str | None, raw_browser: str | None, raw_session: str | None
+) -> Outcome:
+    """Answer the provider's callback. Commits: yes.
+
+    Raises: the stores' own errors, and then no code was sent; NotFound.
+    """
+    provider = providers.build(get_settings(provider_id))
+    callbacks.check_database()
+    if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
+        return _state_mismatch(raw_browser)
+    taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
+    if taken.status == "finished":
+        return Outcome(**json.loads(taken.value))
+    if taken.status != "first":
+        return _state_mismatch(raw_browser)
+    record = json.loads(taken.value)
+    journey = Journey(**record["journey"])
+    trip = Trip(
+        state=state,
+        nonce=record["nonce"],
+        code_verifier=record["code_verifier"],
+        redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
+    )
+    outcome = callbacks.finish(
+        state, lambda: json.dumps(asdict(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session))).encode()
+    )
+    return Outcome(**json.loads(outcome))
+
+
+def _answer(
+    actor: Actor,
+    provider: providers.Provider,
+    callback: Callback,
+    trip: Trip,
+    journey: Journey,
+    raw_browser: str,
+    raw_session: str | None,
+) -> Outcome:
+    provider_id = provider.settings.provider_id
+    try:
+        _check_callback(provider, callback)
+        account = provider.fetch_account(callback, trip)
+        if journey.purpose != "sign-in":
+            return _for_session(actor, account, journey, raw_session)
+        return complete(actor, account, journey, raw_browser=raw_browser, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
+
+
+def _check_callback(provider: providers.Provider, callback: Callback) -> None:
+    """Refuse what is no code. An error counts only from the server that was asked."""
+    if callback.error is not None:
+        provider.check_issuer(callback)
+    if callback.error in _CANCELLED:
+        raise SignInRefused("access_denied")
+    if callback.error in _UPSTREAM_FAULTS:
+        raise SignInRefused("provider_unavailable", detail=callback.error or "")
+    if callback.error is not None or not callback.code:
+        raise SignInRefused("provider_refused", detail="an error, or no code, in the callback")
+
+
+def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Sign in as whoever this account is. Commits: yes.   Raises SignInRefused."""
+    settings = get_settings(account.provider_id)
+    if settings.email_trust == "trusted":
+        account = replace(account, email_verified=bool(account.email))
+    try:
+        user_id = account_owners.resolve(actor, account, keeps_proof=settings.email_trust == "mail")
+    except SignInRefused as refusal:
+        if refusal.code != "email_not_verified" or settings.email_trust != "mail":
+            raise
+        email_confirmations.begin(actor, account, raw_browser=raw_browser, journey=journey)
+        return Outcome("/login/check-mail")
+    raw = user_sessions.start(actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    return Outcome(_after_sign_in(user_id, journey, raw_browser), raw, account.provider_id)
+
+
+def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Go on with a sign-in whose address was proved by mail. Commits: yes."""
+    journey = Journey(handoff=confirmed.handoff, next_path=confirmed.next_path)
+    try:
+        return complete(actor, confirmed.account, journey, raw_browser=raw_browser, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=confirmed.account.provider_id, raw_browser=raw_browser)
+
+
+def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
+    """Sign in with a one-time link. Commits: yes.   Raises sign_in_links.LinkEnded."""
+    try:
+        user_id, raw_new = sign_in_links.use(actor, raw, handoff=journey.handoff, raw_session=raw_session)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+    return Outcome(_after_sign_in(user_id, journey, raw_browser), raw_new)
+
+
+def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_session: str | None) -> Outcome:
+    """Link, or confirm that it is still the same person. The session that asked must still be there."""
+    signed_in = user_sessions.authenticate(raw_session) if raw_session else None
+    if signed_in is None or str(signed_in.user.id) != journey.user_id:
+        raise SignInRefused("state_mismatch", detail="the session that asked is gone")
+    if journey.purpose == "link":
+        if not account.email_verified and get_settings(account.provider_id).email_trust == "claim":
+            raise SignInRefused("email_not_verified" if account.email else "email_is_missing", email=account.email or "")
+        identities.link(actor, signed_in.user.id, account)
+        return Outcome(journey.next_path or "/account/linked")
+    identity = identities.find(account)
+    if identity is None:
+        own = [row.provider_id for row in identities.list_for(signed_in.user.id)]
+        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
+    if identity.user_id != signed_in.user.id:
+        raise SignInRefused("identity_in_use")
+    raw = user_sessions.start(actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    return Outcome(onward(journey), raw, account.provider_id)
+
+
+# --- where to then ---
+
+
+def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
+    """Link the account that waits for its owner, and go on. Commits: yes."""
+    try:
+        pending_links.use(actor, user_id, raw_browser)
+    except SignInRefused as refusal:
+        return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+    return Outcome(onward(journey))
+
+
+def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> str:
+    if pending_links.find(user_id, raw_browser) is None:
+        return onward(journey)
+    return address("/account/link", journey)
+
+
+def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, raw_browser: str | None) -> Outcome:
+    """Back to the sign-in page, with the handoff; what it may say of the person is kept for this browser. Commits: yes."""
+    log.info("sign-in refused", extra={"code": refusal.code, "provider": provider_id, "detail": refusal.detail})
+    metrics.count("sign_ins", provider=provider_id or "none", outcome=refusal.code)
+    begin_write()
+    proven = {"proven": True} if refusal.is_proven else {}
+    audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id, **proven})
+    db.session.commit()
+    if raw_browser:
+        note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
+        upstream_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
+        if isinstance(refusal, AccountExists):
+            pending_links.keep(refusal, raw_browser)
+    return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
+
+
+def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
+    """What this browser was refused with, when the page speaks of the same refusal."""
+    note = upstream_states.read_note(redis.client, "refusal", raw_browser) if raw_browser else None
+    values = json.loads(note) if note else None
+    if not values or values["code"] != code:
+        return None
+    return Refusal(code, values["provider_id"], values["email"], tuple(values["provider_ids"]))
+
+
+def _state_mismatch(raw_browser: str | None) -> Outcome:
+    """A state that is not this browser's. The page still knows where this browser itself was going."""
+    note = upstream_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
+    journey = Journey(**json.loads(note)) if note else Journey()
+    return Outcome(address("/login", journey, error="state_mismatch"))

@@ -1,0 +1,104 @@
+"""One-time sign-in links: for development, for recovery, and for the first administrator."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select, update
+
+from errors import Invalid, NotFound, SignInRefused
+from extensions import db
+from infra.clock import now
+from infra.secret_text import hash_secret, new_secret
+from models import SignInLink, User
+from providers.base import clean_email
+from services.access.actors import Actor
+from services.audit import audit
+from services.database.transactions import begin_write
+from services.organizations import invitation_redemption, organizations
+from services.sessions import user_sessions
+from services.users import users
+
+LINK_SECONDS = 600
+
+
+class LinkEnded(NotFound):
+    """Altered, used or expired: which of them is nobody's business."""
+
+    status, code = 410, "sign_in_link_ended"
+    message = "This sign-in link has ended. It works once, and for a short time. Ask for a new one."
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """What the page that confirms a link shows."""
+
+    user_id: uuid.UUID
+    email: str | None
+    name: str
+
+
+def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
+    """A link's raw token, shown once, for the person with this address. Commits: yes.
+
+    create: make the person when there is none; the operator answers for the address.   Raises NotFound without it.
+    """
+    if clean_email(email) is None:
+        raise Invalid("That is not an address.", fields={"email": "That is not an address."})
+    begin_write()
+    user = users.find_by_email(email)
+    if user is None and not create:
+        db.session.rollback()
+        raise NotFound("There is no user with this address.")
+    if user is None:
+        user = users.add(actor, email=email, email_verified=True, name=email.partition("@")[0])
+    raw = new_secret()
+    db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
+    audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)
+    db.session.commit()
+    return raw
+
+
+def get_info(raw: str) -> LinkInfo:
+    """Who a link signs in; looking does not use it. Raises LinkEnded."""
+    row = db.session.execute(
+        select(User.id, User.email, User.name)
+        .join(SignInLink, SignInLink.user_id == User.id)
+        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > now())
+    ).first()
+    if row is None:
+        raise LinkEnded()
+    return LinkInfo(*row)
+
+
+def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> tuple[uuid.UUID, str]:
+    """Sign in with a link, once; who it is, and the raw value of the new session. Commits: yes, before the session begins.
+
+    The link that a fresh server prints makes its person administrator.
+
+    Raises: LinkEnded; SignInRefused account_disabled, and then the link is not spent.
+    """
+    begin_write()
+    moment = now()
+    used = db.session.execute(
+        update(SignInLink)
+        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment)
+        .values(used_at=moment)
+        .returning(SignInLink.user_id, SignInLink.is_bootstrap)
+    ).first()
+    if used is None:
+        db.session.rollback()
+        raise LinkEnded()
+    user_id, is_bootstrap = used
+    user = db.session.get_one(User, user_id)
+    if user.disabled_at is not None:
+        db.session.rollback()
+        raise SignInRefused("account_disabled")
+    invitation_redemption.redeem(actor, user)
+    organizations.add_personal(actor, user)
+    if is_bootstrap and not user.is_admin:
+        user.is_admin, user.updated_at = True, moment
+        audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)
+    audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
+    db.session.commit()
+    return user_id, user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)

@@ -1,0 +1,356 @@
+"""Access tokens as a resource server meets them: opaque ones looked up by hash, JWTs checked against what was revoked.
+
+Also what a client gets for itself (client credentials), introspection (RFC 7662) and revocation (RFC 7009).
+"""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import LargeBinary, String, Uuid, bindparam, case, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from config import current
+from extensions import db
+from infra.clock import now, now_seconds
+from infra.hot_statements import HotStatement
+from infra.ids import parse_uuid, uuid7
+from infra.secret_text import hash_secret, new_secret
+from models import AccessToken, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
+from models.definer import role_of
+from models.types import UtcDateTime
+from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.access.scopes import INTROSPECT, split
+from services.audit import audit
+from services.database.transactions import begin_write, engine
+from services.tokens import oauth_clients, refresh_families, signing_keys, token_claims
+from services.tokens.oauth_clients import ClientInfo, StaleClient
+from services.tokens.refresh_families import CLIENT_PK, CLIENT_VERSION
+from services.tokens.signing_keys import TokenUnreadable
+
+MAX_TOKEN_LENGTH = 16_384
+INACTIVE: dict[str, Any] = {"active": False}
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """A live token, with whom it speaks for. `id` is public: the row's id, or a JWT's `jti`."""
+
+    id: str
+    kind: Literal["access_token", "refresh_token", "jwt"]
+    scope: str
+    created_at: datetime
+    expires_at: datetime
+    client_id: str
+    family_id: uuid.UUID | None
+    sid: str | None
+    auth_time: datetime | None
+    resource: str | None
+    user: UserInfo | None
+    organization: OrganizationInfo | None
+
+    @property
+    def scopes(self) -> list[str]:
+        return split(self.scope)
+
+
+_subject = (
+    RefreshFamily.id.label("family_id"),
+    RefreshFamily.revoked_at.label("family_revoked_at"),
+    RefreshFamily.sid,
+    RefreshFamily.auth_time,
+    RefreshFamily.resource,
+    User.id.label("user_id"),
+    User.email,
+    User.email_verified,
+    User.name.label("user_name"),
+    User.is_admin,
+    User.disabled_at,
+    Organization.id.label("organization_id"),
+    Organization.slug,
+    Organization.name.label("organization_name"),
+    case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
+)
+
+
+def _join_subject(statement: Any) -> Any:
+    return statement.outerjoin(User, User.id == RefreshFamily.user_id).outerjoin(
+        Organization, Organization.id == RefreshFamily.organization_id
+    )
+
+
+_TOKEN_HASH = bindparam("token_hash", type_=LargeBinary())
+_ACCESS = (AccessToken.id, AccessToken.scope, AccessToken.created_at, AccessToken.expires_at, AccessToken.revoked_at)
+_FIND_ACCESS = HotStatement(
+    _join_subject(
+        select(*_ACCESS, OAuthClient.client_id, *_subject)
+        .select_from(AccessToken)
+        .join(OAuthClient, OAuthClient.id == AccessToken.client_pk)
+        .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
+    ).where(AccessToken.token_hash == _TOKEN_HASH)
+)
+_caller = OAuthClient.__table__.alias("caller")
+_INTROSPECT_ACCESS = HotStatement(
+    _join_subject(
+        select(_caller.c.version, *_ACCESS, OAuthClient.client_id, *_subject)
+        .select_from(_caller)
+        .outerjoin(AccessToken, AccessToken.token_hash == _TOKEN_HASH)
+        .outerjoin(OAuthClient, OAuthClient.id == AccessToken.client_pk)
+        .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
+    ).where(_caller.c.id == CLIENT_PK)
+)
+_INTROSPECT_REFRESH = HotStatement(
+    _join_subject(
+        select(
+            _caller.c.version,
+            RefreshToken.id,
+            RefreshFamily.scope,
+            RefreshToken.created_at,
+            case((RefreshToken.expires_at < RefreshFamily.expires_at, RefreshToken.expires_at), else_=RefreshFamily.expires_at).label(
+                "until"
+            ),
+            RefreshToken.used_at,
+            OAuthClient.client_id,
+            *_subject,
+        )
+        .select_from(_caller)
+        .outerjoin(RefreshToken, RefreshToken.token_hash == _TOKEN_HASH)
+        .outerjoin(RefreshFamily, RefreshFamily.id == RefreshToken.family_id)
+        .outerjoin(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+    ).where(_caller.c.id == CLIENT_PK)
+)
+_JWT_STATE = HotStatement(
+    _join_subject(
+        select(
+            RevokedJwt.jti,
+            RefreshFamily.id.label("family_id"),
+            RefreshFamily.revoked_at,
+            User.disabled_at,
+            Organization.slug,
+            Organization.name,
+            case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
+        )
+        .select_from(OAuthClient)
+        .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
+        .outerjoin(RefreshFamily, RefreshFamily.id == bindparam("family_id", type_=Uuid()))
+    ).where(OAuthClient.client_id == bindparam("client_id"))
+)
+_ISSUE = HotStatement(
+    insert(AccessToken)
+    .from_select(
+        ["id", "token_hash", "client_pk", "scope", "created_at", "expires_at"],
+        select(
+            bindparam("id", type_=Uuid()),
+            _TOKEN_HASH,
+            OAuthClient.id,
+            bindparam("scope", type_=String()),
+            bindparam("created_at", type_=UtcDateTime()),
+            bindparam("expires_at", type_=UtcDateTime()),
+        ).where(OAuthClient.id == CLIENT_PK, OAuthClient.version == CLIENT_VERSION),
+        include_defaults=False,
+    )
+    .returning(AccessToken.id)
+)
+
+
+def _read(kind: Literal["access_token", "refresh_token"], row: tuple[Any, ...]) -> TokenInfo | None:
+    """A row of token columns, client_id and subject columns as a live token; None when it is not one (any more)."""
+    token_id, scope, created_at, expires_at, ended_at, client_id = row[:6]
+    family_id, family_revoked_at, sid, auth_time, resource, user_id, email, verified, name, is_admin, disabled_at = row[6:17]
+    organization_id, slug, organization_name, role = row[17:21]
+    if token_id is None or ended_at is not None or expires_at <= now():
+        return None
+    if family_id is None:
+        return TokenInfo(str(token_id), kind, scope, created_at, expires_at, client_id, None, None, None, None, None, None)
+    if family_revoked_at is not None or disabled_at is not None or role is None:
+        return None
+    user = UserInfo(user_id, email, verified, name, is_admin)
+    organization = OrganizationInfo(organization_id, slug, organization_name, role)
+    return TokenInfo(str(token_id), kind, scope, created_at, expires_at, client_id, family_id, sid, auth_time, resource, user, organization)
+
+
+def find_opaque(raw: str) -> TokenInfo | None:
+    """The live opaque access token of that value. One statement."""
+    row = _FIND_ACCESS.one(engine(), token_hash=hash_secret(raw))
+    return _read("access_token", row) if row else None
+
+
+def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
+    """The claims of a JWT access token of ours for `audience`, unexpired. Asks no store."""
+    try:
+        claims = signing_keys.verify(raw, typ="at+jwt")
+    except TokenUnreadable:
+        return None
+    if claims.get("aud") != audience or claims.get("iss") != current().public_url or claims["exp"] <= now_seconds():
+        return None
+    return claims
+
+
+def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
+    """A JWT as it stands now, its organization and role read again; None when it was revoked, its person disabled or their
+    membership lost since it was signed. One statement."""
+    family_id = token_claims.family_of(claims["jti"])
+    row = _JWT_STATE.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
+    if row is None:
+        return None
+    revoked_jti, found_family, family_revoked_at, disabled_at, slug, name, role = row
+    if revoked_jti is not None:
+        return None
+    token = info_from_claims(claims)
+    if family_id is None:
+        return token
+    if found_family is None or family_revoked_at is not None or disabled_at is not None or role is None or token.organization is None:
+        return None
+    return replace(token, organization=OrganizationInfo(token.organization.id, slug, name, role))
+
+
+def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
+    """What a JWT that `read_jwt` accepted says of itself."""
+    user_id, org = parse_uuid(claims["sub"]), claims.get("org")
+    return TokenInfo(
+        id=claims["jti"],
+        kind="jwt",
+        scope=claims["scope"],
+        created_at=datetime.fromtimestamp(claims["iat"], UTC),
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        client_id=claims["client_id"],
+        family_id=token_claims.family_of(claims["jti"]),
+        sid=claims.get("sid"),
+        auth_time=datetime.fromtimestamp(claims["auth_time"], UTC) if "auth_time" in claims else None,
+        resource=claims["aud"],
+        user=UserInfo(user_id, claims.get("email"), claims.get("email_verified", False), claims.get("name", ""))
+        if org and user_id
+        else None,
+        organization=OrganizationInfo(uuid.UUID(org["id"]), org["slug"], org["name"], org["role"]) if org else None,
+    )
+
+
+def issue_to_client(client: ClientInfo, *, scope: str, resource: str | None) -> str:
+    """An access token for a client that acts for itself: opaque, or a JWT for a resource. One statement.
+
+    Raises: StaleClient.
+    """
+    moment = now()
+    if resource is not None:
+        oauth_clients.require_current(client)
+        return token_claims.client_access_token(client, scope, resource)
+    raw = new_secret("gpo_")
+    row = _ISSUE.one(
+        engine(),
+        id=uuid7(),
+        token_hash=hash_secret(raw),
+        scope=scope,
+        created_at=moment,
+        expires_at=moment + timedelta(seconds=current().access_token_seconds),
+        client_pk=client.pk,
+        client_version=client.version,
+    )
+    if row is None:
+        raise StaleClient(client.client_id)
+    return raw
+
+
+def introspect(client: ClientInfo, raw: str) -> dict[str, Any]:
+    """RFC 7662 section 2.2. The scope `introspect` sees every token, other clients their own; all else is inactive.
+
+    Raises: StaleClient.
+    """
+    if raw.startswith("gpr_"):
+        return _introspect_row(client, "refresh_token", _INTROSPECT_REFRESH, raw)
+    if raw.startswith("gpo_") or raw.count(".") != 2:
+        return _introspect_row(client, "access_token", _INTROSPECT_ACCESS, raw)
+    return _introspect_jwt(client, raw)
+
+
+def _introspect_row(
+    client: ClientInfo, kind: Literal["access_token", "refresh_token"], statement: HotStatement, raw: str
+) -> dict[str, Any]:
+    row = statement.one(engine(), token_hash=hash_secret(raw), client_pk=client.pk)
+    if row is None or row[0] != client.version:
+        raise StaleClient(client.client_id)
+    token = _read(kind, row[1:])
+    if token is None or not _may_see(client, token.client_id):
+        return INACTIVE
+    body: dict[str, Any] = {
+        "active": True,
+        "scope": token.scope,
+        "client_id": token.client_id,
+        "token_type": "Bearer" if kind == "access_token" else "refresh_token",
+        "iss": current().public_url,
+        "iat": token_claims.seconds(token.created_at),
+        "exp": token_claims.seconds(token.expires_at),
+        "sub": token.client_id,
+    }
+    if token.user is not None and token.organization is not None and token.auth_time is not None:
+        body |= {
+            "sub": str(token.user.id),
+            "sid": token.sid,
+            "auth_time": token_claims.seconds(token.auth_time),
+            "email_verified": token.user.email_verified,
+            "org": token.organization.to_values(),
+            **({"username": token.user.email} if "email" in token.scopes else {}),
+            **token_claims.person(token.user, token.scopes),
+        }
+    return body
+
+
+def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
+    oauth_clients.require_current(client)
+    try:
+        claims = signing_keys.verify(raw, typ="at+jwt")
+    except TokenUnreadable:
+        return INACTIVE
+    if claims["exp"] <= now_seconds() or not _may_see(client, claims["client_id"]) or find_jwt(claims) is None:
+        return INACTIVE
+    return {"active": True, "token_type": "Bearer", **claims}
+
+
+def _may_see(client: ClientInfo, owner_client_id: str) -> bool:
+    return INTROSPECT in client.scopes or client.client_id == owner_client_id
+
+
+def revoke(actor: Actor, client: ClientInfo, raw: str) -> None:
+    """RFC 7009: end what a token belongs to, if it was issued to this client. Anything else changes nothing.
+
+    An access or refresh token takes its family along; a JWT is remembered until it expires. Commits: yes.
+    Raises: StaleClient.
+    """
+    oauth_clients.require_current(client)
+    if len(raw) > MAX_TOKEN_LENGTH:
+        return
+    if raw.count(".") == 2:
+        _revoke_jwt(actor, client, raw)
+    else:
+        _revoke_row(actor, client, raw)
+
+
+def _revoke_row(actor: Actor, client: ClientInfo, raw: str) -> None:
+    begin_write()
+    column = RefreshToken if raw.startswith("gpr_") else AccessToken
+    token = db.session.scalar(select(column).where(column.token_hash == hash_secret(raw)))
+    family = db.session.get(RefreshFamily, token.family_id) if token and token.family_id else None
+    if isinstance(token, AccessToken) and family is None and token.client_pk == client.pk:
+        db.session.execute(update(AccessToken).where(AccessToken.id == token.id).values(revoked_at=now()))
+        audit.record(actor, "access_token.revoked", target_type="access_token", target_id=token.id)
+    db.session.commit()
+    if family is not None and family.client_pk == client.pk:
+        refresh_families.revoke(actor, family.id, because="revoked_by_client")
+
+
+def _revoke_jwt(actor: Actor, client: ClientInfo, raw: str) -> None:
+    try:
+        claims = signing_keys.verify(raw, typ="at+jwt")
+    except TokenUnreadable:
+        return
+    if claims["client_id"] != client.client_id or claims["exp"] <= now_seconds():
+        return
+    begin_write()
+    try:
+        db.session.add(RevokedJwt(jti=claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC)))
+        audit.record(actor, "access_token.revoked", target_type="access_token", target_id=claims["jti"])
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()
+    if family_id := token_claims.family_of(claims["jti"]):
+        refresh_families.revoke(actor, family_id, because="revoked_by_client")

@@ -1,0 +1,225 @@
+"""Authorization codes: made at authorize, exchanged once.
+
+A second proper use revokes what the first one issued; a wrong verifier, client or redirect spends nothing.
+"""
+
+import base64
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Boolean, String, and_, bindparam, case, insert, literal, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from config import current
+from errors import AuthorizeRefused, OAuthRefused
+from infra.clock import now
+from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
+from infra.ids import uuid7
+from infra.secret_text import hash_secret, new_secret
+from models import AuthorizationCode, RefreshFamily
+from models.types import UtcDateTime
+from services.access.actors import Actor
+from services.database.transactions import engine
+from services.tokens import oauth_clients, refresh_families
+from services.tokens.grants import WIDTH, Grant, RawTokens, select_grant
+from services.tokens.oauth_clients import ClientInfo, StaleClient
+from services.tokens.refresh_families import CLIENT_PK, CLIENT_VERSION, INSERT_ACCESS, INSERT_FAMILY, INSERT_REFRESH, NOW
+
+BuildAnswer = Callable[[Grant, RawTokens, bool], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CodeRequest:
+    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none."""
+
+    client_pk: uuid.UUID
+    user_id: uuid.UUID
+    organization_id: uuid.UUID
+    redirect_uri: str | None
+    scope: str
+    resource: str | None
+    code_challenge: str
+    nonce: str | None
+    sid: str
+    auth_time: datetime
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A code's own columns, behind those of its grant."""
+
+    id: uuid.UUID
+    redirect_uri: str | None
+    code_challenge: str
+    expires_at: datetime
+    used_at: datetime | None
+
+
+_INSERT = HotStatement(insert(AuthorizationCode))
+_SELECT = select_grant(
+    AuthorizationCode,
+    AuthorizationCode.id.label("code_id"),
+    AuthorizationCode.redirect_uri,
+    AuthorizationCode.code_challenge,
+    AuthorizationCode.expires_at,
+    AuthorizationCode.used_at,
+).where(AuthorizationCode.code_hash == bindparam("code_hash"))
+_FIND = HotStatement(_SELECT)
+_SPEND = HotStatement(update(AuthorizationCode).where(AuthorizationCode.id == bindparam("code_id")).values(used_at=NOW))
+
+
+def _exchange_statement() -> HotStatement:
+    """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
+    g = _SELECT.with_for_update(of=AuthorizationCode).cte("g")
+    won = (
+        update(AuthorizationCode)
+        .values(used_at=NOW)
+        .where(
+            AuthorizationCode.id == g.c.code_id,
+            g.c.used_at.is_(None),
+            g.c.expires_at > NOW,
+            g.c.client_pk == CLIENT_PK,
+            g.c.client_version == CLIENT_VERSION,
+            g.c.redirect_uri.is_not_distinct_from(bindparam("redirect_uri", type_=String())),
+            g.c.code_challenge == bindparam("code_challenge"),
+            g.c.disabled_at.is_(None),
+            g.c.role.is_not(None),
+        )
+        .returning(AuthorizationCode.id)
+        .cte("won")
+    )
+    copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
+    has_refresh_token = and_(bindparam("may_refresh", type_=Boolean()), (literal(" ") + g.c.scope + " ").like("% offline_access %"))
+    family = insert(RefreshFamily).from_select(
+        ["id", *copied, "ip", "user_agent", "created_at", "last_used_at", "expires_at"],
+        select(
+            g.c.family_id,
+            *(g.c[name] for name in copied),
+            bindparam("ip", type_=String()),
+            bindparam("user_agent", type_=String()),
+            NOW,
+            NOW,
+            case(
+                (has_refresh_token, bindparam("family_expires_at", type_=UtcDateTime())),
+                else_=bindparam("access_expires_at", type_=UtcDateTime()),
+            ),
+        ).select_from(g.join(won, true())),
+        include_defaults=False,
+    )
+    refresh = refresh_families.insert_refresh_from(g, won, has_refresh_token)
+    access = refresh_families.insert_access_from(g, won, g.c.scope)
+    answer = select(*g.c, select(won.c.id).scalar_subquery().label("won_id"))
+    return HotStatement(answer.add_cte(family.cte("family"), refresh.cte("refresh"), access.cte("access")))
+
+
+_EXCHANGE = _exchange_statement()
+
+
+def create(request: CodeRequest) -> str:
+    """Bind an approved request to a fresh code; the raw code. One statement, its own commit.
+
+    Raises: AuthorizeRefused when the client was deleted in this very moment.
+    """
+    raw, moment = new_secret(), now()
+    values = {"id": uuid7(), "code_hash": hash_secret(raw), "family_id": uuid7(), "created_at": moment, "used_at": None}
+    try:
+        _INSERT.all(engine(), **values, expires_at=moment + timedelta(seconds=current().code_seconds), **vars(request))
+    except IntegrityError as error:
+        raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.") from error
+    return raw
+
+
+def exchange(
+    actor: Actor, client: ClientInfo, *, raw_code: str, redirect_uri: str | None, code_verifier: str, build_answer: BuildAnswer
+) -> dict[str, Any]:
+    """Exchange a code for tokens.    (RFC 6749 section 4.1.3, RFC 7636 section 4.6)
+
+    build_answer(grant, raw tokens, has a refresh token) makes the answer; an exception in it undoes the exchange.
+    Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused(invalid_grant), StaleClient.
+    """
+    moment = now()
+    tokens = RawTokens(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
+    digest = hashlib.sha256(code_verifier.encode("utf-8", "replace")).digest()
+    params = {
+        **refresh_families.new_token_params(tokens, moment),
+        "code_hash": hash_secret(raw_code),
+        "client_pk": client.pk,
+        "client_version": client.version,
+        "redirect_uri": redirect_uri,
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "may_refresh": "refresh_token" in client.grant_types,
+        "ip": actor.ip,
+        "user_agent": (actor.user_agent or "")[:300] or None,
+        "family_expires_at": moment + timedelta(seconds=current().refresh_family_seconds),
+    }
+    with write_transaction(engine()) as transaction:
+        row, is_first = _exchange_in(transaction, params)
+        if is_first and row is not None:
+            grant = Grant(*row[:WIDTH])
+            answer = build_answer(grant, tokens, params["may_refresh"] and "offline_access" in grant.scopes)
+            transaction.commit()
+            return answer
+    if row is None:
+        oauth_clients.require_current(client)  # a deleted client took its codes along
+    refusal = _why_not(row, params)
+    if refusal == "reused" and row is not None:
+        refresh_families.revoke(actor, row[0], because="code_reused")
+    raise OAuthRefused("invalid_grant", "The authorization code is unknown, expired or was issued for another request.", detail=refusal)
+
+
+def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[Row | None, bool]:
+    """The code's row, and whether this call spent it and wrote what follows."""
+    if transaction.engine.dialect.name == "postgresql":
+        row = _EXCHANGE.one_in(transaction, **params)
+        return (row[:-1], row[-1] is not None) if row else (None, False)
+    row = _FIND.one_in(transaction, code_hash=params["code_hash"])
+    if row is None or _why_not(row, params):
+        return row, False
+    grant = Grant(*row[:WIDTH])
+    _SPEND.one_in(transaction, code_id=_Code(*row[WIDTH:]).id, now=params["now"])
+    has_refresh_token = params["may_refresh"] and "offline_access" in grant.scopes
+    copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
+    INSERT_FAMILY.one_in(
+        transaction,
+        id=grant.family_id,
+        **{name: getattr(grant, name) for name in copied},
+        ip=params["ip"],
+        user_agent=params["user_agent"],
+        created_at=params["now"],
+        last_used_at=params["now"],
+        expires_at=params["family_expires_at" if has_refresh_token else "access_expires_at"],
+        revoked_at=None,
+        revoked_because=None,
+    )
+    if has_refresh_token:
+        INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
+    if grant.resource is None:
+        INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, grant.scope, params))
+    return row, True
+
+
+def _why_not(row: Row | None, params: dict[str, Any]) -> str:
+    """Why a code is not exchanged, for the log; empty when it is good; "reused" is a second proper use.
+
+    Raises StaleClient when this process remembers another version of the client.
+    """
+    if row is None:
+        return "unknown code"
+    grant, code = Grant(*row[:WIDTH]), _Code(*row[WIDTH:])
+    if grant.client_pk != params["client_pk"]:
+        return "code of another client"
+    if grant.client_version != params["client_version"]:
+        raise StaleClient(grant.client_id)
+    is_same_challenge = hmac.compare_digest(code.code_challenge.encode(), params["code_challenge"].encode())
+    if code.redirect_uri != params["redirect_uri"] or not is_same_challenge:
+        return "wrong redirect_uri or code_verifier"
+    if code.used_at is not None:
+        return "reused"
+    if code.expires_at <= params["now"]:
+        return "expired"
+    return "" if grant.is_live else "the person is disabled or has left the organization"

@@ -1,0 +1,300 @@
+"""OAuth clients: found, authenticated, changed.
+
+A process keeps the clients it has met as frozen snapshots. A snapshot is never trusted by itself: the statement that
+does the work names its `version`, and when the row has moved on the client is read again (`StaleClient`).
+"""
+
+import hmac
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, Select, bindparam, func, select
+
+from config import is_loopback_http
+from errors import Conflict, NotFound
+from extensions import db
+from infra.clock import now
+from infra.hot_statements import HotStatement
+from infra.secret_text import hash_secret, new_secret
+from models import OAuthClient, RefreshFamily
+from services.access import instance_access
+from services.access.actors import Actor
+from services.access.scopes import split
+from services.audit import audit
+from services.database.transactions import begin_write, engine
+from services.pagination import numbered_pages
+from services.pagination.numbered_pages import NumberedPage
+
+SECRET_OVERLAP = timedelta(hours=24)
+_CACHE_SIZE = 1024
+
+# A raw match first, then an exact comparison: what urlsplit calls the host is not what a browser calls it
+# ("http://evil.example\@127.0.0.1/" has the host 127.0.0.1 for one and evil.example for the other).
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::([0-9]{1,5}))?([/?][!-~]*)?")
+
+
+class StaleClient(Exception):
+    """The client's row is not the version that this process remembers: forget it, read it again."""
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """A registered client as its row stood at `version`."""
+
+    pk: uuid.UUID
+    client_id: str
+    name: str
+    type: str
+    version: int
+    secret_hash: bytes | None
+    previous_secret_hash: bytes | None
+    previous_secret_expires_at: datetime | None
+    auth_method: str
+    redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...]
+    grant_types: frozenset[str]
+    scopes: tuple[str, ...]
+    is_trusted: bool
+    must_confirm: bool
+    origin: str
+    created_at: datetime
+
+    @property
+    def is_self_registered(self) -> bool:
+        """It came by itself and chose its own name: nobody vouches for it."""
+        return self.origin == "registered"
+
+    @property
+    def is_public(self) -> bool:
+        return self.type == "public"
+
+    def has_secret(self, raw: str) -> bool:
+        """Whether `raw` is the client's secret, or the one before while both are good. Constant time."""
+        presented = hash_secret(raw)
+        is_current = self.secret_hash is not None and hmac.compare_digest(presented, self.secret_hash)
+        is_previous = (
+            self.previous_secret_hash is not None
+            and hmac.compare_digest(presented, self.previous_secret_hash)
+            and self.previous_secret_expires_at is not None
+            and self.previous_secret_expires_at > now()
+        )
+        return is_current or is_previous
+
+    def has_redirect_uri(self, uri: str) -> bool:
+        """RFC 6749 section 3.1.2.3 (exact), RFC 8252 section 7.3 (any port on loopback)."""
+        return uri in self.redirect_uris or (
+            loopback_shape(uri) is not None and loopback_shape(uri) in map(loopback_shape, self.redirect_uris)
+        )
+
+
+def loopback_shape(uri: str) -> tuple[str, str] | None:
+    """Host, and path with query, of a loopback redirect URI; None when it is not one, however it may look."""
+    if "#" in uri or "\\" in uri or "@" in uri:
+        return None
+    match = _LOOPBACK.fullmatch(uri)
+    if match is None or (match[2] is not None and not 0 < int(match[2]) < 65536):
+        return None
+    return match[1], match[3] or ""
+
+
+def is_native(redirect_uris: Sequence[str]) -> bool:
+    """Whether a client is an app on the person's device: there is no web address among those it is reached by."""
+    return bool(redirect_uris) and all(map(is_native_redirect, redirect_uris))
+
+
+def is_native_redirect(uri: str) -> bool:
+    """Whether a redirect URI leads to an app on this device: loopback or a private scheme (RFC 8252 section 7)."""
+    return is_loopback_http(uri) or not uri.lower().startswith(("https:", "http:"))
+
+
+_FIND = HotStatement(
+    select(
+        OAuthClient.id,
+        OAuthClient.client_id,
+        OAuthClient.name,
+        OAuthClient.type,
+        OAuthClient.version,
+        OAuthClient.secret_hash,
+        OAuthClient.previous_secret_hash,
+        OAuthClient.previous_secret_expires_at,
+        OAuthClient.token_endpoint_auth_method,
+        OAuthClient.redirect_uris,
+        OAuthClient.post_logout_redirect_uris,
+        OAuthClient.grant_types,
+        OAuthClient.scope,
+        OAuthClient.trusted,
+        OAuthClient.confirm,
+        OAuthClient.origin,
+        OAuthClient.created_at,
+    ).where(OAuthClient.client_id == bindparam("client_id"))
+)
+_IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == bindparam("pk"), OAuthClient.version == bindparam("version")))
+_known: dict[tuple[Engine, str], ClientInfo] = {}
+
+
+def find(client_id: str) -> ClientInfo | None:
+    """The client from memory, else from its row."""
+    key = (engine(), client_id)
+    return _known.get(key) or find_fresh(client_id)
+
+
+def find_fresh(client_id: str) -> ClientInfo | None:
+    """The client from its row; remembered."""
+    key = (engine(), client_id)
+    _known.pop(key, None)
+    if not client_id or len(client_id) > 2048 or "\0" in client_id:
+        return None
+    row = _FIND.one(engine(), client_id=client_id)
+    if row is None:
+        return None
+    if len(_known) >= _CACHE_SIZE:
+        _known.clear()
+    auth_method = row[8] or ("none" if row[3] == "public" else "any_secret")
+    client = ClientInfo(*row[:8], auth_method, tuple(row[9]), tuple(row[10]), frozenset(split(row[11])), tuple(split(row[12])), *row[13:])
+    _known[key] = client
+    return client
+
+
+def require_current(client: ClientInfo) -> None:
+    """Raises StaleClient when the client was changed or deleted since it was read."""
+    if _IS_CURRENT.one(engine(), pk=client.pk, version=client.version) is None:
+        raise StaleClient(client.client_id)
+
+
+def forget() -> None:
+    _known.clear()
+
+
+def list_clients() -> list[OAuthClient]:
+    return list(db.session.scalars(select(OAuthClient).order_by(OAuthClient.client_id)))
+
+
+def get_client(client_id: str) -> OAuthClient:
+    """Raises NotFound."""
+    row = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == client_id))
+    if row is None:
+        raise NotFound("There is no client with that id.")
+    return row
+
+
+@dataclass(frozen=True)
+class ClientRow:
+    """A client in the list of the instance. people: how many have a grant of it that goes on."""
+
+    client: OAuthClient
+    people: int
+    last_used_at: datetime | None
+
+
+def list_numbered(actor: Actor, *, number: int = 1) -> NumberedPage[ClientRow]:
+    """By name.   Raises NotFound for who is no administrator."""
+    instance_access.enter(actor)
+    return numbered_pages.read(_with_use().order_by(func.lower(OAuthClient.name), OAuthClient.id), ClientRow, number=number)
+
+
+def find_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow | None:
+    """Raises NotFound for who is no administrator."""
+    instance_access.enter(actor)
+    found = db.session.execute(_with_use().where(OAuthClient.id == client_pk)).first()
+    return ClientRow(*found) if found else None
+
+
+def get_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow:
+    """Raises NotFound."""
+    row = find_row(actor, client_pk)
+    if row is None:
+        raise NotFound("There is no client with that id.")
+    return row
+
+
+def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
+    """The hosts that redirect addresses lead to, each once; of a private scheme the scheme."""
+    found = [urlsplit(uri).hostname if uri.lower().startswith(("https:", "http:")) else uri.partition(":")[0] for uri in redirect_uris]
+    return list(dict.fromkeys(host for host in found if host))
+
+
+def _with_use() -> Select[Any]:
+    of_it = RefreshFamily.client_pk == OAuthClient.id
+    goes_on = (RefreshFamily.revoked_at.is_(None), RefreshFamily.expires_at > now())
+    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, *goes_on).scalar_subquery()
+    last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
+    return select(OAuthClient, people, last_used)
+
+
+def has_two_secrets(row: OAuthClient) -> bool:
+    """Whether the secret before this one still works."""
+    return row.previous_secret_expires_at is not None and row.previous_secret_expires_at > now()
+
+
+def add_second_secret(actor: Actor, client_id: str) -> str:
+    """As `rotate_secret`, when there is only one: no third pushes out one that is in use.   Raises: also Conflict two_secrets."""
+    row = _lock_confidential(client_id)
+    if has_two_secrets(row):
+        raise Conflict("The client has two secrets. Revoke the old one first.", code="two_secrets")
+    return _rotate(actor, row)
+
+
+def revoke_old_secret(actor: Actor, client_id: str) -> bool:
+    """End the overlap now. Commits: yes.   Returns: whether there was an old secret.   Raises: NotFound."""
+    row = _lock_confidential(client_id)
+    if not has_two_secrets(row):
+        return False
+    row.previous_secret_hash = row.previous_secret_expires_at = None
+    row.version += 1
+    row.updated_at = now()
+    audit.record(actor, "oauth_client.old_secret_revoked", target_type="oauth_client", target_id=client_id)
+    db.session.commit()
+    forget()
+    return True
+
+
+def rotate_secret(actor: Actor, client_id: str) -> str:
+    """Give a confidential client a new secret; the old one stays good for SECRET_OVERLAP. Commits: yes.
+
+    Returns: the raw secret, shown once.   Raises: NotFound (also for a public client).
+    """
+    return _rotate(actor, _lock_confidential(client_id))
+
+
+def _lock_confidential(client_id: str) -> OAuthClient:
+    """Begins a unit of work.   Raises NotFound."""
+    begin_write()
+    row = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == client_id).with_for_update())
+    if row is None or row.type != "confidential":
+        raise NotFound("There is no confidential client with that id.")
+    return row
+
+
+def _rotate(actor: Actor, row: OAuthClient) -> str:
+    """Commits: yes."""
+    client_id = row.client_id
+    raw = new_secret("gpc_")
+    replace_secret(row, raw)
+    audit.record(actor, "oauth_client.secret_rotated", target_type="oauth_client", target_id=client_id)
+    db.session.commit()
+    forget()
+    return raw
+
+
+def replace_secret(row: OAuthClient, raw: str) -> None:
+    """Put `raw` in place, keeping the one before for the overlap. Inside another unit of work: never commits."""
+    row.previous_secret_hash = row.secret_hash
+    row.previous_secret_expires_at = now() + SECRET_OVERLAP if row.secret_hash else None
+    row.secret_hash = hash_secret(raw)
+    row.version += 1
+    row.updated_at = now()
+
+
+def delete(actor: Actor, client_id: str) -> None:
+    """Remove a client and every grant and token of it. Commits: yes.   Raises: NotFound."""
+    begin_write()
+    row = get_client(client_id)
+    db.session.delete(row)
+    audit.record(actor, "oauth_client.deleted", target_type="oauth_client", target_id=client_id)
+    db.session.commit()
+    forget()

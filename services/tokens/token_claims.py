@@ -1,0 +1,133 @@
+"""What tokens say of a person: the claims of JWT access tokens (RFC 9068), id_tokens and userinfo."""
+
+import base64
+import hashlib
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from config import current
+from infra.clock import now_seconds
+from infra.hot_statements import HotStatement
+from infra.ids import parse_uuid, uuid7
+from models import Membership, Organization, Project
+from services.access.scopes import split
+from services.database.row_security import rows_of
+from services.database.transactions import engine
+from services.tokens import signing_keys
+from services.tokens.grants import Grant
+from services.tokens.oauth_clients import ClientInfo
+
+LIST_LIMIT = 100
+
+_ORGANIZATIONS = HotStatement(
+    select(Organization.id, Organization.slug, Organization.name, Membership.role)
+    .join(Membership, Membership.organization_id == Organization.id)
+    .where(Membership.user_id == bindparam("user_id"), Organization.deleted_at.is_(None))
+    .order_by(Organization.slug)
+    .limit(LIST_LIMIT + 1)
+)
+_PROJECTS = HotStatement(
+    select(Project.id, Project.slug)
+    .where(Project.organization_id == bindparam("organization_id"))
+    .order_by(Project.slug)
+    .limit(LIST_LIMIT + 1)
+)
+
+
+def access_token(grant: Grant, scope: str) -> str:
+    """A signed JWT access token for the grant's resource. `jti` begins with the family's id, so that revoking the
+    family reaches it where the store is asked."""
+    scopes = split(scope)
+    claims = {
+        **_head(grant.client_id, scope, str(grant.resource), f"{grant.family_id}.{uuid7()}"),
+        "sub": str(grant.user_id),
+        "sid": grant.sid,
+        "auth_time": seconds(grant.auth_time),
+        "org": _organization(grant),
+        **person(grant, scopes),
+        **_lists(grant, scopes),
+    }
+    return signing_keys.sign(claims, typ="at+jwt")
+
+
+def client_access_token(client: ClientInfo, scope: str, resource: str) -> str:
+    """A signed JWT access token for a client that acts for itself."""
+    return signing_keys.sign({**_head(client.client_id, scope, resource, str(uuid7())), "sub": client.client_id}, typ="at+jwt")
+
+
+def family_of(jti: object) -> uuid.UUID | None:
+    """The family named in a `jti` of ours; None for a client's own token."""
+    first, dot, _ = str(jti).partition(".")
+    return parse_uuid(first) if dot else None
+
+
+def _head(client_id: str, scope: str, audience: str, jti: str) -> dict[str, Any]:
+    moment = now_seconds()
+    return {
+        "iss": current().public_url,
+        "aud": audience,
+        "client_id": client_id,
+        "scope": scope,
+        "iat": moment,
+        "exp": moment + current().access_token_seconds,
+        "jti": jti,
+    }
+
+
+def id_token(grant: Grant, scope: str, raw_access_token: str) -> str:
+    """OpenID Connect Core section 2. `at_hash` binds the access token of the same answer."""
+    moment = now_seconds()
+    digest = hashlib.sha256(raw_access_token.encode()).digest()
+    claims = {
+        "iss": current().public_url,
+        "sub": str(grant.user_id),
+        "aud": grant.client_id,
+        "iat": moment,
+        "exp": moment + current().access_token_seconds,
+        "auth_time": seconds(grant.auth_time),
+        "sid": grant.sid,
+        "at_hash": base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode(),
+        **({"nonce": grant.nonce} if grant.nonce is not None else {}),
+        **person(grant, split(scope)),
+        **_lists(grant, [name for name in split(scope) if name == "orgs"]),
+    }
+    return signing_keys.sign(claims, typ="JWT")
+
+
+def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
+    """Name and address of anything that has them, as far as the scopes go."""
+    claims: dict[str, Any] = {}
+    if "profile" in scopes:
+        claims["name"] = subject.name
+    if "email" in scopes:
+        claims |= {"email": subject.email, "email_verified": subject.email_verified}
+    return claims
+
+
+def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
+    """The claim `orgs`, and `orgs_truncated` when there are more than it holds."""
+    rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
+    claims: dict[str, Any] = {"orgs": [{"id": str(row[0]), "slug": row[1], "name": row[2], "role": row[3]} for row in rows[:LIST_LIMIT]]}
+    return {**claims, "orgs_truncated": True} if len(rows) > LIST_LIMIT else claims
+
+
+def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
+    claims = organizations_of(grant.user_id) if "orgs" in scopes else {}
+    if "projects:read" in scopes:
+        local = rows_of(organization_ids=[grant.organization_id])
+        rows = _PROJECTS.all(engine(), local=local, organization_id=grant.organization_id)
+        claims["projects"] = [{"id": str(row[0]), "slug": row[1], "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
+        if len(rows) > LIST_LIMIT:
+            claims["projects_truncated"] = True
+    return claims
+
+
+def _organization(grant: Grant) -> dict[str, Any]:
+    return {"id": str(grant.organization_id), "slug": grant.organization_slug, "name": grant.organization_name, "role": grant.role}
+
+
+def seconds(moment: datetime) -> int:
+    return int(moment.timestamp())

@@ -1,0 +1,202 @@
+"""Ways to sign in. The key is (provider, issuer, subject); an identity is never linked by address."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+
+from config import current
+from errors import Conflict, NotFound, SignInRefused
+from extensions import db
+from infra.clock import now
+from infra.ids import uuid7
+from models import Identity, User
+from providers import ProviderAccount
+from services.access.actors import Actor
+from services.audit import audit
+from services.database.transactions import begin_write
+from services.encryption.keyring import cipher
+from services.users import users
+
+
+@dataclass(frozen=True)
+class IdentityInfo:
+    """One way to sign in, as its person sees it."""
+
+    id: uuid.UUID
+    provider_id: str
+    label: str
+    login: str
+    email: str | None
+    email_verified: bool
+    supplies_email: bool
+    created_at: datetime
+    last_sign_in_at: datetime | None
+
+
+def label_of(provider_id: str) -> str:
+    """What people call a provider, also one that the settings do not know any more."""
+    settings = current().find_provider(provider_id)
+    return settings.label if settings else {"github": "GitHub", "google": "Google"}.get(provider_id, provider_id)
+
+
+def list_for(user_id: uuid.UUID) -> list[IdentityInfo]:
+    rows = db.session.scalars(select(Identity).where(Identity.user_id == user_id).order_by(Identity.id))
+    return [
+        IdentityInfo(
+            id=row.id,
+            provider_id=row.provider,
+            label=label_of(row.provider),
+            login=row.login,
+            email=row.email,
+            email_verified=row.email_verified,
+            supplies_email=row.supplies_email,
+            created_at=row.created_at,
+            last_sign_in_at=row.last_sign_in_at,
+        )
+        for row in rows
+    ]
+
+
+def find(account: ProviderAccount) -> Identity | None:
+    return db.session.scalar(
+        select(Identity).where(
+            Identity.provider == account.provider_id, Identity.issuer == account.issuer, Identity.subject == account.subject
+        )
+    )
+
+
+def add(actor: Actor, user: User, account: ProviderAccount, *, supplies_email: bool) -> Identity:
+    """Give a person another way to sign in. Inside another unit of work: never commits."""
+    identity = Identity(
+        id=uuid7(),
+        user_id=user.id,
+        provider=account.provider_id,
+        issuer=account.issuer,
+        subject=account.subject,
+        supplies_email=supplies_email,
+    )
+    _follow(identity, account)
+    db.session.add(identity)
+    db.session.flush()
+    audit.record(
+        actor,
+        "identity.linked",
+        target_type="identity",
+        target_id=identity.id,
+        details={"provider": account.provider_id, "user": str(user.id)},
+    )
+    return identity
+
+
+def follow(actor: Actor, identity: Identity, account: ProviderAccount) -> None:
+    """Take over what the provider says now: address, verified flag, login name, tokens. Never commits."""
+    _follow(identity, account)
+    if identity.supplies_email:
+        users.follow_address(actor, identity.user, email=account.email, email_verified=account.email_verified)
+
+
+def _follow(identity: Identity, account: ProviderAccount) -> None:
+    tokens, seal = account.tokens, cipher().encrypt
+    identity.login, identity.email = account.login, account.email
+    identity.email_verified = bool(account.email) and account.email_verified
+    if tokens.access_token:
+        identity.access_token_ciphertext = seal(tokens.access_token.encode(), context=context_of(identity.id, "access_token"))
+        identity.token_scope = tokens.scope
+        identity.token_expires_at = datetime.fromtimestamp(tokens.expires_at, UTC) if tokens.expires_at else None
+    if tokens.refresh_token:
+        identity.refresh_token_ciphertext = seal(tokens.refresh_token.encode(), context=context_of(identity.id, "refresh_token"))
+
+
+def context_of(identity_id: uuid.UUID, token: str) -> str:
+    """What a stored token of a provider is bound to: its row, and which of both it is."""
+    return f"identities:{identity_id}:{token}"
+
+
+def link(actor: Actor, user_id: uuid.UUID, account: ProviderAccount) -> None:
+    """Link an account at a provider to a signed-in person. Twice is no error. Commits: yes.
+
+    Raises: SignInRefused identity_in_use when it is somebody else's here.
+    """
+    begin_write()
+    identity = find(account)
+    if identity is not None and identity.user_id != user_id:
+        db.session.rollback()
+        raise SignInRefused("identity_in_use", detail=f"identity {identity.id}")
+    if identity is not None:
+        follow(actor, identity, account)
+    else:
+        user = _get_user(user_id)
+        add(actor, user, account, supplies_email=_nobody_supplies(user) and _is_address_of(user, account))
+    db.session.commit()
+
+
+def unlink(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    """Remove a way to sign in; the last one stays. Commits: yes.   Raises NotFound; Conflict last_identity."""
+    begin_write()
+    user = _get_user(user_id)
+    identity = _get(user_id, identity_id)
+    if db.session.scalar(select(func.count()).select_from(Identity).where(Identity.user_id == user_id)) == 1:
+        db.session.rollback()
+        raise Conflict("It is your only way to sign in.", code="last_identity")
+    db.session.delete(identity)
+    db.session.flush()
+    if identity.supplies_email:
+        _pass_on_address(user)
+    audit.record(actor, "identity.unlinked", target_type="identity", target_id=identity_id, details={"provider": identity.provider})
+    db.session.commit()
+
+
+def choose_email(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    """Let this identity supply the person's address from now on. Commits: yes.   Raises NotFound; Conflict."""
+    begin_write()
+    user = _get_user(user_id)
+    chosen = _get(user_id, identity_id)
+    owner = users.find_verified(chosen.email) if chosen.email else None
+    if not chosen.email or not chosen.email_verified or (owner is not None and owner.id != user_id):
+        db.session.rollback()
+        raise Conflict("That address cannot be used: it is not verified, or it is another account's.", code="address_not_usable")
+    for identity in db.session.scalars(select(Identity).where(Identity.user_id == user_id, Identity.supplies_email)):
+        identity.supplies_email = False
+    db.session.flush()
+    chosen.supplies_email = True
+    users.follow_address(actor, user, email=chosen.email, email_verified=True)
+    db.session.commit()
+
+
+def _pass_on_address(user: User) -> None:
+    """The identity that supplied the address is gone: another with the same address takes over, else it stays as it is."""
+    for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.id)):
+        if identity.email and users.email_key(identity.email) == user.email_key:
+            identity.supplies_email = True
+            return
+
+
+def _nobody_supplies(user: User) -> bool:
+    return db.session.scalar(select(Identity.id).where(Identity.user_id == user.id, Identity.supplies_email)) is None
+
+
+def _is_address_of(user: User, account: ProviderAccount) -> bool:
+    return bool(account.email) and account.email_verified and users.email_key(account.email or "") == user.email_key
+
+
+def _get(user_id: uuid.UUID, identity_id: uuid.UUID) -> Identity:
+    identity = db.session.scalar(select(Identity).where(Identity.user_id == user_id, Identity.id == identity_id))
+    if identity is None:
+        db.session.rollback()
+        raise NotFound()
+    return identity
+
+
+def _get_user(user_id: uuid.UUID) -> User:
+    """The person, locked: what two requests decide about one person's identities happens one after the other."""
+    user = db.session.scalar(select(User).where(User.id == user_id).with_for_update())
+    if user is None:
+        raise NotFound()
+    return user
+
+
+def touch(identity: Identity) -> None:
+    """Remember the sign-in. Never commits."""
+    identity.last_sign_in_at = now()

@@ -1,0 +1,120 @@
+"""What an organization says of a credential's name: its kind, who sets it, and a word to its members."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from config import current
+from connectors.credential_kinds import all_kinds, kind_for
+from errors import Invalid, NotFound
+from extensions import db
+from infra.clock import now
+from models import CredentialDeclaration
+from services.access import organization_access
+from services.access.actors import Actor, OrganizationInfo
+from services.audit import audit
+from services.database.transactions import insert_into
+from services.vault.credential_values import check_name
+
+SET_BY = ("both", "organization", "person")
+MAX_NOTE_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """A kind that a declaration may name. `has_check`: its vendor can be asked about a value."""
+
+    id: str
+    label: str
+    has_check: bool
+
+
+def list_kinds() -> list[KindInfo]:
+    """Every kind; the last one is for what nobody can be asked about."""
+    kinds = all_kinds(current())
+    return [KindInfo(kind.kind_id, kind.label, kind is not kinds[-1]) for kind in kinds]
+
+
+@dataclass(frozen=True)
+class DeclarationInfo:
+    """`set_by`: the organization and each person, or one side only."""
+
+    name: str
+    kind: str
+    set_by: str
+    note: str
+    is_new: bool = False
+
+
+def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
+    """Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    row = _get_row(organization, name)
+    return DeclarationInfo(row.name, row.kind, row.set_by, row.note)
+
+
+def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | None, note: str | None) -> DeclarationInfo:
+    """Declare a name. Values that are there stay, also on the side that may not set it any more. Commits: yes.
+
+    Raises: Invalid; Forbidden; NotFound.
+    """
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    db.session.commit()
+    return declared
+
+
+def declare(
+    actor: Actor, organization: OrganizationInfo, name: str, *, kind: str | None, set_by: str | None, note: str | None
+) -> DeclarationInfo:
+    """The same inside another unit of work: never commits."""
+    values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
+    _check(values)
+    row = db.session.get(CredentialDeclaration, (organization.id, name))
+    before = {"kind": row.kind, "set_by": row.set_by} if row else None
+    db.session.execute(
+        insert_into(CredentialDeclaration)
+        .values(organization_id=organization.id, name=name, created_at=now(), **values)
+        .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
+    )
+    after = {"kind": values["kind"], "set_by": values["set_by"]}
+    changed = {"before": before, "after": after} if before not in (None, after) else {}
+    _record(actor, organization, "credential_declaration.put", name, {**after, **changed})
+    return DeclarationInfo(name=name, is_new=before is None, **values)
+
+
+def remove(actor: Actor, slug: str, name: str) -> None:
+    """Values stay. Commits: yes.   Raises: NotFound; Forbidden."""
+    organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
+    take_back(actor, organization, _get_row(organization, name))
+    db.session.commit()
+
+
+def take_back(actor: Actor, organization: OrganizationInfo, declaration: CredentialDeclaration) -> None:
+    """The same inside another unit of work: never commits."""
+    db.session.delete(declaration)
+    _record(actor, organization, "credential_declaration.removed", declaration.name, {})
+
+
+def _get_row(organization: OrganizationInfo, name: str) -> CredentialDeclaration:
+    row = db.session.get(CredentialDeclaration, (organization.id, check_name(name)))
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def _check(values: dict[str, str]) -> None:
+    kinds = [kind.kind_id for kind in all_kinds(current())]
+    wrong = {}
+    if values["kind"] not in kinds:
+        wrong["kind"] = f"must be one of {', '.join(kinds)}"
+    if values["set_by"] not in SET_BY:
+        wrong["set_by"] = f"must be one of {', '.join(SET_BY)}"
+    note = values["note"]
+    if len(note) > MAX_NOTE_LENGTH or any(ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF for letter in note):
+        wrong["note"] = f"must be one line of at most {MAX_NOTE_LENGTH} characters"
+    if wrong:
+        raise Invalid("The declaration has a wrong field.", fields=wrong)
+
+
+def _record(actor: Actor, organization: OrganizationInfo, action: str, name: str, details: Mapping[str, object]) -> None:
+    audit.record(actor, action, target_type="credential_declaration", target_id=name, organization_id=organization.id, details=details)

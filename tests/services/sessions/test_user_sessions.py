@@ -1,0 +1,128 @@
+"""Browser sessions: hashed keys, an index both ways, sliding expiry, what revoking takes along."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from extensions import db
+from infra import clock
+from infra.secret_text import hex_hash
+from models import Membership, Organization
+from services.access.actors import Actor
+from services.sessions import user_sessions
+from tests import owner
+from tests.factories import make_user
+
+OPERATOR = Actor(type="operator", ip="192.0.2.1", user_agent="Tests")
+
+
+@pytest.fixture(autouse=True)
+def _real_time():
+    yield
+    clock.move(0)
+
+
+def _start(user_id):
+    return user_sessions.start(OPERATOR, user_id=user_id, provider="link")
+
+
+def test_the_store_knows_only_the_hash_of_the_cookie(context, redis):
+    raw = _start(make_user().id)
+    everything = b"".join(redis.dump(key) + key for key in redis.keys("*"))
+    assert raw.encode() not in everything
+    assert redis.exists(f"gatepost:session:{{{hex_hash(raw)}}}")
+
+
+def test_every_key_has_one_hash_tag_so_that_a_cluster_can_hold_it(context, redis):
+    _start(make_user().id)
+    assert all(key.count(b"{") == key.count(b"}") == 1 for key in redis.keys("*"))
+
+
+def test_expiry_slides_but_is_written_at_most_once_a_minute(context, redis):
+    raw = _start(make_user().id)
+    first = user_sessions.find(raw)
+    clock.move(59)
+    assert user_sessions.find(raw).last_seen_ms == first.last_seen_ms
+    clock.move(61)
+    later = user_sessions.find(raw)
+    assert later.last_seen_ms > first.last_seen_ms
+    assert later.expires_at_ms > first.expires_at_ms
+
+
+def test_the_cookie_lives_on_with_its_session(client, sign_in):
+    raw = sign_in(client, make_user())
+    assert client.get("/api/v1/session").headers.getlist("Set-Cookie") == []
+    clock.move(61)
+    (line,) = client.get("/api/v1/session").headers.getlist("Set-Cookie")
+    assert line.startswith(f"gatepost_session={raw};")
+    assert "Max-Age=604800" in line
+
+
+def test_a_session_revoked_while_its_expiry_slides_stays_gone(context, redis):
+    user = make_user()
+    raw = _start(user.id)
+    record = user_sessions.find(raw)
+    user_sessions.revoke(OPERATOR, user_id=user.id, sid=record.sid)
+    user_sessions.save(raw, record)
+    assert user_sessions.find(raw) is None
+
+
+def test_a_new_sign_in_replaces_the_value_and_ends_the_session_before(context):
+    user = make_user()
+    old = _start(user.id)
+    new = user_sessions.start(OPERATOR, user_id=user.id, provider="link", replaces=old)
+    assert new != old
+    assert user_sessions.find(old) is None
+    assert [record.sid for record in user_sessions.list_for(user.id)] == [user_sessions.find(new).sid]
+
+
+def test_one_person_cannot_revoke_the_session_of_another(context):
+    mine, other = make_user(), make_user()
+    raw = _start(other.id)
+    assert user_sessions.revoke(OPERATOR, user_id=mine.id, sid=user_sessions.find(raw).sid) is False
+    assert user_sessions.find(raw) is not None
+
+
+def test_an_index_entry_without_a_session_is_dropped_when_somebody_looks(context, redis):
+    user = make_user()
+    raw = _start(user.id)
+    redis.delete(f"gatepost:session:{{{hex_hash(raw)}}}")
+    assert user_sessions.list_for(user.id) == []
+    assert redis.hlen(f"gatepost:user-sessions:{{{user.id}}}") == 0
+
+
+def test_an_unknown_value_is_never_adopted(client, redis):
+    client.set_cookie("gatepost_session", "a-value-that-the-visitor-chose", domain="127.0.0.1")
+    answer = client.get("/login")
+    assert answer.status_code == 200
+    assert redis.keys("gatepost:session:*") == []
+    assert "gatepost_session" not in " ".join(answer.headers.getlist("Set-Cookie"))
+
+
+def test_anonymous_visitors_leave_nothing_in_the_store(client, redis):
+    for path in ("/", "/login", "/signed-out", "/account", "/nothing-here", "/oauth/authorize"):
+        client.get(path)
+    assert redis.keys("gatepost:session:*") == []
+
+
+@pytest.mark.both_databases
+def test_a_hundred_first_requests_at_once_make_one_personal_organization(app, database):
+    user = make_user()
+    with owner.at_work(app):
+        db.session.execute(delete(Membership).where(Membership.user_id == user.id))
+        db.session.execute(delete(Organization).where(Organization.id == user.id))
+        db.session.commit()
+        raw = _start(user.id)
+
+    def first_request(_):
+        browser = app.test_client()
+        browser.set_cookie("gatepost_session", raw, domain="127.0.0.1")
+        return json.loads(browser.get("/api/v1/session").data)["orgs"]
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(first_request, range(100)))
+    assert all([org["id"] for org in orgs] == [str(user.id)] for orgs in answers)
+    with owner.at_work(app):
+        assert db.session.scalar(select(func.count()).select_from(Membership).where(Membership.user_id == user.id)) == 1
