@@ -2,18 +2,21 @@
 
 SQLAlchemy's `Connection.execute` costs several times what the driver does for a one-row query, the pool's check-out and reset
 as much again, and the driver's cursor twice what libpq does. A `HotStatement` keeps Core's words and types and leaves out the
-rest: no transaction unless one is asked for, no result object, rows as tuples. On PostgreSQL it runs on connections of its own
-(`infra/pipelines.py`): made by the engine, taken out of its pool, in autocommit; the last one used is the next one taken, so
-there are as many as were ever in use at once. SQLite has no connection worth keeping and goes through the pool.
+rest: no transaction unless one is asked for, no result object. A row is a tuple whose columns are attributes.
+
+On PostgreSQL a statement runs on connections of its own (`infra/pipelines.py`): made by the engine, taken out of its pool, in
+autocommit; the last one used is the next one taken, so there are as many as were ever in use together. SQLite has no
+connection worth keeping and goes through the pool.
 
 `local` are PostgreSQL settings for the statement's own transaction, sent before it in the same pipeline.
 """
 
 import os
 import sqlite3
-from collections import deque
+from collections import deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +26,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalErr
 from sqlalchemy.sql import ClauseElement
 
 from infra.local_settings import LocalSettings, as_step
-from infra.pipelines import Pipeline, Row, Step
+from infra.pipelines import Pipeline, Step
 
 _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (psycopg.OperationalError, OperationalError),
@@ -33,6 +36,7 @@ _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (sqlite3.OperationalError, OperationalError),
     (sqlite3.IntegrityError, IntegrityError),
 )
+Row = Any  # a named tuple: its columns are attributes
 _BEGIN, _COMMIT, _ROLLBACK = Step(b"BEGIN"), Step(b"COMMIT"), Step(b"ROLLBACK")
 # Hot statements look rows up by keys, whatever the values: planning them again each time costs more than running them.
 _KEEP_PLANS = "SET plan_cache_mode = force_generic_plan"
@@ -56,6 +60,8 @@ class _Compiled:
                 self.binders.append((name, processor))
         columns = list(getattr(statement, "selected_columns", None) or getattr(statement, "exported_columns", ()))
         self.returns_rows = bool(columns)
+        # ValueError where two columns have one name, or one has none
+        self.row = partial(tuple.__new__, namedtuple("Row", [column.key for column in columns]))
         self.readers: list[tuple[int, Callable[[Any], Any]]] = []
         for index, column in enumerate(columns):
             if processor := column.type.dialect_impl(dialect).result_processor(dialect, None):
@@ -68,14 +74,14 @@ class _Compiled:
             values[name] = processor(values[name])
         return [values[name] for name in self.positions]
 
-    def read(self, rows: list[Row]) -> list[Row]:
-        return [self._read(row) for row in rows] if self.readers else rows
+    def read(self, rows: list[tuple[Any, ...]]) -> list[Row]:
+        return [self._read(row) for row in rows] if self.readers else [self.row(row) for row in rows]
 
-    def _read(self, row: Row) -> Row:
+    def _read(self, row: tuple[Any, ...]) -> Row:
         values = list(row)
         for index, processor in self.readers:
             values[index] = processor(values[index])
-        return tuple(values)
+        return self.row(values)
 
 
 class HotStatement:

@@ -17,6 +17,7 @@ from connectors.base import VendorTokens
 from errors import NotFound
 from extensions import db
 from infra.clock import now
+from infra.rows import reader
 from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
@@ -24,6 +25,7 @@ from services.database import row_security
 from services.database.transactions import begin_write
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
+from services.tokens import live
 from services.vault import connections
 
 log = logging.getLogger("gatepost.account_deletion")
@@ -106,6 +108,9 @@ def _give_back(left: list[tuple[ConnectorSettings, VendorTokens, str]]) -> None:
         connections.give_back(settings, tokens, account_id)
 
 
+_organization_info = reader(OrganizationInfo)
+
+
 def _consequences(user_id: uuid.UUID) -> Consequences:
     """In two statements; the person's rows and those of their organizations are entered."""
     row_security.enter(user_id=user_id)
@@ -114,7 +119,14 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
     own, other, person = aliased(Membership), aliased(Membership), aliased(User)
     is_owner = (other.role == "owner") & person.disabled_at.is_(None)
     rows = db.session.execute(
-        select(Organization.id, Organization.slug, Organization.name, own.role, func.count(other.user_id), func.count(case((is_owner, 1))))
+        select(
+            Organization.id,
+            Organization.slug,
+            Organization.name,
+            own.role,
+            func.count(other.user_id).label("others"),
+            func.count(case((is_owner, 1))).label("other_owners"),
+        )
         .join(own, (own.organization_id == Organization.id) & (own.user_id == user_id))
         .outerjoin(other, (other.organization_id == Organization.id) & (other.user_id != user_id))
         .outerjoin(person, person.id == other.user_id)
@@ -122,18 +134,17 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
         .group_by(Organization.id, Organization.slug, Organization.name, own.role)
         .order_by(func.lower(Organization.name), Organization.id)
     ).all()
-    is_live = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
     counts = (
         select(func.count()).where(Agent.owner_id == user_id),
-        select(func.count()).where(ApiKey.user_id == user_id, is_live),
+        select(func.count()).where(ApiKey.user_id == user_id, live.key_works(now())),
         select(func.count()).where(Credential.user_id == user_id),
         select(func.count()).where(Connection.user_id == user_id),
     )
-    ending = [row for row in rows if row[4] == 0]
-    orphaned = [row for row in rows if row[4] > 0 and row[3] == "owner" and row[5] == 0]
+    ending = [row for row in rows if row.others == 0]
+    orphaned = [row for row in rows if row.others > 0 and row.role == "owner" and row.other_owners == 0]
     left = [row for row in rows if row not in ending and row not in orphaned]
     return Consequences(
-        *(tuple(OrganizationInfo(*row[:4]) for row in group) for group in (orphaned, ending, left)),
+        *(tuple(map(_organization_info, group)) for group in (orphaned, ending, left)),
         *db.session.execute(select(*(count.scalar_subquery() for count in counts))).one(),
     )
 

@@ -80,13 +80,13 @@ def search(actor: Actor, *, text: str = "", state: str = "", number: int = 1) ->
     """People by name. text: in the name or the address, or an id. state: one of STATES.   Raises NotFound."""
     instance_access.enter(actor)
     last = select(func.max(Identity.last_sign_in_at)).where(Identity.user_id == User.id).scalar_subquery()
-    statement = select(User, last).order_by(func.lower(User.name), User.id)
+    statement = select(User, last.label("last_sign_in_at")).order_by(func.lower(User.name), User.id)
     if text:
         meant = [column.icontains(text, autoescape=True) for column in (User.name, User.email)]
         statement = statement.where(or_(*meant, User.id == parse_uuid(text)))
     if state:
         statement = statement.where(STATES[state])
-    return numbered_pages.read(statement, lambda user, last: FoundUser(_row(user), last), number=number)
+    return numbered_pages.read(statement, lambda row: FoundUser(_row(row.User), row.last_sign_in_at), number=number)
 
 
 def get_user(actor: Actor, user_id: uuid.UUID) -> UserRow:
@@ -146,8 +146,8 @@ def get_details(email_or_id: str) -> UserDetails:
     )
     return UserDetails(
         user=_row(user),
-        identities=tuple((row[0], row[1], row[2], row[3]) for row in identities),
-        organizations=tuple((row[0], row[1]) for row in organizations),
+        identities=tuple((row.provider, row.login, row.issuer, row.subject) for row in identities),
+        organizations=tuple((row.slug, row.role) for row in organizations),
         session_count=len(user_sessions.list_for(user.id)),
         grant_count=len(user_sessions.list_grants_for(user.id)),
     )

@@ -366,7 +366,7 @@ def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organizatio
         organization_id=organization.id,
         resource=request.resource or "",
     )
-    return split(row[0]) if row else []
+    return split(row.scope) if row else []
 
 
 def choose_organization(request: AuthorizeRequest, signed_in: SignedIn, chosen: str | None) -> OrganizationInfo | None:

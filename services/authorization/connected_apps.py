@@ -74,7 +74,7 @@ def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> l
 
 def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
     """How many those are."""
-    consented = {client_id for (client_id,) in _CONSENTED.all(engine(), user_id=user_id)}
+    consented = {row.client_id for row in _CONSENTED.all(engine(), user_id=user_id)}
     return len(consented.union(grant.client_id for grant in grants))
 
 

@@ -23,6 +23,7 @@ from models.types import UtcDateTime
 from services.access import instance_access
 from services.access.actors import Actor
 from services.instance import readiness
+from services.tokens import live
 
 DAYS = 30
 FAULT_HOURS = 24
@@ -165,7 +166,7 @@ def _counts() -> dict[str, int]:
         "admins": select(func.count(User.id)).where(User.is_admin),
         "organizations": select(func.count(Organization.id)).where(Organization.deleted_at.is_(None)),
         "clients": select(func.count(OAuthClient.id)),
-        "keys": select(func.count(ApiKey.id)).where(ApiKey.revoked_at.is_(None), (ApiKey.expires_at > now()) | ApiKey.expires_at.is_(None)),
+        "keys": select(func.count(ApiKey.id)).where(live.key_works(now())),
     }
     row = db.session.execute(select(*(question.scalar_subquery().label(name) for name, question in questions.items()))).one()
     return dict(row._mapping)

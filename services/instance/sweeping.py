@@ -156,8 +156,13 @@ def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, bat
         chosen.where(*conditions).order_by(rule.expires_at).limit(batch_size).with_for_update(skip_locked=True, of=rule.model).cte("gone")
     )
     returned = rule.expires_at if rule.expires_at.class_ is rule.model else rule.key
-    return delete(rule.model).where(rule.key.in_(select(gone.c.key))).returning(returned).execution_options(synchronize_session=False)
+    return (
+        delete(rule.model)
+        .where(rule.key.in_(select(gone.c.key)))
+        .returning(returned.label("told"))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _last_expiry(rule: Rule, rows: Any) -> datetime | None:
-    return max(row[0] for row in rows) if rule.expires_at.class_ is rule.model else None
+    return max(row.told for row in rows) if rule.expires_at.class_ is rule.model else None

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Select, Update, bindparam, func, or_, select, update
@@ -92,21 +93,21 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     `limit` when there are more.   Raises: NotFound, Forbidden, Invalid."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
     statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending())
-    return [_row(*found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
+    return [_read(found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
 
 
 def search(actor: Actor, slug: str, *, number: int = 1) -> NumberedPage[InvitationRow]:
     """The same for people who leaf through, newest first.   Raises: NotFound, Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
     statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending()).order_by(Invitation.id.desc())
-    return numbered_pages.read(statement, _row, number=number)
+    return numbered_pages.read(statement, _read, number=number)
 
 
 def count_of(actor: Actor, slug: str) -> int:
     """How many those are.   Raises: NotFound, Forbidden."""
     organization = organization_access.get(actor, slug, "invitations:manage")
     counted = _COUNT.one(engine(), local=rows_of(organization_ids=[organization.id]), organization_id=organization.id)
-    return counted[0] if counted else 0
+    return counted.number if counted else 0
 
 
 def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
@@ -115,8 +116,8 @@ def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
     found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *is_pending())).first()
     if found is None:
         raise NotFound()
-    _check_may_manage(organization, found[0].role)
-    return _row(*found)
+    _check_may_manage(organization, found.Invitation.role)
+    return _read(found)
 
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
@@ -327,7 +328,7 @@ def is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
 
 
-_COUNT = HotStatement(select(func.count()).where(Invitation.organization_id == bindparam("organization_id"), *is_pending()))
+_COUNT = HotStatement(select(func.count().label("number")).where(Invitation.organization_id == bindparam("organization_id"), *is_pending()))
 
 
 def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -335,7 +336,12 @@ def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnEl
 
 
 def _with_inviter(*which: ColumnElement[bool]) -> Select[tuple[Invitation, str]]:
-    return select(Invitation, User.name).outerjoin(User, User.id == Invitation.invited_by).where(*which)
+    return select(Invitation, User.name.label("inviter_name")).outerjoin(User, User.id == Invitation.invited_by).where(*which)
+
+
+def _read(row: Any) -> InvitationRow:
+    """One of `_with_inviter`."""
+    return _row(row.Invitation, row.inviter_name)
 
 
 def _row(invitation: Invitation, inviter_name: str | None) -> InvitationRow:

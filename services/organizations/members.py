@@ -83,7 +83,7 @@ def search(actor: Actor, slug: str, *, text: str = "", role: str = "", number: i
     asked = {"organization_id": organization.id, "text": re.sub(r"([/%_])", r"/\1", text), "role": role}
     return numbered_pages.read_by(
         lambda offset: _SEARCH.all(engine(), local=local, offset=offset, **asked),
-        lambda *row: _person(actor, organization, *row),
+        lambda row: _person(actor, organization, row),
         number=number,
     )
 
@@ -94,7 +94,7 @@ def get_person(actor: Actor, slug: str, user_id: str) -> Person:
     found = db.session.execute(_PEOPLE.where(Membership.user_id == parse_uuid(user_id)), {"organization_id": organization.id}).first()
     if found is None:
         raise NotFound()
-    return _person(actor, organization, *found)
+    return _person(actor, organization, found)
 
 
 def how_joined(actor: Actor, slug: str, person: Person) -> Joined | None:
@@ -241,7 +241,15 @@ def _select_people() -> Select[Any]:
     may_go: ColumnElement[bool] = (Membership.role != "owner") & ~is_personal
     stays = case((may_go, ""), (~has_other, "last_owner"), (is_personal, "personal"), else_="")
     return (
-        select(User.id, User.email, User.name, Membership.role, Membership.created_at, User.disabled_at.is_not(None), stays)
+        select(
+            User.id.label("user_id"),
+            User.email,
+            User.name,
+            Membership.role,
+            Membership.created_at.label("joined_at"),
+            User.disabled_at.is_not(None).label("is_disabled"),
+            stays.label("stays"),
+        )
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.organization_id == bindparam("organization_id"))
     )
@@ -259,9 +267,18 @@ _SEARCH = HotStatement(
 )
 
 
-def _person(actor: Actor, organization: OrganizationInfo, *row: Any) -> Person:
-    is_reader = actor.user is not None and actor.user.id == row[0]
-    return Person(*row, is_reader=is_reader, is_manageable=roles.may_manage(organization.role, row[3]))
+def _person(actor: Actor, organization: OrganizationInfo, row: Any) -> Person:
+    return Person(
+        user_id=row.user_id,
+        email=row.email,
+        name=row.name,
+        role=row.role,
+        joined_at=row.joined_at,
+        is_disabled=row.is_disabled,
+        stays=row.stays,
+        is_reader=actor.user is not None and actor.user.id == row.user_id,
+        is_manageable=roles.may_manage(organization.role, row.role),
+    )
 
 
 def _record(actor: Actor, action: str, organization: OrganizationInfo, user_id: uuid.UUID, **details: object) -> None:

@@ -27,6 +27,7 @@ from services.database import row_security
 from services.database.transactions import begin_write, insert_into
 from services.organizations import invitation_redemption, invitations
 from services.pagination import keyset
+from services.tokens import live
 from services.validation import metadata, names, slugs
 
 RESTORE_SECONDS = 7 * 24 * 60 * 60
@@ -299,11 +300,10 @@ def list_deleted(actor: Actor) -> list[OrganizationRow]:
 def count_contents(actor: Actor, slug: str) -> Contents:
     """For who may delete it.   Raises: NotFound, Forbidden."""
     organization = organization_access.enter(actor, slug, "organization:delete")
-    is_live = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
     counts = (
         select(func.count()).where(Membership.organization_id == organization.id),
         select(func.count()).where(Agent.organization_id == organization.id),
-        select(func.count()).where(ApiKey.organization_id == organization.id, is_live),
+        select(func.count()).where(ApiKey.organization_id == organization.id, live.key_works(now())),
         select(func.count()).where(Credential.organization_id == organization.id),
     )
     return Contents(*db.session.execute(select(*(count.scalar_subquery() for count in counts))).one())

@@ -6,7 +6,6 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import bindparam, select
 
@@ -14,8 +13,9 @@ from config import current
 from extensions import db, redis
 from infra import metrics
 from infra.clock import now, now_ms
-from infra.hot_statements import HotStatement
+from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid, uuid7
+from infra.rows import reader
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
@@ -24,7 +24,7 @@ from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
 from services.organizations import invitation_redemption, organizations
-from services.tokens import oauth_clients, refresh_families
+from services.tokens import live, oauth_clients, refresh_families
 
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
@@ -38,9 +38,9 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         User.is_admin,
         User.disabled_at,
         User.has_invitations,
-        Organization.id,
+        Organization.id.label("organization_id"),
         Organization.slug,
-        Organization.name,
+        Organization.name.label("organization_name"),
         Membership.role,
         User.language,
         User.time_zone,
@@ -53,19 +53,18 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 )
 
 
-_MOMENT = bindparam("moment", type_=RefreshFamily.expires_at.type)
-_HAS_REFRESH_TOKEN = select(RefreshToken.id).where(
-    RefreshToken.family_id == RefreshFamily.id, RefreshToken.used_at.is_(None), RefreshToken.expires_at > _MOMENT
+_WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
+    RefreshToken.family_id == RefreshFamily.id, live.is_live(RefreshToken, live.is_used, live.is_expired)
 )
-_HAS_ACCESS_TOKEN = select(AccessToken.id).where(
-    AccessToken.family_id == RefreshFamily.id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > _MOMENT
+_WORKING_ACCESS_TOKEN = select(AccessToken.id).where(
+    AccessToken.family_id == RefreshFamily.id, live.is_live(AccessToken, live.is_revoked, live.is_expired)
 )
 _LIVE_GRANTS = HotStatement(
     select(
         RefreshFamily.id,
         RefreshFamily.sid,
         OAuthClient.client_id,
-        OAuthClient.name,
+        OAuthClient.name.label("client_name"),
         RefreshFamily.scope,
         RefreshFamily.organization_id,
         RefreshFamily.ip,
@@ -73,15 +72,14 @@ _LIVE_GRANTS = HotStatement(
         RefreshFamily.created_at,
         RefreshFamily.last_used_at,
         RefreshFamily.expires_at,
-        OAuthClient.origin,
+        OAuthClient.origin.label("client_origin"),
         OAuthClient.redirect_uris,
     )
     .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
     .where(
         RefreshFamily.user_id == bindparam("user_id"),
-        RefreshFamily.revoked_at.is_(None),
-        RefreshFamily.expires_at > _MOMENT,
-        _HAS_REFRESH_TOKEN.exists() | _HAS_ACCESS_TOKEN.exists(),
+        live.grant_is_live(),
+        _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
     )
     .order_by(RefreshFamily.id.desc())
 )
@@ -128,6 +126,9 @@ class GrantInfo:
     @property
     def is_native(self) -> bool:
         return oauth_clients.is_native(self.redirect_uris)
+
+
+_grant_info, _user_info = reader(GrantInfo), reader(UserInfo)
 
 
 def _store() -> SessionStore:
@@ -196,19 +197,19 @@ def authenticate(raw: str) -> SignedIn | None:
     if record is None:
         return None
     rows = _read_user(record.user_id)
-    if not rows or rows[0][5] is not None:
+    if not rows or rows[0].disabled_at is not None:
         return None
-    user, may_be_invited = UserInfo(*rows[0][:5]), rows[0][6]
-    if may_be_invited and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
+    user = _user_info(rows[0])
+    if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
         rows = _read_user(record.user_id)
-    joined = tuple(OrganizationInfo(*row[7:11]) for row in rows if row[7] is not None)
+    joined = tuple(OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) for row in rows if row.slug is not None)
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
-    has_deleted = any(row[10] is not None and row[7] is None for row in rows)
-    return SignedIn(record, user, joined, has_slid, has_deleted, *rows[0][11:])
+    has_deleted = any(row.role is not None and row.slug is None for row in rows)
+    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
 
 
-def _read_user(user_id: uuid.UUID) -> list[tuple[Any, ...]]:
+def _read_user(user_id: uuid.UUID) -> list[Row]:
     return _USER_WITH_ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
 
 
@@ -297,4 +298,4 @@ def forget_all(user_id: uuid.UUID) -> None:
 
 def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
     """The live grants of a person: not revoked, with a token that still works. Newest first."""
-    return [GrantInfo(*row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, moment=now())]
+    return [_grant_info(row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, now=now())]

@@ -8,25 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import LargeBinary, String, Uuid, bindparam, case, insert, select, update
+from sqlalchemy import LargeBinary, String, Uuid, bindparam, case, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from config import current
 from extensions import db
 from infra.clock import now, now_seconds
-from infra.hot_statements import HotStatement
+from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret, new_secret
 from models import AccessToken, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
-from models.definer import role_of
 from models.types import UtcDateTime
 from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.access.scopes import INTROSPECT, split
 from services.audit import audit
 from services.database.transactions import begin_write, engine
-from services.tokens import oauth_clients, refresh_families, signing_keys, token_claims
+from services.tokens import live, oauth_clients, refresh_families, signing_keys, token_claims
+from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 from services.tokens.oauth_clients import ClientInfo, StaleClient
-from services.tokens.refresh_families import CLIENT_PK, CLIENT_VERSION
 from services.tokens.signing_keys import TokenUnreadable
 
 MAX_TOKEN_LENGTH = 16_384
@@ -55,22 +54,30 @@ class TokenInfo:
         return split(self.scope)
 
 
-_subject = (
+# What a token is judged by and tells: its client, and of a person's token its family, person and organization.
+_JUDGED_BY = (live.client_version().label("client_version"), RefreshFamily.revoked_at.label("family_revoked_at"))
+_SUBJECT = (
+    OAuthClient.client_id,
     RefreshFamily.id.label("family_id"),
-    RefreshFamily.revoked_at.label("family_revoked_at"),
     RefreshFamily.sid,
     RefreshFamily.auth_time,
     RefreshFamily.resource,
     User.id.label("user_id"),
     User.email,
     User.email_verified,
-    User.name.label("user_name"),
+    User.name,
     User.is_admin,
-    User.disabled_at,
     Organization.id.label("organization_id"),
     Organization.slug,
     Organization.name.label("organization_name"),
-    case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
+    live.role(RefreshFamily).label("role"),
+)
+_ACCESS = (AccessToken.id, AccessToken.scope, AccessToken.created_at, AccessToken.expires_at)
+_REFRESH = (
+    RefreshToken.id,
+    RefreshFamily.scope,
+    RefreshToken.created_at,
+    case((RefreshToken.expires_at < RefreshFamily.expires_at, RefreshToken.expires_at), else_=RefreshFamily.expires_at).label("expires_at"),
 )
 
 
@@ -81,60 +88,59 @@ def _join_subject(statement: Any) -> Any:
 
 
 _TOKEN_HASH = bindparam("token_hash", type_=LargeBinary())
-_ACCESS = (AccessToken.id, AccessToken.scope, AccessToken.created_at, AccessToken.expires_at, AccessToken.revoked_at)
 _FIND_ACCESS = HotStatement(
-    _join_subject(
-        select(*_ACCESS, OAuthClient.client_id, *_subject)
-        .select_from(AccessToken)
-        .join(OAuthClient, OAuthClient.id == AccessToken.client_pk)
-        .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
-    ).where(AccessToken.token_hash == _TOKEN_HASH)
+    live.judged(
+        _join_subject(
+            select(*_ACCESS, *_SUBJECT)
+            .select_from(AccessToken)
+            .join(OAuthClient, OAuthClient.id == AccessToken.client_pk)
+            .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
+        ).where(AccessToken.token_hash == _TOKEN_HASH),
+        *live.ACCESS_TOKEN,
+        by=(*_JUDGED_BY, AccessToken.revoked_at),
+    )
 )
+# Introspection reads the calling client and the token together; where there is no such token its columns are null.
 _caller = OAuthClient.__table__.alias("caller")
+_CALLER_VERSION = live.client_version(_caller.c).label("caller_version")
 _INTROSPECT_ACCESS = HotStatement(
-    _join_subject(
-        select(_caller.c.version, *_ACCESS, OAuthClient.client_id, *_subject)
-        .select_from(_caller)
-        .outerjoin(AccessToken, AccessToken.token_hash == _TOKEN_HASH)
-        .outerjoin(OAuthClient, OAuthClient.id == AccessToken.client_pk)
-        .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
-    ).where(_caller.c.id == CLIENT_PK)
+    live.judged(
+        _join_subject(
+            select(_CALLER_VERSION, *_ACCESS, *_SUBJECT)
+            .select_from(_caller)
+            .outerjoin(AccessToken, AccessToken.token_hash == _TOKEN_HASH)
+            .outerjoin(OAuthClient, OAuthClient.id == AccessToken.client_pk)
+            .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
+        ).where(_caller.c.id == CLIENT_PK),
+        *live.ACCESS_TOKEN,
+        by=(*_JUDGED_BY, AccessToken.revoked_at),
+    )
 )
 _INTROSPECT_REFRESH = HotStatement(
-    _join_subject(
-        select(
-            _caller.c.version,
-            RefreshToken.id,
-            RefreshFamily.scope,
-            RefreshToken.created_at,
-            case((RefreshToken.expires_at < RefreshFamily.expires_at, RefreshToken.expires_at), else_=RefreshFamily.expires_at).label(
-                "until"
-            ),
-            RefreshToken.used_at,
-            OAuthClient.client_id,
-            *_subject,
-        )
-        .select_from(_caller)
-        .outerjoin(RefreshToken, RefreshToken.token_hash == _TOKEN_HASH)
-        .outerjoin(RefreshFamily, RefreshFamily.id == RefreshToken.family_id)
-        .outerjoin(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
-    ).where(_caller.c.id == CLIENT_PK)
+    live.judged(
+        _join_subject(
+            select(_CALLER_VERSION, *_REFRESH, *_SUBJECT)
+            .select_from(_caller)
+            .outerjoin(RefreshToken, RefreshToken.token_hash == _TOKEN_HASH)
+            .outerjoin(RefreshFamily, RefreshFamily.id == RefreshToken.family_id)
+            .outerjoin(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+        ).where(_caller.c.id == CLIENT_PK),
+        *live.REFRESH_TOKEN,
+        by=(*_JUDGED_BY, RefreshToken.used_at, RefreshFamily.expires_at.label("family_expires_at")),
+    )
 )
-_JWT_STATE = HotStatement(
-    _join_subject(
-        select(
-            RevokedJwt.jti,
-            RefreshFamily.id.label("family_id"),
-            RefreshFamily.revoked_at,
-            User.disabled_at,
-            Organization.slug,
-            Organization.name,
-            case((Organization.deleted_at.is_(None), role_of(RefreshFamily.organization_id, RefreshFamily.user_id))).label("role"),
-        )
-        .select_from(OAuthClient)
-        .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
-        .outerjoin(RefreshFamily, RefreshFamily.id == bindparam("family_id", type_=Uuid()))
-    ).where(OAuthClient.client_id == bindparam("client_id"))
+_FAMILY_ID = cast(bindparam("family_id", type_=Uuid()), Uuid())
+_FIND_JWT = HotStatement(
+    live.judged(
+        _join_subject(
+            select(Organization.slug, Organization.name.label("organization_name"), live.role(RefreshFamily).label("role"))
+            .select_from(OAuthClient)
+            .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
+            .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
+        ).where(OAuthClient.client_id == bindparam("client_id")),
+        *live.JWT,
+        by=(*_JUDGED_BY, RevokedJwt.created_at.label("revoked_at"), _FAMILY_ID.label("family_id")),
+    )
 )
 _ISSUE = HotStatement(
     insert(AccessToken)
@@ -147,33 +153,37 @@ _ISSUE = HotStatement(
             bindparam("scope", type_=String()),
             bindparam("created_at", type_=UtcDateTime()),
             bindparam("expires_at", type_=UtcDateTime()),
-        ).where(OAuthClient.id == CLIENT_PK, OAuthClient.version == CLIENT_VERSION),
+        ).where(OAuthClient.id == CLIENT_PK, live.client_version() == CLIENT_VERSION),
         include_defaults=False,
     )
     .returning(AccessToken.id)
 )
 
 
-def _read(kind: Literal["access_token", "refresh_token"], row: tuple[Any, ...]) -> TokenInfo | None:
-    """A row of token columns, client_id and subject columns as a live token; None when it is not one (any more)."""
-    token_id, scope, created_at, expires_at, ended_at, client_id = row[:6]
-    family_id, family_revoked_at, sid, auth_time, resource, user_id, email, verified, name, is_admin, disabled_at = row[6:17]
-    organization_id, slug, organization_name, role = row[17:21]
-    if token_id is None or ended_at is not None or expires_at <= now():
+def _read(kind: Literal["access_token", "refresh_token"], row: Row | None) -> TokenInfo | None:
+    """A judged row as a live token; None when it is not one (any more)."""
+    if row is None or row.ended is not None:
         return None
-    if family_id is None:
-        return TokenInfo(str(token_id), kind, scope, created_at, expires_at, client_id, None, None, None, None, None, None)
-    if family_revoked_at is not None or disabled_at is not None or role is None:
-        return None
-    user = UserInfo(user_id, email, verified, name, is_admin)
-    organization = OrganizationInfo(organization_id, slug, organization_name, role)
-    return TokenInfo(str(token_id), kind, scope, created_at, expires_at, client_id, family_id, sid, auth_time, resource, user, organization)
+    is_of_person = row.family_id is not None
+    return TokenInfo(
+        id=str(row.id),
+        kind=kind,
+        scope=row.scope,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        client_id=row.client_id,
+        family_id=row.family_id,
+        sid=row.sid,
+        auth_time=row.auth_time,
+        resource=row.resource,
+        user=UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin) if is_of_person else None,
+        organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) if is_of_person else None,
+    )
 
 
 def find_opaque(raw: str) -> TokenInfo | None:
     """The live opaque access token of that value. One statement."""
-    row = _FIND_ACCESS.one(engine(), token_hash=hash_secret(raw))
-    return _read("access_token", row) if row else None
+    return _read("access_token", _FIND_ACCESS.one(engine(), token_hash=hash_secret(raw), now=now()))
 
 
 def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
@@ -191,18 +201,15 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
     """A JWT as it stands now, its organization and role read again; None when it was revoked, its person disabled or their
     membership lost since it was signed. One statement."""
     family_id = token_claims.family_of(claims["jti"])
-    row = _JWT_STATE.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
-    if row is None:
-        return None
-    revoked_jti, found_family, family_revoked_at, disabled_at, slug, name, role = row
-    if revoked_jti is not None:
+    row = _FIND_JWT.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
+    if row is None or row.ended is not None:
         return None
     token = info_from_claims(claims)
     if family_id is None:
         return token
-    if found_family is None or family_revoked_at is not None or disabled_at is not None or role is None or token.organization is None:
+    if token.organization is None:
         return None
-    return replace(token, organization=OrganizationInfo(token.organization.id, slug, name, role))
+    return replace(token, organization=OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
@@ -266,10 +273,10 @@ def introspect(client: ClientInfo, raw: str) -> dict[str, Any]:
 def _introspect_row(
     client: ClientInfo, kind: Literal["access_token", "refresh_token"], statement: HotStatement, raw: str
 ) -> dict[str, Any]:
-    row = statement.one(engine(), token_hash=hash_secret(raw), client_pk=client.pk)
-    if row is None or row[0] != client.version:
+    row = statement.one(engine(), token_hash=hash_secret(raw), client_pk=client.pk, now=now())
+    if row is None or row.caller_version != client.version:
         raise StaleClient(client.client_id)
-    token = _read(kind, row[1:])
+    token = _read(kind, row)
     if token is None or not _may_see(client, token.client_id):
         return INACTIVE
     body: dict[str, Any] = {

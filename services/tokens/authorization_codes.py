@@ -5,14 +5,13 @@ A second proper use revokes what the first one issued; a wrong verifier, client 
 
 import base64
 import hashlib
-import hmac
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, String, and_, bindparam, case, insert, literal, select, true, update
+from sqlalchemy import Boolean, ColumnElement, String, and_, bindparam, case, insert, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from config import current
@@ -25,10 +24,11 @@ from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.database.transactions import engine
-from services.tokens import oauth_clients, refresh_families
-from services.tokens.grants import WIDTH, Grant, RawTokens, select_grant
+from services.tokens import live, oauth_clients, refresh_families
+from services.tokens.grants import Grant, RawTokens, grant_of, select_grant
+from services.tokens.live import NOW, Ended
 from services.tokens.oauth_clients import ClientInfo, StaleClient
-from services.tokens.refresh_families import CLIENT_PK, CLIENT_VERSION, INSERT_ACCESS, INSERT_FAMILY, INSERT_REFRESH, NOW
+from services.tokens.refresh_families import INSERT_ACCESS, INSERT_FAMILY, INSERT_REFRESH
 
 BuildAnswer = Callable[[Grant, RawTokens, bool], dict[str, Any]]
 
@@ -49,19 +49,14 @@ class CodeRequest:
     auth_time: datetime
 
 
-@dataclass(frozen=True)
-class _Code:
-    """A code's own columns, behind those of its grant."""
-
-    id: uuid.UUID
-    redirect_uri: str | None
-    code_challenge: str
-    expires_at: datetime
-    used_at: datetime | None
+def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    """The code was issued for another redirect URI or verifier than those that come with it (RFC 7636 section 4.6)."""
+    is_elsewhere = row.redirect_uri.is_distinct_from(bindparam("redirect_uri", type_=String()))
+    return or_(is_elsewhere, row.code_challenge != bindparam("code_challenge")), Ended.OTHER_REQUEST
 
 
 _INSERT = HotStatement(insert(AuthorizationCode))
-_SELECT = select_grant(
+_FACTS = select_grant(
     AuthorizationCode,
     AuthorizationCode.id.label("code_id"),
     AuthorizationCode.redirect_uri,
@@ -69,27 +64,19 @@ _SELECT = select_grant(
     AuthorizationCode.expires_at,
     AuthorizationCode.used_at,
 ).where(AuthorizationCode.code_hash == bindparam("code_hash"))
-_FIND = HotStatement(_SELECT)
+_RULES = (*live.OF_THIS_CLIENT, _is_another_request, *live.CODE)
+_FIND = HotStatement(live.judged(_FACTS, *_RULES))
 _SPEND = HotStatement(update(AuthorizationCode).where(AuthorizationCode.id == bindparam("code_id")).values(used_at=NOW))
 
 
 def _exchange_statement() -> HotStatement:
     """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
-    g = _SELECT.with_for_update(of=AuthorizationCode).cte("g")
+    g = _FACTS.with_for_update(of=AuthorizationCode).cte("g")
+    ended = live.ended(g.c, *_RULES)
     won = (
         update(AuthorizationCode)
         .values(used_at=NOW)
-        .where(
-            AuthorizationCode.id == g.c.code_id,
-            g.c.used_at.is_(None),
-            g.c.expires_at > NOW,
-            g.c.client_pk == CLIENT_PK,
-            g.c.client_version == CLIENT_VERSION,
-            g.c.redirect_uri.is_not_distinct_from(bindparam("redirect_uri", type_=String())),
-            g.c.code_challenge == bindparam("code_challenge"),
-            g.c.disabled_at.is_(None),
-            g.c.role.is_not(None),
-        )
+        .where(AuthorizationCode.id == g.c.code_id, ended.is_(None))
         .returning(AuthorizationCode.id)
         .cte("won")
     )
@@ -113,7 +100,7 @@ def _exchange_statement() -> HotStatement:
     )
     refresh = refresh_families.insert_refresh_from(g, won, has_refresh_token)
     access = refresh_families.insert_access_from(g, won, g.c.scope)
-    answer = select(*g.c, select(won.c.id).scalar_subquery().label("won_id"))
+    answer = select(*g.c, ended.label("ended"), select(won.c.id).scalar_subquery().label("won_id"))
     return HotStatement(answer.add_cte(family.cte("family"), refresh.cte("refresh"), access.cte("access")))
 
 
@@ -160,28 +147,33 @@ def exchange(
     with write_transaction(engine()) as transaction:
         row, is_first = _exchange_in(transaction, params)
         if is_first and row is not None:
-            grant = Grant(*row[:WIDTH])
+            grant = grant_of(row)
             answer = build_answer(grant, tokens, params["may_refresh"] and "offline_access" in grant.scopes)
             transaction.commit()
             return answer
     if row is None:
         oauth_clients.require_current(client)  # a deleted client took its codes along
-    refusal = _why_not(row, params)
-    if refusal == "reused" and row is not None:
-        refresh_families.revoke(actor, row[0], because="code_reused")
-    raise OAuthRefused("invalid_grant", "The authorization code is unknown, expired or was issued for another request.", detail=refusal)
+    elif row.ended == Ended.STALE_CLIENT:
+        raise StaleClient(client.client_id)
+    elif row.ended == Ended.USED:
+        refresh_families.revoke(actor, row.family_id, because="code_reused")
+    raise OAuthRefused(
+        "invalid_grant",
+        "The authorization code is unknown, expired or was issued for another request.",
+        detail=row.ended if row else "unknown code",
+    )
 
 
 def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[Row | None, bool]:
     """The code's row, and whether this call spent it and wrote what follows."""
     if transaction.engine.dialect.name == "postgresql":
         row = _EXCHANGE.one_in(transaction, **params)
-        return (row[:-1], row[-1] is not None) if row else (None, False)
-    row = _FIND.one_in(transaction, code_hash=params["code_hash"])
-    if row is None or _why_not(row, params):
+        return row, row is not None and row.won_id is not None
+    row = _FIND.one_in(transaction, **params)
+    if row is None or row.ended is not None:
         return row, False
-    grant = Grant(*row[:WIDTH])
-    _SPEND.one_in(transaction, code_id=_Code(*row[WIDTH:]).id, now=params["now"])
+    grant = grant_of(row)
+    _SPEND.one_in(transaction, code_id=row.code_id, now=params["now"])
     has_refresh_token = params["may_refresh"] and "offline_access" in grant.scopes
     copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
     INSERT_FAMILY.one_in(
@@ -201,25 +193,3 @@ def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[R
     if grant.resource is None:
         INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, grant.scope, params))
     return row, True
-
-
-def _why_not(row: Row | None, params: dict[str, Any]) -> str:
-    """Why a code is not exchanged, for the log; empty when it is good; "reused" is a second proper use.
-
-    Raises StaleClient when this process remembers another version of the client.
-    """
-    if row is None:
-        return "unknown code"
-    grant, code = Grant(*row[:WIDTH]), _Code(*row[WIDTH:])
-    if grant.client_pk != params["client_pk"]:
-        return "code of another client"
-    if grant.client_version != params["client_version"]:
-        raise StaleClient(grant.client_id)
-    is_same_challenge = hmac.compare_digest(code.code_challenge.encode(), params["code_challenge"].encode())
-    if code.redirect_uri != params["redirect_uri"] or not is_same_challenge:
-        return "wrong redirect_uri or code_verifier"
-    if code.used_at is not None:
-        return "reused"
-    if code.expires_at <= params["now"]:
-        return "expired"
-    return "" if grant.is_live else "the person is disabled or has left the organization"

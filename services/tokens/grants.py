@@ -1,23 +1,21 @@
-"""A grant as a token request meets it: what was permitted, with its person, organization and client, read together.
-
-Rows are read in the order of `Grant`'s fields; a look-up adds its own columns behind them.
-"""
+"""A grant as a token request meets it: what was permitted, with its person, organization and client, read together."""
 
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, select
+from sqlalchemy import ColumnElement, Select, select
 
+from infra.rows import reader
 from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, User
-from models.definer import role_of
 from services.access.scopes import split
+from services.tokens import live
 
 
 @dataclass(frozen=True)
 class Grant:
-    """One person's permission to one client, in one organization. `role` is None when the membership is gone."""
+    """One person's permission to one client, in one organization, as it stands now."""
 
     family_id: uuid.UUID
     client_pk: uuid.UUID
@@ -31,24 +29,17 @@ class Grant:
     email: str | None
     email_verified: bool
     name: str
-    disabled_at: datetime | None
     organization_slug: str
     organization_name: str
-    role: str | None
+    role: str
     client_id: str
-    client_version: int
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the person and the membership still stand behind it."""
-        return self.disabled_at is None and self.role is not None
 
     @property
     def scopes(self) -> list[str]:
         return split(self.scope)
 
 
-WIDTH = len(fields(Grant))
+grant_of = reader(Grant)
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,10 @@ class RawTokens:
 
 
 def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any) -> Select[Any]:
-    """The columns of Grant read through `source` (a code or a family), then `more`; all labelled."""
+    """The columns of Grant read through `source` (a code or a family), those of `live.OF_THIS_CLIENT`, then `more`.
+
+    `role` is null where the person or the membership no longer stands behind it.
+    """
     family_id = source.id if source is RefreshFamily else AuthorizationCode.family_id
     return (
         select(
@@ -75,13 +69,12 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             source.auth_time,
             User.email,
             User.email_verified,
-            User.name.label("user_name"),
-            User.disabled_at,
+            User.name,
             Organization.slug.label("organization_slug"),
             Organization.name.label("organization_name"),
-            case((Organization.deleted_at.is_(None), role_of(source.organization_id, source.user_id))).label("role"),
+            live.role(source).label("role"),
             OAuthClient.client_id,
-            OAuthClient.version.label("client_version"),
+            live.client_version().label("client_version"),
             *more,
         )
         .select_from(source)

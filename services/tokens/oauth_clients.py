@@ -29,6 +29,8 @@ from services.audit import audit
 from services.database.transactions import begin_write, engine
 from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
+from services.tokens import live
+from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 
 SECRET_OVERLAP = timedelta(hours=24)
 _CACHE_SIZE = 1024
@@ -131,9 +133,9 @@ _FIND = HotStatement(
         OAuthClient.confirm,
         OAuthClient.origin,
         OAuthClient.created_at,
-    ).where(OAuthClient.client_id == bindparam("client_id"))
+    ).where(OAuthClient.client_id == bindparam("client_id"), live.client_version().is_not(None))
 )
-_IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == bindparam("pk"), OAuthClient.version == bindparam("version")))
+_IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, live.client_version() == CLIENT_VERSION))
 _known: dict[tuple[Engine, str], ClientInfo] = {}
 
 
@@ -154,15 +156,32 @@ def find_fresh(client_id: str) -> ClientInfo | None:
         return None
     if len(_known) >= _CACHE_SIZE:
         _known.clear()
-    auth_method = row[8] or ("none" if row[3] == "public" else "any_secret")
-    client = ClientInfo(*row[:8], auth_method, tuple(row[9]), tuple(row[10]), frozenset(split(row[11])), tuple(split(row[12])), *row[13:])
+    client = ClientInfo(
+        pk=row.id,
+        client_id=row.client_id,
+        name=row.name,
+        type=row.type,
+        version=row.version,
+        secret_hash=row.secret_hash,
+        previous_secret_hash=row.previous_secret_hash,
+        previous_secret_expires_at=row.previous_secret_expires_at,
+        auth_method=row.token_endpoint_auth_method or ("none" if row.type == "public" else "any_secret"),
+        redirect_uris=tuple(row.redirect_uris),
+        post_logout_redirect_uris=tuple(row.post_logout_redirect_uris),
+        grant_types=frozenset(split(row.grant_types)),
+        scopes=tuple(split(row.scope)),
+        is_trusted=row.trusted,
+        must_confirm=row.confirm,
+        origin=row.origin,
+        created_at=row.created_at,
+    )
     _known[key] = client
     return client
 
 
 def require_current(client: ClientInfo) -> None:
     """Raises StaleClient when the client was changed or deleted since it was read."""
-    if _IS_CURRENT.one(engine(), pk=client.pk, version=client.version) is None:
+    if _IS_CURRENT.one(engine(), client_pk=client.pk, client_version=client.version) is None:
         raise StaleClient(client.client_id)
 
 
@@ -191,17 +210,22 @@ class ClientRow:
     last_used_at: datetime | None
 
 
+def _client_row(row: Any) -> ClientRow:
+    """One of `_with_use`."""
+    return ClientRow(row.OAuthClient, row.people, row.last_used_at)
+
+
 def list_numbered(actor: Actor, *, number: int = 1) -> NumberedPage[ClientRow]:
     """By name.   Raises NotFound for who is no administrator."""
     instance_access.enter(actor)
-    return numbered_pages.read(_with_use().order_by(func.lower(OAuthClient.name), OAuthClient.id), ClientRow, number=number)
+    return numbered_pages.read(_with_use().order_by(func.lower(OAuthClient.name), OAuthClient.id), _client_row, number=number)
 
 
 def find_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow | None:
     """Raises NotFound for who is no administrator."""
     instance_access.enter(actor)
     found = db.session.execute(_with_use().where(OAuthClient.id == client_pk)).first()
-    return ClientRow(*found) if found else None
+    return _client_row(found) if found else None
 
 
 def get_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow:
@@ -220,10 +244,9 @@ def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
 
 def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
-    goes_on = (RefreshFamily.revoked_at.is_(None), RefreshFamily.expires_at > now())
-    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, *goes_on).scalar_subquery()
+    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, live.grant_is_live(now())).scalar_subquery()
     last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
-    return select(OAuthClient, people, last_used)
+    return select(OAuthClient, people.label("people"), last_used.label("last_used_at"))
 
 
 def has_two_secrets(row: OAuthClient) -> bool:

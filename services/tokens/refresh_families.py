@@ -20,10 +20,7 @@ from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.tokens.grants import Grant, RawTokens
-
-NOW = bindparam("now", type_=UtcDateTime())
-CLIENT_PK = bindparam("client_pk", type_=Uuid())
-CLIENT_VERSION = bindparam("client_version")
+from services.tokens.live import NOW
 
 REUSE = frozenset({"code_reused", "refresh_token_reused"})
 

@@ -9,10 +9,9 @@ within the grace finds the answer; one whose worker died before (4) finishes its
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import LargeBinary, String, Uuid, bindparam, func, select, update
 from sqlalchemy.orm import aliased
@@ -29,10 +28,11 @@ from models import RefreshFamily, RefreshToken
 from services.access.actors import Actor
 from services.access.scopes import join, split
 from services.database.transactions import engine
-from services.tokens import oauth_clients, refresh_families
-from services.tokens.grants import WIDTH, Grant, RawTokens, select_grant
+from services.tokens import live, oauth_clients, refresh_families
+from services.tokens.grants import Grant, RawTokens, grant_of, select_grant
+from services.tokens.live import NOW, Ended
 from services.tokens.oauth_clients import ClientInfo, StaleClient
-from services.tokens.refresh_families import CLIENT_PK, CLIENT_VERSION, INSERT_ACCESS, INSERT_REFRESH, NOW
+from services.tokens.refresh_families import INSERT_ACCESS, INSERT_REFRESH
 
 BuildAnswer = Callable[[Grant, RawTokens, str], dict[str, Any]]
 
@@ -54,20 +54,6 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class _Token:
-    """A refresh token's own columns, behind those of its grant."""
-
-    id: UUID
-    expires_at: datetime
-    used_at: datetime | None
-    successor_id: UUID | None
-    request_hash: bytes | None
-    family_expires_at: datetime
-    revoked_at: datetime | None
-    successor_used_at: datetime | None
-
-
-@dataclass(frozen=True)
 class _Kept:
     """What Redis keeps for the grace: the raw values, and the answer made of them once there is one."""
 
@@ -82,23 +68,24 @@ class _Kept:
 
 
 _successor = aliased(RefreshToken)
-_SELECT = (
+_FACTS = (
     select_grant(
         RefreshFamily,
         RefreshToken.id.label("token_id"),
-        RefreshToken.expires_at.label("token_expires_at"),
+        RefreshToken.expires_at,
         RefreshToken.used_at,
         RefreshToken.successor_id,
         RefreshToken.request_hash,
         RefreshFamily.expires_at.label("family_expires_at"),
-        RefreshFamily.revoked_at,
+        RefreshFamily.revoked_at.label("family_revoked_at"),
         _successor.used_at.label("successor_used_at"),
     )
     .join(RefreshToken, RefreshToken.family_id == RefreshFamily.id)
     .outerjoin(_successor, _successor.id == RefreshToken.successor_id)
     .where(RefreshToken.token_hash == bindparam("token_hash"))
 )
-_FIND = HotStatement(_SELECT)
+_RULES = (*live.OF_THIS_CLIENT, *live.REFRESH_TOKEN)
+_FIND = HotStatement(live.judged(_FACTS, *_RULES))
 _SPEND_VALUES = {
     "used_at": NOW,
     "successor_id": bindparam("refresh_id", type_=Uuid()),
@@ -116,28 +103,19 @@ _REPLACE = HotStatement(
 
 def _rotate_statement() -> HotStatement:
     """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
-    g = _SELECT.with_for_update(of=RefreshToken).cte("g")
+    g = _FACTS.with_for_update(of=RefreshToken).cte("g")
+    ended = live.ended(g.c, *_RULES)
     won = (
         update(RefreshToken)
         .values(_SPEND_VALUES)
-        .where(
-            RefreshToken.id == g.c.token_id,
-            g.c.used_at.is_(None),
-            g.c.token_expires_at > NOW,
-            g.c.family_expires_at > NOW,
-            g.c.revoked_at.is_(None),
-            g.c.client_pk == CLIENT_PK,
-            g.c.client_version == CLIENT_VERSION,
-            g.c.disabled_at.is_(None),
-            g.c.role.is_not(None),
-        )
+        .where(RefreshToken.id == g.c.token_id, ended.is_(None))
         .returning(RefreshToken.id)
         .cte("won")
     )
     used = update(RefreshFamily).where(RefreshFamily.id == g.c.family_id, select(won.c.id).exists()).values(last_used_at=NOW)
     refresh = refresh_families.insert_refresh_from(g, won)
     access = refresh_families.insert_access_from(g, won, func.coalesce(bindparam("scope", type_=String()), g.c.scope))
-    answer = select(*g.c, select(won.c.id).scalar_subquery().label("won_id"))
+    answer = select(*g.c, ended.label("ended"), select(won.c.id).scalar_subquery().label("won_id"))
     return HotStatement(answer.add_cte(used.cte("used"), refresh.cte("refresh"), access.cte("access")))
 
 
@@ -166,7 +144,7 @@ def rotate(
     with write_transaction(engine()) as transaction:
         row, verdict = _rotate_in(transaction, params)
         if verdict is Verdict.FIRST and row is not None:
-            answer = _answer(Grant(*row[:WIDTH]), kept, scope, resource, build_answer)
+            answer = _answer(grant_of(row), kept, scope, resource, build_answer)
             _keep_answer(raw_token, kept, answer)
             transaction.commit()
             return answer
@@ -175,9 +153,9 @@ def rotate(
     if ours is not None:
         _forget(raw_token, ours)
     if verdict is Verdict.REUSED and row is not None:
-        refresh_families.revoke(actor, row[0], because="refresh_token_reused")
+        refresh_families.revoke(actor, row.family_id, because="refresh_token_reused")
     if verdict is Verdict.LEFT and row is not None:
-        refresh_families.revoke(actor, row[0], because="access_lost")
+        refresh_families.revoke(actor, row.family_id, because="access_lost")
     if row is None:
         oauth_clients.require_current(client)  # a deleted client took its tokens along
     raise OAuthRefused("invalid_grant", _INVALID, detail=verdict.value)
@@ -187,43 +165,41 @@ def _rotate_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[Row
     """The token's row and what it means; FIRST says that this call spent it and wrote what follows."""
     if transaction.engine.dialect.name == "postgresql":
         row = _ROTATE.one_in(transaction, **params)
-        if row is None:
-            return None, Verdict.DEAD
-        return row[:-1], Verdict.FIRST if row[-1] is not None else _judge(row[:-1], params)
-    row = _FIND.one_in(transaction, token_hash=params["token_hash"])
-    verdict = _judge(row, params)
-    if verdict is Verdict.FIRST and row is not None:
-        grant = Grant(*row[:WIDTH])
-        _SPEND.one_in(
-            transaction, token_id=_Token(*row[WIDTH:]).id, **{name: params[name] for name in ("now", "refresh_id", "request_hash")}
-        )
-        _USED.one_in(transaction, family_id=grant.family_id, now=params["now"])
-        INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
-        if grant.resource is None:
-            INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, params["scope"] or grant.scope, params))
-    return row, verdict
+        is_first = row is not None and row.won_id is not None
+    else:
+        row = _FIND.one_in(transaction, **params)
+        is_first = row is not None and row.ended is None
+        if is_first:
+            _rotate_in_steps(transaction, row, params)
+    return row, Verdict.FIRST if is_first else _judge(row, params)
+
+
+def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
+    """SQLite: what the one statement of PostgreSQL writes, under the write lock that the transaction began with."""
+    grant = grant_of(row)
+    _SPEND.one_in(transaction, token_id=row.token_id, **{name: params[name] for name in ("now", "refresh_id", "request_hash")})
+    _USED.one_in(transaction, family_id=grant.family_id, now=params["now"])
+    INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
+    if grant.resource is None:
+        INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, params["scope"] or grant.scope, params))
 
 
 def _judge(row: Row | None, params: dict[str, Any]) -> Verdict:
+    """What a token means that this call did not spend.   Raises StaleClient."""
     if row is None:
         return Verdict.DEAD
-    grant, token, moment = Grant(*row[:WIDTH]), _Token(*row[WIDTH:]), params["now"]
-    if grant.client_pk != params["client_pk"]:
-        return Verdict.DEAD
-    if grant.client_version != params["client_version"]:
-        raise StaleClient(grant.client_id)
-    if token.revoked_at is not None or token.family_expires_at <= moment:
-        return Verdict.DEAD
-    if not grant.is_live:
+    if row.ended == Ended.STALE_CLIENT:
+        raise StaleClient(row.client_id)
+    if row.ended == Ended.LEFT:
         return Verdict.LEFT
-    if token.used_at is None:
-        return Verdict.FIRST if token.expires_at > moment else Verdict.DEAD
+    if row.ended != Ended.USED:
+        return Verdict.DEAD
     grace = timedelta(seconds=current().refresh_grace_seconds)
-    if not grace or moment - token.used_at >= grace:  # of two at once the later may have looked at the clock first
+    if not grace or params["now"] - row.used_at >= grace:  # of two at once the later may have looked at the clock first
         return Verdict.REUSED
-    if token.request_hash != params["request_hash"]:
+    if row.request_hash != params["request_hash"]:
         return Verdict.OTHER_REQUEST
-    return Verdict.REPEAT if token.successor_used_at is None else Verdict.SUPERSEDED
+    return Verdict.REPEAT if row.successor_used_at is None else Verdict.SUPERSEDED
 
 
 def _answer(grant: Grant, kept: _Kept, scope: str | None, resource: str | None, build_answer: BuildAnswer) -> dict[str, Any]:
@@ -244,10 +220,10 @@ def _replay(
     if kept.answer is not None:
         elapsed = (now_ms() - kept.answered_at_ms) // 1000
         return {**kept.answer, "expires_in": max(0, kept.answer["expires_in"] - elapsed)}
-    grant, token = Grant(*row[:WIDTH]), _Token(*row[WIDTH:])
+    grant = grant_of(row)
     params = {**params, **refresh_families.new_token_params(kept.tokens, params["now"])}
     with write_transaction(engine()) as transaction:
-        if _REPLACE.one_in(transaction, successor_id=token.successor_id, refresh_hash=params["refresh_hash"]) is None:
+        if _REPLACE.one_in(transaction, successor_id=row.successor_id, refresh_hash=params["refresh_hash"]) is None:
             raise OAuthRefused("invalid_grant", _INVALID, detail=Verdict.SUPERSEDED.value)
         again, _ = _keep_or_take(raw_token)  # the row is ours now: somebody else may have replaced it just before
         if again.answer is not None:

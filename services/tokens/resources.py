@@ -28,4 +28,4 @@ def find(identifier: str) -> ResourceInfo | None:
     if len(identifier) > 2048 or "\0" in identifier:
         return None
     row = _FIND.one(engine(), identifier=identifier)
-    return ResourceInfo(row[0], row[1], tuple(split(row[2]))) if row else None
+    return ResourceInfo(row.identifier, row.name, tuple(split(row.scope))) if row else None

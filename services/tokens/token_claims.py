@@ -110,7 +110,9 @@ def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
 def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
     """The claim `orgs`, and `orgs_truncated` when there are more than it holds."""
     rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
-    claims: dict[str, Any] = {"orgs": [{"id": str(row[0]), "slug": row[1], "name": row[2], "role": row[3]} for row in rows[:LIST_LIMIT]]}
+    claims: dict[str, Any] = {
+        "orgs": [{"id": str(row.id), "slug": row.slug, "name": row.name, "role": row.role} for row in rows[:LIST_LIMIT]]
+    }
     return {**claims, "orgs_truncated": True} if len(rows) > LIST_LIMIT else claims
 
 
@@ -119,7 +121,7 @@ def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
     if "projects:read" in scopes:
         local = rows_of(organization_ids=[grant.organization_id])
         rows = _PROJECTS.all(engine(), local=local, organization_id=grant.organization_id)
-        claims["projects"] = [{"id": str(row[0]), "slug": row[1], "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
+        claims["projects"] = [{"id": str(row.id), "slug": row.slug, "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
         if len(rows) > LIST_LIMIT:
             claims["projects_truncated"] = True
     return claims

@@ -6,6 +6,7 @@ An agent has what its own keys' scopes and its owner's role allow, and nothing o
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, update
 
@@ -19,6 +20,7 @@ from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
+from services.tokens import live
 from services.validation import names
 
 TO_CREDENTIALS, TO_CONNECTIONS = "credentials:read", "connections:use"  # the scope that a key needs
@@ -52,14 +54,14 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     """The organization's agents, oldest first; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
     rows = db.session.execute(keyset.page(_rows_of(organization), Agent.id, after=after, limit=limit))
-    return [_row(*row, actor=actor, role=organization.role) for row in rows]
+    return [_read(row, actor=actor, role=organization.role) for row in rows]
 
 
 def list_numbered(actor: Actor, slug: str, *, number: int) -> NumberedPage[AgentRow]:
     """The same for people, by name.   Raises NotFound."""
     organization = organization_access.enter(actor, slug)
     statement = _rows_of(organization).order_by(func.lower(Agent.name), Agent.id)
-    return numbered_pages.read(statement, lambda *row: _row(*row, actor=actor, role=organization.role), number=number)
+    return numbered_pages.read(statement, lambda row: _read(row, actor=actor, role=organization.role), number=number)
 
 
 def list_able(actor: Actor, slug: str, scope: str, *, acting_for_reader: bool | None = None) -> NumberedPage[AgentRow]:
@@ -72,7 +74,7 @@ def list_able(actor: Actor, slug: str, scope: str, *, acting_for_reader: bool | 
     if acting_for_reader is not None:
         acts = (Agent.owner_id == actor.own_rows_of) & Agent.acts_for_owner
         statement = statement.where(acts if acting_for_reader else ~acts)
-    return numbered_pages.read(statement, lambda *row: _row(*row, actor=actor, role=organization.role), number=1)
+    return numbered_pages.read(statement, lambda row: _read(row, actor=actor, role=organization.role), number=1)
 
 
 def get(actor: Actor, slug: str, agent_id: str) -> AgentRow:
@@ -95,7 +97,7 @@ def find(actor: Actor, slug: str, agent_id: str) -> AgentRow | None:
     """None for one that is not there any more.   Raises NotFound when the organization is not the actor's."""
     organization = organization_access.enter(actor, slug)
     row = db.session.execute(_rows_of(organization).where(Agent.id == parse_uuid(agent_id))).one_or_none()
-    return _row(*row, actor=actor, role=organization.role) if row else None
+    return _read(row, actor=actor, role=organization.role) if row else None
 
 
 def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) -> AgentRow:
@@ -108,7 +110,7 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
     db.session.flush()
     details = {"name": agent.name, "acts_for_owner": acts_for_owner}
     audit.record(actor, "agent.created", target_type="agent", target_id=agent.id, organization_id=organization.id, details=details)
-    row = _row(agent, actor.user.name, 0, False, False, False, None, actor=actor, role=organization.role)
+    row = _row(agent, actor.user.name, actor=actor, role=organization.role)
     db.session.commit()
     return row
 
@@ -116,7 +118,7 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
 def delete(actor: Actor, slug: str, agent_id: str) -> None:
     """Remove an agent and every key of it. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
     agent = get_to_manage(actor, slug, agent_id)
-    keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, ApiKey.revoked_at.is_(None)))
+    keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, live.is_live(ApiKey, live.is_revoked)))
     db.session.delete(agent)  # the keys go with it
     _record(actor, "agent.deleted", agent, name=agent.name, keys_revoked=keys)
     db.session.commit()
@@ -183,12 +185,16 @@ def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bo
     return (
         select(
             Agent,
-            User.name,
-            select(func.count()).select_from(ApiKey).where(*_works()).correlate(Agent).scalar_subquery(),
-            _has_key_for(TO_CREDENTIALS),
-            _has_key_for(TO_CONNECTIONS),
-            ~is_member.correlate(Agent).exists(),
-            select(func.max(ApiKey.last_used_at)).where(ApiKey.agent_id == Agent.id).correlate(Agent).scalar_subquery(),
+            User.name.label("owner_name"),
+            select(func.count()).select_from(ApiKey).where(*_works()).correlate(Agent).scalar_subquery().label("key_count"),
+            _has_key_for(TO_CREDENTIALS).label("to_credentials"),
+            _has_key_for(TO_CONNECTIONS).label("to_connections"),
+            (~is_member.correlate(Agent).exists()).label("owner_left"),
+            select(func.max(ApiKey.last_used_at))
+            .where(ApiKey.agent_id == Agent.id)
+            .correlate(Agent)
+            .scalar_subquery()
+            .label("last_used_at"),
         )
         .join(User, User.id == Agent.owner_id)
         .where(Agent.organization_id == organization.id)
@@ -197,7 +203,7 @@ def _rows_of(organization: OrganizationInfo) -> Select[tuple[Agent, str, int, bo
 
 def _works() -> tuple[ColumnElement[bool], ...]:
     """Of the agent's keys."""
-    return ApiKey.agent_id == Agent.id, ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now())
+    return ApiKey.agent_id == Agent.id, live.key_works(now())
 
 
 def _has_key_for(scope: str) -> ColumnElement[bool]:
@@ -213,18 +219,34 @@ def _is_own(agent: Agent, actor: Actor) -> bool:
     return actor.user is not None and agent.owner_id == actor.user.id
 
 
+def _read(row: Any, *, actor: Actor, role: str) -> AgentRow:
+    """One of `_rows_of`."""
+    return _row(
+        row.Agent,
+        row.owner_name,
+        actor=actor,
+        role=role,
+        key_count=row.key_count,
+        to_credentials=row.to_credentials,
+        to_connections=row.to_connections,
+        owner_left=row.owner_left,
+        last_used_at=row.last_used_at,
+    )
+
+
 def _row(
     agent: Agent,
     owner_name: str,
-    key_count: int,
-    to_credentials: bool,
-    to_connections: bool,
-    owner_left: bool,
-    last_used_at: datetime | None,
     *,
     actor: Actor,
     role: str,
+    key_count: int = 0,
+    to_credentials: bool = False,
+    to_connections: bool = False,
+    owner_left: bool = False,
+    last_used_at: datetime | None = None,
 ) -> AgentRow:
+    """A new agent has no key, and an owner who has not left."""
     return AgentRow(
         id=agent.id,
         name=agent.name,

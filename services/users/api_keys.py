@@ -11,8 +11,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, case, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -21,7 +22,7 @@ from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret
 from models import Agent, ApiKey, Membership, Organization, User
-from models.definer import agent_acts_for_owner, role_of
+from models.definer import agent_acts_for_owner
 from models.types import UtcDateTime
 from services.access import organization_access
 from services.access.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
@@ -31,6 +32,7 @@ from services.database import row_security
 from services.database.transactions import begin_write, engine
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
+from services.tokens import live
 from services.users import agents
 from services.validation import names
 
@@ -45,27 +47,29 @@ MAX_SECONDS = 365 * 24 * 60 * 60
 DEFAULT_SECONDS = 90 * 24 * 60 * 60
 
 _FIND = HotStatement(
-    select(
-        ApiKey.id,
-        ApiKey.scope,
-        ApiKey.expires_at,
-        ApiKey.last_used_at,
-        ApiKey.agent_id,
-        agent_acts_for_owner(ApiKey.agent_id).label("acts_for_owner"),
-        User.id.label("user_id"),
-        User.email,
-        User.email_verified,
-        User.name.label("user_name"),
-        User.is_admin,
-        User.disabled_at,
-        Organization.id.label("organization_id"),
-        Organization.slug,
-        Organization.name.label("organization_name"),
-        case((Organization.deleted_at.is_(None), role_of(ApiKey.organization_id, ApiKey.user_id))).label("role"),
+    live.judged(
+        select(
+            ApiKey.id,
+            ApiKey.scope,
+            ApiKey.last_used_at,
+            ApiKey.agent_id,
+            agent_acts_for_owner(ApiKey.agent_id).label("acts_for_owner"),
+            User.id.label("user_id"),
+            User.email,
+            User.email_verified,
+            User.name,
+            User.is_admin,
+            Organization.id.label("organization_id"),
+            Organization.slug,
+            Organization.name.label("organization_name"),
+            live.role(ApiKey).label("role"),
+        )
+        .join(User, User.id == ApiKey.user_id)
+        .join(Organization, Organization.id == ApiKey.organization_id)
+        .where(ApiKey.key_hash == bindparam("key_hash", type_=LargeBinary())),
+        *live.API_KEY,
+        by=(ApiKey.revoked_at, ApiKey.expires_at),
     )
-    .join(User, User.id == ApiKey.user_id)
-    .join(Organization, Organization.id == ApiKey.organization_id)
-    .where(ApiKey.key_hash == bindparam("key_hash", type_=LargeBinary()), ApiKey.revoked_at.is_(None))
 )
 _TOUCH = HotStatement(
     update(ApiKey)
@@ -118,25 +122,19 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     """
     if not _SHAPE.fullmatch(raw) or raw[-6:] != _checksum(raw[:-6]):
         return None
-    row = _FIND.one(engine(), key_hash=hash_secret(raw))
-    if row is None:
-        return None
-    key_id, scope, expires_at, last_used_at, agent_id, acts_for_owner, *person = row
-    user_id, email, verified, name, is_admin, disabled_at, organization_id, slug, organization_name, role = person
     moment = now()
-    if disabled_at is not None or role is None or (expires_at is not None and expires_at <= moment):
+    row = _FIND.one(engine(), key_hash=hash_secret(raw), now=moment)
+    if row is None or row.ended is not None:
         return None
-    if agent_id is not None and acts_for_owner is None:
-        return None
-    if last_used_at is None or moment - last_used_at >= _TOUCH_EVERY:
-        _TOUCH.all(engine(), key_id=key_id, stale=moment - _TOUCH_EVERY, moment=moment, ip=ip)
-    user = UserInfo(user_id, email, verified, name, is_admin)
+    if row.last_used_at is None or moment - row.last_used_at >= _TOUCH_EVERY:
+        _TOUCH.all(engine(), key_id=row.id, stale=moment - _TOUCH_EVERY, moment=moment, ip=ip)
+    user = UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin)
     return KeyInfo(
-        id=key_id,
-        scopes=tuple(split(scope)),
+        id=row.id,
+        scopes=tuple(split(row.scope)),
         user=user,
-        agent=AgentInfo(agent_id, user, acts_for_owner) if agent_id is not None else None,
-        organization=OrganizationInfo(organization_id, slug, organization_name, role),
+        agent=AgentInfo(row.agent_id, user, row.acts_for_owner) if row.agent_id is not None else None,
+        organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role),
     )
 
 
@@ -186,12 +184,12 @@ def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> lis
     """The person's keys and those of their agents that are not revoked, oldest first; one more than `limit` when there are
     more. A credential bound to an organization sees that one's.   Raises Invalid."""
     statement = _kept(*_own(actor))
-    return [_row(row, slug) for row, slug in db.session.execute(keyset.page(statement, ApiKey.id, after=after, limit=limit))]
+    return [_read(row) for row in db.session.execute(keyset.page(statement, ApiKey.id, after=after, limit=limit))]
 
 
 def list_tokens(actor: Actor, *, number: int) -> NumberedPage[KeyRow]:
     """The person's access tokens that are not revoked, oldest first."""
-    return numbered_pages.read(_kept(*_tokens_of(actor)).order_by(ApiKey.id), _row, number=number)
+    return numbered_pages.read(_kept(*_tokens_of(actor)).order_by(ApiKey.id), _read, number=number)
 
 
 def get_token(actor: Actor, key_id: str) -> KeyRow:
@@ -211,8 +209,8 @@ def list_of_agent(actor: Actor, slug: str, agent_id: str, *, number: int = 1, wo
     """
     statement = _kept(*_of_agent(actor, slug, agent_id))
     if working:
-        statement = statement.where(ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now()))
-    return numbered_pages.read(statement.order_by(ApiKey.id), _row, number=number)
+        statement = statement.where(live.key_works(now()))
+    return numbered_pages.read(statement.order_by(ApiKey.id), _read, number=number)
 
 
 def get_of_agent(actor: Actor, slug: str, agent_id: str, key_id: str) -> KeyRow:
@@ -261,7 +259,10 @@ def revoke_of_person(actor: Actor, *, user_id: uuid.UUID) -> None:
 def _revoke(actor: Actor, *which: ColumnElement[bool]) -> int:
     """How many that was."""
     revoked = db.session.execute(
-        update(ApiKey).where(*which, ApiKey.revoked_at.is_(None)).values(revoked_at=now()).returning(ApiKey.id, ApiKey.organization_id)
+        update(ApiKey)
+        .where(*which, live.is_live(ApiKey, live.is_revoked))
+        .values(revoked_at=now())
+        .returning(ApiKey.id, ApiKey.organization_id)
     )
     ended = revoked.all()
     for key_id, organization_id in ended:
@@ -342,7 +343,7 @@ def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
     return (
         select(ApiKey, Organization.slug)
         .join(Organization, Organization.id == ApiKey.organization_id)
-        .where(*which, ApiKey.revoked_at.is_(None), Organization.deleted_at.is_(None))
+        .where(*which, live.is_live(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))
     )
 
 
@@ -351,7 +352,7 @@ def _get(*which: ColumnElement[bool]) -> KeyRow:
     found = db.session.execute(_kept(*which)).first()
     if found is None:
         raise NotFound()
-    return _row(*found)
+    return _read(found)
 
 
 def _own(actor: Actor) -> list[ColumnElement[bool]]:
@@ -364,6 +365,11 @@ def _person(actor: Actor) -> uuid.UUID:
     if actor.user is None:
         raise Forbidden()
     return actor.user.id
+
+
+def _read(row: Any) -> KeyRow:
+    """One of `_kept`."""
+    return _row(row.ApiKey, row.slug)
 
 
 def _row(key: ApiKey, slug: str) -> KeyRow:

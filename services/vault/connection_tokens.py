@@ -25,6 +25,7 @@ from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
 from infra.ids import parse_uuid
+from infra.rows import reader
 from models import Connection
 from models.types import UtcDateTime
 from services.access import organization_access
@@ -55,12 +56,12 @@ _FIND = HotStatement(
         Connection.connector,
         Connection.client_id,
         Connection.account_id,
-        Connection.scope,
+        Connection.scope.label("vendor_scope"),
         Connection.status,
         Connection.last_error,
         Connection.failures,
         Connection.version,
-        Connection.tokens,
+        Connection.tokens.label("sealed"),
         Connection.expires_at,
         Connection.last_used_at,
     ).where(
@@ -127,6 +128,9 @@ class _Stored:
             raise _needs_reconnecting(KEY_MISSING) from error
 
 
+_stored = reader(_Stored)
+
+
 @dataclass(frozen=True)
 class _Asking:
     """Who asks for which connection, and whose rows they reach."""
@@ -146,7 +150,7 @@ class _Asking:
         )
         if row is None:
             raise NotFound()
-        return _Stored(*row)
+        return _stored(row)
 
     def transaction(self) -> Any:
         return write_transaction(engine(), local=row_security.rows_of(**self.rows))

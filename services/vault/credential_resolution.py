@@ -1,13 +1,12 @@
 """Resolving: the only way on which stored values leave. One SELECT for any number of names, audited in its transaction."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, func, or_, select
 
 from errors import Forbidden, Invalid
-from infra.hot_statements import HotStatement, write_transaction
+from infra.hot_statements import HotStatement, Row, write_transaction
 from models import Credential, CredentialDeclaration, CredentialVersion
 from models.types import JsonValue
 from services.access import organization_access
@@ -104,24 +103,21 @@ def _checked(names: Sequence[object]) -> list[str]:
     return [check_name(str(name), where="names") for name in dict.fromkeys(names)]
 
 
-Row = tuple[str, uuid.UUID | None, uuid.UUID | None, int, str, bytes, bytes, str | None]
-
-
 def _resolution(actor: Actor, organization: OrganizationInfo | None, asked: list[str], rows: Sequence[Row]) -> Resolution:
     role = organization.role if organization else None
     best: dict[str, tuple[int, Owner, Row]] = {}
     for row in rows:
-        name, organization_id, user_id, *_, set_by = row
-        owner, order = owner_of(organization_id, user_id), read_order(actor, role, set_by=set_by or "both")
-        if owner.scope in order and (name not in best or order.index(owner.scope) < best[name][0]):
-            best[name] = order.index(owner.scope), owner, row
+        owner, order = owner_of(row.organization_id, row.user_id), read_order(actor, role, set_by=row.set_by or "both")
+        if owner.scope in order and (row.name not in best or order.index(owner.scope) < best[row.name][0]):
+            best[row.name] = order.index(owner.scope), owner, row
     resolution, ring = Resolution([], [name for name in asked if name not in best], []), cipher()
     for name in asked:
         if name not in best:
             continue
-        _, owner, (_, _, _, number, key_id, wrapped_key, sealed, _) = best[name]
+        _, owner, row = best[name]
+        envelope = Envelope(row.encryption_key_id, row.wrapped_key, row.sealed)
         try:
-            value = unseal(Envelope(key_id, wrapped_key, sealed), owner=owner, name=name, number=number, ring=ring)
+            value = unseal(envelope, owner=owner, name=name, number=row.number, ring=ring)
         except CannotDecrypt:
             resolution.unreadable.append(name)
         else:

@@ -251,8 +251,9 @@ def find(actor: Actor, organization: OrganizationInfo | None, name: str, *, scop
         select(Credential, CredentialVersion).join(CredentialVersion, _IS_VERSION_IN_FORCE).where(Credential.name == name, _REACHED),
         _owners(actor, organization),
     ).all()
-    found = [(owner_of(row[0].organization_id, row[0].user_id), *row) for row in rows]
-    for owner, credential, version in sorted((row for row in found if row[0].scope in order), key=lambda row: order.index(row[0].scope)):
+    found = [(owner_of(credential.organization_id, credential.user_id), credential, version) for credential, version in rows]
+    reached = [(owner, credential, version) for owner, credential, version in found if owner.scope in order]
+    for owner, credential, version in sorted(reached, key=lambda one: order.index(one[0].scope)):
         envelope = Envelope(version.encryption_key_id, version.wrapped_key, version.sealed)
         return Found(credential.id, owner, name, version.number, envelope)
     return None
@@ -485,15 +486,16 @@ def _infos(actor: Actor, organization: OrganizationInfo | None, rows: Iterable[A
     orders = {set_by: read_order(actor, role_in(organization), set_by=set_by) for set_by in credential_declarations.SET_BY}
     kind_of, knows = known_kinds(current()), cipher().knows
     infos = []
-    for name, scope, has_own, kind, set_by, note, version, status, checked_at, updated_at, updated_by, updater, key_id, *value in rows:
-        is_declared, set_by = set_by is not None, set_by or "both"
-        common = (kind or kind_of(name).kind_id, set_by, note or "")
-        if key_id is None:
-            infos.append(CredentialInfo(name, None, "missing", True, *common, is_declared=is_declared))
+    for row in rows:
+        is_declared, set_by = row.set_by is not None, row.set_by or "both"
+        common = (row.kind or kind_of(row.name).kind_id, set_by, row.note or "")
+        if row.encryption_key_id is None:
+            infos.append(CredentialInfo(row.name, None, "missing", True, *common, is_declared=is_declared))
             continue
         order = orders[set_by]
-        in_force = scope in order and (scope == "user" or not (has_own and "user" in order))
-        status = status if knows(key_id) else "unreadable"
-        changed = (checked_at, updated_at, updated_by, updater)
-        infos.append(CredentialInfo(name, scope, status, in_force, *common, version, *value, *changed, is_declared))
+        in_force = row.scope in order and (row.scope == "user" or not (row.has_own and "user" in order))
+        status = row.status if knows(row.encryption_key_id) else "unreadable"
+        value = (row.version, row.field_names, row.last_four)
+        changed = (row.checked_at, row.updated_at, row.updated_by, row.updater)
+        infos.append(CredentialInfo(row.name, row.scope, status, in_force, *common, *value, *changed, is_declared))
     return infos
