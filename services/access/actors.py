@@ -4,6 +4,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
+from infra.rows import reader
+
 ActorType = Literal["anonymous", "user", "agent", "client", "operator", "system"]
 CredentialType = Literal["session", "access_token", "jwt", "api_key"]
 
@@ -31,6 +33,9 @@ class OrganizationInfo:
     def to_values(self) -> dict[str, str]:
         """As programs see it, in JSON and in claims."""
         return {"id": str(self.id), "slug": self.slug, "name": self.name, "role": self.role}
+
+
+organization_of = reader(OrganizationInfo)  # of a row that has its columns
 
 
 @dataclass(frozen=True)

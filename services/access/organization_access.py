@@ -10,14 +10,11 @@ from sqlalchemy import Select, select
 
 from errors import Forbidden, NotFound
 from extensions import db
-from infra.rows import reader
 from models import Membership, Organization
 from services.access import roles
-from services.access.actors import Actor, OrganizationInfo
+from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.database import row_security
 from services.database.transactions import begin_write
-
-_organization_info = reader(OrganizationInfo)
 
 
 def enter(actor: Actor, slug: str, permission: str = "organization:read") -> OrganizationInfo:
@@ -71,7 +68,7 @@ def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
         return None
     row_security.enter(user_id=actor.user.id)
     row = db.session.execute(select_joined(actor.user.id).where(Organization.slug == slug)).first()
-    return _organization_info(row) if row else None
+    return organization_of(row) if row else None
 
 
 def opened_by(actor: Actor) -> list[OrganizationInfo]:
@@ -85,7 +82,7 @@ def list_joined(user_id: uuid.UUID) -> list[OrganizationInfo]:
     """The live organizations of a person, in the order they joined them; the person's own rows are entered."""
     row_security.enter(user_id=user_id)
     rows = db.session.execute(select_joined(user_id).order_by(Membership.created_at, Organization.id))
-    return [_organization_info(row) for row in rows]
+    return [organization_of(row) for row in rows]
 
 
 def select_joined(user_id: uuid.UUID) -> Select[tuple[uuid.UUID, str, str, str]]:

@@ -17,9 +17,8 @@ from connectors.base import VendorTokens
 from errors import NotFound
 from extensions import db
 from infra.clock import now
-from infra.rows import reader
 from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
-from services.access.actors import Actor, OrganizationInfo
+from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write
@@ -108,9 +107,6 @@ def _give_back(left: list[tuple[ConnectorSettings, VendorTokens, str]]) -> None:
         connections.give_back(settings, tokens, account_id)
 
 
-_organization_info = reader(OrganizationInfo)
-
-
 def _consequences(user_id: uuid.UUID) -> Consequences:
     """In two statements; the person's rows and those of their organizations are entered."""
     row_security.enter(user_id=user_id)
@@ -144,7 +140,7 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
     orphaned = [row for row in rows if row.others > 0 and row.role == "owner" and row.other_owners == 0]
     left = [row for row in rows if row not in ending and row not in orphaned]
     return Consequences(
-        *(tuple(map(_organization_info, group)) for group in (orphaned, ending, left)),
+        *(tuple(map(organization_of, group)) for group in (orphaned, ending, left)),
         *db.session.execute(select(*(count.scalar_subquery() for count in counts))).one(),
     )
 

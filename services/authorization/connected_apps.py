@@ -15,6 +15,7 @@ from sqlalchemy import Select, bindparam, delete, null, select
 from errors import NotFound
 from extensions import db
 from infra.hot_statements import HotStatement
+from infra.rows import reader
 from models import Consent, OAuthClient, Organization, RefreshFamily
 from services.access.actors import Actor
 from services.access.scopes import split
@@ -63,8 +64,11 @@ class _Row:
     last_used_at: datetime | None
 
 
+_row = reader(_Row)
+
+
 def _columns(table: Any, last_used_at: Any) -> Select:
-    return select(table.client_pk, table.organization_id, table.resource, table.scope, table.created_at, last_used_at)
+    return select(table.client_pk, table.organization_id, table.resource, table.scope, table.created_at, last_used_at.label("last_used_at"))
 
 
 def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> list[ConnectedApp]:
@@ -102,8 +106,8 @@ def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
 
 def _read(user_id: uuid.UUID, app_id: uuid.UUID | None, grants: Iterable[GrantInfo]) -> list[ConnectedApp]:
     live = {grant.id for grant in grants}
-    rows = [_Row(*row) for row in db.session.execute(_columns(RefreshFamily, RefreshFamily.last_used_at).where(RefreshFamily.id.in_(live)))]
-    rows += [_Row(*row) for row in db.session.execute(_columns(Consent, null()).where(Consent.user_id == user_id))]
+    rows = [_row(row) for row in db.session.execute(_columns(RefreshFamily, RefreshFamily.last_used_at).where(RefreshFamily.id.in_(live)))]
+    rows += [_row(row) for row in db.session.execute(_columns(Consent, null()).where(Consent.user_id == user_id))]
     rows = [row for row in rows if app_id in (None, row.client_pk)]
     if not rows:
         return []

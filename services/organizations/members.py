@@ -15,6 +15,7 @@ from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.hot_statements import HotStatement
 from infra.ids import first_uuid7, parse_uuid
+from infra.rows import reader
 from models import AuditEvent, Consent, Invitation, Membership, User
 from services.access import organization_access, roles
 from services.access.actors import Actor, OrganizationInfo
@@ -46,6 +47,9 @@ class MemberRow:
     role: str
 
 
+_member = reader(MemberRow)
+
+
 class Person(NamedTuple):
     """The same for pages, in the eyes of a reader. is_manageable: the reader's role may change theirs and take them out.
     stays: why nobody can, not even they themselves."""
@@ -73,7 +77,7 @@ def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 1
     """The members by id; one more than `limit` when there are more.   Raises: NotFound, Invalid."""
     organization = organization_access.enter(actor, slug)
     statement = keyset.page(_rows_of(organization.id), User.id, after=after, limit=limit)
-    return [MemberRow(*row) for row in db.session.execute(statement)]
+    return [_member(row) for row in db.session.execute(statement)]
 
 
 def search(actor: Actor, slug: str, *, text: str = "", role: str = "", number: int = 1) -> NumberedPage[Person]:
@@ -189,7 +193,7 @@ def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:
     found = db.session.execute(_rows_of(organization.id).where(Membership.user_id == parse_uuid(user_id))).first()
     if found is None:
         raise NotFound()
-    return MemberRow(*found)
+    return _member(found)
 
 
 def _check_may_step_down(organization: OrganizationInfo, user_id: uuid.UUID) -> None:
@@ -228,7 +232,7 @@ def _end_grants(organization_id: uuid.UUID, user_id: uuid.UUID) -> int:
 
 def _rows_of(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID, str | None, str, str]]:
     return (
-        select(User.id, User.email, User.name, Membership.role)
+        select(User.id.label("user_id"), User.email, User.name, Membership.role)
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.organization_id == organization_id)
     )

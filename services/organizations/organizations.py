@@ -21,7 +21,7 @@ from infra.clock import now
 from infra.ids import uuid7
 from models import Agent, ApiKey, Credential, Membership, Organization, User
 from services.access import organization_access, roles
-from services.access.actors import Actor, OrganizationInfo
+from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write, insert_into
@@ -269,7 +269,7 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
         return []
     row_security.enter(user_id=actor.user.id)
     statement = keyset.page(organization_access.select_joined(actor.user.id), Organization.id, after=after, limit=limit)
-    return [OrganizationInfo(*row) for row in db.session.execute(statement)]
+    return [organization_of(row) for row in db.session.execute(statement)]
 
 
 def list_own(actor: Actor) -> list[OrganizationRow]:

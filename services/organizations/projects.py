@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from errors import Invalid, NotFound
 from extensions import db
+from infra.rows import reader
 from models import Organization, Project
 from services.access import organization_access
 from services.access.actors import Actor
@@ -31,6 +32,9 @@ class ProjectRow:
     created_at: datetime
 
 
+_project = reader(ProjectRow)
+
+
 def list_of(actor: Actor, *, organization: str | None = None, after: str | None = None, limit: int = 100) -> list[ProjectRow]:
     """The projects of one organization, else of all that the actor's credential opens, oldest first; one more than `limit`
     when there are more.   Raises: NotFound, Invalid."""
@@ -40,11 +44,11 @@ def list_of(actor: Actor, *, organization: str | None = None, after: str | None 
         opened = organization_access.opened_by(actor)
         row_security.enter(user_id=actor.own_rows_of, organization_ids=[found.id for found in opened])
     statement = (
-        select(Project.id, Project.slug, Project.name, Organization.slug, Project.created_at)
+        select(Project.id, Project.slug, Project.name, Organization.slug.label("organization"), Project.created_at)
         .join(Organization, Organization.id == Project.organization_id)
         .where(Project.organization_id.in_([found.id for found in opened]))
     )
-    return [ProjectRow(*row) for row in db.session.execute(keyset.page(statement, Project.id, after=after, limit=limit))]
+    return [_project(row) for row in db.session.execute(keyset.page(statement, Project.id, after=after, limit=limit))]
 
 
 def create(actor: Actor, *, name: str, slug: str, organization: str | None = None) -> ProjectRow:

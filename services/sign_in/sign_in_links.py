@@ -68,7 +68,7 @@ def get_info(raw: str) -> LinkInfo:
     ).first()
     if row is None:
         raise LinkEnded()
-    return LinkInfo(*row)
+    return LinkInfo(row.id, row.email, row.name)
 
 
 def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> tuple[uuid.UUID, str]:

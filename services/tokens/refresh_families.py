@@ -19,6 +19,7 @@ from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write
+from services.tokens import live
 from services.tokens.grants import Grant, RawTokens
 from services.tokens.live import NOW
 
@@ -137,7 +138,7 @@ def revoke_of_person(user_id: uuid.UUID, which: Callable[[Any], ColumnElement[bo
     """
     db.session.execute(
         update(AuthorizationCode)
-        .where(AuthorizationCode.user_id == user_id, which(AuthorizationCode), AuthorizationCode.used_at.is_(None))
+        .where(AuthorizationCode.user_id == user_id, which(AuthorizationCode), live.is_live(AuthorizationCode, live.is_used))
         .values(expires_at=AuthorizationCode.created_at)
         .execution_options(synchronize_session=False)
     )
@@ -148,7 +149,7 @@ def revoke_where(*which: ColumnElement[bool], because: str) -> int:
     """End live families; their tokens are read through them. Inside another unit of work: never commits.   Returns: how many."""
     result = db.session.execute(
         update(RefreshFamily)
-        .where(*which, RefreshFamily.revoked_at.is_(None))
+        .where(*which, live.is_live(RefreshFamily, live.is_revoked))
         .values(revoked_at=now(), revoked_because=because)
         .execution_options(synchronize_session=False)
     )

@@ -95,7 +95,7 @@ _SPEND = HotStatement(update(RefreshToken).where(RefreshToken.id == bindparam("t
 _USED = HotStatement(update(RefreshFamily).where(RefreshFamily.id == bindparam("family_id", type_=Uuid())).values(last_used_at=NOW))
 _REPLACE = HotStatement(
     update(RefreshToken)
-    .where(RefreshToken.id == bindparam("successor_id", type_=Uuid()), RefreshToken.used_at.is_(None))
+    .where(RefreshToken.id == bindparam("successor_id", type_=Uuid()), live.is_live(RefreshToken, live.is_used))
     .values(token_hash=bindparam("refresh_hash", type_=LargeBinary()))
     .returning(RefreshToken.id)
 )

@@ -1,0 +1,206 @@
+"""Which statements read the tables of tokens, and that each asks services/tokens/live.py what is live.
+
+A statement that is new here says what it is: one that judges, with the rules that it has to hold; a list or an end of live
+rows; or one to which it is all the same, with the reason.
+"""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, literal_column
+
+from infra.hot_statements import HotStatement
+from services.tokens import live
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TABLES = {"AccessToken", "ApiKey", "AuthorizationCode", "RefreshFamily", "RefreshToken", "RevokedJwt"}
+STATE = {"expires_at", "revoked_at", "used_at"}
+STATEMENTS = {"delete", "insert", "select", "select_grant", "update"}
+
+# What takes a token and says whether it is good: the constant, and the rules that it is judged by.
+JUDGES = {
+    "tokens.access_tokens._FIND_ACCESS": live.ACCESS_TOKEN,
+    "tokens.access_tokens._FIND_JWT": live.JWT,
+    "tokens.access_tokens._INTROSPECT_ACCESS": live.ACCESS_TOKEN,
+    "tokens.access_tokens._INTROSPECT_REFRESH": live.REFRESH_TOKEN,
+    "tokens.authorization_codes._EXCHANGE": (*live.OF_THIS_CLIENT, *live.CODE),
+    "tokens.authorization_codes._FIND": (*live.OF_THIS_CLIENT, *live.CODE),
+    "tokens.refresh_tokens._FIND": (*live.OF_THIS_CLIENT, *live.REFRESH_TOKEN),
+    "tokens.refresh_tokens._ROTATE": (*live.OF_THIS_CLIENT, *live.REFRESH_TOKEN),
+    "users.api_keys._FIND": live.API_KEY,
+}
+# The rows that they judge, and what PostgreSQL's statements are made of.
+PARTS_OF_JUDGES = {
+    "tokens.authorization_codes._FACTS",
+    "tokens.authorization_codes._exchange_statement",
+    "tokens.grants.select_grant",
+    "tokens.refresh_families.insert_access_from",
+    "tokens.refresh_families.insert_refresh_from",
+    "tokens.refresh_tokens._FACTS",
+    "tokens.refresh_tokens._rotate_statement",
+}
+# Lists and counts of what is live, and statements that end it or replace it.
+OF_LIVE_ROWS = {
+    "accounts.account_deletion._consequences",
+    "instance.instance_overview._counts",
+    "organizations.organizations.count_contents",
+    "sessions.user_sessions._LIVE_GRANTS",
+    "sessions.user_sessions._WORKING_ACCESS_TOKEN",
+    "sessions.user_sessions._WORKING_REFRESH_TOKEN",
+    "tokens.access_tokens._ISSUE",
+    "tokens.oauth_clients._with_use",
+    "tokens.refresh_families.revoke_of_person",
+    "tokens.refresh_families.revoke_where",
+    "tokens.refresh_tokens._REPLACE",
+    "users.agents._works",
+    "users.agents.delete",
+    "users.api_keys._kept",
+    "users.api_keys._revoke",
+    "users.api_keys.list_of_agent",
+}
+WHATEVER_THEIR_STATE = {
+    "accounts.session_lists._own": "the actor's own grant, whose token was judged at the door",
+    "accounts.session_lists._owner_of": "whose it is, also when it has ended: to end it twice is no error",
+    "accounts.session_lists._was_revoked": "whether it has ended",
+    "audit.audit_names._keys": "the name of a key in an old event",
+    "authorization.connected_apps._read": "families that _LIVE_GRANTS has found",
+    "instance.instance_overview.activity": "how many rotations there were",
+    "instance.sweeping._count": "what is to be deleted, by expiry alone",
+    "instance.sweeping._family_goes_on": "the same",
+    "instance.sweeping._has_live_access_token": "the same",
+    "instance.sweeping._has_refresh_token": "the same",
+    "tokens.access_tokens._revoke_row": "what is revoked may have ended before",
+    "tokens.authorization_codes._INSERT": "a new row",
+    "tokens.authorization_codes._SPEND": "SQLite, after _FIND has judged",
+    "tokens.refresh_families.INSERT_ACCESS": "a new row",
+    "tokens.refresh_families.INSERT_FAMILY": "a new row",
+    "tokens.refresh_families.INSERT_REFRESH": "a new row",
+    "tokens.refresh_families.revoke": "the organization of a family that was just ended",
+    "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged",
+    "tokens.refresh_tokens._USED": "the same",
+    "users.agents._has_key_for": "made of _works",
+    "users.agents._rows_of": "made of _works; when a key was used last, though it has ended",
+    "users.api_keys._TOUCH": "a key that _FIND has judged",
+    "users.api_keys.mint": "a new row",
+    "users.api_keys.revoke": "to revoke a key twice is no error",
+    "users.api_keys.revoke_of_agent": "the same",
+}
+# live.py is where state is compared; sweeping compares expiries with its own moment, which is not now.
+MAY_COMPARE_STATE = ("services/tokens/live.py", "services/instance/sweeping.py")
+COMPARES_STATE = {
+    "tokens.access_tokens._REFRESH": "which of two expiries comes first",
+    "instance.instance_overview.activity": "when a token was used, not whether",
+}
+
+
+def _definitions() -> Iterator[tuple[str, str, ast.stmt]]:
+    """(file, dotted name below services, definition) of everything at the top of a service's module."""
+    for path in sorted((ROOT / "services").rglob("*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        room = file.removeprefix("services/").removesuffix(".py").replace("/", ".")
+        for node in ast.parse(path.read_text(), file).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield file, f"{room}.{node.name}", node
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                yield file, f"{room}.{ast.unparse(target)}", node
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _calls(node: ast.AST) -> set[str]:
+    return {part.func.id for part in ast.walk(node) if isinstance(part, ast.Call) and isinstance(part.func, ast.Name)}
+
+
+def _asks(node: ast.AST) -> set[str]:
+    """What it takes from live.py."""
+    attributes = (part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name))
+    return {part.attr for part in attributes if part.value.id == "live"}
+
+
+def test_every_statement_on_a_token_table_is_in_the_list() -> None:
+    found = {name for _, name, node in _definitions() if _names(node) & TABLES and _calls(node) & STATEMENTS}
+    built = {"tokens.authorization_codes._EXCHANGE", "tokens.authorization_codes._FIND"}
+    built |= {"tokens.refresh_tokens._ROTATE", "tokens.refresh_tokens._FIND"}  # of parts, so without a table of their own
+    asked = {"users.agents._works", "users.api_keys.list_of_agent"}  # conditions that another statement takes
+    assert found == (set(JUDGES) | PARTS_OF_JUDGES | OF_LIVE_ROWS | set(WHATEVER_THEIR_STATE)) - built - asked
+
+
+class _Columns:
+    """Any column that a rule asks for, of the rows that a statement judges."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def __getattr__(self, name: str) -> object:
+        return literal_column(f"{self.alias}.{name}")
+
+
+@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("url", ["postgresql+psycopg://", "sqlite://"])
+def test_what_judges_a_token_holds_every_rule_of_its_kind(name: str, url: str) -> None:
+    module, _, constant = name.rpartition(".")
+    engine, statement = create_engine(url), getattr(importlib.import_module(f"services.{module}"), constant)
+    sql = _sql(statement, engine)
+    alias = "facts" if "facts AS" in sql else "g"
+    for rule in JUDGES[name]:
+        condition, reason = rule(_Columns(alias), live.NOW)
+        assert f"{_sql(HotStatement(condition), engine)}) THEN '{reason}'" in sql, rule.__name__
+
+
+def _sql(statement: HotStatement, engine: Engine) -> str:
+    """Its text on that database; a value's place is `?`."""
+    return re.sub(r"\$[0-9]+(::[A-Z ]+)?", "?", statement._for(engine).sql)
+
+
+def test_lists_and_ends_ask_what_is_live() -> None:
+    asking = {name for _, name, node in _definitions() if _asks(node) & {"client_version", "grant_is_live", "is_live", "key_works"}}
+    assert OF_LIVE_ROWS - asking == set()
+
+
+def test_nothing_else_compares_the_state_of_a_token() -> None:
+    found = {
+        name
+        for file, name, node in _definitions()
+        if file not in MAY_COMPARE_STATE and any(_is_comparison_of_state(part) for part in ast.walk(node))
+    }
+    assert found == set(COMPARES_STATE)
+
+
+def _is_comparison_of_state(node: ast.AST) -> bool:
+    if isinstance(node, ast.Compare):
+        return any(_is_state(side) for side in (node.left, *node.comparators))
+    is_method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr != "label"
+    return is_method and _is_state(node.func.value)
+
+
+def _is_state(node: ast.AST) -> bool:
+    """`RefreshToken.used_at`; also a column of a row that is called after a table."""
+    return isinstance(node, ast.Attribute) and node.attr in STATE and isinstance(node.value, ast.Name) and node.value.id in TABLES
+
+
+def test_rows_are_read_by_name() -> None:
+    """No `row[3]` and no `Kind(*row)`: a column that is added in the middle moves nothing."""
+    wrong = [
+        f"{file}:{part.lineno} {ast.unparse(part)}"
+        for file, _, node in _definitions()
+        for part in ast.walk(node)
+        if (isinstance(part, ast.Subscript) and _is_row(part.value) and _is_position(part.slice))
+        or (isinstance(part, ast.Starred) and _is_row(part.value))
+    ]
+    assert wrong == []
+
+
+def _is_row(node: ast.AST) -> bool:
+    """`row`, `rows[0]`, `found`."""
+    return (isinstance(node, ast.Name) and node.id == "row") or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "rows")
+
+
+def _is_position(node: ast.AST) -> bool:
+    return isinstance(node, ast.Slice) or (isinstance(node, ast.Constant) and isinstance(node.value, int))
