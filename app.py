@@ -10,8 +10,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import blueprints
 import commands
 import config
-from blueprints import assets, browser, cors, error_handlers, guards, headers, rate_limits, request_log, session_cookie
-from blueprints.html import languages, words
+from blueprints import assets, cors, csrf, error_handlers, guards, headers, rate_limits, request_log, session_cookie
+from blueprints.html import forms, languages, words
 from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
@@ -43,7 +43,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     )
     app.url_map.merge_slashes = False  # else an address with "//" is answered with a redirect to the Host header
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.globals.update(asset=assets.asset, csrf_token=browser.csrf_token, form_id=browser.new_form_id)
+    app.jinja_env.globals.update(asset=assets.asset, csrf_token=csrf.new_token, form_id=forms.new_form_id)
     app.jinja_env.globals.update(settings=settings, gatepost_version=config.VERSION)
     words.register(app)
     languages.init_app(app)

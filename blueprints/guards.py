@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
-from blueprints import browser, rate_limits, session_cookie
+from blueprints import csrf, rate_limits, session_cookie
 from blueprints.html import languages
 from blueprints.request_log import request_id
 from config import current
@@ -109,7 +109,7 @@ def pages() -> ResponseReturnValue | None:
         return None
     redirection = _lead_through_sign_in()
     if redirection is None and request.method not in _SAFE_METHODS:
-        browser.check_csrf()
+        csrf.check()
     return redirection
 
 
@@ -120,7 +120,7 @@ def admin_pages() -> ResponseReturnValue | None:
         if not g.actor.user.is_admin:
             raise NothingThere()
         if request.method not in _SAFE_METHODS:
-            browser.check_csrf()
+            csrf.check()
     return redirection
 
 
@@ -142,7 +142,7 @@ def gate() -> None:
     """A page without navigation; a form post is judged here, whoever sends it."""
     g.page_kind = "gate"
     if request.method not in _SAFE_METHODS:
-        browser.check_csrf()
+        csrf.check()
 
 
 def api() -> None:

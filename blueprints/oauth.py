@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Response, json, make_response, redirect, render_template, request
 
-from blueprints import browser, guards, rate_limits, session_cookie
+from blueprints import csrf, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
 from blueprints.html import languages, onward, permissions
 from config import current
@@ -78,7 +78,7 @@ def authorize() -> Response:
     handoff = handoffs.open_handoff(raw_handoff) if raw_handoff is not None else None
     decision = None
     if is_our_form:
-        browser.check_csrf()
+        csrf.check()
         decision = request.form.get("decision")
     asked = authorize_requests.parse(handoff.query if handoff else _query_of_client())
     signed_in = session_cookie.current_signed_in()
@@ -278,7 +278,7 @@ def _refused(error: OAuthRefused) -> Response:
 def logout() -> Response:
     """End the browser session. Only a hint that names this very session spares the question."""
     if request.method == "POST" and "confirmed" in request.form:
-        browser.check_csrf()
+        csrf.check()
     values = request.form if request.method == "POST" else request.args
     asked = logout_requests.parse(
         id_token_hint=values.get("id_token_hint"),

@@ -1,18 +1,53 @@
-"""What forms of several pages share: a name, a word that must be typed, being worked on once, and the answer when nothing changed."""
+"""What forms of pages share: the CSRF token, a name, a word that must be typed, being worked on once, the answer when nothing
+changed."""
+
+import secrets
+from typing import Any
 
 from flask import flash, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
+from wtforms.csrf.core import CSRF
 
-from blueprints import browser, session_cookie
+from blueprints import session_cookie
+from blueprints.csrf import FIELD, is_own_token, new_token
 from services.sessions import form_posts
 
 NAME_LENGTH = 80
 
 
-class NamedForm(browser.Form):
+class _BrowserCsrf(CSRF):
+    """WTForms' CSRF on our token."""
+
+    def generate_csrf_token(self, csrf_token_field: Any) -> str:
+        return new_token()
+
+    def validate_csrf_token(self, form: Any, field: Any) -> None:
+        if not is_own_token(field.data or ""):
+            raise ValueError("This page was open too long")
+
+
+class Form(FlaskForm):
+    """Base of every form: CSRF bound to the browser, not to a session. begins_with: the fields that its page shows first."""
+
+    begins_with: tuple[str, ...] = ()
+
+    class Meta(FlaskForm.Meta):
+        csrf = True
+        csrf_class = _BrowserCsrf
+        csrf_field_name = FIELD
+
+    @property
+    def errors(self) -> dict[str, Any]:
+        """In the order of the page, for the summary; a base class's fields come first otherwise."""
+        found = super().errors
+        return {name: found[name] for name in (*self.begins_with, *found) if name in found}
+
+
+class NamedForm(Form):
     """Of what people give a name."""
 
     name = StringField(lazy_gettext("Name"), filters=[lambda text: " ".join((text or "").split())])
@@ -26,7 +61,7 @@ class NamedForm(browser.Form):
             raise ValidationError(_("Use letters, numbers and spaces"))
 
 
-class DeleteForm(browser.Form):
+class DeleteForm(Form):
     """Of what cannot be had back. `word`: what must be typed, like a short name."""
 
     typed = StringField()
@@ -55,3 +90,8 @@ def nothing_changed(address: str) -> Response:
     """Back there: the form came twice, or what it is about is gone or is so already."""
     flash(_("Nothing changed."), "info")
     return redirect(address, 303)
+
+
+def new_form_id() -> str:
+    """For a form that makes something, so that it is worked on once."""
+    return secrets.token_urlsafe(16)

@@ -27,20 +27,21 @@ ALLOWED = {
         "blueprints.pages.organizations": "blueprints.fresh_sign_in blueprints.html blueprints.background blueprints.rate_limits"
         " blueprints.session_cookie blueprints.browser blueprints.request_log services errors config",
         "blueprints.api": "blueprints.guards blueprints.session_cookie services errors config",
-        "blueprints.oauth": "blueprints.guards blueprints.error_handlers blueprints.html blueprints.rate_limits blueprints.session_cookie"
-        " blueprints.browser oauth services errors config",
+        "blueprints.oauth": "blueprints.guards blueprints.error_handlers blueprints.html blueprints.csrf blueprints.rate_limits"
+        " blueprints.session_cookie oauth services errors config",
         "blueprints.well_known": "oauth services errors config",
         "blueprints.health": "services config",
         "blueprints.fresh_sign_in": "blueprints.guards services",
-        "blueprints.guards": "blueprints.html blueprints.rate_limits blueprints.session_cookie blueprints.browser blueprints.request_log"
+        "blueprints.guards": "blueprints.html blueprints.csrf blueprints.rate_limits blueprints.session_cookie blueprints.request_log"
         " services errors config",
         "blueprints.error_handlers": "blueprints.html blueprints.request_log errors config",
-        "blueprints.html": "blueprints.assets blueprints.session_cookie blueprints.browser blueprints.cookies blueprints.request_log"
+        "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.request_log"
         " services errors config",
         "blueprints.rate_limits": "blueprints.browser services errors config",
         "blueprints.session_cookie": "blueprints.cookies services config",
         "blueprints.headers": "blueprints.browser config",
-        "blueprints.browser": "blueprints.cookies errors config",
+        "blueprints.csrf": "blueprints.browser errors config",
+        "blueprints.browser": "blueprints.cookies config",
         "blueprints.background": "services",
         "blueprints.request_log": "services config",
         "blueprints.cookies": "config",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import delete, insert, update
 
 from infra import clock
@@ -26,6 +27,7 @@ class Held:
     app: Flask
     program: Program
     stranger: Program
+    browser: FlaskClient
     user: User
     organization: Organization
     agent: Agent
@@ -59,6 +61,11 @@ def _gets_tokens(answer) -> bool:
     return answer.status_code == 200
 
 
+def _gets_code(held: Held) -> bool:
+    answer = held.program.authorize(held.browser, organization="acme", scope=SCOPE)
+    return answer.headers.get("Location", "").startswith(f"{held.program.redirect_uri}?code=")
+
+
 DOORS: dict[str, Callable[[Held], bool]] = {
     "opaque at the API": lambda held: held.asks_api(held.opaque),
     "opaque at userinfo": lambda held: held.asks_userinfo(held.opaque),
@@ -69,13 +76,19 @@ DOORS: dict[str, Callable[[Held], bool]] = {
     "refresh token at introspection": lambda held: held.is_active(held.refresh),
     "refresh token at the token endpoint": lambda held: _gets_tokens(held.program.refresh(held.refresh)),
     "code at the token endpoint": lambda held: _gets_tokens(held.program.exchange(held.code)),
+    "another code": _gets_code,
     "the client's own token at introspection": lambda held: held.is_active(held.own_token),
     "the client for itself": lambda held: _gets_tokens(held.program.ask_for_itself()),
     "key at the API": lambda held: held.asks_api(held.key),
     "agent's key at the API": lambda held: held.asks_api(held.agent_key),
 }
 OPAQUE, JWT, REFRESH = ({door for door in DOORS if door.startswith(kind)} for kind in ("opaque", "JWT", "refresh"))
-CODE, KEYS, AGENTS = {"code at the token endpoint"}, {"key at the API", "agent's key at the API"}, {"agent's key at the API"}
+CODE, ANOTHER, KEYS, AGENTS = (
+    {"code at the token endpoint"},
+    {"another code"},
+    {"key at the API", "agent's key at the API"},
+    {"agent's key at the API"},
+)
 FOR_ITSELF = {"the client's own token at introspection", "the client for itself"}
 
 
@@ -86,15 +99,15 @@ def _change(held: Held, statement) -> None:
 ENDINGS: dict[str, tuple[Callable[[Held], None], set[str]]] = {
     "the person is disabled": (
         lambda held: _change(held, update(User).where(User.id == held.user.id).values(disabled_at=now())),
-        OPAQUE | JWT | REFRESH | CODE | KEYS,
+        OPAQUE | JWT | REFRESH | CODE | ANOTHER | KEYS,
     ),
     "the membership is gone": (
         lambda held: _change(held, delete(Membership).where(Membership.organization_id == held.organization.id)),
-        OPAQUE | JWT | REFRESH | CODE | KEYS,
+        OPAQUE | JWT | REFRESH | CODE | ANOTHER | KEYS,
     ),
     "the organization is deleted": (
         lambda held: _change(held, update(Organization).where(Organization.id == held.organization.id).values(deleted_at=now())),
-        OPAQUE | JWT | REFRESH | CODE | KEYS,
+        OPAQUE | JWT | REFRESH | CODE | ANOTHER | KEYS,
     ),
     "the families are revoked": (
         lambda held: _change(held, update(RefreshFamily).values(revoked_at=now(), revoked_because="a test")),
@@ -126,7 +139,7 @@ ENDINGS: dict[str, tuple[Callable[[Held], None], set[str]]] = {
     ),
     "the client is removed": (
         lambda held: _change(held, delete(OAuthClient).where(OAuthClient.id == held.program.client.id)),
-        OPAQUE | JWT | REFRESH | CODE | FOR_ITSELF,
+        OPAQUE | JWT | REFRESH | CODE | ANOTHER | FOR_ITSELF,
     ),
 }
 
@@ -147,6 +160,7 @@ def held(app, register, server_side, person, browser) -> Held:
         app,
         program,
         server_side,
+        browser,
         person,
         organization,
         agent,

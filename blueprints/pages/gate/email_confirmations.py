@@ -9,12 +9,13 @@ from wtforms import StringField
 
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.html import journeys
+from blueprints.html.forms import Form
 from services.sign_in import email_confirmations, sign_in
 
 blueprint = Blueprint("email_confirmations", __name__)
 
 
-class CodeForm(browser.Form):
+class CodeForm(Form):
     """The eight characters that the mailed link shows in another browser."""
 
     code = StringField(lazy_gettext("Code from the other browser"), description=lazy_gettext("Eight letters, like WDJB-MJHT"))

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from wtforms import SelectField, StringField
 from wtforms.validators import Optional, ValidationError
 
-from blueprints.browser import Form
 from blueprints.html import audit_sentences, frame, words
+from blueprints.html.forms import Form
 from services.audit import audit_events, audit_names
 from services.audit.audit_events import Filters
 

@@ -14,7 +14,6 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringField, TextAreaField, ValidationError
 
-from blueprints import browser
 from blueprints.html import forms, frame, leafing, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.pages.organizations import credential_runs
@@ -259,7 +258,7 @@ def _names_in(lines: list[CredentialLine], versions: list[VersionInfo] | None = 
 # --- adding and replacing ---------------------------------------------------------------------------------------------
 
 
-class ValueForm(browser.Form):
+class ValueForm(forms.Form):
     """A new value. It comes with CRLF line breaks from browsers, and is stored with LF."""
 
     value = TextAreaField(lazy_gettext("Value"), filters=[lambda text: (text or "").replace("\r\n", "\n")])

@@ -9,9 +9,8 @@ from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
-from blueprints import browser
 from blueprints.html import frame, leafing, words
-from blueprints.html.forms import is_first, nothing_changed
+from blueprints.html.forms import Form, is_first, nothing_changed
 from config import current
 from errors import NotFound, RateLimited
 from services.access import organization_access
@@ -23,7 +22,7 @@ blueprint = Blueprint("invitations_sent", __name__)
 AT_ONCE = 50
 
 
-class InviteForm(browser.Form):
+class InviteForm(Form):
     """Owners are made from members, with a fresh sign-in, so there is no such choice here."""
 
     emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))

@@ -9,9 +9,9 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice
 
-from blueprints import browser, fresh_sign_in
+from blueprints import fresh_sign_in
 from blueprints.html import frame, leafing, words
-from blueprints.html.forms import nothing_changed
+from blueprints.html.forms import Form, nothing_changed
 from errors import NotFound
 from services.access import organization_access, roles
 from services.organizations import invitations, members
@@ -23,7 +23,7 @@ blueprint = Blueprint("members", __name__)
 _TEXT_LENGTH = 100
 
 
-class RoleForm(browser.Form):
+class RoleForm(Form):
     """The choices are those that the reader may give, each with what it would mean for the person."""
 
     role = RadioField(_l("Role"))

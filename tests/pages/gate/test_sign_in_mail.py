@@ -125,11 +125,11 @@ def test_the_reader_of_the_mail_gains_a_stranger_nothing(browser: Browser, op: F
 
 def _any_token(browser: Browser) -> str:
     """A good CSRF token of this browser, from a page of another person's sign-in."""
-    from blueprints import browser as browser_door
+    from blueprints import csrf
 
     name = browser.cookie("gatepost_browser") or ""
     with browser.client.application.test_request_context(headers={"Cookie": f"gatepost_browser={name}"}):
-        return browser_door.csrf_token()
+        return csrf.new_token()
 
 
 def test_the_link_works_once(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
