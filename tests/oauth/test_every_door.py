@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 
 from infra import clock
 from infra.clock import now
-from models import AccessToken, Agent, ApiKey, Membership, OAuthClient, Organization, RefreshFamily, RevokedJwt, User
+from models import AccessToken, Agent, ApiKey, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, Program, bearer, claims_of
 
@@ -132,6 +132,7 @@ ENDINGS: dict[str, tuple[Callable[[Held], None], set[str]]] = {
         lambda held: clock.move(3601),
         OPAQUE | JWT | CODE | KEYS | {"the client's own token at introspection"},
     ),
+    "the refresh tokens expire": (lambda held: _change(held, update(RefreshToken).values(expires_at=now())), REFRESH),
     "the families reach their end": (lambda held: _change(held, update(RefreshFamily).values(expires_at=now())), REFRESH),
     "the client changes its version": (
         lambda held: _change(held, update(OAuthClient).where(OAuthClient.id == held.program.client.id).values(version=2)),
