@@ -1,12 +1,23 @@
 """Raw secrets and their hashes: one way to make one, one way to look it up."""
 
+import base64
 import hashlib
+import hmac
 import secrets
 
 
 def new_secret(prefix: str = "") -> str:
     """`prefix` and 256 random bits, URL-safe."""
     return prefix + secrets.token_urlsafe(32)
+
+
+def derive_secret(prefix: str, *, key: bytes, salt: bytes, raw: str, purpose: str) -> str:
+    """`prefix` and 256 bits that only somebody with `key`, `salt` and the secret `raw` can tell; as `new_secret` they look random.
+
+    salt: of a fixed length for each purpose, so that no two inputs run into one.
+    """
+    message = b"\0".join((b"gatepost", purpose.encode(), prefix.encode(), salt + raw.encode("utf-8", "surrogatepass")))
+    return prefix + base64.urlsafe_b64encode(hmac.digest(key, message, "sha256")).rstrip(b"=").decode()
 
 
 def hash_secret(raw: str) -> bytes:

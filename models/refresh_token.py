@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -43,8 +43,9 @@ class RefreshFamily(db.Model):
 
 
 class RefreshToken(db.Model):
-    """One link of the chain. `used_at`, `successor_id` and `request_hash` are set by the rotation that spent it;
-    `request_hash` is that of the request (scope, resource), so that a repeat can be told from another request."""
+    """One link of the chain. `used_at`, `successor_id`, `successor_salt` and `request_hash` are set by the rotation that spent it:
+    what its successors are derived from besides the token itself, and the hash of the request (scope, resource), so that a repeat
+    can be told from another request."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -59,4 +60,5 @@ class RefreshToken(db.Model):
     expires_at: Mapped[Moment]
     used_at: Mapped[Moment | None]
     successor_id: Mapped[uuid.UUID | None]
+    successor_salt: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     request_hash: Mapped[SecretHash | None]

@@ -15,7 +15,7 @@ from services.access.actors import Actor
 from services.authorization import authorize_requests
 from services.instance import metrics
 from services.tokens import access_tokens, authorization_codes, refresh_tokens, token_claims
-from services.tokens.grants import Grant, RawTokens
+from services.tokens.grants import Grant, Issued, RawTokens
 from services.tokens.oauth_clients import ClientInfo
 
 _HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("Pragma", "no-cache")]
@@ -63,20 +63,14 @@ class AuthorizationCodeGrant(_OurGrant, authlib_grants.AuthorizationCodeGrant):
             raise OAuthRefused("invalid_request", "code_verifier is missing.")
         if not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
             raise OAuthRefused("invalid_grant", "code_verifier is not one.")
-        resource = self.resource()
-
-        def build(grant: Grant, tokens: RawTokens, has_refresh_token: bool) -> dict[str, Any]:
-            if resource is not None and resource != grant.resource:
-                raise OAuthRefused("invalid_target", "The resource is not the one that was granted.")
-            return token_answer(grant, tokens, grant.scope, has_refresh_token=has_refresh_token)
-
         return authorization_codes.exchange(
             self.request.actor,
             client,
             raw_code=form["code"],
             redirect_uri=form.get("redirect_uri"),
             code_verifier=form["code_verifier"],
-            build_answer=build,
+            resource=self.resource(),
+            build_answer=token_answer,
         )
 
 
@@ -86,17 +80,13 @@ class RefreshTokenGrant(_OurGrant, authlib_grants.RefreshTokenGrant):
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
         if "refresh_token" not in form:
             raise OAuthRefused("invalid_request", "refresh_token is missing.")
-
-        def build(grant: Grant, tokens: RawTokens, scope: str) -> dict[str, Any]:
-            return token_answer(grant, tokens, scope, has_refresh_token=True)
-
         return refresh_tokens.rotate(
             self.request.actor,
             client,
             raw_token=form["refresh_token"],
             scope=form.get("scope"),
             resource=self.resource(),
-            build_answer=build,
+            build_answer=token_answer,
         )
 
 
@@ -112,16 +102,17 @@ class ClientCredentialsGrant(_OurGrant, authlib_grants.ClientCredentialsGrant):
         return _bearer(raw, scope)
 
 
-def token_answer(grant: Grant, tokens: RawTokens, scope: str, *, has_refresh_token: bool) -> dict[str, Any]:
+def token_answer(grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *, has_refresh_token: bool) -> dict[str, Any]:
     """RFC 6749 section 5.1; the id_token of OIDC Core section 3.1.3.3 when `openid` was granted."""
-    access = tokens.access if grant.resource is None else token_claims.access_token(grant, scope)
-    answer = _bearer(access, scope)
+    access = tokens.access if grant.resource is None else token_claims.access_token(grant, scope, issued)
+    answer = _bearer(access, scope, elapsed_seconds=issued.elapsed_seconds)
     if has_refresh_token:
         answer["refresh_token"] = tokens.refresh
     if "openid" in scope.split(" "):
-        answer["id_token"] = token_claims.id_token(grant, scope, access)
+        answer["id_token"] = token_claims.id_token(grant, scope, access, issued)
     return answer
 
 
-def _bearer(access: str, scope: str) -> dict[str, Any]:
-    return {"access_token": access, "token_type": "Bearer", "expires_in": current().access_token_seconds, "scope": scope}
+def _bearer(access: str, scope: str, *, elapsed_seconds: int = 0) -> dict[str, Any]:
+    expires_in = max(0, current().access_token_seconds - elapsed_seconds)
+    return {"access_token": access, "token_type": "Bearer", "expires_in": expires_in, "scope": scope}

@@ -6,7 +6,6 @@ A second proper use revokes what the first one issued; a wrong verifier, client 
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from sqlalchemy import Boolean, ColumnElement, String, and_, bindparam, case, in
 from sqlalchemy.exc import IntegrityError
 
 from config import current
-from errors import AuthorizeRefused, OAuthRefused
+from errors import AuthorizeRefused
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
 from infra.ids import uuid7
@@ -25,12 +24,19 @@ from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.database.transactions import engine
 from services.tokens import live, oauth_clients, refresh_families
-from services.tokens.grants import Grant, RawTokens, grant_of, select_grant
+from services.tokens.grants import (
+    BuildAnswer,
+    Grant,
+    Issued,
+    RawTokens,
+    asks_for_another_resource,
+    grant_of,
+    refusal,
+    select_grant,
+)
 from services.tokens.live import NOW, Ended
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.refresh_families import INSERT_ACCESS, INSERT_FAMILY, INSERT_REFRESH
-
-BuildAnswer = Callable[[Grant, RawTokens, bool], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], En
     return or_(is_elsewhere, row.code_challenge != bindparam("code_challenge")), Ended.OTHER_REQUEST
 
 
+_INVALID = "The authorization code is unknown, expired or was issued for another request."
+_COPIED = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")  # from the code to its family
 _INSERT = HotStatement(insert(AuthorizationCode))
 _FACTS = select_grant(
     AuthorizationCode,
@@ -64,7 +72,7 @@ _FACTS = select_grant(
     AuthorizationCode.expires_at,
     AuthorizationCode.used_at,
 ).where(AuthorizationCode.code_hash == bindparam("code_hash"))
-_RULES = (*live.OF_THIS_CLIENT, _is_another_request, *live.CODE)
+_RULES = (*live.OF_THIS_CLIENT, _is_another_request, *live.CODE, asks_for_another_resource)
 _FIND = HotStatement(live.judged(_FACTS, *_RULES))
 _SPEND = HotStatement(update(AuthorizationCode).where(AuthorizationCode.id == bindparam("code_id")).values(used_at=NOW))
 
@@ -80,13 +88,12 @@ def _exchange_statement() -> HotStatement:
         .returning(AuthorizationCode.id)
         .cte("won")
     )
-    copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
     has_refresh_token = and_(bindparam("may_refresh", type_=Boolean()), (literal(" ") + g.c.scope + " ").like("% offline_access %"))
     family = insert(RefreshFamily).from_select(
-        ["id", *copied, "ip", "user_agent", "created_at", "last_used_at", "expires_at"],
+        ["id", *_COPIED, "ip", "user_agent", "created_at", "last_used_at", "expires_at"],
         select(
             g.c.family_id,
-            *(g.c[name] for name in copied),
+            *(g.c[name] for name in _COPIED),
             bindparam("ip", type_=String()),
             bindparam("user_agent", type_=String()),
             NOW,
@@ -122,12 +129,19 @@ def create(request: CodeRequest) -> str:
 
 
 def exchange(
-    actor: Actor, client: ClientInfo, *, raw_code: str, redirect_uri: str | None, code_verifier: str, build_answer: BuildAnswer
+    actor: Actor,
+    client: ClientInfo,
+    *,
+    raw_code: str,
+    redirect_uri: str | None,
+    code_verifier: str,
+    resource: str | None,
+    build_answer: BuildAnswer,
 ) -> dict[str, Any]:
     """Exchange a code for tokens.    (RFC 6749 section 4.1.3, RFC 7636 section 4.6)
 
-    build_answer(grant, raw tokens, has a refresh token) makes the answer; an exception in it undoes the exchange.
-    Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused(invalid_grant), StaleClient.
+    resource: as asked for, None when absent. build_answer: makes the answer of what was issued; it refuses nothing.
+    Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused: invalid_grant, invalid_target; StaleClient.
     """
     moment = now()
     tokens = RawTokens(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
@@ -139,47 +153,49 @@ def exchange(
         "client_version": client.version,
         "redirect_uri": redirect_uri,
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "wanted_resource": resource,
         "may_refresh": "refresh_token" in client.grant_types,
         "ip": actor.ip,
         "user_agent": (actor.user_agent or "")[:300] or None,
         "family_expires_at": moment + timedelta(seconds=current().refresh_family_seconds),
     }
-    with write_transaction(engine()) as transaction:
-        row, is_first = _exchange_in(transaction, params)
-        if is_first and row is not None:
-            grant = grant_of(row)
-            answer = build_answer(grant, tokens, params["may_refresh"] and "offline_access" in grant.scopes)
-            transaction.commit()
-            return answer
+    row, is_first = _exchange(params)
+    if is_first:
+        grant, issued = grant_of(row), Issued(moment, params["access_id"])
+        return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
     if row is None:
         oauth_clients.require_current(client)  # a deleted client took its codes along
-    elif row.ended == Ended.STALE_CLIENT:
+        raise refusal(None, _INVALID, detail="unknown code")
+    if row.ended == Ended.STALE_CLIENT:
         raise StaleClient(client.client_id)
-    elif row.ended == Ended.USED:
+    if row.ended == Ended.USED:
         refresh_families.revoke(actor, row.family_id, because="code_reused")
-    raise OAuthRefused(
-        "invalid_grant",
-        "The authorization code is unknown, expired or was issued for another request.",
-        detail=row.ended if row else "unknown code",
-    )
+    raise refusal(row.ended, _INVALID)
 
 
-def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[Row | None, bool]:
-    """The code's row, and whether this call spent it and wrote what follows."""
-    if transaction.engine.dialect.name == "postgresql":
-        row = _EXCHANGE.one_in(transaction, **params)
+def _exchange(params: dict[str, Any]) -> tuple[Row | None, bool]:
+    """The code's row, and whether this call spent it and wrote what follows. Commits: yes."""
+    if engine().dialect.name == "postgresql":
+        row = _EXCHANGE.one(engine(), **params)
         return row, row is not None and row.won_id is not None
-    row = _FIND.one_in(transaction, **params)
-    if row is None or row.ended is not None:
-        return row, False
+    with write_transaction(engine()) as transaction:
+        row = _FIND.one_in(transaction, **params)
+        is_first = row is not None and row.ended is None
+        if is_first:
+            _exchange_in_steps(transaction, row, params)
+            transaction.commit()
+    return row, is_first
+
+
+def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
+    """SQLite: what the one statement of PostgreSQL writes, under the write lock that the transaction began with."""
     grant = grant_of(row)
     _SPEND.one_in(transaction, code_id=row.code_id, now=params["now"])
-    has_refresh_token = params["may_refresh"] and "offline_access" in grant.scopes
-    copied = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")
+    has_refresh_token = _has_refresh_token(grant, params)
     INSERT_FAMILY.one_in(
         transaction,
         id=grant.family_id,
-        **{name: getattr(grant, name) for name in copied},
+        **{name: getattr(grant, name) for name in _COPIED},
         ip=params["ip"],
         user_agent=params["user_agent"],
         created_at=params["now"],
@@ -192,4 +208,7 @@ def _exchange_in(transaction: HotTransaction, params: dict[str, Any]) -> tuple[R
         INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
     if grant.resource is None:
         INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, grant.scope, params))
-    return row, True
+
+
+def _has_refresh_token(grant: Grant, params: dict[str, Any]) -> bool:
+    return params["may_refresh"] and "offline_access" in grant.scopes

@@ -3,14 +3,17 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, not_, select
 
+from errors import OAuthRefused
 from infra.rows import reader
+from infra.word_lists import has_words
 from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, User
 from services.access.scopes import split
 from services.tokens import live
+from services.tokens.live import Ended
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,47 @@ class RawTokens:
 
     access: str
     refresh: str
+
+
+@dataclass(frozen=True)
+class Issued:
+    """When tokens were issued, and their id in a JWT: what a repeat of the request tells again. elapsed_seconds: how long ago that
+    was."""
+
+    at: datetime
+    id: uuid.UUID
+    elapsed_seconds: int = 0
+
+
+class BuildAnswer(Protocol):
+    """Makes the answer of a token request from what was issued. By then the database has it: nothing may be refused here."""
+
+    def __call__(self, grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *, has_refresh_token: bool) -> dict[str, Any]: ...
+
+
+# --- what a token request may ask of a grant; before anything is spent, because afterwards nothing may be refused ---
+
+_WANTED_SCOPE = bindparam("wanted_scope", type_=String())
+_WANTED_RESOURCE = bindparam("wanted_resource", type_=String())
+
+
+def asks_for_more(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    """RFC 6749 section 6: a scope may narrow, never grow."""
+    return not_(has_words(row.scope, _WANTED_SCOPE)), Ended.MORE_SCOPE
+
+
+def asks_for_another_resource(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    """RFC 8707 section 2.2."""
+    return and_(_WANTED_RESOURCE.is_not(None), row.resource.is_distinct_from(_WANTED_RESOURCE)), Ended.OTHER_RESOURCE
+
+
+def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> OAuthRefused:
+    """The error of a request that spent nothing, because its code or token had `ended` so. detail: for the log."""
+    if ended == Ended.MORE_SCOPE:
+        return OAuthRefused("invalid_scope", "The scope is more than was granted.")
+    if ended == Ended.OTHER_RESOURCE:
+        return OAuthRefused("invalid_target", "The resource is not the one that was granted.")
+    return OAuthRefused("invalid_grant", otherwise, detail=detail or ended)
 
 
 def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any) -> Select[Any]:

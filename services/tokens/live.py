@@ -24,12 +24,14 @@ CLIENT_VERSION = bindparam("client_version", type_=Integer())
 
 
 class Ended(StrEnum):
-    """Why something is not live. The texts are for the log."""
+    """Why something is not live, or not for this request. The texts are for the log."""
 
     CLIENT = "its client is gone"
     OTHER_CLIENT = "issued to another client"
     STALE_CLIENT = "the client has changed"
     OTHER_REQUEST = "wrong redirect_uri or code_verifier"
+    OTHER_RESOURCE = "the resource is not the one that was granted"
+    MORE_SCOPE = "the scope is more than was granted"
     REVOKED = "revoked"
     EXPIRED = "expired"
     USED = "used"

@@ -90,6 +90,7 @@ def refresh_values(family_id: uuid.UUID, params: dict[str, Any]) -> dict[str, An
         "expires_at": params["refresh_expires_at"],
         "used_at": None,
         "successor_id": None,
+        "successor_salt": None,
         "request_hash": None,
     }
 

@@ -17,7 +17,7 @@ from services.access.scopes import split
 from services.database.row_security import rows_of
 from services.database.transactions import engine
 from services.tokens import signing_keys
-from services.tokens.grants import Grant
+from services.tokens.grants import Grant, Issued
 from services.tokens.oauth_clients import ClientInfo
 
 LIST_LIMIT = 100
@@ -37,12 +37,12 @@ _PROJECTS = HotStatement(
 )
 
 
-def access_token(grant: Grant, scope: str) -> str:
+def access_token(grant: Grant, scope: str, issued: Issued) -> str:
     """A signed JWT access token for the grant's resource. `jti` begins with the family's id, so that revoking the
     family reaches it where the store is asked."""
     scopes = split(scope)
     claims = {
-        **_head(grant.client_id, scope, str(grant.resource), f"{grant.family_id}.{uuid7()}"),
+        **_head(grant.client_id, scope, str(grant.resource), f"{grant.family_id}.{issued.id}", seconds(issued.at)),
         "sub": str(grant.user_id),
         "sid": grant.sid,
         "auth_time": seconds(grant.auth_time),
@@ -55,7 +55,9 @@ def access_token(grant: Grant, scope: str) -> str:
 
 def client_access_token(client: ClientInfo, scope: str, resource: str) -> str:
     """A signed JWT access token for a client that acts for itself."""
-    return signing_keys.sign({**_head(client.client_id, scope, resource, str(uuid7())), "sub": client.client_id}, typ="at+jwt")
+    return signing_keys.sign(
+        {**_head(client.client_id, scope, resource, str(uuid7()), now_seconds()), "sub": client.client_id}, typ="at+jwt"
+    )
 
 
 def family_of(jti: object) -> uuid.UUID | None:
@@ -64,8 +66,7 @@ def family_of(jti: object) -> uuid.UUID | None:
     return parse_uuid(first) if dot else None
 
 
-def _head(client_id: str, scope: str, audience: str, jti: str) -> dict[str, Any]:
-    moment = now_seconds()
+def _head(client_id: str, scope: str, audience: str, jti: str, moment: int) -> dict[str, Any]:
     return {
         "iss": current().public_url,
         "aud": audience,
@@ -77,9 +78,9 @@ def _head(client_id: str, scope: str, audience: str, jti: str) -> dict[str, Any]
     }
 
 
-def id_token(grant: Grant, scope: str, raw_access_token: str) -> str:
+def id_token(grant: Grant, scope: str, raw_access_token: str, issued: Issued) -> str:
     """OpenID Connect Core section 2. `at_hash` binds the access token of the same answer."""
-    moment = now_seconds()
+    moment = seconds(issued.at)
     digest = hashlib.sha256(raw_access_token.encode()).digest()
     claims = {
         "iss": current().public_url,
