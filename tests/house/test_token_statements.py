@@ -55,7 +55,6 @@ OF_LIVE_ROWS = {
     "tokens.oauth_clients._with_use",
     "tokens.refresh_families.revoke_of_person",
     "tokens.refresh_families.revoke_where",
-    "tokens.refresh_tokens._REPLACE",
     "users.agents._works",
     "users.agents.delete",
     "users.api_keys._kept",

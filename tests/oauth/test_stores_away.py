@@ -92,7 +92,7 @@ class World:
         form = {"csrf_token": csrf, "decision": "allow"}
         return [
             ("code exchange", True, False, lambda: program.exchange(self.code)),
-            ("refresh", True, True, lambda: program.refresh(self.tokens["refresh_token"])),
+            ("refresh", True, False, lambda: program.refresh(self.tokens["refresh_token"])),
             ("client credentials", True, False, machine.ask_for_itself),
             (
                 "client credentials of a stranger",
@@ -241,8 +241,8 @@ def test_a_redis_that_hangs_is_503_within_seconds(world, valkey):
     valkey._process.send_signal(signal.SIGSTOP)
     try:
         started = time.monotonic()
-        assert_unavailable(world.program.refresh(world.tokens["refresh_token"]), "refresh")
         assert_unavailable(world.browser.get("/api/v1/session"), "session")
+        assert_unavailable(world.program.authorize(world.browser), "authorize")
         assert time.monotonic() - started < 12
     finally:
         valkey._process.send_signal(signal.SIGCONT)
