@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, json, make_response, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -35,6 +36,8 @@ def init_app(app: Flask) -> None:
     for store_error in (redis.RedisError, OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(store_error, _store_failed)
     app.register_error_handler(DBAPIError, _database_error)
+    for framing_error in (NoMoreData, ParseException):
+        app.register_error_handler(framing_error, _unreadable_body)
     app.register_error_handler(UnicodeError, lambda error: answer(Malformed(detail=str(error))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _broken)
@@ -90,6 +93,11 @@ def _database_error(error: DBAPIError) -> Response:
     if error.connection_invalidated:
         return _store_failed(error)
     return _broken(error)
+
+
+def _unreadable_body(error: Exception) -> Response:
+    """The body's framing is broken. gunicorn ends the connection: it cannot tell where the next request would begin."""
+    return answer(Malformed("The body cannot be read.", detail=f"{type(error).__name__}: {error}"[:200]))
 
 
 def _http_error(error: HTTPException) -> Response:

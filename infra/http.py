@@ -136,7 +136,7 @@ def get_json(session: requests.Session, url: str, *, bearer: str | None = None) 
         raise UpstreamFailed(f"{response.status_code} from {urlsplit(url).path}")
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamFailed(f"no JSON from {urlsplit(url).path}") from error
 
 

@@ -141,7 +141,7 @@ class OpenIdProvider:
             decoded = self._decode(session, metadata, raw)
             self._check(decoded.claims, nonce)
             _check_at_hash(decoded, token["access_token"])
-        except JoseError as error:
+        except (JoseError, RecursionError) as error:
             raise http.UpstreamRefused(f"id_token: {type(error).__name__}") from error
         return decoded.claims
 

@@ -58,6 +58,7 @@ class KeySet:
 
 _lock = threading.Lock()
 _REMEMBERED = 2048
+_MAX_HEADER_LENGTH = 512  # ours have three short members
 _verified: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 _current: dict[Engine, KeySet] = {}
 
@@ -94,11 +95,14 @@ def _verify(token: str, typ: str) -> tuple[str, dict[str, Any]]:
         if key is None:
             raise TokenUnreadable("an unknown key")
         return kid, jwt.decode(token, key, algorithms=[ALGORITHM]).claims
-    except (JoseError, ValueError, TypeError) as error:
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise TokenUnreadable(type(error).__name__) from error
 
 
 def _header_of(token: str) -> dict[str, Any]:
+    """Of anybody's making, so it is bounded before it is parsed."""
+    if token.find(".", 0, _MAX_HEADER_LENGTH) < 0:
+        raise TokenUnreadable("the header is too long")
     header = json.loads(urlsafe_b64decode(token.partition(".")[0].encode("ascii")))
     if not isinstance(header, dict):
         raise TokenUnreadable("no header")

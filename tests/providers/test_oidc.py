@@ -137,6 +137,14 @@ def test_an_unsigned_id_token_is_refused(op: FakeOidc) -> None:
     assert refusal_of(op) == "provider_refused"
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_an_id_token_that_a_parser_might_not_survive_is_refused(op: FakeOidc, part: int) -> None:
+    parts = encode(op, {"alg": "ES256", "kid": op.key.kid}, op.key).split(".")
+    parts[part] = base64.urlsafe_b64encode(b"[" * 30_000).rstrip(b"=").decode()
+    op.raw_id_token = ".".join(parts)
+    assert refusal_of(op) in ("provider_refused", "provider_unavailable")
+
+
 def test_an_id_token_signed_with_the_client_secret_is_refused(op: FakeOidc) -> None:
     op.raw_id_token = encode(op, {"alg": "HS256", "kid": op.key.kid}, OctKey.import_key(CLIENT_SECRET.ljust(40)))
     assert refusal_of(op) == "provider_refused"
