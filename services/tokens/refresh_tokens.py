@@ -95,7 +95,7 @@ _SPEND = HotStatement(update(RefreshToken).where(RefreshToken.id == bindparam("t
 _USED = HotStatement(update(RefreshFamily).where(RefreshFamily.id == bindparam("family_id", type_=Uuid())).values(last_used_at=NOW))
 _REPLACE = HotStatement(
     update(RefreshToken)
-    .where(RefreshToken.id == bindparam("successor_id", type_=Uuid()), live.is_live(RefreshToken, live.is_used))
+    .where(RefreshToken.id == bindparam("successor_id", type_=Uuid()), live.none_of(RefreshToken, live.is_used))
     .values(token_hash=bindparam("refresh_hash", type_=LargeBinary()))
     .returning(RefreshToken.id)
 )
@@ -103,7 +103,7 @@ _REPLACE = HotStatement(
 
 def _rotate_statement() -> HotStatement:
     """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
-    g = _FACTS.with_for_update(of=RefreshToken).cte("g")
+    g = _FACTS.with_for_update(of=RefreshToken).cte("facts")
     ended = live.ended(g.c, *_RULES)
     won = (
         update(RefreshToken)
