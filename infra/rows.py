@@ -13,5 +13,8 @@ def reader(kind: type[T]) -> Callable[[Any], T]:
 
     It raises AttributeError where the row has no such column.
     """
-    values = attrgetter(*(field.name for field in fields(kind)))  # type: ignore[arg-type]
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if len(names) < 2:
+        raise TypeError(f"{kind.__name__} has one field: attrgetter would make no tuple of it")
+    values = attrgetter(*names)
     return lambda row: kind(*values(row))

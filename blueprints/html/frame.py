@@ -21,6 +21,7 @@ from services.organizations import organizations
 from services.organizations.organizations import OrganizationRow
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
+from services.tokens import grant_lists
 
 SWITCHES = 8
 _FOR_ALL = frozenset({"members", "agents", "credentials", "connections", "settings"})  # what every member of an organization opens
@@ -194,7 +195,7 @@ def first_section(organization: OrganizationInfo) -> str:
 
 
 def _count_sessions_and_apps(user_id: uuid.UUID) -> tuple[int, int]:
-    grants = user_sessions.list_grants_for(user_id)
+    grants = grant_lists.list_for(user_id)
     return len(user_sessions.list_for(user_id)) + len(grants), connected_apps.count_for(user_id, grants)
 
 

@@ -18,7 +18,7 @@ from services.access.actors import Actor, UserInfo
 from services.accounts import user_administration
 from services.database import row_security
 from services.sessions import user_sessions
-from services.tokens import token_claims
+from services.tokens import grant_lists, token_claims
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _items(user_id: uuid.UUID) -> Iterator[SessionItem]:
             ip=record.ip,
             user_agent=record.user_agent,
         )
-    for grant in user_sessions.list_grants_for(user_id):
+    for grant in grant_lists.list_for(user_id):
         yield SessionItem(
             id=str(grant.id),
             type="grant",

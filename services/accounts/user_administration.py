@@ -19,7 +19,9 @@ from services.database.transactions import begin_write
 from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.sessions import user_sessions
-from services.sessions.user_sessions import GrantInfo, SessionRecord
+from services.sessions.user_sessions import SessionRecord
+from services.tokens import grant_lists
+from services.tokens.grant_lists import GrantInfo
 from services.users import api_keys, identities, users
 from services.users.identities import IdentityInfo
 
@@ -109,7 +111,7 @@ def get_page(actor: Actor, user_id: uuid.UUID) -> UserPage:
         identities=identities.list_for(user_id),
         organizations=[(name, slug, role) for name, slug, role in organizations],
         sessions=sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True),
-        grants=user_sessions.list_grants_for(user_id),
+        grants=grant_lists.list_for(user_id),
     )
 
 
@@ -149,7 +151,7 @@ def get_details(email_or_id: str) -> UserDetails:
         identities=tuple((row.provider, row.login, row.issuer, row.subject) for row in identities),
         organizations=tuple((row.slug, row.role) for row in organizations),
         session_count=len(user_sessions.list_for(user.id)),
-        grant_count=len(user_sessions.list_grants_for(user.id)),
+        grant_count=len(grant_lists.list_for(user.id)),
     )
 
 

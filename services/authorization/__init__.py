@@ -1,4 +1,4 @@
-"""The authorize request, from its first look to the answer, and what a person has allowed.
+"""The authorize request, from its first look to the answer, what a person has allowed, and logout.
 
 Not here: the tokens that come of it (`tokens`).
 """

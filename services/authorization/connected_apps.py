@@ -21,9 +21,8 @@ from services.access.actors import Actor
 from services.access.scopes import split
 from services.audit import audit
 from services.database.transactions import begin_write, engine
-from services.sessions import user_sessions
-from services.sessions.user_sessions import GrantInfo
-from services.tokens import refresh_families
+from services.tokens import grant_lists, refresh_families
+from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import is_native_redirect
 
 _CONSENTED = HotStatement(
@@ -73,7 +72,7 @@ def _columns(table: Any, last_used_at: Any) -> Select:
 
 def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> list[ConnectedApp]:
     """The person's apps, the one used last first. grants: the person's live ones, where they are read already."""
-    return _read(user_id, None, user_sessions.list_grants_for(user_id) if grants is None else grants)
+    return _read(user_id, None, grant_lists.list_for(user_id) if grants is None else grants)
 
 
 def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
@@ -84,7 +83,7 @@ def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
 
 def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
     """Raises NotFound."""
-    found = _read(user_id, app_id, user_sessions.list_grants_for(user_id)) if app_id else []
+    found = _read(user_id, app_id, grant_lists.list_for(user_id)) if app_id else []
     if not found:
         raise NotFound()
     return found[0]

@@ -5,26 +5,25 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
 from config import current
 from extensions import db, redis
 from infra import metrics
-from infra.clock import now, now_ms
+from infra.clock import now_ms
 from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid, uuid7
 from infra.rows import reader
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
-from models import AccessToken, Membership, OAuthClient, Organization, RefreshFamily, RefreshToken, User
+from models import Membership, Organization, RefreshFamily, User
 from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
 from services.organizations import invitation_redemption, organizations
-from services.tokens import live, oauth_clients, refresh_families
+from services.tokens import refresh_families
 
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
@@ -53,38 +52,6 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 )
 
 
-_WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
-    RefreshToken.family_id == RefreshFamily.id, live.is_live(RefreshToken, live.is_used, live.is_expired)
-)
-_WORKING_ACCESS_TOKEN = select(AccessToken.id).where(
-    AccessToken.family_id == RefreshFamily.id, live.is_live(AccessToken, live.is_revoked, live.is_expired)
-)
-_LIVE_GRANTS = HotStatement(
-    select(
-        RefreshFamily.id,
-        RefreshFamily.sid,
-        OAuthClient.client_id,
-        OAuthClient.name.label("client_name"),
-        RefreshFamily.scope,
-        RefreshFamily.organization_id,
-        RefreshFamily.ip,
-        RefreshFamily.user_agent,
-        RefreshFamily.created_at,
-        RefreshFamily.last_used_at,
-        RefreshFamily.expires_at,
-        OAuthClient.origin.label("client_origin"),
-        OAuthClient.redirect_uris,
-    )
-    .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
-    .where(
-        RefreshFamily.user_id == bindparam("user_id"),
-        live.grant_is_live(),
-        _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
-    )
-    .order_by(RefreshFamily.id.desc())
-)
-
-
 @dataclass(frozen=True)
 class SignedIn:
     """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
@@ -101,34 +68,7 @@ class SignedIn:
     theme: str | None = None
 
 
-@dataclass(frozen=True)
-class GrantInfo:
-    """A refresh family as its person sees it, and what its client is. `sid` is that of the session it began in."""
-
-    id: uuid.UUID
-    sid: str
-    client_id: str
-    client_name: str
-    scope: str
-    organization_id: uuid.UUID
-    ip: str | None
-    user_agent: str | None
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
-    client_origin: str
-    redirect_uris: list[str]
-
-    @property
-    def is_self_registered(self) -> bool:
-        return self.client_origin == "registered"
-
-    @property
-    def is_native(self) -> bool:
-        return oauth_clients.is_native(self.redirect_uris)
-
-
-_grant_info, _user_info = reader(GrantInfo), reader(UserInfo)
+_user_info = reader(UserInfo)
 
 
 def _store() -> SessionStore:
@@ -202,10 +142,12 @@ def authenticate(raw: str) -> SignedIn | None:
     user = _user_info(rows[0])
     if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
         rows = _read_user(record.user_id)
-    joined = tuple(OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) for row in rows if row.slug is not None)
+    joined = tuple(
+        OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) for row in rows if row.organization_id is not None
+    )
     # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
-    has_deleted = any(row.role is not None and row.slug is None for row in rows)
+    has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
 
 
@@ -294,8 +236,3 @@ def forget_all(user_id: uuid.UUID) -> None:
     store = _store()
     for record in store.list_for(user_id):
         store.remove(user_id, record.sid)
-
-
-def list_grants_for(user_id: uuid.UUID) -> list[GrantInfo]:
-    """The live grants of a person: not revoked, with a token that still works. Newest first."""
-    return [_grant_info(row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, now=now())]

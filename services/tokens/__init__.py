@@ -1,4 +1,4 @@
-"""OAuth clients, the grants and tokens that they hold, and the keys that sign tokens.
+"""OAuth clients, registered APIs, the grants and tokens that clients hold, the keys that sign tokens, and what makes any of them live.
 
-Not here: the authorize request (`authorization`), API keys (`users`).
+Not here: the authorize request (`authorization`), API keys (`users`), but for what makes one live.
 """

@@ -112,6 +112,7 @@ _INTROSPECT_ACCESS = HotStatement(
             .outerjoin(OAuthClient, OAuthClient.id == AccessToken.client_pk)
             .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
         ).where(_caller.c.id == CLIENT_PK),
+        live.is_unknown,
         *live.ACCESS_TOKEN,
         by=(*_JUDGED_BY, AccessToken.revoked_at),
     )
@@ -125,6 +126,7 @@ _INTROSPECT_REFRESH = HotStatement(
             .outerjoin(RefreshFamily, RefreshFamily.id == RefreshToken.family_id)
             .outerjoin(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
         ).where(_caller.c.id == CLIENT_PK),
+        live.is_unknown,
         *live.REFRESH_TOKEN,
         by=(*_JUDGED_BY, RefreshToken.used_at, RefreshFamily.expires_at.label("family_expires_at")),
     )

@@ -58,7 +58,7 @@ class CodeRequest:
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
     """The code was issued for another redirect URI or verifier than those that come with it (RFC 7636 section 4.6)."""
     is_elsewhere = row.redirect_uri.is_distinct_from(bindparam("redirect_uri", type_=String()))
-    return or_(is_elsewhere, row.code_challenge != bindparam("code_challenge")), Ended.OTHER_REQUEST
+    return or_(is_elsewhere, row.code_challenge.is_distinct_from(bindparam("code_challenge", type_=String()))), Ended.OTHER_REQUEST
 
 
 _INVALID = "The authorization code is unknown, expired or was issued for another request."
@@ -79,7 +79,7 @@ _SPEND = HotStatement(update(AuthorizationCode).where(AuthorizationCode.id == bi
 
 def _exchange_statement() -> HotStatement:
     """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
-    g = _FACTS.with_for_update(of=AuthorizationCode).cte("g")
+    g = _FACTS.with_for_update(of=AuthorizationCode).cte("facts")
     ended = live.ended(g.c, *_RULES)
     won = (
         update(AuthorizationCode)

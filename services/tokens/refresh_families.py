@@ -139,7 +139,7 @@ def revoke_of_person(user_id: uuid.UUID, which: Callable[[Any], ColumnElement[bo
     """
     db.session.execute(
         update(AuthorizationCode)
-        .where(AuthorizationCode.user_id == user_id, which(AuthorizationCode), live.is_live(AuthorizationCode, live.is_used))
+        .where(AuthorizationCode.user_id == user_id, which(AuthorizationCode), live.none_of(AuthorizationCode, live.is_used))
         .values(expires_at=AuthorizationCode.created_at)
         .execution_options(synchronize_session=False)
     )
@@ -150,7 +150,7 @@ def revoke_where(*which: ColumnElement[bool], because: str) -> int:
     """End live families; their tokens are read through them. Inside another unit of work: never commits.   Returns: how many."""
     result = db.session.execute(
         update(RefreshFamily)
-        .where(*which, live.is_live(RefreshFamily, live.is_revoked))
+        .where(*which, live.none_of(RefreshFamily, live.is_revoked))
         .values(revoked_at=now(), revoked_because=because)
         .execution_options(synchronize_session=False)
     )

@@ -88,7 +88,7 @@ _USED = HotStatement(update(RefreshFamily).where(RefreshFamily.id == bindparam("
 
 def _rotate_statement() -> HotStatement:
     """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
-    g = _FACTS.with_for_update(of=RefreshToken).cte("g")
+    g = _FACTS.with_for_update(of=RefreshToken).cte("facts")
     ended = live.ended(g.c, *_RULES)
     won = (
         update(RefreshToken)

@@ -118,7 +118,7 @@ def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) 
 def delete(actor: Actor, slug: str, agent_id: str) -> None:
     """Remove an agent and every key of it. Commits: yes.   Raises: NotFound; Forbidden for another member's."""
     agent = get_to_manage(actor, slug, agent_id)
-    keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, live.is_live(ApiKey, live.is_revoked)))
+    keys = db.session.scalar(select(func.count()).where(ApiKey.agent_id == agent.id, live.none_of(ApiKey, live.is_revoked)))
     db.session.delete(agent)  # the keys go with it
     _record(actor, "agent.deleted", agent, name=agent.name, keys_revoked=keys)
     db.session.commit()

@@ -260,7 +260,7 @@ def _revoke(actor: Actor, *which: ColumnElement[bool]) -> int:
     """How many that was."""
     revoked = db.session.execute(
         update(ApiKey)
-        .where(*which, live.is_live(ApiKey, live.is_revoked))
+        .where(*which, live.none_of(ApiKey, live.is_revoked))
         .values(revoked_at=now())
         .returning(ApiKey.id, ApiKey.organization_id)
     )
@@ -343,7 +343,7 @@ def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
     return (
         select(ApiKey, Organization.slug)
         .join(Organization, Organization.id == ApiKey.organization_id)
-        .where(*which, live.is_live(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))
+        .where(*which, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))
     )
 
 

@@ -26,8 +26,9 @@ from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
 from services.authorization.connected_apps import ConnectedApp
 from services.organizations.invitation_redemption import InvitationInfo
-from services.sessions.user_sessions import GrantInfo, SignedIn
+from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
+from services.tokens.grant_lists import GrantInfo
 from services.users.identities import IdentityInfo
 from tests.gallery import account_deletion, admin, agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page

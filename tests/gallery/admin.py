@@ -16,7 +16,7 @@ from models import OAuthClient, SigningKey
 from services.accounts.user_administration import FoundUser, UserPage, UserRow
 from services.instance.instance_overview import KINDS, Kind, Overview, ProviderState, StoreState
 from services.pagination.numbered_pages import NumberedPage
-from services.sessions.user_sessions import GrantInfo
+from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import ClientRow
 from services.users.identities import IdentityInfo
 from tests.gallery import audit, tokens

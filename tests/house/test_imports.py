@@ -11,7 +11,7 @@ SINGLES = ("app", "wsgi", "config", "errors", "extensions")
 
 # Room -> what of ours it may import besides itself, the lowest last. A house named as a target stands for all of its rooms.
 # A module of `services` or `blueprints` belongs to the longest name here that its own begins with.
-_TABLES = "models infra extensions errors config"
+_BELOW = "models infra extensions errors config"
 ALLOWED = {
     room: set(targets.split())
     for room, targets in {
@@ -53,22 +53,22 @@ ALLOWED = {
         # The rules: each room sees those below it.
         "services": "",
         "services.instance": "services.sign_in services.vault services.users services.tokens services.audit services.access"
-        f" services.encryption services.database {_TABLES}",
+        f" services.encryption services.database {_BELOW}",
         "services.accounts": "services.vault services.sessions services.organizations services.users services.tokens services.audit"
-        f" services.access services.pagination services.database connectors {_TABLES}",
+        f" services.access services.pagination services.database connectors {_BELOW}",
         "services.sign_in": "services.sessions services.organizations services.users services.audit services.access services.mail"
-        f" services.encryption services.database providers {_TABLES}",
-        "services.authorization": f"services.sessions services.tokens services.audit services.access services.database {_TABLES}",
+        f" services.encryption services.database providers {_BELOW}",
+        "services.authorization": f"services.sessions services.tokens services.audit services.access services.database {_BELOW}",
         "services.vault": "services.sessions services.users services.audit services.access services.pagination services.encryption"
-        f" services.database connectors {_TABLES}",
-        "services.sessions": f"services.organizations services.tokens services.audit services.access services.database {_TABLES}",
+        f" services.database connectors {_BELOW}",
+        "services.sessions": f"services.organizations services.tokens services.audit services.access services.database {_BELOW}",
         "services.organizations": "services.users services.tokens services.audit services.access services.mail services.pagination"
-        f" services.validation services.database providers {_TABLES}",
+        f" services.validation services.database providers {_BELOW}",
         "services.users": "services.tokens services.audit services.access services.pagination services.validation services.encryption"
-        f" services.database providers {_TABLES}",
-        "services.tokens": f"services.audit services.access services.pagination services.encryption services.database {_TABLES}",
-        "services.audit": f"services.access services.pagination services.database {_TABLES}",
-        "services.access": f"services.database {_TABLES}",
+        f" services.database providers {_BELOW}",
+        "services.tokens": f"services.audit services.access services.pagination services.encryption services.database {_BELOW}",
+        "services.audit": f"services.access services.pagination services.database {_BELOW}",
+        "services.access": f"services.database {_BELOW}",
         "services.mail": "infra",
         "services.pagination": "infra extensions errors",
         "services.validation": "errors",

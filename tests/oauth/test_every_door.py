@@ -1,4 +1,8 @@
-"""What ends a token, key, code or grant ends it at every door that takes one: services/tokens/live.py says it once."""
+"""What ends a token, key, code or grant ends it at every door that takes one: services/tokens/live.py says it once.
+
+Doors use up what they try, so introspection comes before the token endpoint. Revocation takes everything, and lists have tests of
+their own.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -129,6 +129,12 @@ def test_a_repeat_by_another_client_revokes_nothing_and_changes_nothing(program,
     assert program.refresh(first["refresh_token"]).status_code == 200
 
 
+def test_what_is_another_clients_is_an_invalid_grant_whatever_version_that_client_has(program, register, browser, tokens):
+    thief = register(version=7)
+    assert_refused(thief.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert_refused(thief.exchange(program.get_code(browser), redirect_uri=program.redirect_uri), "invalid_grant")
+
+
 def test_a_repeat_is_answered_only_while_the_family_lives(app, program, browser, tokens):
     program.refresh(tokens["refresh_token"])
     sid = browser.get("/api/v1/session").json["session"]["id"]

@@ -15,7 +15,7 @@ from models import Consent, User
 from services.accounts import user_administration
 from services.authorization import connected_apps
 from services.sessions import user_sessions
-from services.tokens import authorization_codes, oauth_clients
+from services.tokens import authorization_codes, grant_lists, oauth_clients
 from tests import factories
 from tests.oauth.flow import VERIFIER, Program, answer_of, csrf_token_of, handoff_of
 
@@ -84,7 +84,7 @@ def test_a_code_that_is_being_exchanged_does_not_outlive_what_is_revoked(
     for thread in threads:
         thread.join(10)
     with app.app_context():
-        assert user_sessions.list_grants_for(person.id) == []
+        assert grant_lists.list_for(person.id) == []
 
 
 def test_a_session_that_is_revoked_while_it_answers_a_client_hands_out_no_code(

@@ -18,7 +18,9 @@ from errors import NotFound
 from services.authorization import connected_apps
 from services.instance import moments
 from services.sessions import user_sessions
-from services.sessions.user_sessions import GrantInfo, SessionRecord
+from services.sessions.user_sessions import SessionRecord
+from services.tokens import grant_lists
+from services.tokens.grant_lists import GrantInfo
 
 blueprint = Blueprint("user_sessions", __name__)
 
@@ -61,7 +63,7 @@ class SignedInPlaces:
 def _places() -> SignedInPlaces:
     own, user_id = _own_sid(), g.actor.user.id
     records = sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
-    grants = user_sessions.list_grants_for(user_id)
+    grants = grant_lists.list_for(user_id)
     return SignedInPlaces(
         here=next((record for record in records if record.sid == own), None),
         others=[record for record in records if record.sid != own],

@@ -1,0 +1,80 @@
+"""The live grants of a person, as lists show them."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select
+
+from infra.clock import now
+from infra.hot_statements import HotStatement
+from infra.rows import reader
+from models import AccessToken, OAuthClient, RefreshFamily, RefreshToken
+from services.database.transactions import engine
+from services.tokens import live, oauth_clients
+
+_WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
+    RefreshToken.family_id == RefreshFamily.id, live.none_of(RefreshToken, live.is_used, live.is_expired)
+)
+_WORKING_ACCESS_TOKEN = select(AccessToken.id).where(
+    AccessToken.family_id == RefreshFamily.id, live.none_of(AccessToken, live.is_revoked, live.is_expired)
+)
+_LIVE_GRANTS = HotStatement(
+    select(
+        RefreshFamily.id,
+        RefreshFamily.sid,
+        OAuthClient.client_id,
+        OAuthClient.name.label("client_name"),
+        RefreshFamily.scope,
+        RefreshFamily.organization_id,
+        RefreshFamily.ip,
+        RefreshFamily.user_agent,
+        RefreshFamily.created_at,
+        RefreshFamily.last_used_at,
+        RefreshFamily.expires_at,
+        OAuthClient.origin.label("client_origin"),
+        OAuthClient.redirect_uris,
+    )
+    .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+    .where(
+        RefreshFamily.user_id == bindparam("user_id"),
+        live.grant_is_live(),
+        _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
+    )
+    .order_by(RefreshFamily.id.desc())
+)
+
+
+@dataclass(frozen=True)
+class GrantInfo:
+    """A refresh family as its person sees it, and what its client is. `sid` is that of the session it began in."""
+
+    id: uuid.UUID
+    sid: str
+    client_id: str
+    client_name: str
+    scope: str
+    organization_id: uuid.UUID
+    ip: str | None
+    user_agent: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    client_origin: str
+    redirect_uris: list[str]
+
+    @property
+    def is_self_registered(self) -> bool:
+        return self.client_origin == "registered"
+
+    @property
+    def is_native(self) -> bool:
+        return oauth_clients.is_native(self.redirect_uris)
+
+
+_grant_info = reader(GrantInfo)
+
+
+def list_for(user_id: uuid.UUID) -> list[GrantInfo]:
+    """The live grants of a person: not revoked, with a token that still works. Newest first."""
+    return [_grant_info(row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, now=now())]
