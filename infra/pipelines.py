@@ -38,6 +38,7 @@ class Pipeline:
         self._pgconn = connection.pgconn
         self._transformer = Transformer(connection)
         self._prepared: dict[bytes, bytes] = {}
+        self.used_at = 0.0  # monotonic seconds, set when it is given back
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket)
 

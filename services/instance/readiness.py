@@ -5,6 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
 from extensions import redis
 from services.database.transactions import engine
 
@@ -19,8 +22,12 @@ def stores() -> dict[str, str]:
     database, client = engine(), redis.client
 
     def ask_database() -> None:
-        with database.connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        try:
+            _select(database)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            _select(database)  # the pool's connections ended with a server that has been restarted since; these are new
 
     questions: dict[str, Callable[[], object]] = {"database": ask_database, "redis": client.ping}
     _pool = _pool or ThreadPoolExecutor(len(questions), thread_name_prefix="readiness")
@@ -29,6 +36,11 @@ def stores() -> dict[str, str]:
             _running[name] = _pool.submit(ask)  # type: ignore[arg-type]
     deadline = time.monotonic() + SECONDS
     return {name: _outcome(_running[name], deadline) for name in questions}
+
+
+def _select(database: Engine) -> None:
+    with database.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
 
 
 def _outcome(future: "Future[None]", deadline: float) -> str:
