@@ -8,6 +8,7 @@ from flask import Flask
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.errors import ReadOnlySqlTransaction
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, MetaData, event
@@ -92,6 +93,13 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "pool_recycle": 1800,
         "connect_args": {"connect_timeout": 2, "prepare_threshold": 1, "options": "-c statement_timeout=10000 -c timezone=UTC"},
     }
+
+
+@event.listens_for(Engine, "handle_error")
+def _replace_read_only(context: Any) -> None:
+    """A connection that was opened while the database took no writes stays read-only: the next request gets a new one."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.engine.dispose()
 
 
 @event.listens_for(Engine, "connect")

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, json, make_response, request
+from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -21,6 +22,7 @@ from errors import GatepostError, InsufficientScope, Malformed, NotFound, SignIn
 log = logging.getLogger("gatepost.errors")
 
 _JSON_PATHS = ("/api/", "/.well-known/", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo", "/healthz", "/readyz")
+_STORE_FAULTS = (ReadOnlySqlTransaction,)  # PostgreSQL answers, and cannot do what it is there for
 _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -84,10 +86,11 @@ def _store_failed(error: Exception) -> Response:
 
 
 def _database_error(error: DBAPIError) -> Response:
-    """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault."""
+    """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault, and so is
+    a database that is read-only."""
     if isinstance(error, DataError):
         return answer(Malformed(detail=str(error.orig)))
-    if error.connection_invalidated:
+    if error.connection_invalidated or isinstance(error.orig, _STORE_FAULTS):
         return _store_failed(error)
     return _broken(error)
 

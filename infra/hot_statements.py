@@ -37,6 +37,9 @@ _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (sqlite3.OperationalError, OperationalError),
     (sqlite3.IntegrityError, IntegrityError),
 )
+# Another connection may do better: a prepared statement met a table that has changed since, or this connection was opened
+# while the database took no writes.
+_OF_THE_CONNECTION = (psycopg.errors.FeatureNotSupported, psycopg.errors.ReadOnlySqlTransaction)
 Row = Any  # a named tuple: its columns are attributes
 _BEGIN, _COMMIT, _ROLLBACK = Step(b"BEGIN"), Step(b"COMMIT"), Step(b"ROLLBACK")
 # Hot statements look rows up by keys, whatever the values: planning them again each time costs more than running them.
@@ -235,8 +238,7 @@ def _link(engine: Engine) -> Iterator[Any]:
     try:
         yield link
     except psycopg.Error as error:
-        # A prepared statement that meets a table which has changed since is a matter of this connection too.
-        if _is_usable(link) and not isinstance(error, psycopg.errors.FeatureNotSupported):
+        if _is_usable(link) and not isinstance(error, _OF_THE_CONNECTION):
             raise _translated(error) from error
         link.close()
         engine.dispose(close=False)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import PREFIX, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
+from services.database import condition
 from services.instance import rewrapping
 from services.tokens import signing_keys
 
@@ -145,6 +146,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
+            takes_writes = condition.takes_writes(connection)
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
             closed_functions = list(connection.scalars(_NOT_CALLABLE))
@@ -157,6 +159,9 @@ def _role(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", "database", "role", f"{role}")
         yield Finding("ok", "database", "row-level security", f"binds {role}")
+    if not takes_writes:
+        problem = "takes no writes: a standby, or default_transaction_read_only is on"
+        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
     if open_tables:
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
     if closed_functions:

@@ -1,4 +1,4 @@
-"""Whether the stores answer, told within about two seconds whatever they do."""
+"""Whether the stores answer and take writes, within about two seconds whatever they do."""
 
 import time
 from collections.abc import Callable
@@ -9,45 +9,53 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from extensions import redis
+from services.database import condition
 from services.database.transactions import engine
 
 SECONDS = 1.8
 _pool: ThreadPoolExecutor | None = None
-_running: dict[str, Future[None]] = {}
+_running: dict[str, Future[str]] = {}
 
 
 def stores() -> dict[str, str]:
-    """`ok` or `away` for each store. They are asked side by side, in threads: one that hangs holds nobody up."""
+    """Return `ok`, `away` or `read-only` for each store. They are asked side by side, in threads: one that hangs holds nobody up."""
     global _pool
-    database, client = engine(), redis.client
+    database = engine()
 
-    def ask_database() -> None:
+    def ask_database() -> str:
         try:
-            _select(database)
+            return _state_of(database)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            _select(database)  # the pool's connections ended with a server that has been restarted since; these are new
+            return _state_of(database)  # the pool's connections ended with a server that has been restarted since; these are new
 
-    questions: dict[str, Callable[[], object]] = {"database": ask_database, "redis": client.ping}
+    def ask_redis() -> str:
+        redis.client.ping()
+        return "ok"
+
+    questions: dict[str, Callable[[], str]] = {"database": ask_database, "redis": ask_redis}
     _pool = _pool or ThreadPoolExecutor(len(questions), thread_name_prefix="readiness")
     for name, ask in questions.items():
         if name not in _running or _running[name].done():
-            _running[name] = _pool.submit(ask)  # type: ignore[arg-type]
+            _running[name] = _pool.submit(ask)
     deadline = time.monotonic() + SECONDS
     return {name: _outcome(_running[name], deadline) for name in questions}
 
 
-def _select(database: Engine) -> None:
+def _state_of(database: Engine) -> str:
     with database.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
+        takes_writes = condition.takes_writes(connection)
+    if not takes_writes:
+        database.dispose()  # connections that were opened meanwhile would stay read-only
+        return "read-only"
+    return "ok"
 
 
-def _outcome(future: "Future[None]", deadline: float) -> str:
+def _outcome(future: "Future[str]", deadline: float) -> str:
     try:
-        future.result(timeout=max(0.0, deadline - time.monotonic()))
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TooLate:
         return "away"
     except Exception:  # whatever the driver calls it, the store did not answer
         return "away"
-    return "ok"

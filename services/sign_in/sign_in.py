@@ -18,6 +18,7 @@ from infra import metrics, upstream_states
 from providers import Callback, Hints, ProviderAccount, Trip
 from services.access.actors import Actor
 from services.audit import audit
+from services.database.condition import require_writes
 from services.database.transactions import begin_write
 from services.sessions import callbacks, user_sessions
 from services.sign_in import account_owners, email_confirmations, pending_links, sign_in_links
@@ -91,7 +92,7 @@ def finish(
     Raises: the stores' own errors, and then no code was sent; NotFound.
     """
     provider = providers.build(get_settings(provider_id))
-    callbacks.check_database()
+    require_writes()  # nothing stays open while the provider is asked
     if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
         return _state_mismatch(raw_browser)
     taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
