@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis import RedisError
+from redis.exceptions import ResponseError
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,12 +17,13 @@ from config import PREFIX, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
 from services.database import condition
-from services.instance import rewrapping
+from services.instance import readiness, rewrapping
 from services.tokens import signing_keys
 
 Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 _TABLES_OF_OTHERS = frozenset({"alembic_version"})
+_MEMORY_WARNING_PERCENT = 80
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -201,9 +203,31 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "redis", "maxmemory-policy", policy)
     else:
         yield Finding("fault", "redis", "maxmemory-policy", f"{policy}: sessions could be thrown away; set noeviction")
+    yield from _redis_writes(info)
+    yield _redis_memory(info)
     keeps = bool(info.get("aof_enabled"))
     level: Level = "ok" if keeps or settings.env == "development" else "warning"
     yield Finding(level, "redis", "persistence", "append-only file" if keeps else "no append-only file: a restart may end sessions")
+
+
+def _redis_writes(info: dict[str, Any]) -> Iterator[Finding]:
+    try:
+        readiness.write_to_redis()
+    except ResponseError as error:
+        is_replica = info.get("role") == "slave"
+        reason = f"it is a replica of {info.get('master_host')}" if is_replica else str(error).rstrip(".")
+        yield Finding("fault", "redis", "writes", f"takes no writes: {reason}")
+    else:
+        yield Finding("ok", "redis", "writes", "accepted")
+
+
+def _redis_memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not limit:
+        return Finding("ok", "redis", "memory", f"{used // 1024} kB, no maxmemory")
+    percent = used * 100 // limit
+    problem = ": sign-ins and refreshes stop at 100 %; raise maxmemory" if percent >= _MEMORY_WARNING_PERCENT else ""
+    return Finding("warning" if problem else "ok", "redis", "memory", f"{percent} % of maxmemory{problem}")
 
 
 # --- keys -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 
+from redis.exceptions import ResponseError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -31,7 +32,10 @@ def stores() -> dict[str, str]:
             return _state_of(database)  # the pool's connections ended with a server that has been restarted since; these are new
 
     def ask_redis() -> str:
-        redis.client.ping()
+        try:
+            write_to_redis()
+        except ResponseError:  # it answers, but is full, a replica, or may not write to its disk
+            return "read-only"
         return "ok"
 
     questions: dict[str, Callable[[], str]] = {"database": ask_database, "redis": ask_redis}
@@ -41,6 +45,11 @@ def stores() -> dict[str, str]:
             _running[name] = _pool.submit(ask)
     deadline = time.monotonic() + SECONDS
     return {name: _outcome(_running[name], deadline) for name in questions}
+
+
+def write_to_redis() -> None:
+    """Write a key of no meaning.   Raises: redis.ResponseError when Redis takes no writes; its other errors when it is away."""
+    redis.client.set("gatepost:readiness", "1", ex=60)
 
 
 def _state_of(database: Engine) -> str:
