@@ -29,6 +29,9 @@ NAMING = {
 }
 
 
+FUNCTIONS = "gatepost.functions"  # in the metadata's `info`: the names of the functions that the models call on PostgreSQL
+
+
 class Base(DeclarativeBase):
     """Our own declarative base: Flask-SQLAlchemy only carries the engine and the session."""
 

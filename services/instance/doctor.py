@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis import RedisError
 from redis.exceptions import ResponseError
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import PREFIX, Settings, current, plain_settings
@@ -109,23 +109,41 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
-        heads = set(ScriptDirectory(str(_MIGRATIONS)).get_heads())
-        applied = set(context.get_current_heads())
-        if applied == heads and heads:
-            yield Finding("ok", "database", "migrations", f"at {', '.join(sorted(applied))}")
-        else:
-            yield Finding("fault", "database", "migrations", f"at {', '.join(sorted(applied)) or 'nothing'}: run flask db upgrade")
-        differences = [_named(difference) for difference in compare_metadata(context, db.metadata)]
-        if differences:
-            yield Finding("fault", "database", "schema", "differs from the models: " + "; ".join(differences[:10]))
-        else:
-            yield Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say")
+        yield _migrations(context)
+        yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
     if settings.database_url.startswith("postgresql"):
         yield from _role(settings)
+
+
+def _migrations(context: MigrationContext) -> Finding:
+    script = ScriptDirectory(str(_MIGRATIONS))
+    heads, applied = set(script.get_heads()), set(context.get_current_heads())
+    at = f"at {', '.join(sorted(applied)) or 'nothing'}"
+    if applied == heads:
+        return Finding("ok", "database", "migrations", at)
+    if applied - {revision.revision for revision in script.walk_revisions()}:
+        return Finding("warning", "database", "migrations", f"{at}: a newer version of Gatepost has migrated this database")
+    return Finding("fault", "database", "migrations", f"{at}: run flask db upgrade")
+
+
+def _schema(connection: Connection, context: MigrationContext) -> Finding:
+    """What is missing or differs is a fault; what the models do not know is the next version's."""
+    problems = [f"missing: {name}" for name in condition.missing(connection)]
+    additions = []
+    for difference in compare_metadata(context, db.metadata):
+        named = _named(difference)
+        if named.startswith("remove_"):
+            additions.append(named.partition(" ")[2])
+        elif not named.startswith(("add_table", "add_column")):  # these are missing
+            problems.append(named)
+    if problems:
+        return Finding("fault", "database", "schema", "differs from the models: " + "; ".join(problems[:10]))
+    more = f", and more that this version does not know: {', '.join(additions[:10])}" if additions else ""
+    return Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say{more}")
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:

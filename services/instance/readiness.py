@@ -1,4 +1,4 @@
-"""Whether the stores answer and take writes, within about two seconds whatever they do."""
+"""Whether the stores answer, take writes and have what the models name, within about two seconds whatever they do."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,10 @@ _running: dict[str, Future[str]] = {}
 
 
 def stores() -> dict[str, str]:
-    """Return `ok`, `away` or `read-only` for each store. They are asked side by side, in threads: one that hangs holds nobody up."""
+    """Return `ok`, `away`, `read-only` or `schema` (a column or table is missing) for each store.
+
+    They are asked concurrently, in threads: one that hangs holds nobody up.
+    """
     global _pool
     database = engine()
 
@@ -55,10 +58,11 @@ def write_to_redis() -> None:
 def _state_of(database: Engine) -> str:
     with database.connect() as connection:
         takes_writes = condition.takes_writes(connection)
+        is_whole = not condition.missing(connection)
     if not takes_writes:
         database.dispose()  # connections that were opened meanwhile would stay read-only
         return "read-only"
-    return "ok"
+    return "ok" if is_whole else "schema"
 
 
 def _outcome(future: "Future[str]", deadline: float) -> str:
