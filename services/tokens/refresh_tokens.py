@@ -23,6 +23,7 @@ from infra import metrics
 from infra.cipher import CannotDecrypt, open_with, seal_with
 from infra.clock import now, now_ms
 from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
+from infra.records import from_values
 from infra.secret_text import hash_secret, hex_hash, new_secret
 from models import RefreshFamily, RefreshToken
 from services.access.actors import Actor
@@ -254,7 +255,7 @@ def _keep_or_take(raw_token: str) -> tuple[_Kept, bytes | None]:
     if found is None:
         return fresh, sealed
     try:
-        return _Kept(**json.loads(open_with(raw_token, found, purpose=_PURPOSE))), None
+        return from_values(_Kept, json.loads(open_with(raw_token, found, purpose=_PURPOSE))), None
     except (CannotDecrypt, ValueError, TypeError):
         _forget(raw_token, found)
         return fresh, None

@@ -18,6 +18,7 @@ from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorU
 from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
 from infra import upstream_states
+from infra.records import from_values
 from services.access import organization_access
 from services.access.actors import Actor
 from services.database.condition import require_writes
@@ -179,7 +180,7 @@ def _read_note(note: bytes) -> tuple[VendorTokens, VendorAccount]:
     values = json.loads(note)
     tokens = values["tokens"]
     expires_at = datetime.fromisoformat(tokens["expires_at"]) if tokens["expires_at"] else None
-    return VendorTokens(**{**tokens, "expires_at": expires_at}), VendorAccount(**values["account"])
+    return from_values(VendorTokens, {**tokens, "expires_at": expires_at}), from_values(VendorAccount, values["account"])
 
 
 def _kind(connection: ConnectionRow) -> str:
