@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis import RedisError
 from redis.exceptions import ResponseError
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import PREFIX, Settings, current, plain_settings
@@ -109,6 +109,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
+        if _has_pooler(connection):
+            yield _POOLER
         yield _migrations(context)
         yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
@@ -146,6 +148,15 @@ def _schema(connection: Connection, context: MigrationContext) -> Finding:
     return Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say{more}")
 
 
+def _has_pooler(connection: Connection) -> bool:
+    """Whether something between us and PostgreSQL answered the start-up: it cannot know the server process's id."""
+    driver: Any = connection.connection.driver_connection
+    return connection.dialect.name == "postgresql" and driver.info.backend_pid != connection.scalar(select(func.pg_backend_pid()))
+
+
+_POOLER = Finding("fault", "database", "pooler", "a connection pooler is in between: connect to PostgreSQL directly")
+
+
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
     return kind != "table" or name not in _TABLES_OF_OTHERS
 
@@ -166,7 +177,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
-            takes_writes = condition.takes_writes(connection)
+            takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
             closed_functions = list(connection.scalars(_NOT_CALLABLE))
@@ -179,6 +190,8 @@ def _role(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", "database", "role", f"{role}")
         yield Finding("ok", "database", "row-level security", f"binds {role}")
+    if has_pooler and settings.owner_url != settings.database_url:
+        yield _POOLER
     if not takes_writes:
         problem = "takes no writes: a standby, or default_transaction_read_only is on"
         yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
