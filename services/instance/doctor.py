@@ -128,7 +128,7 @@ def _migrations(context: MigrationContext) -> Finding:
     if applied == heads:
         return Finding("ok", "database", "migrations", at)
     if applied - {revision.revision for revision in script.walk_revisions()}:
-        return Finding("warning", "database", "migrations", f"{at}: a newer version of Gatepost has migrated this database")
+        return Finding("warning", "database", "migrations", f"{at}: newer schema, of a later version of Gatepost")
     return Finding("fault", "database", "migrations", f"{at}: run flask db upgrade")
 
 
