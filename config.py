@@ -18,7 +18,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 PREFIX = "GATEPOST_"
-VERSION = "0.1.0"
+RELEASE = "0.1.0"
+ROOT = Path(__file__).parent
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 RESERVED_PROVIDER_NAMES = frozenset({"github", "google", "link", "confirm", "check_mail"})
 RATE_LIMIT_DEFAULTS: dict[str, int] = {
@@ -33,6 +34,35 @@ RATE_LIMIT_DEFAULTS: dict[str, int] = {
     "link": 10,
 }
 EmailTrust = Literal["claim", "trusted", "mail"]
+
+
+def read_version(root: Path) -> str:
+    """Return the release and, after a `+`, the first 12 digits of the commit: that of the file COMMIT, else of the checkout."""
+    commit = _text_of(root / "COMMIT") or _head_of(root / ".git")
+    return f"{RELEASE}+{commit[:12]}" if re.fullmatch(r"[0-9a-f]{40,64}", commit) else RELEASE
+
+
+def _head_of(git: Path) -> str:
+    """The commit that is checked out, read from git's files: git itself is not needed where the server runs."""
+    if git.is_file():  # a worktree
+        git = git.parent / _text_of(git).removeprefix("gitdir: ")
+    head = _text_of(git / "HEAD")
+    if not head.startswith("ref: "):
+        return head
+    name = head.removeprefix("ref: ")
+    shared = git / (_text_of(git / "commondir") or ".")
+    packed = re.search(rf"^([0-9a-f]+) {re.escape(name)}$", _text_of(shared / "packed-refs"), re.MULTILINE)
+    return _text_of(shared / name) or (packed[1] if packed else "")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+VERSION = read_version(ROOT)  # once: a checkout that is updated meanwhile is not what runs
 
 
 class SettingError(Exception):

@@ -8,6 +8,7 @@ from flask import Flask
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.errors import ReadOnlySqlTransaction
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, MetaData, event
@@ -16,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from config import Settings
 from infra.quick_redis import QuickRedis
+from infra.statement_names import name_by_text
 
 log = logging.getLogger("gatepost.database")
 
@@ -26,6 +28,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+FUNCTIONS = "gatepost.functions"  # in the metadata's `info`: the names of the functions that the models call on PostgreSQL
 
 
 class Base(DeclarativeBase):
@@ -90,8 +95,27 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "max_overflow": 8,
         "pool_timeout": 2,
         "pool_recycle": 1800,
-        "connect_args": {"connect_timeout": 2, "prepare_threshold": 1, "options": "-c statement_timeout=10000 -c timezone=UTC"},
+        "connect_args": {"connect_timeout": 2, "prepare_threshold": 1},
+        "pool_events": [(_prepare, "connect")],
     }
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    """Set what every connection has: after the start-up, whose `options` are the operator's and are refused by poolers."""
+    name_by_text(connection)
+    settings = "SET timezone = 'UTC'"
+    if "statement_timeout" not in connection.info.options:
+        settings += "; SET statement_timeout = 10000"
+    connection.autocommit = True  # what is set in a transaction would end with it
+    connection.execute(settings)
+    connection.autocommit = False
+
+
+@event.listens_for(Engine, "handle_error")
+def _replace_read_only(context: Any) -> None:
+    """A connection that was opened while the database took no writes stays read-only: the next request gets a new one."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.engine.dispose()
 
 
 @event.listens_for(Engine, "connect")

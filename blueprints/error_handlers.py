@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from flask import Flask, Response, json, make_response, request
 from gunicorn.http.errors import NoMoreData, ParseException
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn, UndefinedFunction, UndefinedTable
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -22,6 +23,8 @@ from errors import GatepostError, InsufficientScope, Malformed, NotFound, SignIn
 log = logging.getLogger("gatepost.errors")
 
 _JSON_PATHS = ("/api/", "/.well-known/", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo", "/healthz", "/readyz")
+# PostgreSQL answers and cannot do it: it takes no writes, or was not migrated. SQLite calls both operational errors.
+_STORE_FAULTS = (ReadOnlySqlTransaction, UndefinedColumn, UndefinedFunction, UndefinedTable)
 _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -87,10 +90,11 @@ def _store_failed(error: Exception) -> Response:
 
 
 def _database_error(error: DBAPIError) -> Response:
-    """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault."""
+    """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault, and so is
+    a database that is read-only or lacks a column or table."""
     if isinstance(error, DataError):
         return answer(Malformed(detail=str(error.orig)))
-    if error.connection_invalidated:
+    if error.connection_invalidated or isinstance(error.orig, _STORE_FAULTS):
         return _store_failed(error)
     return _broken(error)
 

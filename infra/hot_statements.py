@@ -5,14 +5,15 @@ as much again, and the driver's cursor twice what libpq does. A `HotStatement` k
 rest: no transaction unless one is asked for, no result object. A row is a tuple whose columns are attributes.
 
 On PostgreSQL a statement runs on connections of its own (`infra/pipelines.py`): made by the engine, taken out of its pool, in
-autocommit; the last one used is the next one taken, so there are as many as were ever in use together. SQLite has no
-connection worth keeping and goes through the pool.
+autocommit. The last one used is the next one taken. At most KEPT of them wait for work, and one that nobody has needed for
+IDLE_SECONDS is closed. SQLite has no connection worth keeping and goes through the pool.
 
 `local` are PostgreSQL settings for the statement's own transaction, sent before it in the same pipeline.
 """
 
 import os
 import sqlite3
+import time
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,10 +37,15 @@ _ERRORS: tuple[tuple[type[Exception], type[DBAPIError]], ...] = (
     (sqlite3.OperationalError, OperationalError),
     (sqlite3.IntegrityError, IntegrityError),
 )
+# Another connection may do better: a prepared statement met a table that has changed since, or this connection was opened
+# while the database took no writes.
+_OF_THE_CONNECTION = (psycopg.errors.FeatureNotSupported, psycopg.errors.ReadOnlySqlTransaction)
 Row = Any  # a named tuple: its columns are attributes
 _BEGIN, _COMMIT, _ROLLBACK = Step(b"BEGIN"), Step(b"COMMIT"), Step(b"ROLLBACK")
 # Hot statements look rows up by keys, whatever the values: planning them again each time costs more than running them.
 _KEEP_PLANS = "SET plan_cache_mode = force_generic_plan"
+KEPT = 8  # as many as the engine's pool keeps: after a burst the database has its other connections back
+IDLE_SECONDS = 60.0
 
 
 class _Compiled:
@@ -232,18 +238,28 @@ def _link(engine: Engine) -> Iterator[Any]:
     try:
         yield link
     except psycopg.Error as error:
-        # A prepared statement that meets a table which has changed since is a matter of this connection too.
-        if _is_usable(link) and not isinstance(error, psycopg.errors.FeatureNotSupported):
+        if _is_usable(link) and not isinstance(error, _OF_THE_CONNECTION):
             raise _translated(error) from error
         link.close()
         engine.dispose(close=False)
         # libpq has no error code for a server that hung up, so the driver's class says nothing
         raise OperationalError("hot statement", None, error) from error
     finally:
-        if link.is_idle:
-            idle.append(link)
-        else:
-            link.close()
+        _give_back(idle, link)
+
+
+def _give_back(idle: _Idle, link: Pipeline) -> None:
+    """Keep a usable connection for the next statement, within the limits. One that has been idle too long is closed each time."""
+    if not link.is_idle or len(idle) >= KEPT:
+        link.close()
+        return
+    link.used_at = time.monotonic()
+    idle.append(link)
+    try:
+        if idle[0].used_at < link.used_at - IDLE_SECONDS:
+            idle.popleft().close()
+    except IndexError:  # another thread took the last one
+        pass
 
 
 def _connect(engine: Engine) -> PoolProxiedConnection:
@@ -255,12 +271,31 @@ def _connect(engine: Engine) -> PoolProxiedConnection:
 
 
 def _open(engine: Engine) -> Pipeline:
-    pooled = _connect(engine)
+    """A connection of the engine, out of its pool and ready for hot statements.
+
+    What the pool kept may have ended since, with every connection opened before it (the server was restarted): then the
+    pool is emptied and a new connection is opened.   Raises: sqlalchemy.exc.OperationalError when that fails too.
+    """
+    try:
+        return _prepare(_connect(engine))
+    except psycopg.Error:
+        engine.dispose(close=False)
+    try:
+        return _prepare(_connect(engine))
+    except psycopg.Error as error:
+        raise OperationalError("hot statement", None, error) from error
+
+
+def _prepare(pooled: PoolProxiedConnection) -> Pipeline:
     connection: Any = pooled.driver_connection
     pooled.detach()
-    connection.autocommit = True
-    connection.execute(_KEEP_PLANS)
-    return Pipeline(connection)
+    try:
+        connection.autocommit = True
+        connection.execute(_KEEP_PLANS)
+        return Pipeline(connection)
+    except psycopg.Error:
+        connection.close()
+        raise
 
 
 def _is_usable(link: Any) -> bool:

@@ -16,6 +16,8 @@ from psycopg import pq
 from psycopg.abc import PyFormat
 from psycopg.adapt import Transformer
 
+from infra.statement_names import name_of
+
 Row = tuple[Any, ...]
 _GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 _PATIENCE_MS = 15_000  # longer than the server's own statement_timeout: it is the server that is silent then
@@ -38,6 +40,7 @@ class Pipeline:
         self._pgconn = connection.pgconn
         self._transformer = Transformer(connection)
         self._prepared: dict[bytes, bytes] = {}
+        self.used_at = 0.0  # monotonic seconds, set when it is given back
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket)
 
@@ -80,7 +83,7 @@ class Pipeline:
     def _name(self, sql: bytes) -> bytes:
         name = self._prepared.get(sql)
         if name is None:
-            name = b"hot%d" % len(self._prepared)
+            name = name_of(sql)
             self._pgconn.send_prepare(name, sql)
             _check(self._answer())
             self._prepared[sql] = name

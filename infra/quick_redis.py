@@ -3,6 +3,7 @@
 redis-py spends more CPU on a command than on sending it: argument filters, metrics, a retry object, a look at the socket
 before use. Here a command takes the connection that was used last, sends, and reads. A connection that fails in any way is
 closed, so none is handed on with half an answer in it; one that had gone stale is replaced and the command sent once more.
+So is one whose server has become a replica: after a failover the address belongs to another server, but old connections do not.
 Pipelines, scripts, locks and pub/sub go redis-py's own way.
 """
 
@@ -11,8 +12,27 @@ from collections import deque
 from typing import Any
 
 from redis import Redis
-from redis.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError
+from redis.client import Pipeline
+from redis.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError
+
+
+def leave_replica(pool: ConnectionPool) -> None:
+    """Close the idle connections of a pool after a ReadOnlyError: the next ones go to the server that has the address now."""
+    pool.disconnect(inuse_connections=False)
+
+
+class _Pipeline(Pipeline):
+    def __init__(self, client: "QuickRedis", transaction: bool, shard_hint: str | None) -> None:
+        super().__init__(client.connection_pool, client.response_callbacks, transaction, shard_hint)
+        self._client = client
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        try:
+            return super().execute(raise_on_error)
+        except ReadOnlyError:
+            self._client.leave_replica()  # this pipeline's own connection is in the pool again
+            raise
 
 
 class QuickRedis(Redis):
@@ -37,8 +57,18 @@ class QuickRedis(Redis):
             except ConnectionError:
                 self._close_idle()
                 response = self._run(self._open(), args)
+            except ReadOnlyError:
+                self.leave_replica()
+                response = self._run(self._open(), args)
         callback = self.response_callbacks.get(args[0])
         return callback(response, **options) if callback else response
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Pipeline(self, transaction, shard_hint)
+
+    def leave_replica(self) -> None:
+        self._close_idle()
+        leave_replica(self.connection_pool)
 
     def close(self) -> None:
         self._close_idle()
@@ -54,6 +84,9 @@ class QuickRedis(Redis):
         try:
             connection.send_packed_command(connection.pack_command(*args), check_health=False)
             response = connection.read_response()
+        except ReadOnlyError:
+            connection.disconnect()
+            raise
         except ResponseError:
             self._idle.append(connection)
             raise

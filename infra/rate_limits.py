@@ -8,9 +8,13 @@ import hashlib
 import ipaddress
 import time
 from functools import lru_cache
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.strategies import RateLimiter
+from redis.exceptions import ReadOnlyError
+
+from infra.quick_redis import leave_replica
 
 NAMESPACE = "gatepost"
 
@@ -30,7 +34,12 @@ class MinuteCounters:
     def count(self, key: str, per_minute: int) -> int | None:
         """Count one event. None while it is within `per_minute`; else how long the window still lasts."""
         item = self._item(per_minute)
-        return None if self._strategy.hit(item, key) else self._remaining(item, key)
+        try:
+            return None if self._strategy.hit(item, key) else self._remaining(item, key)
+        except ReadOnlyError:
+            storage: Any = self._strategy.storage
+            leave_replica(storage.storage.connection_pool)
+            raise
 
     def _item(self, per_minute: int) -> RateLimitItemPerMinute:
         item = self._items.get(per_minute)

@@ -15,6 +15,8 @@ from typing import Any
 
 from redis import Redis
 
+from infra.records import from_values
+
 _INDEX_SLACK_SECONDS = 86_400
 
 
@@ -45,7 +47,8 @@ class SessionRecord:
     @classmethod
     def from_json(cls, text: bytes | str) -> "SessionRecord":
         values = json.loads(text)
-        return cls(**{**values, "user_id": uuid.UUID(values["user_id"])})
+        values["user_id"] = uuid.UUID(values["user_id"])
+        return from_values(cls, values)
 
 
 class SessionStore:

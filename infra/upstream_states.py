@@ -19,7 +19,9 @@ from infra.secret_text import hex_hash
 STATE_SECONDS = 600
 OUTCOME_SECONDS = 60
 
-_TAKE = """
+# With its first line a script is refused as a whole, before it has done anything, by a Redis that is full: what the state is
+# spent for could not be kept.
+_TAKE = """#!lua
 local binding = redis.call('HGET', KEYS[1], 'binding')
 if not binding or binding ~= ARGV[1] then return {'unknown', ''} end
 local outcome = redis.call('HGET', KEYS[1], 'outcome')

@@ -10,6 +10,7 @@ import models
 from config import current
 from extensions import db
 from models.types import UtcDateTime
+from services.database import migration_lock
 
 _ = models
 
@@ -20,9 +21,10 @@ def _render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
 
 
 def _run() -> None:
-    settings = current()
-    engine = db.engine if settings.owner_url == settings.database_url else create_engine(settings.owner_url, poolclass=pool.NullPool)
-    with engine.connect() as connection:
+    owner_url = current().owner_url
+    # A connection of its own, without the application's statement_timeout: a migration takes as long as it takes.
+    engine = db.engine if owner_url.startswith("sqlite") else create_engine(owner_url, poolclass=pool.NullPool, hide_parameters=True)
+    with engine.connect() as connection, migration_lock.hold(connection):
         if connection.dialect.name == "sqlite":
             # Once, here: from every worker's connect it fails with "database is locked".
             connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]

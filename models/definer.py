@@ -10,6 +10,8 @@ from sqlalchemy import Boolean, String, Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from extensions import FUNCTIONS, db
+
 
 class role_of(FunctionElement[str]):
     """`role_of(organization_id, user_id)`: the role there; null without a membership."""
@@ -41,6 +43,9 @@ class is_invited(FunctionElement[bool]):
     name = "is_invited"
     type = Boolean()
     inherit_cache = True
+
+
+db.metadata.info[FUNCTIONS] = [f"gatepost_{kind.name}" for kind in (role_of, agent_acts_for_owner, organization_inviting, is_invited)]
 
 
 @compiles(role_of, "postgresql")

@@ -17,6 +17,7 @@ from config import ProviderSettings
 from errors import SignInRefused
 from infra import http
 from infra.foreign_text import clean_text as clean_text  # the providers say base.clean_text
+from infra.records import from_values
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
@@ -49,7 +50,7 @@ class ProviderAccount:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "ProviderAccount":
-        return cls(**{**values, "tokens": ProviderTokens(**values["tokens"])})
+        return from_values(cls, {**values, "tokens": from_values(ProviderTokens, values["tokens"])})
 
 
 @dataclass(frozen=True)

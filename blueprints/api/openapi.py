@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, json
 
 from blueprints import guards, session_cookie
-from config import VERSION, current
+from config import RELEASE, current
 
 blueprint = Blueprint("api_openapi", __name__)
 
@@ -519,7 +519,7 @@ def _document(public_url: str, cookie_name: str) -> str:
     return json.dumps(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Gatepost", "version": VERSION},
+            "info": {"title": "Gatepost", "version": RELEASE},
             "servers": [{"url": f"{public_url}/api/v1"}],
             "paths": PATHS,
             "components": {

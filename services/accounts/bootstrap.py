@@ -15,7 +15,7 @@ from infra.secret_text import hash_secret, new_secret
 from models import SignInLink, User
 from services.access.actors import Actor
 from services.audit import audit
-from services.database.transactions import begin_write
+from services.database.transactions import begin_write, wait_for_turn
 from services.users import users
 
 ADDRESS = "admin@localhost"
@@ -29,6 +29,7 @@ def bootstrap_link() -> str | None:
     Links of earlier starts end here. Commits: yes.
     """
     begin_write()
+    wait_for_turn("bootstrap")
     db.session.execute(delete(SignInLink).where(SignInLink.is_bootstrap))
     user = users.find_verified(ADDRESS)
     if db.session.scalar(select(exists().where(User.is_admin))) or (user is not None and user.disabled_at is not None):

@@ -9,18 +9,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis import RedisError
-from sqlalchemy import Engine, create_engine, text
+from redis.exceptions import ResponseError
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import PREFIX, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
-from services.instance import rewrapping
+from services.database import condition
+from services.instance import readiness, rewrapping
 from services.tokens import signing_keys
 
 Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 _TABLES_OF_OTHERS = frozenset({"alembic_version"})
+_MEMORY_WARNING_PERCENT = 80
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -106,23 +109,52 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
-        heads = set(ScriptDirectory(str(_MIGRATIONS)).get_heads())
-        applied = set(context.get_current_heads())
-        if applied == heads and heads:
-            yield Finding("ok", "database", "migrations", f"at {', '.join(sorted(applied))}")
-        else:
-            yield Finding("fault", "database", "migrations", f"at {', '.join(sorted(applied)) or 'nothing'}: run flask db upgrade")
-        differences = [_named(difference) for difference in compare_metadata(context, db.metadata)]
-        if differences:
-            yield Finding("fault", "database", "schema", "differs from the models: " + "; ".join(differences[:10]))
-        else:
-            yield Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say")
+        if _has_pooler(connection):
+            yield _POOLER
+        yield _migrations(context)
+        yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
     if settings.database_url.startswith("postgresql"):
         yield from _role(settings)
+
+
+def _migrations(context: MigrationContext) -> Finding:
+    script = ScriptDirectory(str(_MIGRATIONS))
+    heads, applied = set(script.get_heads()), set(context.get_current_heads())
+    at = f"at {', '.join(sorted(applied)) or 'nothing'}"
+    if applied == heads:
+        return Finding("ok", "database", "migrations", at)
+    if applied - {revision.revision for revision in script.walk_revisions()}:
+        return Finding("warning", "database", "migrations", f"{at}: newer schema, of a later version of Gatepost")
+    return Finding("fault", "database", "migrations", f"{at}: run flask db upgrade")
+
+
+def _schema(connection: Connection, context: MigrationContext) -> Finding:
+    """What is missing or differs is a fault; what the models do not know is the next version's."""
+    problems = [f"missing: {name}" for name in condition.missing(connection)]
+    additions = []
+    for difference in compare_metadata(context, db.metadata):
+        named = _named(difference)
+        if named.startswith("remove_"):
+            additions.append(named.partition(" ")[2])
+        elif not named.startswith(("add_table", "add_column")):  # these are missing
+            problems.append(named)
+    if problems:
+        return Finding("fault", "database", "schema", "differs from the models: " + "; ".join(problems[:10]))
+    more = f", and more that this version does not know: {', '.join(additions[:10])}" if additions else ""
+    return Finding("ok", "database", "schema", f"{len(db.metadata.tables)} tables as the models say{more}")
+
+
+def _has_pooler(connection: Connection) -> bool:
+    """Whether something between us and PostgreSQL answered the start-up: it cannot know the server process's id."""
+    driver: Any = connection.connection.driver_connection
+    return connection.dialect.name == "postgresql" and driver.info.backend_pid != connection.scalar(select(func.pg_backend_pid()))
+
+
+_POOLER = Finding("fault", "database", "pooler", "a connection pooler is in between: connect to PostgreSQL directly")
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
@@ -145,6 +177,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
+            takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
             closed_functions = list(connection.scalars(_NOT_CALLABLE))
@@ -157,6 +190,11 @@ def _role(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", "database", "role", f"{role}")
         yield Finding("ok", "database", "row-level security", f"binds {role}")
+    if has_pooler and settings.owner_url != settings.database_url:
+        yield _POOLER
+    if not takes_writes:
+        problem = "takes no writes: a standby, or default_transaction_read_only is on"
+        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
     if open_tables:
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
     if closed_functions:
@@ -196,9 +234,31 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "redis", "maxmemory-policy", policy)
     else:
         yield Finding("fault", "redis", "maxmemory-policy", f"{policy}: sessions could be thrown away; set noeviction")
+    yield from _redis_writes(info)
+    yield _redis_memory(info)
     keeps = bool(info.get("aof_enabled"))
     level: Level = "ok" if keeps or settings.env == "development" else "warning"
     yield Finding(level, "redis", "persistence", "append-only file" if keeps else "no append-only file: a restart may end sessions")
+
+
+def _redis_writes(info: dict[str, Any]) -> Iterator[Finding]:
+    try:
+        readiness.write_to_redis()
+    except ResponseError as error:
+        is_replica = info.get("role") == "slave"
+        reason = f"it is a replica of {info.get('master_host')}" if is_replica else str(error).rstrip(".")
+        yield Finding("fault", "redis", "writes", f"takes no writes: {reason}")
+    else:
+        yield Finding("ok", "redis", "writes", "accepted")
+
+
+def _redis_memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not limit:
+        return Finding("ok", "redis", "memory", f"{used // 1024} kB, no maxmemory")
+    percent = used * 100 // limit
+    problem = ": sign-ins and refreshes stop at 100 %; raise maxmemory" if percent >= _MEMORY_WARNING_PERCENT else ""
+    return Finding("warning" if problem else "ok", "redis", "memory", f"{percent} % of maxmemory{problem}")
 
 
 # --- keys -----------------------------------------------------------------------------------------------------

@@ -1,41 +1,74 @@
-"""Whether the stores answer, told within about two seconds whatever they do."""
+"""Whether the stores answer, take writes and have what the models name, within about two seconds whatever they do."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 
+from redis.exceptions import ResponseError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
 from extensions import redis
+from services.database import condition
 from services.database.transactions import engine
 
 SECONDS = 1.8
 _pool: ThreadPoolExecutor | None = None
-_running: dict[str, Future[None]] = {}
+_running: dict[str, Future[str]] = {}
 
 
 def stores() -> dict[str, str]:
-    """`ok` or `away` for each store. They are asked side by side, in threads: one that hangs holds nobody up."""
+    """Return `ok`, `away`, `read-only` or `schema` (a column or table is missing) for each store.
+
+    They are asked concurrently, in threads: one that hangs holds nobody up.
+    """
     global _pool
-    database, client = engine(), redis.client
+    database = engine()
 
-    def ask_database() -> None:
-        with database.connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+    def ask_database() -> str:
+        try:
+            return _state_of(database)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return _state_of(database)  # the pool's connections ended with a server that has been restarted since; these are new
 
-    questions: dict[str, Callable[[], object]] = {"database": ask_database, "redis": client.ping}
+    def ask_redis() -> str:
+        try:
+            write_to_redis()
+        except ResponseError:  # it answers, but is full, a replica, or may not write to its disk
+            return "read-only"
+        return "ok"
+
+    questions: dict[str, Callable[[], str]] = {"database": ask_database, "redis": ask_redis}
     _pool = _pool or ThreadPoolExecutor(len(questions), thread_name_prefix="readiness")
     for name, ask in questions.items():
         if name not in _running or _running[name].done():
-            _running[name] = _pool.submit(ask)  # type: ignore[arg-type]
+            _running[name] = _pool.submit(ask)
     deadline = time.monotonic() + SECONDS
     return {name: _outcome(_running[name], deadline) for name in questions}
 
 
-def _outcome(future: "Future[None]", deadline: float) -> str:
+def write_to_redis() -> None:
+    """Write a key of no meaning.   Raises: redis.ResponseError when Redis takes no writes; its other errors when it is away."""
+    redis.client.set("gatepost:readiness", "1", ex=60)
+
+
+def _state_of(database: Engine) -> str:
+    with database.connect() as connection:
+        takes_writes = condition.takes_writes(connection)
+        is_whole = not condition.missing(connection)
+    if not takes_writes:
+        database.dispose()  # connections that were opened meanwhile would stay read-only
+        return "read-only"
+    return "ok" if is_whole else "schema"
+
+
+def _outcome(future: "Future[str]", deadline: float) -> str:
     try:
-        future.result(timeout=max(0.0, deadline - time.monotonic()))
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TooLate:
         return "away"
     except Exception:  # whatever the driver calls it, the store did not answer
         return "away"
-    return "ok"

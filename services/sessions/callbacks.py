@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import redis as redis_py
-from sqlalchemy import select
 
-from extensions import db, redis
+from extensions import redis
 from infra import upstream_states
 from infra.upstream_states import Taken
 
@@ -48,13 +47,6 @@ def finish(raw_state: str, work: Callable[[], bytes]) -> bytes:
         raise
     _quietly(upstream_states.finish, redis.client, raw_state, outcome)
     return outcome
-
-
-def check_database() -> None:
-    """A database that is away is found out before a code is spent. Nothing stays open while the upstream is asked."""
-    db.session.rollback()
-    db.session.execute(select(1))
-    db.session.rollback()
 
 
 def _quietly(act: Any, *arguments: Any) -> None:

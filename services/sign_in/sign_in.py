@@ -15,9 +15,11 @@ from config import ProviderSettings, current
 from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
+from infra.records import from_values
 from providers import Callback, Hints, ProviderAccount, Trip
 from services.access.actors import Actor
 from services.audit import audit
+from services.database.condition import require_writes
 from services.database.transactions import begin_write
 from services.sessions import callbacks, user_sessions
 from services.sign_in import account_owners, email_confirmations, pending_links, sign_in_links
@@ -91,16 +93,16 @@ def finish(
     Raises: the stores' own errors, and then no code was sent; NotFound.
     """
     provider = providers.build(get_settings(provider_id))
-    callbacks.check_database()
+    require_writes()  # nothing stays open while the provider is asked
     if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
         return _state_mismatch(raw_browser)
     taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
     if taken.status == "finished":
-        return Outcome(**json.loads(taken.value))
+        return from_values(Outcome, json.loads(taken.value))
     if taken.status != "first":
         return _state_mismatch(raw_browser)
     record = json.loads(taken.value)
-    journey = Journey(**record["journey"])
+    journey = from_values(Journey, record["journey"])
     trip = Trip(
         state=state,
         nonce=record["nonce"],
@@ -110,7 +112,7 @@ def finish(
     outcome = callbacks.finish(
         state, lambda: json.dumps(asdict(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session))).encode()
     )
-    return Outcome(**json.loads(outcome))
+    return from_values(Outcome, json.loads(outcome))
 
 
 def _answer(
@@ -245,5 +247,5 @@ def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
 def _state_mismatch(raw_browser: str | None) -> Outcome:
     """A state that is not this browser's. The page still knows where this browser itself was going."""
     note = upstream_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
-    journey = Journey(**json.loads(note)) if note else Journey()
+    journey = from_values(Journey, json.loads(note)) if note else Journey()
     return Outcome(address("/login", journey, error="state_mismatch"))

@@ -14,7 +14,7 @@ from models import SignInLink, User
 from providers.base import clean_email
 from services.access.actors import Actor
 from services.audit import audit
-from services.database.transactions import begin_write
+from services.database.transactions import begin_write, wait_for_turn
 from services.organizations import invitation_redemption, organizations
 from services.sessions import user_sessions
 from services.users import users
@@ -46,6 +46,8 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
     if clean_email(email) is None:
         raise Invalid("That is not an address.", fields={"email": "That is not an address."})
     begin_write()
+    if create:
+        wait_for_turn("sign-in-link")  # the same command on another replica creates the same user
     user = users.find_by_email(email)
     if user is None and not create:
         db.session.rollback()

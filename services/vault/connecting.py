@@ -18,8 +18,10 @@ from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorU
 from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
 from infra import upstream_states
+from infra.records import from_values
 from services.access import organization_access
 from services.access.actors import Actor
+from services.database.condition import require_writes
 from services.sessions import callbacks, user_sessions
 from services.vault import connections
 from services.vault.connections import ConnectionRow, OtherAccount, get_settings
@@ -74,7 +76,7 @@ def finish(
     errors: in all of them no code was sent. Unauthenticated when the session was ended while the vendor answered.
     """
     settings = get_settings(connector_id)
-    callbacks.check_database()
+    require_writes()
     if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
         raise _state_mismatch()
     taken = callbacks.take(state, _binding(actor, raw_browser, connector_id))
@@ -87,7 +89,7 @@ def finish(
 
     def work() -> bytes:
         scope = describe(actor, record["slug"], connector_id, record["scope"]).scope
-        callbacks.check_database()  # ends the transaction that read the role
+        require_writes()  # also ends the transaction that read the role
         return _answer(actor, record["slug"], scope, settings, code, error, trip, raw_session).encode()
 
     return callbacks.finish(state, work).decode()
@@ -178,7 +180,7 @@ def _read_note(note: bytes) -> tuple[VendorTokens, VendorAccount]:
     values = json.loads(note)
     tokens = values["tokens"]
     expires_at = datetime.fromisoformat(tokens["expires_at"]) if tokens["expires_at"] else None
-    return VendorTokens(**{**tokens, "expires_at": expires_at}), VendorAccount(**values["account"])
+    return from_values(VendorTokens, {**tokens, "expires_at": expires_at}), from_values(VendorAccount, values["account"])
 
 
 def _kind(connection: ConnectionRow) -> str:

@@ -32,6 +32,7 @@ from services.access import organization_access
 from services.access.actors import Actor
 from services.audit import audit
 from services.database import row_security
+from services.database.condition import require_writes
 from services.database.transactions import begin_write, engine
 from services.vault.connections import KEY_MISSING, give_back, seal, unseal
 from services.vault.credential_scope import Owner, Scope, owner_of
@@ -214,6 +215,7 @@ def _renew(asking: _Asking, stored: _Stored) -> None:
         if held is None:
             raise _try_later(PAUSE_SECONDS)
         connector, refresh_token = _prepare(asking, stored)
+        require_writes()  # a refresh token that rotates is spent by asking, and its successor has to be stored
         try:
             tokens = connector.refresh(refresh_token)
         except VendorUnavailable as error:

@@ -19,6 +19,7 @@ from extensions import db
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.ids import parse_uuid, uuid7
+from infra.records import from_values
 from models import Connection, User
 from services.access import organization_access
 from services.access.actors import Actor, OrganizationInfo
@@ -253,7 +254,7 @@ def seal(tokens: VendorTokens, connection_id: uuid.UUID, *, owner_id: uuid.UUID)
 
 def unseal(sealed: bytes, connection_id: uuid.UUID, *, owner_id: uuid.UUID) -> VendorTokens:
     """The tokens alone; their expiry and scope stand in the row.   Raises CannotDecrypt."""
-    return VendorTokens(**json.loads(cipher().decrypt(sealed, context=context_of(connection_id, owner_id))))
+    return from_values(VendorTokens, json.loads(cipher().decrypt(sealed, context=context_of(connection_id, owner_id))))
 
 
 def context_of(connection_id: uuid.UUID, owner_id: uuid.UUID) -> str:

@@ -1,0 +1,64 @@
+"""What condition the database is in: whether it takes writes, and whether it has what the models name."""
+
+from sqlalchemy import Connection, text
+
+from errors import Unavailable
+from extensions import FUNCTIONS, db
+from services.database.transactions import begin_write
+
+# What this transaction may do, and what a new connection might not: a role or a database that is set to read-only leaves
+# open connections as they are. The setting of the role in this database comes first, then the role's, then the database's.
+_IS_READ_ONLY = text(
+    "SELECT current_setting('transaction_read_only')::boolean OR coalesce(("
+    "SELECT split_part(setting, '=', 2)::boolean FROM pg_db_role_setting, unnest(setconfig) AS setting"
+    " WHERE setting LIKE 'default\\_transaction\\_read\\_only=%'"
+    " AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    " AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))"
+    " ORDER BY setrole = 0, setdatabase = 0 LIMIT 1), false)"
+)
+
+_COLUMNS = {
+    "postgresql": text(
+        "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
+        " WHERE pg_table_is_visible(pg_class.oid) AND relname = ANY(:tables) AND attnum > 0 AND NOT attisdropped"
+    ),
+    "sqlite": text("SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table'"),
+}
+_MISSING_FUNCTIONS = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regproc(name) IS NULL")
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Return whether PostgreSQL takes writes on this connection and on new ones. SQLite always answers yes."""
+    return connection.dialect.name != "postgresql" or not connection.scalar(_IS_READ_ONLY)
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the tables, columns (`table.column`) and functions of the models that the database lacks. It may have more.
+
+    Reads the catalog's rows of our tables only, in under a millisecond: an answer that was remembered could be wrong.
+    """
+    tables = db.metadata.tables
+    values = {"tables": list(tables)} if connection.dialect.name == "postgresql" else {}
+    there: dict[str, set[str]] = {}
+    for table, column in connection.execute(_COLUMNS[connection.dialect.name], values):
+        there.setdefault(table, set()).add(column)
+    lacking = [name for name in tables if name not in there]
+    lacking += [f"{name}.{column}" for name, columns in there.items() if name in tables for column in set(tables[name].c.keys()) - columns]
+    if connection.dialect.name == "postgresql":
+        lacking += connection.scalars(_MISSING_FUNCTIONS, {"names": list(db.metadata.info[FUNCTIONS])})
+    return sorted(lacking)
+
+
+def require_writes() -> None:
+    """Find out before anything is spent elsewhere that the result could not be stored. Leaves no transaction open.
+
+    Raises: Unavailable; the database's own errors.
+    """
+    db.session.rollback()
+    if db.engine.dialect.name == "sqlite":
+        begin_write()  # fails where the file cannot be written
+    does = takes_writes(db.session.connection())
+    db.session.rollback()
+    if not does:
+        db.engine.dispose()  # the next request asks on new connections
+        raise Unavailable(detail="the database is read-only")

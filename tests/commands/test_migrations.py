@@ -1,0 +1,112 @@
+"""Every migration up and down again, on both databases: a step back leaves the schema of the version before."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import flask_migrate
+import psycopg
+import pytest
+from alembic.script import ScriptDirectory
+from flask import Flask
+from psycopg import sql
+
+from tests import factories, stores
+
+REVISIONS = [script.revision for script in ScriptDirectory("migrations").walk_revisions()][::-1]
+_POSTGRESQL = (
+    "SELECT 'column', format('%s.%s %s %s %s', c.relname, attname, format_type(atttypid, atttypmod), attnotnull,"
+    " pg_get_expr(adbin, adrelid)) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid AND c.relkind = 'r'"
+    " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+    " WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped",
+    "SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace",
+    "SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "SELECT 'policy', format('%s %s %s %s %s %s', tablename, policyname, roles, cmd, qual, with_check) FROM pg_policies",
+    "SELECT 'security', format('%s %s', relname, relrowsecurity) FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+    "SELECT 'function', pg_get_functiondef(oid) || coalesce(proacl::text, '') FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "SELECT 'other', format('%s %s', relkind, relname) FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('r', 'i')",
+    "SELECT 'type', typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')",
+)
+
+
+class Place:
+    """An application on a database that is empty at first."""
+
+    def __init__(self, app: Flask, url: str) -> None:
+        self.app, self.url = app, url
+
+    def go(self, move: Callable[..., None], revision: str) -> None:
+        with self.app.app_context():
+            move(revision=revision)
+
+    @property
+    def schema(self) -> list[tuple[str, str]]:
+        """All that the database holds, in its own words; the order of columns is nobody's business."""
+        if self.url.startswith("sqlite"):
+            with sqlite3.connect(self.url.removeprefix("sqlite:///")) as connection:
+                return sorted(self._of_sqlite(connection))
+        with psycopg.connect(self.url.replace("+psycopg", "")) as connection:
+            return sorted((kind, text) for question in _POSTGRESQL for kind, text in connection.execute(question))  # type: ignore[arg-type]
+
+    @staticmethod
+    def _of_sqlite(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+        for kind, name, text in connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall():
+            if kind != "table":
+                yield kind, text
+                continue
+            lines = text.replace("\t", " ").partition("(")[2].rpartition(")")[0].splitlines()
+            for line in lines:
+                if line.strip():
+                    yield "table", f"{name} {' '.join(line.strip().rstrip(',').replace(chr(34), '').split())}"
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def place(request: pytest.FixtureRequest, make_app: Callable[..., Flask], tmp_path: Path, worker_id: str) -> Iterator[Place]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/steps.sqlite"
+        yield Place(make_app(database_url=url), url)
+        return
+    owner_url, name = request.getfixturevalue("postgres_url"), f"gatepost_steps_{worker_id}"
+    with psycopg.connect(owner_url.replace("+psycopg", ""), autocommit=True) as owner:
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        owner.execute(drop)
+        owner.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = stores.postgres_url(owner.info.host, name)
+        yield Place(make_app(database_url=url), url)
+        owner.execute(drop)
+
+
+def test_each_step_back_leaves_the_schema_of_the_version_before(place: Place) -> None:
+    schemas = {}
+    for revision in REVISIONS:
+        place.go(flask_migrate.upgrade, revision)
+        schemas[revision] = place.schema
+    assert len({tuple(schema) for schema in schemas.values()}) == len(REVISIONS) - (place.url.startswith("sqlite"))  # policies
+    for revision in REVISIONS[-2::-1]:
+        place.go(flask_migrate.downgrade, revision)
+        assert place.schema == schemas[revision]
+    place.go(flask_migrate.downgrade, "base")
+    assert not [text for kind, text in place.schema if "alembic_version" not in text]
+    place.go(flask_migrate.upgrade, "head")
+    assert place.schema == schemas[REVISIONS[-1]]
+
+
+def test_rows_do_not_stand_in_the_way(place: Place) -> None:
+    place.go(flask_migrate.upgrade, "head")
+    before = place.schema
+    person = factories.make_user()
+    organization = factories.make_organization(owner=person)
+    agent = factories.make_agent(organization, person)
+    factories.make_api_key(organization, person)
+    factories.make_api_key(organization, person, agent=agent)
+    factories.make_credential(value="a-value", organization=organization)
+    factories.make_credential(value="a-value", user=person)
+    factories.make_connection(organization=organization)
+    factories.make_grant(person, organization=organization)
+    for revision in [*REVISIONS[-2::-1], "base"]:
+        place.go(flask_migrate.downgrade, revision)
+    place.go(flask_migrate.upgrade, "head")
+    assert place.schema == before
