@@ -1,4 +1,4 @@
-"""Units of work: how a transaction begins, and whose rows it opens (row-level security).
+"""Units of work: how a transaction begins, and whose rows it can access (row-level security).
 
-Not here: connections and statements, which are infra's.
+Not here: connections and statements (`infra`).
 """
