@@ -1,6 +1,6 @@
-"""This browser: its `gatepost_browser` cookie, which forms and sign-ins are bound to, and what it says of a click.
+"""Identifies the browser by its `gatepost_browser` cookie, which forms and sign-ins are bound to, and recognizes real clicks.
 
-Nothing is stored for it.
+Nothing is stored on the server.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""Cross-site request forgery: a form post is judged by a token bound to this browser always, and by Sec-Fetch-Site or Origin when
-they are sent. Nothing is stored for it.
+"""Protection against cross-site request forgery: every form post needs a token bound to its browser, and must also pass a check of
+Sec-Fetch-Site and Origin if it has them. Nothing is stored on the server.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ FIELD = "csrf_token"
 
 
 class FormExpired(Malformed):
-    """A form post without a token of this browser: nothing was done, the handoff is kept."""
+    """A form post without a valid token for this browser. Nothing was done, and the handoff is kept."""
 
     code, message = "form_expired", "Nothing was saved. Go back, reload and try again."
 
 
 def new_token() -> str:
-    """A token for one form of this browser; masked anew each time, so that compression tells nothing."""
+    """Return a token for one form in this browser; it differs each time, so that compression reveals nothing."""
     nonce = secrets.token_urlsafe(12)
     return f"{nonce}.{_mac(current().secret_keys[0], nonce, browser_id())}"
 
@@ -40,7 +40,7 @@ def is_own_token(token: str) -> bool:
 
 
 def came_from_here() -> bool:
-    """What the browser itself says of a post's origin; True when it says nothing."""
+    """Whether the browser's headers say that a post came from our own pages; True if they say nothing."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site not in ("same-origin", "none"):
         return False
@@ -49,6 +49,6 @@ def came_from_here() -> bool:
 
 
 def check() -> None:
-    """Raises FormExpired unless this post comes from a form that we gave to this browser."""
+    """Reject this post unless it comes from a form that we served to this browser.   Raises: FormExpired."""
     if not came_from_here() or not is_own_token(request.form.get(FIELD, "")):
         raise FormExpired()

@@ -1,4 +1,4 @@
-"""Rows of statements, read by the names of their columns."""
+"""Reads rows of statements by column name."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 def reader(kind: type[T]) -> Callable[[Any], T]:
-    """A function that makes `kind`, a dataclass of two fields or more, of a row: each field from the column of its name.
+    """Return a function that builds a `kind` from a row, filling each field from the column of the same name.
 
-    It raises AttributeError where the row has no such column.
+    kind: a dataclass with at least two fields. The function raises AttributeError if a column is missing.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if len(names) < 2:

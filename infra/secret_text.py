@@ -12,9 +12,9 @@ def new_secret(prefix: str = "") -> str:
 
 
 def derive_secret(prefix: str, *, key: bytes, salt: bytes, raw: str, purpose: str) -> str:
-    """`prefix` and 256 bits that only somebody with `key`, `salt` and the secret `raw` can tell; as `new_secret` they look random.
+    """Return `prefix` and 256 bits that look random, URL-safe, but can be computed again from `key`, `salt` and the secret `raw`.
 
-    salt: of a fixed length for each purpose, so that no two inputs run into one.
+    All three are needed. salt: of a fixed length for each purpose, so that different inputs never form the same message.
     """
     message = b"\0".join((b"gatepost", purpose.encode(), prefix.encode(), salt + raw.encode("utf-8", "surrogatepass")))
     return prefix + base64.urlsafe_b64encode(hmac.digest(key, message, "sha256")).rstrip(b"=").decode()

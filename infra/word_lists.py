@@ -1,4 +1,4 @@
-"""Lists of words with single spaces between them, as OAuth writes scopes, in SQL."""
+"""SQL functions for lists of words separated by single spaces, such as OAuth scopes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class has_words(FunctionElement[bool]):
-    """`has_words(list, wanted)`: whether every word of `wanted` is one of `list`; null where `wanted` is null."""
+    """`has_words(list, wanted)`: whether every word of `wanted` is in `list`; null if `wanted` is null."""
 
     name = "has_words"
     type = Boolean()

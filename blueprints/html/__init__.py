@@ -1,4 +1,4 @@
-"""What pages are made of: layout, forms, words, icons, error pages, languages.
+"""Building blocks of pages: layout, forms, wording, icons, error pages, languages.
 
-Not here: any page with an address of its own (`blueprints.pages`).
+Not here: pages with a URL of their own (`blueprints.pages`).
 """

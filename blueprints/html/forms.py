@@ -1,5 +1,5 @@
-"""What forms of pages share: the CSRF token, a name, a word that must be typed, being worked on once, the answer when nothing
-changed."""
+"""Shared parts of page forms: the CSRF token, a name field, a word to type as confirmation, handling each form only once, and the
+response when nothing changed."""
 
 import secrets
 from typing import Any
@@ -20,7 +20,7 @@ NAME_LENGTH = 80
 
 
 class _BrowserCsrf(CSRF):
-    """WTForms' CSRF on our token."""
+    """WTForms' CSRF protection with our token."""
 
     def generate_csrf_token(self, csrf_token_field: Any) -> str:
         return new_token()
@@ -31,7 +31,7 @@ class _BrowserCsrf(CSRF):
 
 
 class Form(FlaskForm):
-    """Base of every form: CSRF bound to the browser, not to a session. begins_with: the fields that its page shows first."""
+    """Base class of every form, with CSRF bound to the browser, not to a session. begins_with: the fields its page shows first."""
 
     begins_with: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ class Form(FlaskForm):
 
     @property
     def errors(self) -> dict[str, Any]:
-        """In the order of the page, for the summary; a base class's fields come first otherwise."""
+        """Errors in the order of the page, for the summary. Otherwise a base class's fields would come first."""
         found = super().errors
         return {name: found[name] for name in (*self.begins_with, *found) if name in found}
 

@@ -1,4 +1,4 @@
-"""Who acts, and what they may do: actors, roles, scopes, and the way into an organization or the instance.
+"""Actors and what they are allowed to do: roles, scopes, and access to an organization or the instance.
 
-Not here: how somebody proves who they are (`sessions`, `tokens`, `users.api_keys`).
+Not here: authentication (`sessions`, `tokens`, `users.api_keys`).
 """

@@ -1,4 +1,4 @@
-"""Whole accounts: the first administrator, what operators do with users, a person's sessions in one list, deletion.
+"""Whole accounts: the first administrator, user administration by operators, the list of a person's sessions, deletion.
 
-Not here: signing in (`sign_in`), the rows of users (`users`).
+Not here: signing in (`sign_in`) and user records (`users`).
 """

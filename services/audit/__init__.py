@@ -1,4 +1,4 @@
-"""The audit trail: events written, chained, listed, and the names of what they tell of.
+"""The audit trail: writing, chaining and listing events, and the names of what they refer to.
 
-Not here: what is worth an event, which each rule decides.
+Not here: deciding what to record, which is up to each service.
 """

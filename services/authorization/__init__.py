@@ -1,4 +1,4 @@
-"""The authorize request, from its first look to the answer, what a person has allowed, and logout.
+"""The authorize request, from parsing to the response; consents and connected apps; logout.
 
-Not here: the tokens that come of it (`tokens`).
+Not here: the tokens that result (`tokens`).
 """

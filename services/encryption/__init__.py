@@ -1,4 +1,4 @@
 """The encryption keys of this process.
 
-Not here: the cipher (`infra.cipher`), and what is encrypted, which belongs to its own room.
+Not here: the cipher (`infra.cipher`), and the encrypted data, which stays in the package it belongs to.
 """

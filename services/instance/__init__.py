@@ -1,4 +1,4 @@
-"""This installation as its operators see it: checks, sweeping, rewrapping, overview, limits, and the clock and counters for doors.
+"""Running this installation: checks, sweeping, rewrapping, the overview, limits, and the clock and counters for doors.
 
-Not here: what a single organization does.
+Not here: anything that belongs to a single organization.
 """

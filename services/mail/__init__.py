@@ -1,4 +1,4 @@
-"""What Gatepost writes to people, and the translations that its mail and pages take their words from.
+"""The emails that Gatepost sends, and the translations that mail and pages share.
 
-Not here: when a letter is written, which its own room decides, and sending it (`infra.mailer`).
+Not here: deciding when to send one, which is up to each package, and delivery (`infra.mailer`).
 """

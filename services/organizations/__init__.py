@@ -1,4 +1,4 @@
 """Organizations with their members, invitations and projects.
 
-Not here: what they keep secret (`vault`).
+Not here: their secrets (`vault`).
 """

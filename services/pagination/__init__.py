@@ -1,4 +1,4 @@
-"""Lists read page by page: along a cursor for programs, by number for people.
+"""Paginated lists: by cursor for programs, by page number for people.
 
-Not here: what the lists hold.
+Not here: the contents of the lists.
 """

@@ -1,4 +1,4 @@
-"""Browser sessions, what waits in Redis for a browser's next request, and the way back from an upstream.
+"""Browser sessions, data kept in Redis for a browser's next request, and callbacks from upstream services.
 
-Not here: how a session comes about (`sign_in`).
+Not here: how a session starts (`sign_in`).
 """

@@ -1,4 +1,4 @@
-"""Signing in: providers, one-time links, confirmed addresses, and where it leads.
+"""Signing in: providers, one-time links, confirmed addresses, and where the browser goes next.
 
-Not here: the session that it begins (`sessions`).
+Not here: the session that results (`sessions`).
 """

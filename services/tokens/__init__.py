@@ -1,4 +1,4 @@
-"""OAuth clients, registered APIs, the grants and tokens that clients hold, the keys that sign tokens, and what makes any of them live.
+"""OAuth clients, registered APIs, the grants and tokens that clients hold, signing keys, and the rules for what is live.
 
-Not here: the authorize request (`authorization`), API keys (`users`), but for what makes one live.
+Not here: the authorize request (`authorization`) and API keys (`users`). The rules for live API keys are here, though.
 """

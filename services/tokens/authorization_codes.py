@@ -56,7 +56,7 @@ class CodeRequest:
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """The code was issued for another redirect URI or verifier than those that come with it (RFC 7636 section 4.6)."""
+    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6)."""
     is_elsewhere = row.redirect_uri.is_distinct_from(bindparam("redirect_uri", type_=String()))
     return or_(is_elsewhere, row.code_challenge.is_distinct_from(bindparam("code_challenge", type_=String()))), Ended.OTHER_REQUEST
 
@@ -78,7 +78,7 @@ _SPEND = HotStatement(update(AuthorizationCode).where(AuthorizationCode.id == bi
 
 
 def _exchange_statement() -> HotStatement:
-    """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
+    """PostgreSQL: the lookup, the conditional UPDATE that decides which request was first, and the writes that depend on it."""
     g = _FACTS.with_for_update(of=AuthorizationCode).cte("facts")
     ended = live.ended(g.c, *_RULES)
     won = (
@@ -140,8 +140,8 @@ def exchange(
 ) -> dict[str, Any]:
     """Exchange a code for tokens.    (RFC 6749 section 4.1.3, RFC 7636 section 4.6)
 
-    resource: as asked for, None when absent. build_answer: makes the answer of what was issued; it refuses nothing.
-    Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused: invalid_grant, invalid_target; StaleClient.
+    resource: as requested, None if absent. build_answer: builds the response from what was issued; it must not refuse anything.
+    Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused (invalid_grant, invalid_target), StaleClient.
     """
     moment = now()
     tokens = RawTokens(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
@@ -164,7 +164,7 @@ def exchange(
         grant, issued = grant_of(row), Issued(moment, params["access_id"])
         return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
     if row is None:
-        oauth_clients.require_current(client)  # a deleted client took its codes along
+        oauth_clients.require_current(client)  # deleting a client deletes its codes
         raise refusal(None, _INVALID, detail="unknown code")
     if row.ended == Ended.STALE_CLIENT:
         raise StaleClient(client.client_id)
@@ -174,7 +174,7 @@ def exchange(
 
 
 def _exchange(params: dict[str, Any]) -> tuple[Row | None, bool]:
-    """The code's row, and whether this call spent it and wrote what follows. Commits: yes."""
+    """Return the code's row, and whether this call spent it and wrote what depends on it. Commits: yes."""
     if engine().dialect.name == "postgresql":
         row = _EXCHANGE.one(engine(), **params)
         return row, row is not None and row.won_id is not None
@@ -188,7 +188,7 @@ def _exchange(params: dict[str, Any]) -> tuple[Row | None, bool]:
 
 
 def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
-    """SQLite: what the one statement of PostgreSQL writes, under the write lock that the transaction began with."""
+    """SQLite: the same writes as PostgreSQL's single statement, under the write lock taken when the transaction began."""
     grant = grant_of(row)
     _SPEND.one_in(transaction, code_id=row.code_id, now=params["now"])
     has_refresh_token = _has_refresh_token(grant, params)

@@ -1,4 +1,4 @@
-"""The live grants of a person, as lists show them."""
+"""A person's live grants, as shown in lists."""
 
 import uuid
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _LIVE_GRANTS = HotStatement(
 
 @dataclass(frozen=True)
 class GrantInfo:
-    """A refresh family as its person sees it, and what its client is. `sid` is that of the session it began in."""
+    """A refresh family as its person sees it, with details of its client. `sid` identifies the session it began in."""
 
     id: uuid.UUID
     sid: str
@@ -76,5 +76,5 @@ _grant_info = reader(GrantInfo)
 
 
 def list_for(user_id: uuid.UUID) -> list[GrantInfo]:
-    """The live grants of a person: not revoked, with a token that still works. Newest first."""
+    """Return a person's live grants, newest first: not revoked, and with a token that still works."""
     return [_grant_info(row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, now=now())]

@@ -1,4 +1,4 @@
-"""A grant as a token request meets it: what was permitted, with its person, organization and client, read together."""
+"""A grant as token requests see it: what was permitted, read together with its person, organization and client."""
 
 import uuid
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from services.tokens.live import Ended
 
 @dataclass(frozen=True)
 class Grant:
-    """One person's permission to one client, in one organization, as it stands now."""
+    """The current permission of one client to act for one person in one organization."""
 
     family_id: uuid.UUID
     client_pk: uuid.UUID
@@ -55,8 +55,8 @@ class RawTokens:
 
 @dataclass(frozen=True)
 class Issued:
-    """When tokens were issued, and their id in a JWT: what a repeat of the request tells again. elapsed_seconds: how long ago that
-    was."""
+    """When tokens were issued, and their id in a JWT; a repeated request returns the same values. elapsed_seconds: the time
+    since then."""
 
     at: datetime
     id: uuid.UUID
@@ -64,19 +64,19 @@ class Issued:
 
 
 class BuildAnswer(Protocol):
-    """Makes the answer of a token request from what was issued. By then the database has it: nothing may be refused here."""
+    """Builds the response to a token request from what was issued. The tokens are already stored, so it must not refuse anything."""
 
     def __call__(self, grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *, has_refresh_token: bool) -> dict[str, Any]: ...
 
 
-# --- what a token request may ask of a grant; before anything is spent, because afterwards nothing may be refused ---
+# --- what a token request may ask for; checked before anything is spent, because nothing may be refused afterwards ---
 
 _WANTED_SCOPE = bindparam("wanted_scope", type_=String())
 _WANTED_RESOURCE = bindparam("wanted_resource", type_=String())
 
 
 def asks_for_more(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """RFC 6749 section 6: a scope may narrow, never grow."""
+    """RFC 6749 section 6: a request may narrow the scope, never widen it."""
     return not_(has_words(row.scope, _WANTED_SCOPE)), Ended.MORE_SCOPE
 
 
@@ -86,7 +86,7 @@ def asks_for_another_resource(row: Any, _moment: Any) -> tuple[ColumnElement[boo
 
 
 def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> OAuthRefused:
-    """The error of a request that spent nothing, because its code or token had `ended` so. detail: for the log."""
+    """Return the error for a request that spent nothing. ended: why its code or token cannot be used. detail: for the log."""
     if ended == Ended.MORE_SCOPE:
         return OAuthRefused("invalid_scope", "The scope is more than was granted.")
     if ended == Ended.OTHER_RESOURCE:
@@ -95,9 +95,9 @@ def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> 
 
 
 def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any) -> Select[Any]:
-    """The columns of Grant read through `source` (a code or a family), those of `live.OF_THIS_CLIENT`, then `more`.
+    """Select the columns of Grant through `source` (a code or a family), those that `live.OF_THIS_CLIENT` needs, then `more`.
 
-    `role` is null where the person or the membership no longer stands behind it.
+    `role` is null if the person can no longer act in the organization; see `live.role`.
     """
     family_id = source.id if source is RefreshFamily else AuthorizationCode.family_id
     return (

@@ -1,11 +1,11 @@
-"""What makes a token, key, code or grant live: each condition once, in SQL, for every statement that reads one.
+"""The rules for when a token, key, code or grant is live, each written once, in SQL, for every statement that reads one.
 
-A statement selects the columns that its rows are judged by, under the names used here, and gets the column `ended` from
-`judged`: why the row is not live, None while it is. A list keeps its live rows with `none_of`. PostgreSQL and SQLite judge by
-the same expressions, and what is told in `ended` is not judged again in Python.
+A statement selects the columns that the rules need, under the names used here, and `judged` adds the column `ended`: why the
+row is not live, or None if it is. Lists use `none_of` to keep only live rows. PostgreSQL and SQLite evaluate the same
+expressions, and Python code relies on `ended` instead of checking again.
 
-Not here: what a caller makes of it (a grace, a client's version, the expiry that a JWT carries), and how a token ends
-(`refresh_families.revoke`, `access_tokens.revoke`).
+Not here: what callers do with the result (the grace period, client versions, the expiry inside a JWT), and how tokens are
+revoked (`refresh_families.revoke`, `access_tokens.revoke`).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ CLIENT_VERSION = bindparam("client_version", type_=Integer())
 
 
 class Ended(StrEnum):
-    """Why something is not live, or not for this request. The texts are for the log."""
+    """Why something is not live, or cannot be used by this request. The values are written to the log."""
 
     UNKNOWN = "unknown"
     CLIENT = "its client may do nothing"
@@ -43,21 +43,21 @@ class Ended(StrEnum):
 
 Rule = Callable[[Any, Any], tuple[ColumnElement[bool], Ended]]
 
-# --- whom it speaks for -----------------------------------------------------------------------------------------------
+# --- the client and the person behind a row ---------------------------------------------------------------------------
 
 
 def client_version(client: Any = OAuthClient) -> ColumnElement[int]:
-    """A client's version; null where the client may do nothing. client: the table, or the columns of an alias.
+    """A client's version, or null if the client is shut out. client: the table, or the columns of an alias.
 
-    It is never null today: a client that is removed takes its rows along. What is to shut a client out is said here, and every
-    statement that works for a client, or reads something of one, holds to it.
+    It is never null today, because removing a client deletes its rows. A condition that shuts clients out belongs here: every
+    statement that acts for a client, or reads something it owns, uses this expression.
     """
     return client.version
 
 
 def role(source: Any) -> ColumnElement[str]:
-    """The role that something of a person speaks with, for `source`'s person in its organization, both joined; null where the
-    person is disabled, the organization deleted or the membership gone."""
+    """The current role of `source`'s person in its organization; null if the person is disabled, the organization is deleted or
+    the membership is gone. The statement must join User and Organization."""
     is_open = and_(User.disabled_at.is_(None), Organization.deleted_at.is_(None))
     return case((is_open, role_of(source.organization_id, source.user_id)))
 
@@ -66,7 +66,7 @@ def role(source: Any) -> ColumnElement[str]:
 
 
 def is_unknown(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """For statements that find something else as well, and so always have a row."""
+    """For statements that also look up something else and therefore return a row even if there is no token."""
     return row.id.is_(None), Ended.UNKNOWN
 
 
@@ -75,12 +75,12 @@ def client_is_shut_out(row: Any, _moment: Any) -> tuple[ColumnElement[bool], End
 
 
 def of_another_client(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """For requests of a client that has authenticated: CLIENT_PK."""
+    """For requests from an authenticated client, whose id is CLIENT_PK."""
     return row.client_pk.is_distinct_from(CLIENT_PK), Ended.OTHER_CLIENT
 
 
 def client_is_stale(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """It authenticated as the version CLIENT_VERSION, which this process remembers, and the row has moved on."""
+    """The client authenticated against CLIENT_VERSION, the version cached in this process, and its row has changed since."""
     return row.client_version.is_distinct_from(CLIENT_VERSION), Ended.STALE_CLIENT
 
 
@@ -93,7 +93,7 @@ def family_is_revoked(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ende
 
 
 def is_expired(row: Any, moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """What has no expiry (null) does not expire."""
+    """A row without an expiry (null) never expires."""
     return row.expires_at <= moment, Ended.EXPIRED
 
 
@@ -110,7 +110,7 @@ def person_has_left(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]
 
 
 def person_behind_has_left(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """For what a client may also hold for itself: then there is no family."""
+    """For tokens that a client can also hold on its own behalf; those have no family."""
     return and_(row.family_id.is_not(None), row.role.is_(None)), Ended.LEFT
 
 
@@ -118,49 +118,52 @@ def agent_is_paused(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]
     return and_(row.agent_id.is_not(None), row.acts_for_owner.is_(None)), Ended.PAUSED
 
 
-# --- what each kind is judged by, in this order -----------------------------------------------------------------------
+# --- the rules for each kind, in order --------------------------------------------------------------------------------
 
 ACCESS_TOKEN: tuple[Rule, ...] = (client_is_shut_out, is_revoked, family_is_revoked, is_expired, person_behind_has_left)
-JWT: tuple[Rule, ...] = (client_is_shut_out, is_revoked, family_is_revoked, person_behind_has_left)  # it carries its expiry
+JWT: tuple[Rule, ...] = (client_is_shut_out, is_revoked, family_is_revoked, person_behind_has_left)  # its expiry is in the JWT
 REFRESH_TOKEN: tuple[Rule, ...] = (client_is_shut_out, family_is_revoked, family_is_expired, person_has_left, is_used, is_expired)
 CODE: tuple[Rule, ...] = (is_used, is_expired, person_has_left)
 API_KEY: tuple[Rule, ...] = (is_revoked, is_expired, person_has_left, agent_is_paused)
-OF_THIS_CLIENT: tuple[Rule, ...] = (of_another_client, client_is_stale)  # a stranger learns nothing of versions
+OF_THIS_CLIENT: tuple[Rule, ...] = (of_another_client, client_is_stale)  # in this order, so that other clients learn nothing about versions
 
 
 def ended(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[str | None]:
-    """Why `row` is not live, by the first rule that says so; null while it is. row: a table, or the columns of a subquery.
+    """The reason given by the first rule that applies to `row`, or null if it is live. row: a table, or the columns of a subquery.
 
-    A condition that is null says nothing: what must not pass for live is compared so that it never is.
+    A condition that evaluates to null counts as false, so a rule must never evaluate to null for a row that is not live.
     """
     judgments = (rule(row, moment) for rule in rules)
     return case(*((condition, _literal(reason)) for condition, reason in judgments))
 
 
 def _literal(reason: Ended) -> ColumnElement[str]:
-    """In the statement's text: a bound value would be sent with every call."""
+    """The reason as part of the statement's text; a bound value would be sent with every call."""
     return literal_column("'" + reason.replace("'", "''") + "'", String())
 
 
 def none_of(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[bool]:
-    """Whether none of the rules says that the row has ended; for lists, and for UPDATEs of what has not."""
+    """Whether none of the rules applies to the row. For lists, and for UPDATEs of rows that have not ended."""
     return ended(row, *rules, moment=moment).is_(None)
 
 
 def grant_is_live(moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[bool]:
-    """For lists of grants: a family that goes on, of a client that may do something; RefreshFamily and OAuthClient are joined."""
+    """For lists of grants: the family is neither revoked nor expired, and its client is not shut out.
+
+    The statement must join RefreshFamily and OAuthClient.
+    """
     return and_(none_of(RefreshFamily, is_revoked, is_expired, moment=moment), client_version().is_not(None))
 
 
 def key_works(moment: datetime) -> ColumnElement[bool]:
-    """For lists and counts of API keys: neither revoked nor expired, whoever may use them."""
+    """For lists and counts of API keys: neither revoked nor expired, whatever the state of their person or agent."""
     return none_of(ApiKey, is_revoked, is_expired, moment=moment)
 
 
 def judged(facts: Select[Any], *rules: Rule, by: tuple[Any, ...] = ()) -> Select[Any]:
-    """The columns of `facts` and, last, `ended`. by: columns that the rules read and nobody else.
+    """Select the columns of `facts`, followed by `ended`. by: columns that only the rules need.
 
-    PostgreSQL is kept from looking a role up twice, once to tell it and once to judge by it.
+    MATERIALIZED keeps PostgreSQL from looking up a role twice, once to return it and once to judge by it.
     """
     told = [column.key for column in facts.selected_columns]
     rows = facts.add_columns(*by).cte("facts").prefix_with("MATERIALIZED", dialect="postgresql")

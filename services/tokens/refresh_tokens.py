@@ -1,9 +1,9 @@
-"""Refresh tokens rotate, and never sign an honest client out.    (RFC 6749 section 6, RFC 9700 section 4.14.2)
+"""Rotates refresh tokens without ever signing out an honest client.    (RFC 6749 section 6, RFC 9700 section 4.14.2)
 
-The successors of a token are derived from it: HMAC under the server's key, over the presented token and a salt that the
-rotation keeps on the spent row. One statement spends the token and writes their hashes; nothing is kept anywhere else. A
-repeat within the grace derives the same values again and answers as the first request did, on any worker, whatever became
-of the worker that answered first.
+The successors of a token are derived from it: an HMAC with the server's key over a random salt and the presented token. One
+statement spends the token, stores the salt on its row and writes the hashes of the successors; nothing is stored anywhere
+else. A repeat within the grace period derives the same values again and gets the same tokens, on any worker, even if the
+worker that handled the first request is gone.
 """
 
 import hmac
@@ -45,7 +45,7 @@ _INVALID = "The refresh token is unknown, expired, revoked or was issued to anot
 
 
 class Verdict(Enum):
-    """What a presented refresh token means that this request did not spend."""
+    """How to treat a refresh token that was presented but not spent by this request."""
 
     REPEAT = "a repeat within the grace"
     SUPERSEDED = "a repeat whose successor is in use"
@@ -87,7 +87,7 @@ _USED = HotStatement(update(RefreshFamily).where(RefreshFamily.id == bindparam("
 
 
 def _rotate_statement() -> HotStatement:
-    """PostgreSQL: the look-up, the conditional UPDATE that decides who was first, and all that follows from it."""
+    """PostgreSQL: the lookup, the conditional UPDATE that decides which request was first, and the writes that depend on it."""
     g = _FACTS.with_for_update(of=RefreshToken).cte("facts")
     ended = live.ended(g.c, *_RULES)
     won = (
@@ -110,10 +110,10 @@ _ROTATE = _rotate_statement()
 def rotate(
     actor: Actor, client: ClientInfo, *, raw_token: str, scope: str | None, resource: str | None, build_answer: BuildAnswer
 ) -> dict[str, Any]:
-    """Exchange a refresh token for its successor; a repeat within the grace gets the same tokens again.
+    """Exchange a refresh token for its successor; a repeat within the grace period gets the same tokens again.
 
-    raw_token: as presented; only its SHA-256 is stored. scope, resource: as asked for, None when absent.
-    build_answer: makes the answer of what was issued; it refuses nothing, because the token is spent by then.
+    raw_token: as presented; only its SHA-256 is stored. scope, resource: as requested, None if absent.
+    build_answer: builds the response from what was issued; it must not refuse anything, because the token is already spent.
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
@@ -134,7 +134,7 @@ def rotate(
         issued = Issued(moment, params["refresh_id"])
         return build_answer(grant_of(row), tokens, scope or row.scope, issued, has_refresh_token=True)
     if row is None:
-        oauth_clients.require_current(client)  # a deleted client took its tokens along
+        oauth_clients.require_current(client)  # deleting a client deletes its tokens
         raise refusal(None, _INVALID, detail="unknown token")
     verdict = _judge(row, params)
     if verdict is Verdict.REPEAT:
@@ -154,12 +154,12 @@ def _successors(key: bytes, raw_token: str, salt: bytes) -> RawTokens:
 
 
 def _rotate(params: dict[str, Any]) -> tuple[Row | None, bool]:
-    """The token's row, and whether this call spent it and wrote what follows. Commits: yes."""
+    """Return the token's row, and whether this call spent it and wrote its successors. Commits: yes."""
     if engine().dialect.name == "postgresql":
         row = _ROTATE.one(engine(), **params)
         if row is None or row.won_id is not None:
             return row, row is not None
-        # It waited for the request that spent the token: the row is that one's, the successor is not in this statement's snapshot.
+        # The statement waited for the request that spent the token: it sees the updated row, but its snapshot predates the successor.
         is_older = row.successor_id is not None and row.successor_hash is None
         return (_FIND.one(engine(), **params) if is_older else row), False
     with write_transaction(engine()) as transaction:
@@ -172,7 +172,7 @@ def _rotate(params: dict[str, Any]) -> tuple[Row | None, bool]:
 
 
 def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
-    """SQLite: what the one statement of PostgreSQL writes, under the write lock that the transaction began with."""
+    """SQLite: the same writes as PostgreSQL's single statement, under the write lock taken when the transaction began."""
     grant = grant_of(row)
     _SPEND.one_in(transaction, token_id=row.token_id, **params)
     _USED.one_in(transaction, family_id=grant.family_id, now=params["now"])
@@ -182,7 +182,7 @@ def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, An
 
 
 def _judge(row: Row, params: dict[str, Any]) -> Verdict:
-    """Raises StaleClient."""
+    """Return the verdict on a token that this request did not spend.   Raises: StaleClient."""
     if row.ended == Ended.STALE_CLIENT:
         raise StaleClient(row.client_id)
     if row.ended == Ended.LEFT:
@@ -190,7 +190,7 @@ def _judge(row: Row, params: dict[str, Any]) -> Verdict:
     if row.ended != Ended.USED:
         return Verdict.REFUSED
     grace = timedelta(seconds=current().refresh_grace_seconds)
-    if not grace or params["now"] - row.used_at >= grace:  # of two at once the later may have looked at the clock first
+    if not grace or params["now"] - row.used_at >= grace:  # of two concurrent requests, the second may have read the clock first
         return Verdict.REUSED
     if row.request_hash != params["request_hash"]:
         return Verdict.OTHER_REQUEST
@@ -198,7 +198,7 @@ def _judge(row: Row, params: dict[str, Any]) -> Verdict:
 
 
 def _repeat(raw_token: str, row: Row, params: dict[str, Any], build_answer: BuildAnswer) -> dict[str, Any]:
-    """The tokens that the first request got, under whichever of the server's keys it derived them."""
+    """Respond with the tokens that the first request got, whichever of the server's keys they were derived with."""
     for key in current().secret_keys:
         tokens = _successors(key, raw_token, row.successor_salt)
         if row.successor_hash is not None and hmac.compare_digest(hash_secret(tokens.refresh), row.successor_hash):

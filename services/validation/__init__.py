@@ -1,4 +1,4 @@
-"""What names, slugs and metadata from outside have to look like.
+"""Validation of names, slugs and metadata that come from outside.
 
-Pure: no rows, no store.
+Pure functions: no database, no Redis.
 """

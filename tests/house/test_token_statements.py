@@ -1,8 +1,8 @@
-"""Which statements read the tables of tokens, and that each asks services/tokens/live.py what is live.
+"""Lists every statement on the token tables, and checks that each one takes its rules from services/tokens/live.py.
 
-A statement that is new here says what it is: one that judges, with the rules that it has to hold; a list or an end of live
-rows; or one to which it is all the same, with the reason. What is read off the code is what is written as `Table.column`;
-attributes of a row that was loaded, `session.get` and an alias under another name are not seen.
+Enter a new statement as one of three kinds: it judges tokens (with the rules it must contain), it lists or ends live rows, or
+it works whatever their state (with the reason). The source is searched for `Table.column`; attributes of loaded rows,
+`session.get` and aliases with other names are not found.
 """
 
 import ast
@@ -23,7 +23,7 @@ STATE = {"expires_at", "revoked_at", "used_at"}
 DATABASES = ("postgresql+psycopg://", "sqlite://")
 STATEMENTS = {"delete", "insert", "select", "select_grant", "update"}
 
-# What takes a token and says whether it is good: the constant, and the rules that it has to hold, in this order.
+# Statements that decide whether a presented token is valid: the constant, and the rules it must contain, in this order.
 _OF_THIS_CLIENT = ("of_another_client", "client_is_stale")
 _ACCESS_TOKEN = ("client_is_shut_out", "is_revoked", "family_is_revoked", "is_expired", "person_behind_has_left")
 _REFRESH_TOKEN = ("client_is_shut_out", "family_is_revoked", "family_is_expired", "person_has_left", "is_used", "is_expired")
@@ -40,7 +40,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "users.api_keys._FIND": ("is_revoked", "is_expired", "person_has_left", "agent_is_paused"),
 }
 SPENDS = ("tokens.authorization_codes._EXCHANGE", "tokens.refresh_tokens._ROTATE")
-# The rows that they judge, and what PostgreSQL's statements are made of.
+# The rows they judge, and the parts that PostgreSQL's statements are built from.
 PARTS_OF_JUDGES = {
     "tokens.authorization_codes._FACTS",
     "tokens.authorization_codes._exchange_statement",
@@ -50,7 +50,7 @@ PARTS_OF_JUDGES = {
     "tokens.refresh_tokens._FACTS",
     "tokens.refresh_tokens._rotate_statement",
 }
-# Lists and counts of what is live, and statements that end it or replace it.
+# Lists and counts of live rows, and statements that end or replace them.
 OF_LIVE_ROWS = {
     "accounts.account_deletion._consequences",
     "instance.instance_overview._counts",
@@ -69,17 +69,17 @@ OF_LIVE_ROWS = {
     "users.api_keys.list_of_agent",
 }
 WHATEVER_THEIR_STATE = {
-    "accounts.session_lists._own": "the actor's own grant, whose token was judged at the door",
-    "accounts.session_lists._owner_of": "whose it is, also when it has ended: to end it twice is no error",
+    "accounts.session_lists._own": "the actor's own grant, whose token has already been judged",
+    "accounts.session_lists._owner_of": "the owner, even if it has ended: ending it twice is not an error",
     "accounts.session_lists._was_revoked": "whether it has ended",
     "audit.audit_names._keys": "the name of a key in an old event",
     "authorization.connected_apps._read": "families that _LIVE_GRANTS has found",
     "instance.instance_overview.activity": "how many rotations there were",
-    "instance.sweeping._count": "what is to be deleted, by expiry alone",
+    "instance.sweeping._count": "what to delete, by expiry alone",
     "instance.sweeping._family_goes_on": "the same",
     "instance.sweeping._has_live_access_token": "the same",
     "instance.sweeping._has_refresh_token": "the same",
-    "tokens.access_tokens._revoke_row": "what is revoked may have ended before",
+    "tokens.access_tokens._revoke_row": "a token may be revoked after it has ended",
     "tokens.authorization_codes._INSERT": "a new row",
     "tokens.authorization_codes._SPEND": "SQLite, after _FIND has judged",
     "tokens.refresh_families.INSERT_ACCESS": "a new row",
@@ -88,14 +88,14 @@ WHATEVER_THEIR_STATE = {
     "tokens.refresh_families.revoke": "the organization of a family that was just ended",
     "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged",
     "tokens.refresh_tokens._USED": "the same",
-    "users.agents._has_key_for": "made of _works",
-    "users.agents._rows_of": "made of _works; when a key was used last, though it has ended",
+    "users.agents._has_key_for": "built from _works",
+    "users.agents._rows_of": "built from _works; also when a key was last used, even if it has ended",
     "users.api_keys._TOUCH": "a key that _FIND has judged",
     "users.api_keys.mint": "a new row",
-    "users.api_keys.revoke": "to revoke a key twice is no error",
+    "users.api_keys.revoke": "revoking a key twice is not an error",
     "users.api_keys.revoke_of_agent": "the same",
 }
-# live.py is where state is compared; sweeping compares expiries with its own moment, which is not now.
+# State is compared in live.py only; but sweeping compares expiries with a time of its own, not with the current time.
 MAY_COMPARE_STATE = ("services/tokens/live.py", "services/instance/sweeping.py")
 COMPARES_STATE = {
     "tokens.access_tokens._REFRESH": "which of two expiries comes first",
@@ -104,7 +104,7 @@ COMPARES_STATE = {
 
 
 def _definitions() -> Iterator[tuple[str, str, ast.stmt]]:
-    """(file, dotted name below services, definition) of everything at the top of a service's module."""
+    """Yield (file, dotted name below services, definition) for every top-level definition of a service module."""
     for path in sorted((ROOT / "services").rglob("*.py")):
         file = path.relative_to(ROOT).as_posix()
         room = file.removeprefix("services/").removesuffix(".py").replace("/", ".")
@@ -125,7 +125,7 @@ def _calls(node: ast.AST) -> set[str]:
 
 
 def _asks(node: ast.AST) -> set[str]:
-    """What it takes from live.py."""
+    """The names it uses from live.py."""
     attributes = (part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name))
     return {part.attr for part in attributes if part.value.id == "live"}
 
@@ -133,13 +133,13 @@ def _asks(node: ast.AST) -> set[str]:
 def test_every_statement_on_a_token_table_is_in_the_list() -> None:
     found = {name for _, name, node in _definitions() if _names(node) & TABLES and _calls(node) & STATEMENTS}
     built = {"tokens.authorization_codes._EXCHANGE", "tokens.authorization_codes._FIND"}
-    built |= {"tokens.refresh_tokens._ROTATE", "tokens.refresh_tokens._FIND"}  # of parts, so without a table of their own
-    asked = {"users.agents._works", "users.api_keys.list_of_agent"}  # conditions that another statement takes
+    built |= {"tokens.refresh_tokens._ROTATE", "tokens.refresh_tokens._FIND"}  # built from parts, so they name no table
+    asked = {"users.agents._works", "users.api_keys.list_of_agent"}  # conditions that another statement uses
     assert found == (set(JUDGES) | PARTS_OF_JUDGES | OF_LIVE_ROWS | set(WHATEVER_THEIR_STATE)) - built - asked
 
 
 class _Columns:
-    """Any column that a rule asks for, of the rows that a statement judges."""
+    """Stands in for the judged rows: has any column that a rule asks for."""
 
     def __getattr__(self, name: str) -> object:
         return literal_column(f"facts.{name}")
@@ -154,12 +154,12 @@ def test_what_judges_a_token_holds_every_rule_of_its_kind_in_order(name: str, ur
     engine = create_engine(url)
     judgment = _sql(HotStatement(live.ended(_Columns(), *rules)), engine)
     found = _sql(getattr(room, constant), engine).count(judgment)
-    assert found == (2 if name in SPENDS else 1), "what spends a row judges it once to spend it and once to tell"
+    assert found == (2 if name in SPENDS else 1), "a statement that spends a row judges it twice: to spend it, and to report why not"
 
 
 @pytest.mark.parametrize("url", DATABASES)
 def test_every_hot_statement_has_a_name_for_each_of_its_columns(url: str) -> None:
-    """Else the first request would find out."""
+    """Otherwise only the first request would reveal it."""
     engine, compiled = create_engine(url), 0
     for path in sorted((ROOT / "services").rglob("*.py")):
         module = importlib.import_module(path.relative_to(ROOT).as_posix().removesuffix(".py").replace("/", "."))
@@ -171,7 +171,7 @@ def test_every_hot_statement_has_a_name_for_each_of_its_columns(url: str) -> Non
 
 
 def _sql(statement: HotStatement, engine: Engine) -> str:
-    """Its text on that database; a value's place is `?`."""
+    """The statement's text on that database, with `?` for every value."""
     return re.sub(r"\$[0-9]+(::[A-Z ]+)?", "?", statement._for(engine).sql)
 
 
@@ -197,12 +197,12 @@ def _is_comparison_of_state(node: ast.AST) -> bool:
 
 
 def _is_state(node: ast.AST) -> bool:
-    """`RefreshToken.used_at`; also a column of a row that is called after a table."""
+    """Matches `RefreshToken.used_at`, and the same attribute of a row whose variable is named like a table."""
     return isinstance(node, ast.Attribute) and node.attr in STATE and isinstance(node.value, ast.Name) and node.value.id in TABLES
 
 
 def test_rows_are_read_by_name() -> None:
-    """No `row[3]` and no `Kind(*row)`: a column that is added in the middle moves nothing."""
+    """No `row[3]` and no `Kind(*row)`: adding a column in the middle must not shift the others."""
     wrong = [
         f"{file}:{part.lineno} {ast.unparse(part)}"
         for file, _, node in _definitions()
@@ -214,7 +214,7 @@ def test_rows_are_read_by_name() -> None:
 
 
 def _is_row(node: ast.AST) -> bool:
-    """`row`, `rows[0]`, `found`."""
+    """Matches `row` and `rows[0]`."""
     return (isinstance(node, ast.Name) and node.id == "row") or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "rows")
 
 

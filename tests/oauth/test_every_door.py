@@ -1,7 +1,7 @@
-"""What ends a token, key, code or grant ends it at every door that takes one: services/tokens/live.py says it once.
+"""A token, key, code or grant that has ended is refused at every door that accepts one; services/tokens/live.py has the rules.
 
-Doors use up what they try, so introspection comes before the token endpoint. Revocation takes everything, and lists have tests of
-their own.
+The token endpoint uses up what it is given, so introspection comes first. Not tested here: revocation, which accepts any token,
+and lists, which have their own tests.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SCOPE = "openid orgs offline_access"
 
 @dataclass
 class Held:
-    """What one person has given out in one organization, everything of it live, and who looks at it from outside."""
+    """The live tokens, keys and codes of one person in one organization, and the clients and browser that use them."""
 
     app: Flask
     program: Program
@@ -44,7 +44,7 @@ class Held:
     agent_key: str = field(repr=False)
 
     def asks_api(self, raw: str) -> bool:
-        """An address that asks the store about a JWT too."""
+        """Call an endpoint that checks the database even for a JWT."""
         answer = self.program.http.get("/api/v1/orgs", headers=bearer(raw))
         assert answer.status_code in (200, 401), answer.text
         return answer.status_code == 200

@@ -53,7 +53,7 @@ def test_a_code_that_is_being_exchanged_does_not_outlive_what_is_revoked(
         (session,) = user_sessions.list_for(person.id)
     is_exchanging, may_finish = threading.Event(), threading.Event()
 
-    def build_answer(*_: object) -> dict[str, str]:
+    def build_answer(*_: object, **__: object) -> dict[str, str]:
         is_exchanging.set()
         assert may_finish.wait(8)
         return {}
@@ -68,6 +68,7 @@ def test_a_code_that_is_being_exchanged_does_not_outlive_what_is_revoked(
                 raw_code=code,
                 redirect_uri=program.redirect_uri,
                 code_verifier=VERIFIER,
+                resource=None,
                 build_answer=build_answer,
             )
 

@@ -1,1 +1,1 @@
-"""Pages of a person's own account."""
+"""Pages for a person's own account."""

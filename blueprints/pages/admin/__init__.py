@@ -1,1 +1,1 @@
-"""Pages of the instance, for its administrators."""
+"""Pages for administrators of the instance."""

@@ -1,1 +1,1 @@
-"""Pages without navigation: before, during and right after a sign-in."""
+"""Pages without navigation, shown before, during and right after sign-in."""

@@ -1,1 +1,1 @@
-"""Pages below `/orgs`: one organization, and the list of them."""
+"""Pages under `/orgs`: the list of organizations, and the pages of each one."""
