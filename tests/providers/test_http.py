@@ -194,6 +194,18 @@ def test_a_server_that_refuses_or_is_away_is_mail_failed(smtp: FakeSmtp) -> None
         send("smtp://127.0.0.1:1")
 
 
+def test_a_server_whose_greeting_never_ends_is_left_at_the_deadline(smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailer, "_SECONDS", 1.0)
+    smtp.is_tarpit = True
+    with pytest.raises(mailer.MailFailed, match="deadline"):
+        send(smtp.url)
+    for _ in range(3000):
+        if not smtp.held:
+            break
+        time.sleep(0.01)
+    assert smtp.held == set()
+
+
 @pytest.mark.parametrize("to", ["a@b.example\r\nBcc: c@d.example", "a@b.example\n"])
 def test_no_header_can_be_smuggled_in(smtp: FakeSmtp, to: str) -> None:
     with pytest.raises(mailer.MailFailed):
