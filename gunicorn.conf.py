@@ -87,9 +87,11 @@ def on_exit(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The worker's application is loaded: it reads the signing keys, or makes the first ones."""
+    """The worker's application is loaded: it learns how many threads it has, and reads the signing keys, or makes the first ones."""
+    from infra import bulkhead
     from services.tokens import signing_keys
 
+    bulkhead.resize(worker.cfg.threads)
     if "sqlalchemy" not in getattr(worker.wsgi, "extensions", {}):
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():

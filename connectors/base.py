@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-import requests
-
 from config import ConnectorSettings
-from infra import clock, http
+from infra import bulkhead, clock, http
 
 _CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 _MAX_WAIT_SECONDS = 3600
@@ -29,6 +27,13 @@ class VendorUnavailable(Exception):
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{code}: {detail}" if detail else code)
+
+
+class VendorNotAsked(VendorUnavailable):
+    """Nothing was sent: too many requests are waiting for upstreams, or this vendor has just timed out."""
+
+    def __init__(self, *, detail: str, retry_after_seconds: int) -> None:
+        super().__init__("busy", detail=detail, retry_after_seconds=retry_after_seconds)
 
 
 class VendorRefused(Exception):
@@ -130,19 +135,15 @@ def ask(
     form: Mapping[str, str] | None = None,
     json: Any = None,
 ) -> Answer:
-    """One request, sent once, with no redirect followed. Raises VendorUnavailable when there is no answer."""
-
-    def work() -> requests.Response:
-        session = http.guard(requests.Session())
-        all_headers = {"Accept": "application/json", "User-Agent": "gatepost", **(headers or {})}
-        return session.request(method, url, headers=all_headers, data=form, json=json, allow_redirects=False)
-
+    """One request, sent once, with no redirect followed. Raises VendorUnavailable when there is no answer, VendorNotAsked when
+    nothing was sent."""
+    all_headers = {"Accept": "application/json", "User-Agent": "gatepost", **(headers or {})}
     try:
-        response = http.within(work)
+        response = bulkhead.call(http.origin_of(url), lambda: http.request(method, url, headers=all_headers, form=form, json=json))
+    except http.NoPlace as error:
+        raise VendorNotAsked(detail=str(error), retry_after_seconds=error.retry_after_seconds) from error
     except http.UpstreamFailed as error:
         raise VendorUnavailable("unreachable", detail=str(error)) from error
-    except (requests.RequestException, ValueError) as error:
-        raise VendorUnavailable("unreachable", detail=type(error).__name__) from error
     try:
         found = response.json()
     except (ValueError, RecursionError):

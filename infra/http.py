@@ -1,77 +1,91 @@
-"""Outgoing HTTP: one deadline for everything that a request of ours needs, the system's certificates, bounded answers.
+"""Outgoing HTTP within a call of the bulkhead: its deadline, the system's certificates, limited responses, no redirects.
 
-`within` runs the work on a thread of its own, because a name server or a server that sends one byte at a time can
-outlast every time-out of a socket.
+The timeout of a socket applies to each read, so a server that sends a byte now and then never triggers it. Here each read gets
+the time that is left for the whole call, and the bytes of head and body are counted.
 """
 
+import http.client
+import io
 import ssl
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from config import LOOPBACK_HOSTS
+from infra.bounded_reader import BoundedReader
+from infra.bulkhead import NoPlace as NoPlace  # callers say http.NoPlace, http.UpstreamFailed
+from infra.bulkhead import UpstreamFailed as UpstreamFailed
+from infra.bulkhead import UpstreamTimedOut, remaining_seconds
 
-DEADLINE_SECONDS = 10.0
+MAX_HEAD_BYTES = 65_536
 MAX_ANSWER_BYTES = 1_048_576
 _CHUNK_BYTES = 65_536
-_T = TypeVar("_T")
-
-
-class UpstreamFailed(Exception):
-    """The upstream cannot be reached, is too slow, or answers what cannot be used."""
 
 
 class UpstreamRefused(Exception):
     """The upstream answered, and said no."""
 
 
-def within(work: Callable[[], _T], seconds: float = DEADLINE_SECONDS) -> _T:
-    """What `work` returns or raises; UpstreamFailed when that takes longer than `seconds`."""
-    outcome: list[tuple[bool, Any]] = []
+class _BoundedResponse(http.client.HTTPResponse):
+    """http.client makes one for each response, including a proxy's to CONNECT, and reads from its `fp` only."""
 
-    def run() -> None:
-        try:
-            outcome.append((True, work()))
-        except BaseException as error:
-            outcome.append((False, error))
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._reader = BoundedReader(self.fp.detach(), sock, limit=MAX_HEAD_BYTES)  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(self._reader)
 
-    thread = threading.Thread(target=run, name="upstream", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise UpstreamFailed(f"no answer in {seconds:g} s")
-    is_done, value = outcome[0]
-    if not is_done:
-        raise value
-    return value
+    def begin(self) -> None:
+        super().begin()
+        self._reader.limit = self._reader.count + MAX_ANSWER_BYTES
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """One attempt for each request, all of them before one deadline, answers of bounded size, no redirect followed."""
+class _HttpConnection(HTTPConnection):
+    response_class = _BoundedResponse  # type: ignore[assignment]
 
-    def __init__(self, seconds: float = DEADLINE_SECONDS) -> None:
-        self._deadline = time.monotonic() + seconds
+
+class _HttpsConnection(HTTPSConnection):
+    response_class = _BoundedResponse  # type: ignore[assignment]
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection  # type: ignore[assignment]
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection  # type: ignore[assignment]
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _Transport(HTTPAdapter):
+    """One attempt for each request. Works within a call of the bulkhead only."""
+
+    def __init__(self) -> None:
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, **kwargs, ssl_context=_tls())
+        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=_tls())
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing to add: requests would load its own certificates beside the system's."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         url = request.url or ""
-        kwargs |= {"stream": True, "verify": True, "timeout": self._remaining(), "proxies": {}}
+        kwargs |= {"stream": True, "verify": True, "timeout": remaining_seconds(), "proxies": {}}
         if not is_allowed_url(url):
             raise UpstreamFailed("an upstream address must be https, or http on a loopback host")
         if urlsplit(url).hostname not in LOOPBACK_HOSTS:
@@ -79,22 +93,18 @@ class DeadlineAdapter(HTTPAdapter):
         try:
             response = super().send(request, **kwargs)
             self._read(response)
+        except requests.Timeout as error:
+            raise UpstreamTimedOut from error
         except (requests.RequestException, OSError) as error:
+            remaining_seconds()  # urllib3 has several names for a timeout
             raise UpstreamFailed(type(error).__name__) from error
         return response
-
-    def _remaining(self) -> float:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise UpstreamFailed("the deadline is over")
-        return remaining
 
     def _read(self, response: requests.Response) -> None:
         body = b""
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
-            self._remaining()
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > MAX_ANSWER_BYTES:  # after decompression
                 response.close()
                 raise UpstreamFailed("the answer is too large")
         response._content = body
@@ -113,14 +123,35 @@ def is_allowed_url(url: object, *, on_behalf_of: str | None = None) -> bool:
         return False
 
 
+def new_session() -> requests.Session:
+    """A session on our transport."""
+    return guard(requests.Session())
+
+
 def guard(session: requests.Session) -> requests.Session:
     """Give a session (Authlib's too) our transport, and keep ~/.netrc and the environment out of it."""
-    adapter = DeadlineAdapter()
+    adapter = _Transport()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     session.trust_env = False
     session.get_redirect_target = lambda _response: None  # type: ignore[method-assign]
     return session
+
+
+def origin_of(url: str) -> str:
+    """The upstream that a URL belongs to: scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+
+
+def request(
+    method: str, url: str, *, headers: Mapping[str, str], form: Mapping[str, str] | None = None, json: Any = None
+) -> requests.Response:
+    """Send one request once and return its response, whatever the status.   Raises: UpstreamFailed."""
+    try:
+        return new_session().request(method, url, headers=dict(headers), data=form, json=json, allow_redirects=False)
+    except (requests.RequestException, ValueError) as error:
+        raise UpstreamFailed(type(error).__name__) from error
 
 
 def get_json(session: requests.Session, url: str, *, bearer: str | None = None) -> Any:

@@ -5,8 +5,9 @@ Keys, both with one hash tag, so that one script may touch them on a Redis Clust
   gatepost:lock-fence:{<name>}   how often the lock was taken; outlives every holder
 
 A lock saves work; it does not keep data right: a holder that is slower than `ttl_seconds` has lost it without knowing.
-So give it longer than all that is done below it can take (upstream calls end at infra.http.DEADLINE_SECONDS), and write
-under a condition (the version that was read).
+So give it longer than all that is done below it can take (upstream calls end at infra.bulkhead.DEADLINE_SECONDS), and write
+under a condition (the version that was read). Waiting for a lock takes a place of the bulkhead, because its holder may be calling
+an upstream that hangs.
 """
 
 import random
@@ -17,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from redis import Redis, RedisError
+
+from infra import bulkhead
 
 _POLL_SECONDS = (0.02, 0.06)
 _FENCE_SECONDS = 30 * 86_400
@@ -48,7 +51,8 @@ class Held:
 def hold(client: Redis, name: str, *, ttl_seconds: float, wait_seconds: float) -> Iterator[Held | None]:
     """Held while inside, or None when another holder kept it for `wait_seconds`.
 
-    Raises: redis.RedisError when the lock cannot be asked for. Letting go is best effort: else it ends with its time.
+    Raises: redis.RedisError when the lock cannot be asked for; bulkhead.NoPlace when too many already wait. Letting go is best
+    effort: else it ends with its time.
     """
     owner = secrets.token_hex(16)
     fence = _take(client, name, owner, ttl_seconds, wait_seconds)
@@ -64,13 +68,19 @@ def hold(client: Redis, name: str, *, ttl_seconds: float, wait_seconds: float) -
 
 def _take(client: Redis, name: str, owner: str, ttl_seconds: float, wait_seconds: float) -> int | None:
     give_up_at = time.monotonic() + wait_seconds
-    while True:
-        fence = client.eval(_TAKE, 2, _key(name), _fence_key(name), owner, int(ttl_seconds * 1000), _FENCE_SECONDS)
-        if fence is not None:
-            return fence  # type: ignore[return-value]
-        if time.monotonic() >= give_up_at:
-            return None
-        time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - no secret: it keeps waiters out of step
+    fence = _try(client, name, owner, ttl_seconds)
+    if fence is not None or wait_seconds <= 0:
+        return fence
+    with bulkhead.waiting() as place:
+        while fence is None and time.monotonic() < give_up_at:
+            time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - no secret: it keeps waiters out of step
+            place.check()
+            fence = _try(client, name, owner, ttl_seconds)
+    return fence
+
+
+def _try(client: Redis, name: str, owner: str, ttl_seconds: float) -> int | None:
+    return client.eval(_TAKE, 2, _key(name), _fence_key(name), owner, int(ttl_seconds * 1000), _FENCE_SECONDS)  # type: ignore[return-value]
 
 
 def _key(name: str) -> str:

@@ -1,18 +1,28 @@
-"""Outgoing mail: plain-text letters over SMTP, or into the log where no server is set."""
+"""Outgoing mail: plain-text letters over SMTP, or into the log where no server is set.
 
+All letters of one `send_all` share one deadline and one place of the bulkhead.
+"""
+
+import io
 import logging
 import smtplib
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from config import LOOPBACK_HOSTS
+from infra import bulkhead
+from infra.bounded_reader import BoundedReader
 
 log = logging.getLogger("gatepost.mail")
-_SECONDS = 10
+_SECONDS = 10.0
+_SECONDS_A_LETTER = 1.0
+_MOST_SECONDS = 30.0
+_MAX_REPLY_BYTES = 1_048_576
 _ENCODED_WORD = "=?"  # how one begins
 
 
@@ -36,23 +46,31 @@ def send(mail_url: str, letter: Letter, *, sender_host: str) -> None:
 def send_all(mail_url: str, *, sender_host: str, letters: Sequence[Letter]) -> list[str]:
     """Send letters over one connection. One that is not taken does not hold the others up.
 
-    Returns: why letters were not taken, one text for each.   Raises: MailFailed when the server takes none.
+    Returns: why letters were not taken, one text for each.   Raises: MailFailed when the server takes none, or no longer answers.
     """
     if mail_url == "log":
         for letter in letters:
             log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
         return []
     parts = urlsplit(mail_url)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    sender = user if "@" in user else f"no-reply@{sender_host}"
+    seconds = min(_SECONDS + _SECONDS_A_LETTER * (len(letters) - 1), _MOST_SECONDS)
+    upstream = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
     try:
-        with _connect(parts.scheme, parts.hostname or "", parts.port) as server:
-            _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
-            if password:
-                server.login(user, password)
-            return [why for letter in letters if (why := _hand_over(server, sender, letter))]
+        return bulkhead.call(upstream, lambda: _send_all(parts, sender_host, letters), seconds=seconds)
     except (smtplib.SMTPException, OSError, ValueError) as error:
         raise MailFailed(type(error).__name__) from error
+    except bulkhead.UpstreamFailed as error:
+        raise MailFailed(str(error)) from error
+
+
+def _send_all(parts: SplitResult, sender_host: str, letters: Sequence[Letter]) -> list[str]:
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    sender = user if "@" in user else f"no-reply@{sender_host}"
+    with _connect(parts.scheme, parts.hostname or "", parts.port) as server:
+        _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
+        if password:
+            server.login(user, password)
+        return [why for letter in letters if (why := _hand_over(server, sender, letter))]
 
 
 def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> str:
@@ -80,10 +98,37 @@ def _literal(subject: str) -> str:
     return subject.replace(_ENCODED_WORD, "= ?")
 
 
+class _BoundedReplies:
+    """smtplib reads every reply from `file`, which it creates anew after connecting and after STARTTLS."""
+
+    file: io.BufferedReader | None
+    sock: socket.socket
+    close: Callable[[], None]
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None:
+            self.file = io.BufferedReader(BoundedReader(self.sock.makefile("rb", buffering=0), self.sock, limit=_MAX_REPLY_BYTES))
+        try:
+            reply: tuple[int, bytes] = super().getreply()  # type: ignore[misc]
+        except bulkhead.UpstreamFailed:
+            self.close()  # smtplib does so for its own errors
+            raise
+        return reply
+
+
+class _Smtp(_BoundedReplies, smtplib.SMTP):  # type: ignore[misc]
+    pass
+
+
+class _SmtpOverTls(_BoundedReplies, smtplib.SMTP_SSL):  # type: ignore[misc]
+    pass
+
+
 def _connect(scheme: str, host: str, port: int | None) -> smtplib.SMTP:
+    seconds = bulkhead.remaining_seconds()
     if scheme == "smtps":
-        return smtplib.SMTP_SSL(host, port or 465, timeout=_SECONDS, context=ssl.create_default_context())
-    return smtplib.SMTP(host, port or 25, timeout=_SECONDS)
+        return _SmtpOverTls(host, port or 465, timeout=seconds, context=ssl.create_default_context())
+    return _Smtp(host, port or 25, timeout=seconds)
 
 
 def _secure(server: smtplib.SMTP, scheme: str, host: str, *, needed: bool) -> None:

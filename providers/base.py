@@ -15,7 +15,7 @@ from authlib.integrations.requests_client import OAuth2Session
 
 from config import ProviderSettings
 from errors import SignInRefused
-from infra import http
+from infra import bulkhead, http
 from infra.foreign_text import clean_text as clean_text  # the providers say base.clean_text
 from infra.records import from_values
 
@@ -112,10 +112,12 @@ def refused(detail: str, *, is_proven: bool = False) -> SignInRefused:
     return SignInRefused("provider_refused", detail=detail, is_proven=is_proven)
 
 
-def guarded(work: Any) -> Any:
-    """Run upstream work under the deadline; every way it can fail becomes one of our two refusals."""
+def guarded(url: str, work: Any) -> Any:
+    """Run upstream work as one call to the server of `url`; every way it can fail becomes one of our two refusals."""
     try:
-        return http.within(work)
+        return bulkhead.call(http.origin_of(url), work)
+    except http.NoPlace as error:
+        raise SignInRefused("provider_unavailable", detail=str(error)) from error
     except http.UpstreamFailed as error:
         raise unavailable(str(error)) from error
     except http.UpstreamRefused as error:

@@ -30,7 +30,7 @@ class GitHub:
             raise base.refused("the callback names another issuer")
 
     def fetch_account(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
-        return base.guarded(lambda: self._fetch(callback, trip))
+        return base.guarded(self.settings.url, lambda: self._fetch(callback, trip))
 
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
         self.check_issuer(callback)

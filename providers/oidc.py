@@ -1,11 +1,10 @@
 """Any OpenID Connect provider, by discovery (OpenID Connect Core 3.1, Discovery 1.0, RFC 9207).
 
-Metadata and keys are kept in the process: metadata for an hour; keys too, and they are read again when a token names
-one that we do not have, once for each such name and not more often than every ten seconds.
+Metadata and keys are kept in the process (infra/kept_documents.py). Keys are also read again when a token names one that we do
+not have, once for each such name and not more often than every ten seconds.
 """
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +18,10 @@ from joserfc.util import to_bytes
 
 from config import ProviderSettings
 from infra import clock, http
+from infra.kept_documents import KeptDocument
 from providers import base
 
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-_KEEP_SECONDS = 3600
 _REREAD_SECONDS = 10
 _SKEW_SECONDS = 60
 _MAX_UNKNOWN = 100
@@ -32,12 +31,9 @@ _MAX_UNKNOWN = 100
 class _Kept:
     """What this process knows of one issuer."""
 
-    metadata: dict[str, Any] = field(default_factory=dict)
-    metadata_at: float = 0.0
-    keys: KeySet | None = None
-    keys_at: float = 0.0
-    unknown: dict[str, float] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    metadata: KeptDocument[dict[str, Any]] = field(default_factory=KeptDocument)
+    keys: KeptDocument[KeySet] = field(default_factory=KeptDocument)
+    unknown: set[str] = field(default_factory=set)
 
 
 _kept: dict[str, _Kept] = {}
@@ -52,7 +48,7 @@ class OpenIdProvider:
         self.accepted_issuers: tuple[str, ...] = (settings.issuer,)
 
     def authorize_url(self, trip: base.Trip, hints: base.Hints) -> str:
-        metadata = base.guarded(lambda: self._metadata(base.oauth_session(self.settings, auth_method="none")))
+        metadata = self._known_metadata() or base.guarded(self.settings.issuer, self._metadata)
         session = base.oauth_session(self.settings, auth_method="none", redirect_uri=trip.redirect_uri)
         url, _ = session.create_authorization_url(
             metadata["authorization_endpoint"],
@@ -72,26 +68,23 @@ class OpenIdProvider:
         }
 
     def check_issuer(self, callback: base.Callback) -> None:
-        base.guarded(lambda: self._judge_issuer(callback))
-
-    def _judge_issuer(self, callback: base.Callback) -> None:
+        if callback.issuer is not None and callback.issuer not in self.accepted_issuers:
+            raise base.refused("the callback names another issuer")
         if callback.issuer is not None:
-            if callback.issuer not in self.accepted_issuers:
-                raise base.refused("the callback names another issuer")
             return
-        metadata = self._metadata(base.oauth_session(self.settings, auth_method="none"))
+        metadata = self._known_metadata() or base.guarded(self.settings.issuer, self._metadata)
         if metadata.get("authorization_response_iss_parameter_supported") is True:
             raise base.refused("the callback names no issuer, though the provider says that it does")
 
     def fetch_account(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
-        return base.guarded(lambda: self._fetch(callback, trip))
+        self.check_issuer(callback)
+        return base.guarded(self.settings.issuer, lambda: self._fetch(callback, trip))
 
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
-        self._judge_issuer(callback)
-        metadata = self._metadata(base.oauth_session(self.settings, auth_method="none"))
+        metadata = self._metadata()
         session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
-        claims = self._claims(session, metadata, token, trip.nonce)
+        claims = self._claims(metadata, token, trip.nonce)
         if claims.get("email") is None and metadata.get("userinfo_endpoint"):
             if claims.get("email_verified") is not False:
                 claims.pop("email_verified", None)  # it spoke of no address
@@ -110,19 +103,20 @@ class OpenIdProvider:
 
     # --- what is asked of the provider ---
 
-    def _metadata(self, session: OAuth2Session) -> dict[str, Any]:
-        kept = _kept_for(self.settings.issuer)
-        with kept.lock:
-            if kept.metadata and time.monotonic() - kept.metadata_at < _KEEP_SECONDS:
-                return kept.metadata
-        found = http.get_json(session, self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+    def _known_metadata(self) -> dict[str, Any] | None:
+        """What needs no call in this request."""
+        return _kept_for(self.settings.issuer).metadata.find(self._read_metadata)
+
+    def _metadata(self) -> dict[str, Any]:
+        return _kept_for(self.settings.issuer).metadata.get(self._read_metadata)
+
+    def _read_metadata(self) -> dict[str, Any]:
+        found: dict[str, Any] = http.get_json(http.new_session(), self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self.settings.issuer:
             raise http.UpstreamFailed("the metadata is another issuer's")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
-        with kept.lock:
-            kept.metadata, kept.metadata_at = found, time.monotonic()
         return found
 
     def _userinfo(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object) -> dict[str, Any]:
@@ -132,23 +126,23 @@ class OpenIdProvider:
             raise http.UpstreamRefused("userinfo speaks of another subject")
         return claims
 
-    def _claims(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], nonce: str) -> dict[str, Any]:
+    def _claims(self, metadata: dict[str, Any], token: dict[str, Any], nonce: str) -> dict[str, Any]:
         """The verified claims of the id_token (OpenID Connect Core 3.1.3.7)."""
         raw = token.get("id_token")
         if not isinstance(raw, str):
             raise http.UpstreamFailed("no id_token")
         try:
-            decoded = self._decode(session, metadata, raw)
+            decoded = self._decode(metadata, raw)
             self._check(decoded.claims, nonce)
             _check_at_hash(decoded, token["access_token"])
         except (JoseError, RecursionError) as error:
             raise http.UpstreamRefused(f"id_token: {type(error).__name__}") from error
         return decoded.claims
 
-    def _decode(self, session: OAuth2Session, metadata: dict[str, Any], raw: str) -> jwt.Token:
+    def _decode(self, metadata: dict[str, Any], raw: str) -> jwt.Token:
         def find_key(token: Any) -> Key:
             header = token.headers()
-            return _pick(self._keys(session, metadata["jwks_uri"], header.get("kid")), header)
+            return _pick(self._keys(metadata["jwks_uri"], header.get("kid")), header)
 
         return jwt.decode(raw, find_key, algorithms=_ALGORITHMS, registry=JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False))
 
@@ -168,28 +162,29 @@ class OpenIdProvider:
         if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self.settings.client_id:
             raise http.UpstreamRefused("id_token: made for another client")
 
-    def _keys(self, session: OAuth2Session, url: str, kid: object) -> KeySet:
+    def _keys(self, url: str, kid: object) -> KeySet:
         kept = _kept_for(self.settings.issuer)
-        moment = time.monotonic()
-        with kept.lock:
-            if kept.keys is not None and moment - kept.keys_at < _KEEP_SECONDS and not _should_reread(kept, kid, moment):
-                return kept.keys
-        try:
-            keys = KeySet.import_key_set(http.get_json(session, url))
-        except JoseError as error:
-            raise http.UpstreamFailed(f"unusable keys: {type(error).__name__}") from error
-        with kept.lock:
-            kept.keys, kept.keys_at = keys, moment
-            if isinstance(kid, str) and not _has(keys, kid) and len(kept.unknown) < _MAX_UNKNOWN:
-                kept.unknown[kid] = moment
+        known = kept.keys.find(lambda: _read_keys(url))
+        if known is not None and not _should_reread(kept, known, kid):
+            return known
+        keys = kept.keys.fetch(lambda: _read_keys(url))
+        if isinstance(kid, str) and not _has(keys, kid) and len(kept.unknown) < _MAX_UNKNOWN:
+            kept.unknown.add(kid)
         return keys
 
 
-def _should_reread(kept: _Kept, kid: object, moment: float) -> bool:
+def _read_keys(url: str) -> KeySet:
+    try:
+        return KeySet.import_key_set(http.get_json(http.new_session(), url))
+    except JoseError as error:
+        raise http.UpstreamFailed(f"unusable keys: {type(error).__name__}") from error
+
+
+def _should_reread(kept: _Kept, known: KeySet, kid: object) -> bool:
     """For a key name that we do not have: once each, and never more often than every ten seconds."""
-    if not isinstance(kid, str) or kept.keys is None or _has(kept.keys, kid):
+    if not isinstance(kid, str) or _has(known, kid):
         return False
-    return kid not in kept.unknown and moment - kept.keys_at >= _REREAD_SECONDS
+    return kid not in kept.unknown and not 0 <= kept.keys.age_seconds < _REREAD_SECONDS
 
 
 def _has(keys: KeySet, kid: str) -> bool:

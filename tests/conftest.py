@@ -22,7 +22,7 @@ import config
 from app import create_app
 from extensions import db
 from extensions import redis as bound_redis
-from infra import clock, logging_setup
+from infra import bulkhead, clock, logging_setup
 from providers import oidc
 from services.tokens import oauth_clients, signing_keys
 from tests import closed_network, factories, machine, stores
@@ -32,6 +32,7 @@ pytest_plugins = ["tests.fakes.fixtures"]
 
 SECRET_KEY = "a-secret-key-that-only-the-tests-know-0123456789"
 ENCRYPTION_KEY = "test:" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+THREADS = 128  # this process serves as many callers as a test starts; a live server has four threads
 PUBLIC_URL = "http://127.0.0.1:8000"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,6 +62,7 @@ def _start_cluster() -> stores.PostgresCluster:
 
 def pytest_configure(config: pytest.Config) -> None:
     closed_network.close()
+    bulkhead.resize(THREADS)
     for name in [name for name in os.environ if name.startswith("GATEPOST_")]:
         del os.environ[name]
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput") and config.option.database != "sqlite":
@@ -443,6 +445,7 @@ def live_server(
 def _right_time() -> Iterator[None]:
     yield
     clock.move(0)
+    bulkhead.forget_rests()
 
 
 # --- what a machine may lack ----------------------------------------------------------------------------------

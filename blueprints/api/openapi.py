@@ -180,7 +180,7 @@ _ERRORS = {
     "413": "The body is over 1 MiB",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
-    "503": "A store did not answer; see Retry-After",
+    "503": "A store or another server did not answer; see Retry-After",
 }
 
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import redis as redis_py
 
+from errors import Unavailable
 from extensions import redis
-from infra import upstream_states
+from infra import bulkhead, upstream_states
 from infra.upstream_states import Taken
 
 log = logging.getLogger("gatepost.callbacks")
 
 MAX_STATE_LENGTH = 256
-_WAIT_SECONDS = 11.0
+_WAIT_SECONDS = 12.0  # longer than a call and the moment it may wait for its slot
 _POLL_SECONDS = 0.1
 
 
@@ -29,13 +30,24 @@ def binding_of(raw_browser: str, *purpose: str) -> str:
 
 
 def take(raw_state: str, binding: str) -> Taken:
-    """Consume the state; while another request with the same one is at work, wait for its outcome."""
+    """Consume the state; while another request with the same one is at work, wait for its outcome.
+
+    Raises: Unavailable when too many already wait.
+    """
+    taken = upstream_states.take(redis.client, raw_state, binding=binding)
+    if taken.status != "taken":
+        return taken
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        taken = upstream_states.take(redis.client, raw_state, binding=binding)
-        if taken.status != "taken" or time.monotonic() > deadline:
-            return taken
-        time.sleep(_POLL_SECONDS)
+    try:
+        with bulkhead.waiting() as place:
+            while taken.status == "taken" and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                place.check()
+                taken = upstream_states.take(redis.client, raw_state, binding=binding)
+    except bulkhead.NoPlace as error:
+        message = "The same request is still being answered. Try again."
+        raise Unavailable(message, detail=str(error), retry_after_seconds=error.retry_after_seconds) from error
+    return taken
 
 
 def finish(raw_state: str, work: Callable[[], bytes]) -> bytes:

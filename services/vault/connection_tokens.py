@@ -17,10 +17,10 @@ from sqlalchemy import Uuid, bindparam, or_, select, update
 
 import connectors
 from config import current
-from connectors import Connector, VendorRefused, VendorTokens, VendorUnavailable
+from connectors import Connector, VendorNotAsked, VendorRefused, VendorTokens, VendorUnavailable
 from errors import Conflict, NotFound, Unavailable
 from extensions import db, redis
-from infra import locks, pauses
+from infra import bulkhead, locks, pauses
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
@@ -160,8 +160,8 @@ class _Asking:
 def get_live(actor: Actor, slug: str, connection_id: str) -> LiveToken:
     """A token of a connection that the actor reaches, refreshed when it is old. Commits: yes (the audit; what was refreshed).
 
-    Raises: NotFound; Unavailable: the vendor is away, or others are still refreshing; redis.RedisError; Conflict
-    needs_reconnecting.
+    Raises: NotFound; Unavailable: the vendor is away, others are still refreshing, or too many are waiting;
+    redis.RedisError; Conflict needs_reconnecting.
     """
     asking = _Asking(actor, organization_access.get(actor, slug).id, parse_uuid(connection_id))
     given = _give_out(asking, SPARE)
@@ -172,6 +172,8 @@ def get_live(actor: Actor, slug: str, connection_id: str) -> LiveToken:
         _renew(asking, given)
     except (Unavailable, Conflict, RedisError) as error:
         failure = error
+    except bulkhead.NoPlace as error:
+        failure = _try_later(error.retry_after_seconds)
     given = _give_out(asking, timedelta(0))  # what was stored just now; without that, what the old one has left
     if isinstance(given, LiveToken):
         return given
@@ -205,7 +207,10 @@ def _give_out(asking: _Asking, spare: timedelta) -> LiveToken | _Stored:
 
 
 def _renew(asking: _Asking, stored: _Stored) -> None:
-    """Leave a live token in the row, be it of another's making.   Raises: Unavailable, Conflict, NotFound, redis.RedisError."""
+    """Leave a live token in the row, be it of another's making.
+
+    Raises: Unavailable, Conflict, NotFound, redis.RedisError, bulkhead.NoPlace.
+    """
     _prepare(asking, stored)  # what is refused anyway waits for no lock
     with locks.hold(redis.client, f"connection:{stored.id}", ttl_seconds=LOCK_SECONDS, wait_seconds=WAIT_SECONDS) as held:
         with asking.transaction() as transaction:
@@ -218,6 +223,8 @@ def _renew(asking: _Asking, stored: _Stored) -> None:
         require_writes()  # a refresh token that rotates is spent by asking, and its successor has to be stored
         try:
             tokens = connector.refresh(refresh_token)
+        except VendorNotAsked as error:  # says nothing about the vendor, so the row and the pause stay as they are
+            raise _try_later(error.retry_after_seconds or PAUSE_SECONDS) from error
         except VendorUnavailable as error:
             log.warning("a refresh got no answer", extra={"connector": stored.connector, "code": error.code, "detail": error.detail})
             _postpone(asking, stored, error.code, error.retry_after_seconds or PAUSE_SECONDS)

@@ -11,7 +11,7 @@ import pytest
 import connectors
 from config import ConnectorSettings
 from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable
-from infra import clock, http
+from infra import bulkhead, clock
 from tests.fakes.browser import query_of
 from tests.fakes.server import Answer
 from tests.fakes.vendor import CLIENT_ID, CLIENT_SECRET, FakeVendor
@@ -229,7 +229,7 @@ def test_an_answer_that_decides_nothing_is_to_be_tried_later(vendor: FakeVendor,
 def test_a_vendor_that_does_not_answer_in_time_is_to_be_tried_later(
     vendor: FakeVendor, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http.within, "__defaults__", (0.3,))
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 0.3)
     vendor.faults["/token"] = fault
     started = time.monotonic()
     with pytest.raises(VendorUnavailable, match="unreachable"):

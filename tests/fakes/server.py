@@ -1,9 +1,12 @@
 """A small HTTP server on loopback for the fakes: routes are methods, faults are switches."""
 
+import itertools
 import json
+import select
+import socket
 import threading
-import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -36,11 +39,17 @@ class Asked:
 
 class FakeServer:
     """Counts what it is asked. `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>,
-    wait (until `go_on`), close."""
+    wait (until `go_on`), close, one of _ENDLESS, or one of STUCK, which keep their caller until it leaves or `go_on`. `held` has the
+    numbers of the requests that are kept so at this moment, `most_held` how many there were at most."""
+
+    STUCK = ("silent", "drip-head", "drip-body", "endless-head")
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.faults: dict[str, str] = {}
+        self.held: set[int] = set()
+        self.most_held = 0
+        self._numbers = itertools.count(1)
         self._stop, self._go_on = threading.Event(), threading.Event()
         fake = self
 
@@ -91,24 +100,54 @@ class FakeServer:
         elif fault == "hang":
             self._stop.wait(30)
         elif fault == "drip":
-            self._drip(handler)
+            self._send_slowly(handler, _BEGUN + b"X-Long: ", itertools.repeat(b"x"), every=0.1)
             return
+        elif fault in _ENDLESS:
+            begin, part = _ENDLESS[fault]
+            self._send_slowly(handler, begin, itertools.repeat(part), every=0)
+            return
+        elif fault in self.STUCK:
+            self._hold(handler, fault)
+            if handler.close_connection:
+                return
         elif fault == "close":
             handler.close_connection = True
             return
         self._send(handler, _faulty(fault) or self.answer(request))
 
-    def _drip(self, handler: BaseHTTPRequestHandler) -> None:
-        """A status line that never ends, one byte at a time: no time-out of a socket ever fires."""
+    def _hold(self, handler: BaseHTTPRequestHandler, fault: str) -> None:
+        """Keep the caller. A silent one gets its answer after `go_on`."""
+        number = next(self._numbers)
+        self.held.add(number)
+        self.most_held = max(self.most_held, len(self.held))
+        try:
+            if fault == "silent":
+                while not self._go_on.wait(0.05):
+                    if select.select([handler.connection], [], [], 0)[0] and not handler.connection.recv(1, socket.MSG_PEEK):
+                        handler.close_connection = True
+                        return
+            elif fault == "drip-head":
+                self._send_slowly(handler, _BEGUN + b"X-Long: ", itertools.repeat(b"x"), every=1)
+            elif fault == "drip-body":
+                self._send_slowly(handler, _BEGUN + b'Content-Length: 100000\r\n\r\n{"x": "', itertools.repeat(b"y"), every=1)
+            else:  # heads of their own, because a client counts the lines of one
+                self._send_slowly(handler, b"", itertools.repeat(b"HTTP/1.1 100 Continue\r\nX-Line: x\r\n\r\n"), every=0.1)
+        except OSError:
+            handler.close_connection = True
+        finally:
+            self.held.discard(number)
+
+    def _send_slowly(self, handler: BaseHTTPRequestHandler, begin: bytes, parts: Iterator[bytes], *, every: float) -> None:
+        """Until the caller leaves. No time-out of a single read ever fires."""
         handler.close_connection = True
-        for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 600:
-            if self._stop.is_set():
-                return
-            try:
-                handler.wfile.write(bytes([byte]))
-            except OSError:
-                return
-            time.sleep(0.1)
+        try:
+            handler.wfile.write(begin)
+            for part in parts:
+                handler.wfile.write(part)
+                if self._go_on.wait(every) if every else self._go_on.is_set():
+                    return
+        except OSError:
+            return
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         body, kind = answer.encoded()
@@ -120,6 +159,15 @@ class FakeServer:
             handler.wfile.write(body)
         except OSError:
             pass
+
+
+_BEGUN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_ENDLESS = {
+    "endless-100": (b"", b"HTTP/1.1 100 Continue\r\nX-Line: x\r\n\r\n"),
+    "endless-lines": (_BEGUN, b"X-Line: " + b"x" * 60_000 + b"\r\n"),
+    "endless-body": (_BEGUN + b"\r\n", b"y" * 65_536),
+    "endless-chunks": (_BEGUN + b"Transfer-Encoding: chunked\r\n\r\n", b"1;x=" + b"x" * 10_000 + b"\r\ny\r\n"),
+}
 
 
 def _last(query: str) -> dict[str, str]:

@@ -2,24 +2,30 @@
 
 import socketserver
 import threading
+from contextlib import suppress
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 
 
 class FakeSmtp:
-    """`letters` as they came in, `recipients` of their envelopes; `refuses`: it takes none; `logins` are AUTH lines."""
+    """`letters` as they came in, `recipients` of their envelopes; `refuses`: it takes none; `logins` are AUTH lines; `is_tarpit`: its
+    greeting never ends, and `held` has the callers who listen to it."""
 
     def __init__(self) -> None:
         self.letters: list[EmailMessage] = []
         self.recipients: list[str] = []
         self.logins: list[str] = []
         self.refuses = False
+        self.is_tarpit = False
+        self.held: set[int] = set()
+        self._stop = threading.Event()
         fake = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                fake._talk(self)
+                with suppress(OSError):
+                    fake._talk(self)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -27,6 +33,7 @@ class FakeSmtp:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
+        self._stop.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -34,6 +41,15 @@ class FakeSmtp:
         def say(line: str) -> None:
             peer.wfile.write(line.encode() + b"\r\n")
 
+        if self.is_tarpit:
+            self.held.add(id(peer))
+            try:
+                while not self._stop.wait(0.1):
+                    say("220-one moment")
+            except OSError:
+                return
+            finally:
+                self.held.discard(id(peer))
         say("220 fake")
         while line := peer.rfile.readline():
             word = line.strip().decode().upper().partition(" ")[0]

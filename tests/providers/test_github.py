@@ -7,7 +7,7 @@ import pytest
 import providers
 from config import ProviderSettings
 from errors import SignInRefused
-from infra import http
+from infra import bulkhead
 from providers import Callback, Hints, ProviderAccount, Trip
 from tests.fakes.browser import query_of
 from tests.fakes.github import CLIENT_ID, CLIENT_SECRET, FakeGitHub, GitHubUser
@@ -154,7 +154,7 @@ def test_nobody_listening_is_provider_unavailable(github: FakeGitHub) -> None:
 
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 def test_the_deadline_holds_whatever_the_upstream_does(github: FakeGitHub, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http.within, "__defaults__", (1.0,))
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 1.0)
     github.add(GitHubUser.make(1, "ann", "ann@example.com"))
     github.faults["/user"] = fault
     began = time.monotonic()

@@ -1,20 +1,21 @@
 """Outgoing HTTP and mail: which certificates, which addresses, which passwords."""
 
 import datetime
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from infra import http, mailer
+from infra import bulkhead, http, mailer
 from tests.fakes.github import FakeGitHub
 from tests.fakes.smtp import FakeSmtp
 
@@ -55,7 +56,7 @@ def tls_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def get(url: str) -> object:
-    return http.within(lambda: http.get_json(http.guard(requests.Session()), url))
+    return bulkhead.call(http.origin_of(url), lambda: http.get_json(http.new_session(), url))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: tuple[str, Path]) -> None:
@@ -93,9 +94,72 @@ def test_no_redirect_is_followed_and_no_netrc_is_read(github: FakeGitHub, tmp_pa
     assert "authorization" not in github.asked[0].headers
 
 
-def test_what_the_work_raises_comes_through() -> None:
-    with pytest.raises(ZeroDivisionError):
-        http.within(lambda: 1 // 0)
+@pytest.mark.parametrize("fault", FakeGitHub.STUCK)
+def test_the_deadline_ends_the_connection_however_busy_the_upstream_keeps_it(
+    github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 2.5)
+    github.faults["/user"] = fault
+    with pytest.raises(bulkhead.UpstreamTimedOut):
+        get(github.url + "/user")
+    with pytest.raises(http.NoPlace, match="resting"):
+        get(github.url + "/user")
+    assert github.count("/user") == 1
+    for _ in range(3000):
+        if not github.held and "upstream" not in {thread.name for thread in threading.enumerate()}:
+            return
+        time.sleep(0.01)
+    pytest.fail("a thread still reads")
+
+
+@pytest.mark.parametrize("fault", ["endless-100", "endless-lines", "endless-body", "endless-chunks", "huge"])
+def test_head_and_body_have_a_size(github: FakeGitHub, fault: str) -> None:
+    github.faults["/user"] = fault
+    with pytest.raises(http.UpstreamFailed) as failed:
+        get(github.url + "/user")
+    assert not isinstance(failed.value, bulkhead.UpstreamTimedOut)
+
+
+def test_nothing_is_sent_outside_of_a_call(github: FakeGitHub) -> None:
+    with pytest.raises(RuntimeError):
+        http.get_json(http.new_session(), github.url + "/user")
+    assert github.asked == []
+
+
+def test_a_proxy_has_the_same_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers CONNECT with lines that never end."""
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 2.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    is_gone = threading.Event()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        try:
+            peer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                peer.sendall(b"X-Line: x\r\n")
+                time.sleep(0.1)
+        except OSError:
+            is_gone.set()
+
+    threading.Thread(target=serve, daemon=True).start()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    with pytest.raises(bulkhead.UpstreamTimedOut):
+        get("https://upstream.example/")
+    assert is_gone.wait(30)
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://API.GitHub.com/user", "https://api.github.com"),
+        ("http://127.0.0.1:8080/x?y", "http://127.0.0.1:8080"),
+        ("https://user:password@host.example/", "https://host.example"),
+    ],
+)
+def test_an_upstream_is_an_origin(url: str, origin: str) -> None:
+    assert http.origin_of(url) == origin
 
 
 # --- mail -------------------------------------------------------------------------------------------------------
@@ -128,6 +192,18 @@ def test_a_server_that_refuses_or_is_away_is_mail_failed(smtp: FakeSmtp) -> None
         send(smtp.url)
     with pytest.raises(mailer.MailFailed):
         send("smtp://127.0.0.1:1")
+
+
+def test_a_server_whose_greeting_never_ends_is_left_at_the_deadline(smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailer, "_SECONDS", 1.0)
+    smtp.is_tarpit = True
+    with pytest.raises(mailer.MailFailed, match="deadline"):
+        send(smtp.url)
+    for _ in range(3000):
+        if not smtp.held:
+            break
+        time.sleep(0.01)
+    assert smtp.held == set()
 
 
 @pytest.mark.parametrize("to", ["a@b.example\r\nBcc: c@d.example", "a@b.example\n"])

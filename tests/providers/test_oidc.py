@@ -2,7 +2,10 @@
 
 import base64
 import hmac
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from joserfc.jwk import ECKey, OctKey
 import providers
 from config import ProviderSettings
 from errors import SignInRefused
+from infra import bulkhead, clock, kept_documents
 from providers import Callback, Hints, ProviderAccount, Trip, oidc
 from tests.fakes.browser import query_of
 from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc
@@ -249,6 +253,85 @@ def test_unknown_keys_do_not_make_us_ask_again_and_again(op: FakeOidc, monkeypat
     for _ in range(5):
         assert refusal_of(op) == "provider_refused"
     assert op.count("/jwks") == 2  # once for each name
+
+
+# --- a provider that hangs ----------------------------------------------------------------------------------------
+
+
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never happened")
+
+
+def far_ahead(op: FakeOidc, seconds: int) -> None:
+    """Our clock, and the id_tokens of the provider."""
+    clock.move(seconds)
+    op.claims = {"iat": int(time.time()) + seconds, "exp": int(time.time()) + seconds + 300}
+
+
+def test_first_fetches_of_several_requests_are_one(op: FakeOidc) -> None:
+    op.faults[DISCOVERY] = "silent"
+    provider = provider_of(op)
+    with ThreadPoolExecutor(5) as pool:
+        asking = [pool.submit(provider.authorize_url, TRIP, Hints()) for _ in range(5)]
+        wait_until(lambda: sum(thread.name == "upstream" for thread in threading.enumerate()) == 5)
+        wait_until(lambda: bool(op.held))
+        op.go_on()
+        assert {query_of(one.result())["state"] for one in asking} == {"state"}
+    assert op.count(DISCOVERY) == 1
+
+
+def test_old_metadata_and_keys_serve_while_one_refresh_of_each_hangs(op: FakeOidc) -> None:
+    sign_in(op)
+    op.faults |= {DISCOVERY: "silent", "/jwks": "silent"}
+    far_ahead(op, kept_documents.FRESH_SECONDS + 1)
+    for _ in range(3):
+        assert sign_in(op).subject == "sub-1"
+    wait_until(lambda: len(op.held) == 2)
+    assert (op.count(DISCOVERY), op.count("/jwks")) == (2, 2)
+    op.go_on()
+    wait_until(lambda: not any(thread.name == "upstream-aside" for thread in threading.enumerate()))
+    op.faults.clear()
+    assert sign_in(op).subject == "sub-1"
+    assert (op.count(DISCOVERY), op.count("/jwks")) == (2, 2)
+
+
+def test_a_refresh_that_failed_is_tried_again_after_a_while(op: FakeOidc) -> None:
+    sign_in(op)
+    op.faults[DISCOVERY] = "500"
+    for seconds, count in ((1, 2), (2, 2), (kept_documents.REFRESH_AGAIN_SECONDS + 2, 3)):
+        far_ahead(op, kept_documents.FRESH_SECONDS + seconds)
+        assert sign_in(op).subject == "sub-1"
+        wait_until(lambda: not any(thread.name == "upstream-aside" for thread in threading.enumerate()))
+        assert op.count(DISCOVERY) == count
+
+
+def test_what_is_a_day_old_is_not_used(op: FakeOidc) -> None:
+    sign_in(op)
+    op.faults["/jwks"] = "500"
+    far_ahead(op, kept_documents.STALE_SECONDS + 1)
+    assert refusal_of(op) == "provider_unavailable"
+
+
+def test_a_known_key_verifies_while_the_provider_rotates_and_hangs(op: FakeOidc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 1.0)
+    sign_in(op)
+    known = op.key
+    op.faults["/jwks"] = "silent"
+    op.rotate()
+    far_ahead(op, oidc._REREAD_SECONDS + 1)
+    assert refusal_of(op) == "provider_unavailable"
+    assert refusal_of(op) == "provider_unavailable", "the provider rests"
+    assert op.count("/jwks") == 2
+    op.key = known
+    far_ahead(op, 2 * bulkhead.REST_SECONDS)
+    assert sign_in(op).subject == "sub-1"
 
 
 # --- faults -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import requests
 from flask import Flask
 
 from extensions import db
+from infra import bulkhead, clock
 from infra.secret_text import hex_hash
 from models import AuditEvent, Identity, Membership, Organization, User
 from services.encryption.keyring import cipher
@@ -485,13 +486,30 @@ def test_a_subject_at_userinfo_or_a_name_with_nul_makes_no_500(browser: Browser,
 def test_the_callback_answers_within_the_deadline(
     browser: Browser, github: FakeGitHub, ann: GitHubUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from infra import http
-
-    monkeypatch.setattr(http.within, "__defaults__", (1.0,))
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 1.0)
     github.faults[TOKEN] = "hang"
     began = time.monotonic()
     assert refused_with(browser.sign_in(github)) == "provider_unavailable"
     assert time.monotonic() - began < 6
+
+
+def test_a_provider_that_hung_is_left_alone_for_some_seconds_and_works_again_after_them(
+    browser: Browser, op: FakeOidc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 0.5)
+    op.faults["/.well-known/openid-configuration"] = "silent"
+    assert refused_with(browser.get("/login/authentik")) == "provider_unavailable"
+    op.faults.clear()
+    assert refused_with(browser.get("/login/authentik")) == "provider_unavailable"
+    assert op.count("/.well-known/openid-configuration") == 1
+    assert proven_of(browser) == [True, False], "what was not asked proves nothing"
+    clock.move(bulkhead.REST_SECONDS + 1)
+    assert path_of(browser.sign_in(op, "authentik")) == "/account"
+
+
+def proven_of(browser: Browser) -> list[bool]:
+    events = owner.events(browser.client.application, AuditEvent.action == "sign_in.refused")
+    return [event.details.get("proven", False) for event in events]
 
 
 @pytest.mark.both_databases
@@ -520,7 +538,9 @@ def test_duplicates_at_different_workers_are_one_exchange(
         cookies, answers = first.cookies.get_dict(), []
 
         def come() -> None:
-            answers.append(requests.get(back, cookies=cookies, allow_redirects=False, timeout=20))
+            while (answer := requests.get(back, cookies=cookies, allow_redirects=False, timeout=20)).status_code == 503:
+                time.sleep(int(answer.headers["Retry-After"]))  # only so many wait for the first one
+            answers.append(answer)
 
         threads = [threading.Thread(target=come) for _ in range(8)]
         for thread in threads:

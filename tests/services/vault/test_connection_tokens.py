@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,13 @@ from sqlalchemy import select, update
 
 from connectors import VendorTokens
 from errors import Conflict, GatepostError, NotFound, Unavailable
-from infra import clock
+from infra import bulkhead, clock
 from models import Connection, Organization, User
 from services.access.actors import Actor, OrganizationInfo
 from services.vault import connection_tokens, connections
 from services.vault.connection_tokens import LiveToken
 from tests import factories, owner
+from tests.conftest import THREADS
 from tests.fakes.fixtures import vendor_settings
 from tests.fakes.vendor import FakeVendor
 
@@ -263,6 +265,60 @@ def test_who_waits_in_vain_for_the_lock_gets_what_was_stored_meanwhile_else_503(
     waiting.join()
     assert given[0].access_token == acme.stored["access_token"]
     assert acme.vendor.refreshes == 0
+
+
+@pytest.fixture
+def small_worker() -> Iterator[None]:
+    """One of four threads: two places, one for each upstream."""
+    bulkhead.resize(4)
+    yield
+    bulkhead.resize(THREADS)
+
+
+@pytest.mark.usefixtures("small_worker")
+def test_without_a_place_the_vendor_is_not_asked_and_nothing_is_said_of_it(acme: Acme) -> None:
+    with taken(acme.vendor.url), taken("https://other.example"):
+        refusal = acme.refusal()
+    assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (503, "temporarily_unavailable", bulkhead.RETRY_SECONDS)
+    assert (acme.vendor.refreshes, acme.row.status, acme.row.last_error, acme.audited) == (0, "connected", None, [])
+    assert acme.vendor.is_live(acme.token().access_token), "the next one need not wait"
+
+
+@pytest.mark.usefixtures("small_worker")
+def test_only_so_many_wait_for_a_refresh_and_a_call_needs_their_place_more(acme: Acme, redis_store: Any) -> None:
+    redis_store.set(f"gatepost:lock:{{connection:{acme.connection_id}}}", "somebody", px=60_000)
+    refused: list[GatepostError] = []
+    waiting = [threading.Thread(target=lambda: refused.append(acme.refusal())) for _ in range(2)]
+    for thread in waiting:
+        thread.start()
+    wait_until(lambda: len(bulkhead._bulkhead._waiters) == 2)
+    assert acme.refusal().retry_after_seconds == bulkhead.RETRY_SECONDS
+    assert refused == []
+    with taken("https://one.example"), taken("https://other.example"):
+        for thread in waiting:
+            thread.join()
+    assert [(one.status, one.retry_after_seconds) for one in refused] == [(503, bulkhead.RETRY_SECONDS)] * 2
+    assert acme.vendor.refreshes == 0
+
+
+@pytest.mark.usefixtures("small_worker")
+def test_what_an_old_token_has_left_is_given_out_when_there_is_no_place(acme: Acme) -> None:
+    acme.change(expires_at=clock.now() + timedelta(seconds=20))
+    with taken("https://one.example"), taken("https://other.example"):
+        assert acme.token().access_token == acme.stored["access_token"]
+
+
+@contextmanager
+def taken(upstream: str) -> Iterator[None]:
+    """A call to it that does not end meanwhile."""
+    go_on = threading.Event()
+    is_there = threading.Event()
+    call = threading.Thread(target=lambda: bulkhead.call(upstream, lambda: (is_there.set(), go_on.wait(30))))
+    call.start()
+    is_there.wait(30)
+    yield
+    go_on.set()
+    call.join()
 
 
 # --- needs reconnecting ---------------------------------------------------------------------------------------------------
