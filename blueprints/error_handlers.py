@@ -101,7 +101,7 @@ def _database_error(error: DBAPIError) -> Response:
 
 def _unreadable_body(error: Exception) -> Response:
     """The body's framing is broken. gunicorn ends the connection: it cannot tell where the next request would begin."""
-    return answer(Malformed("The body cannot be read.", detail=f"{type(error).__name__}: {error}"[:200]))
+    return answer(Malformed("The body cannot be read.", detail=type(error).__name__))
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -23,12 +23,13 @@ from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families
+from services.tokens import live, oauth_clients, refresh_families, token_claims
 from services.tokens.grants import (
     BuildAnswer,
     Grant,
     Issued,
     RawTokens,
+    Respond,
     asks_for_another_resource,
     grant_of,
     refusal,
@@ -159,10 +160,14 @@ def exchange(
         "user_agent": (actor.user_agent or "")[:300] or None,
         "family_expires_at": moment + timedelta(seconds=current().refresh_family_seconds),
     }
-    row, is_first = _exchange(params)
-    if is_first:
+
+    def respond(row: Row) -> dict[str, Any]:
         grant, issued = grant_of(row), Issued(moment, params["access_id"])
         return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
+
+    row, response = _exchange(params, respond, is_alone=not token_claims.may_look_up(client))
+    if response is not None:
+        return response
     if row is None:
         oauth_clients.require_current(client)  # deleting a client deletes its codes
         raise refusal(None, _INVALID, detail="unknown code")
@@ -173,18 +178,25 @@ def exchange(
     raise refusal(row.ended, _INVALID)
 
 
-def _exchange(params: dict[str, Any]) -> tuple[Row | None, bool]:
-    """Return the code's row, and whether this call spent it and wrote what depends on it. Commits: yes."""
-    if engine().dialect.name == "postgresql":
+def _exchange(params: dict[str, Any], respond: Respond, *, is_alone: bool) -> tuple[Row | None, dict[str, Any] | None]:
+    """Return the code's row, and the response if this call spent it and wrote what depends on it. Commits: yes.
+
+    is_alone: the response needs no database, so on PostgreSQL the statement commits by itself. Otherwise the commit comes after the
+    response: a database that goes away in between has spent nothing.
+    """
+    is_postgresql = engine().dialect.name == "postgresql"
+    if is_postgresql and is_alone:
         row = _EXCHANGE.one(engine(), **params)
-        return row, row is not None and row.won_id is not None
+        return row, respond(row) if row is not None and row.won_id is not None else None
     with write_transaction(engine()) as transaction:
-        row = _FIND.one_in(transaction, **params)
-        is_first = row is not None and row.ended is None
-        if is_first:
+        row = (_EXCHANGE if is_postgresql else _FIND).one_in(transaction, **params)
+        if row is None or (row.won_id is None if is_postgresql else row.ended is not None):
+            return row, None
+        if not is_postgresql:
             _exchange_in_steps(transaction, row, params)
-            transaction.commit()
-    return row, is_first
+        response = respond(row)
+        transaction.commit()
+    return row, response
 
 
 def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:

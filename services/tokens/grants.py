@@ -1,7 +1,8 @@
 """A grant as token requests see it: what was permitted, read together with its person, organization and client."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -49,8 +50,8 @@ grant_of = reader(Grant)
 class RawTokens:
     """Fresh raw values, stored as hashes only. `access` is unused where the access token is a JWT."""
 
-    access: str
-    refresh: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Issued:
     at: datetime
     id: uuid.UUID
     elapsed_seconds: int = 0
+
+
+Respond = Callable[[Any], dict[str, Any]]  # the response for a row that was just spent
 
 
 class BuildAnswer(Protocol):

@@ -25,11 +25,12 @@ from models import RefreshFamily, RefreshToken
 from services.access.actors import Actor
 from services.access.scopes import join, split
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families
+from services.tokens import live, oauth_clients, refresh_families, token_claims
 from services.tokens.grants import (
     BuildAnswer,
     Issued,
     RawTokens,
+    Respond,
     asks_for_another_resource,
     asks_for_more,
     grant_of,
@@ -117,6 +118,7 @@ def rotate(
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
+    scope = join(sorted(split(scope))) if scope else None  # a repeat may name the same scopes in another order
     tokens = _successors(current().secret_keys[0], raw_token, salt)
     params = {
         **refresh_families.new_token_params(tokens, moment),
@@ -127,12 +129,15 @@ def rotate(
         "wanted_scope": scope,
         "wanted_resource": resource,
         "successor_salt": salt,
-        "request_hash": hash_secret(f"{join(sorted(split(scope)))}\0{resource or ''}"),
+        "request_hash": hash_secret(f"{scope or ''}\0{resource or ''}"),
     }
-    row, is_first = _rotate(params)
-    if is_first:
-        issued = Issued(moment, params["refresh_id"])
-        return build_answer(grant_of(row), tokens, scope or row.scope, issued, has_refresh_token=True)
+
+    def respond(row: Row) -> dict[str, Any]:
+        return build_answer(grant_of(row), tokens, scope or row.scope, Issued(moment, params["refresh_id"]), has_refresh_token=True)
+
+    row, response = _rotate(params, respond, is_alone=not token_claims.may_look_up(client))
+    if response is not None:
+        return response
     if row is None:
         oauth_clients.require_current(client)  # deleting a client deletes its tokens
         raise refusal(None, _INVALID, detail="unknown token")
@@ -153,22 +158,28 @@ def _successors(key: bytes, raw_token: str, salt: bytes) -> RawTokens:
     )
 
 
-def _rotate(params: dict[str, Any]) -> tuple[Row | None, bool]:
-    """Return the token's row, and whether this call spent it and wrote its successors. Commits: yes."""
-    if engine().dialect.name == "postgresql":
+def _rotate(params: dict[str, Any], respond: Respond, *, is_alone: bool) -> tuple[Row | None, dict[str, Any] | None]:
+    """Return the token's row, and the response if this call spent it and wrote its successors. Commits: yes.
+
+    is_alone: the response needs no database, so on PostgreSQL the statement commits by itself. Otherwise the commit comes after the
+    response: a database that goes away in between has spent nothing.
+    """
+    is_postgresql = engine().dialect.name == "postgresql"
+    if is_postgresql and is_alone:
         row = _ROTATE.one(engine(), **params)
-        if row is None or row.won_id is not None:
-            return row, row is not None
+        response = respond(row) if row is not None and row.won_id is not None else None
+    else:
+        with write_transaction(engine()) as transaction:
+            row, response = (_ROTATE if is_postgresql else _FIND).one_in(transaction, **params), None
+            if row is not None and (row.won_id is not None if is_postgresql else row.ended is None):
+                if not is_postgresql:
+                    _rotate_in_steps(transaction, row, params)
+                response = respond(row)
+                transaction.commit()
+    if row is not None and row.successor_id is not None and row.successor_hash is None:
         # The statement waited for the request that spent the token: it sees the updated row, but its snapshot predates the successor.
-        is_older = row.successor_id is not None and row.successor_hash is None
-        return (_FIND.one(engine(), **params) if is_older else row), False
-    with write_transaction(engine()) as transaction:
-        row = _FIND.one_in(transaction, **params)
-        is_first = row is not None and row.ended is None
-        if is_first:
-            _rotate_in_steps(transaction, row, params)
-            transaction.commit()
-    return row, is_first
+        row = _FIND.one(engine(), **params)
+    return row, response
 
 
 def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
@@ -199,11 +210,13 @@ def _judge(row: Row, params: dict[str, Any]) -> Verdict:
 
 def _repeat(raw_token: str, row: Row, params: dict[str, Any], build_answer: BuildAnswer) -> dict[str, Any]:
     """Respond with the tokens that the first request got, whichever of the server's keys they were derived with."""
+    if row.successor_salt is None or row.successor_hash is None:
+        raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose successor is gone")
     for key in current().secret_keys:
         tokens = _successors(key, raw_token, row.successor_salt)
-        if row.successor_hash is not None and hmac.compare_digest(hash_secret(tokens.refresh), row.successor_hash):
+        if hmac.compare_digest(hash_secret(tokens.refresh), row.successor_hash):
             metrics.count("refresh_replays")
-            elapsed = max(0, int((params["now"] - row.used_at).total_seconds()))
+            elapsed = max(0, token_claims.seconds(params["now"]) - token_claims.seconds(row.used_at))
             issued = Issued(row.used_at, row.successor_id, elapsed)
             return build_answer(grant_of(row), tokens, params["scope"] or row.scope, issued, has_refresh_token=True)
     raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose key is gone from the settings")

@@ -21,6 +21,7 @@ from services.tokens.grants import Grant, Issued
 from services.tokens.oauth_clients import ClientInfo
 
 LIST_LIMIT = 100
+_LISTED = frozenset({"orgs", "projects:read"})  # the scopes whose claims are looked up while an answer is built
 
 _ORGANIZATIONS = HotStatement(
     select(Organization.id, Organization.slug, Organization.name, Membership.role)
@@ -35,6 +36,11 @@ _PROJECTS = HotStatement(
     .order_by(Project.slug)
     .limit(LIST_LIMIT + 1)
 )
+
+
+def may_look_up(client: ClientInfo) -> bool:
+    """Whether building the response for this client may need the database."""
+    return not _LISTED.isdisjoint(client.scopes)
 
 
 def access_token(grant: Grant, scope: str, issued: Issued) -> str:

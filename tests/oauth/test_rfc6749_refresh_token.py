@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text, update
 
 from extensions import db
 from infra import clock
@@ -186,7 +187,7 @@ def _refreshed_under(make_app, key):
 
 
 def test_successors_differ_for_every_token_and_are_not_the_tokens_of_another_rotation(app, program, tokens):
-    """A rotation that was undone leaves no trace: the next one draws another salt."""
+    """Each rotation draws a salt of its own."""
     [unspent] = rows(app, RefreshToken)
     assert unspent.successor_salt is None
     seen = set()
@@ -196,6 +197,39 @@ def test_successors_differ_for_every_token_and_are_not_the_tokens_of_another_rot
     assert len(seen) == 6
     salts = [row.successor_salt for row in rows(app, RefreshToken) if row.used_at]
     assert len(set(salts)) == len(salts) == 3
+
+
+def test_a_spent_token_without_a_salt_is_refused_like_any_other(app, program, tokens):
+    """As another version of Gatepost beside this one leaves it."""
+    successor = program.refresh(tokens["refresh_token"]).json
+    owner.rows(app, update(RefreshToken).values(successor_salt=None))
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    assert program.refresh(successor["refresh_token"]).status_code == 200
+
+
+def test_a_response_that_cannot_be_built_has_spent_nothing(app, register, browser):
+    """The claims of this client are looked up after the token was read; a database that fails there is a 503, whenever one tries again."""
+    factories.make_resource(identifier="https://api.example.com", scope="projects:read")
+    client = register(trusted=True, scope="openid offline_access projects:read")
+    wanted = {"scope": "openid offline_access projects:read", "resource": "https://api.example.com"}
+    tokens, code = client.get_tokens(browser, **wanted), client.get_code(browser, **wanted)
+    owner.rows(app, text("ALTER TABLE projects RENAME TO projects_away"))
+    try:
+        answers = [client.refresh(tokens["refresh_token"]), client.exchange(code)]
+    finally:
+        owner.rows(app, text("ALTER TABLE projects_away RENAME TO projects"))
+    assert [answer.status_code for answer in answers] == [503, 503]
+    clock.move(31)
+    assert client.exchange(code).status_code == 200
+    assert client.refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_the_words_of_a_scope_count_once_and_in_any_order(program, tokens):
+    first = program.refresh(tokens["refresh_token"], scope="openid email orgs").json
+    again = program.refresh(tokens["refresh_token"], scope="orgs email openid email").json
+    assert again["scope"] == first["scope"]
+    assert sorted(again["scope"].split()) == ["email", "openid", "orgs"]
+    assert again["access_token"] == first["access_token"]
 
 
 def test_what_is_refused_spends_nothing(program, tokens):
