@@ -19,6 +19,7 @@ import redis
 
 from bench import processes
 
+DATABASE = "gatepost"
 OWNER, APPLICATION = "gatepost", "gatepost_app"  # the tables' owner; the role of the application, which row-level security binds
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -87,7 +88,7 @@ class Stores:
 
     def database_url(self, role: str, port: int | None = None) -> str:
         """port: of a relay that stands before PostgreSQL."""
-        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/gatepost"
+        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/{DATABASE}"
 
     @property
     def redis_url(self) -> str:
@@ -101,8 +102,14 @@ class Stores:
         processes.stop(self.valkey)
         processes.stop(self.postgres, signal.SIGINT)  # "fast": ends sessions, then itself
 
-    def connect(self, database: str = "gatepost", *, role: str = OWNER) -> psycopg.Connection:
+    def connect(self, database: str = DATABASE, *, role: str = OWNER) -> psycopg.Connection:
         return psycopg.connect(host="127.0.0.1", port=self.postgres_port, user=role, dbname=database, autocommit=True)
+
+    def settle(self) -> None:
+        """After much was written: statistics for the planner, and nothing left that a measured window would have to do."""
+        with self.connect() as connection:
+            connection.execute("vacuum analyze")
+            connection.execute("checkpoint")
 
     def check_that_rows_are_guarded(self) -> None:
         """Figures that leave row-level security out would flatter."""
@@ -143,7 +150,7 @@ class Stores:
         )
         self._wait(lambda: self.connect("postgres").close(), self.postgres, self.postgres_log)
         with self.connect("postgres") as connection:
-            connection.execute("create database gatepost")
+            connection.execute(f"create database {DATABASE}".encode())
             connection.execute(f"create role {APPLICATION} login nosuperuser nobypassrls".encode())
         with self.connect() as connection:
             for rights in ("select, insert, update, delete on tables", "execute on functions"):

@@ -8,30 +8,33 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
-from bench import load, processes, profiling, rewrapping, seeds
-from bench.measuring import Asked, statement_kinds
-from bench.operations import CHALLENGE, Client, Operation, bare_view, code_of, operations
+from bench import load, processes, profiling, report, rewrapping, seeded, servers
+from bench.__main__ import NAMES
+from bench.measuring import Asked, Sample, statement_kinds
+from bench.operations import BARE, CHALLENGE, Client, Operation, code_of, operations
 from bench.plain_app import app
 from bench.relay import Relay
 from bench.servers import COOKIE_NAME, HOST, Server
+from bench.stores import Stores
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "granian"])
 def bare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bench")
     values = {**os.environ, "GATEPOST_ENV": "development", "GATEPOST_REDIS_URL": "redis://127.0.0.1:1/0"}
-    server = Server(request.param, "bench.plain_app:app", values, folder / "log", os.sched_getaffinity(0))
-    server.start("/json")
+    server = Server("bare", request.param, "bench.plain_app:app", "/json", values, folder / "log", os.sched_getaffinity(0))
+    server.start()
     yield server
     server.stop()
 
 
 def test_a_window_counts_what_was_answered_in_it(bare: Server) -> None:
     moments: list[str] = []
-    window = load.run(bare.port, [bare_view(HOST)] * 4, seconds=0.4, warmup_seconds=0.1, at=moments.append)
+    window = load.run(bare.port, [BARE.make] * 4, seconds=0.4, warmup_seconds=0.1, at=moments.append)
     assert moments == ["begin", "end"]
     assert window.operations > 20
     assert not window.faults
@@ -70,7 +73,7 @@ def test_wrong_answers_are_faults_and_many_of_them_end_the_run(bare: Server) -> 
 
 def test_the_cpu_time_of_a_server_is_that_of_its_workers_too(bare: Server) -> None:
     before = bare.cpu_seconds()
-    load.run(bare.port, [bare_view(HOST)] * 4, seconds=0.5, warmup_seconds=0)
+    load.run(bare.port, [BARE.make] * 4, seconds=0.5, warmup_seconds=0)
     assert 0.05 < bare.cpu_seconds() - before < 2
     assert 10 < bare.worker_megabytes() < 120
 
@@ -92,18 +95,18 @@ def test_the_code_is_found_in_a_redirect_and_nowhere_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def held() -> tuple[seeds.Holder, dict[str, Operation]]:
+def held() -> tuple[seeded.Holder, dict[str, Operation]]:
     """Somebody with credentials, and the operations over them."""
-    holder = seeds.Holder(seeds.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
-    client = seeds.Client(uuid.uuid4(), "a-client", "a secret")
-    team = seeds.Team(uuid.uuid4(), "a-team", holder.person, "a session")
-    data = seeds.Seeds(client, client, client, team, holders=[holder])
+    holder = seeded.Holder(seeded.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
+    client = seeded.Client(uuid.uuid4(), "a-client", "a secret")
+    team = seeded.Team(uuid.uuid4(), "a-team", holder.person, "a session")
+    data = seeded.Seeds(client, client, client, team, holders=[holder], writing_sessions=["ada's session"])
     return holder, {operation.name: operation for operation in operations(Client(HOST, COOKIE_NAME, data), "a.b.c")}
 
 
 @pytest.mark.parametrize(("name", "count"), [("resolve", 1), ("resolve-20", 20)])
 def test_resolving_is_right_with_exactly_the_values_of_that_organization(
-    held: tuple[seeds.Holder, dict[str, Operation]], name: str, count: int
+    held: tuple[seeded.Holder, dict[str, Operation]], name: str, count: int
 ) -> None:
     holder, operation = held[0], held[1][name]
     environ = profiling.environ_of(next(operation.make()) or b"")
@@ -119,7 +122,7 @@ def test_resolving_is_right_with_exactly_the_values_of_that_organization(
             _judged(operation, {"items": wrong})
 
 
-def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
     holder, every = held
     assert _judged(every["connection"], {"access_token": holder.vendor_token}) is load.DONE
     assert _judged(every["key"], {"credential": {"type": "api_key"}, "user": {"email": "ada@example.com"}}) is load.DONE
@@ -129,7 +132,7 @@ def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[
         _judged(every["key"], {"credential": {"type": "jwt"}, "user": {"email": "ada@example.com"}})
 
 
-def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
     operation = held[1]["page-members"]
     environ = profiling.environ_of(next(operation.make()) or b"")
     assert environ["PATH_INFO"] == "/orgs/a-team/members"
@@ -141,6 +144,45 @@ def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(
         with pytest.raises(load.WrongAnswer):
             _answered(operation, wrong)
     assert "HTTP_COOKIE" not in profiling.environ_of(next(held[1]["page-sign-in"].make()) or b"")
+
+
+def test_a_value_is_written_by_page_as_a_browser_does_and_the_next_page_must_say_so(
+    held: tuple[seeded.Holder, dict[str, Operation]],
+) -> None:
+    operation = held[1]["page-write"]
+    assert operation.before
+    assert operation.before.times == 1
+    page = b'<input type="hidden" name="csrf_token" value="nonce.mac">'
+    look, write = operation.before.make(), operation.make()
+    assert profiling.environ_of(next(look) or b"")["PATH_INFO"] == "/orgs/ada/credentials"
+    assert look.send(load.Answer(200, b"", page)) is load.DONE
+
+    environ = profiling.environ_of(next(write) or b"")
+    assert (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("POST", "/orgs/ada/credentials/SERVICE_00_TOKEN/value")
+    assert environ["QUERY_STRING"] == "scope=org"
+    assert environ["HTTP_COOKIE"].startswith(f"{COOKIE_NAME}=ada's session; __Host-gatepost_browser=")
+    assert (environ["HTTP_ORIGIN"], environ["HTTP_SEC_FETCH_SITE"]) == (servers.PUBLIC_URL, "same-origin")
+    fields = parse_qs(environ["wsgi.input"].read().decode())
+    assert fields["csrf_token"] == ["nonce.mac"]
+    assert fields["value"] == [held[0].value_of("SERVICE_00_TOKEN")]
+    assert write.send(load.Answer(303, b"HTTP/1.1 303 See Other\r\nLocation: /orgs/ada/credentials\r\n", b"")) is load.DONE
+    assert parse_qs(profiling.environ_of(next(write) or b"")["wsgi.input"].read().decode())["form_id"] != fields["form_id"]
+    for wrong in (load.Answer(422, b"", page), load.Answer(303, b"HTTP/1.1 303 See Other\r\nLocation: /login\r\n", b"")):
+        refused = operation.make()
+        next(refused)
+        with pytest.raises(load.WrongAnswer):
+            refused.send(wrong)
+
+    next(look)
+    with pytest.raises(load.WrongAnswer):
+        look.send(load.Answer(200, b"", page + b"Nothing changed."))
+    look = operation.before.make()
+    next(look)
+    assert look.send(load.Answer(200, b"", page + b"SERVICE_00_TOKEN replaced.")) is load.DONE
+
+
+def test_every_operation_has_a_name_to_choose_it_by(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
+    assert list(held[1]) == NAMES
 
 
 def _judged(operation: Operation, body: object) -> bytes | None:
@@ -214,3 +256,29 @@ def test_a_process_ends_when_told_to_and_says_why_it_did_not_start(tmp_path: Pat
     sleeper = processes.spawn([sys.executable, "-c", "input()"], cpus=os.sched_getaffinity(0), log=tmp_path / "log")
     processes.stop(sleeper)
     assert sleeper.poll() is not None
+
+
+def _sample(column: str, operation: str, server_us: float, bare_us: float) -> Sample:
+    return Sample(column, operation, 100, server_us, 0, 0, 1, 2, 0.1, 0, 0, bare_us)
+
+
+def test_every_ratio_is_taken_to_gunicorns_bare_view_and_has_the_same_budget(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
+    samples = [
+        sample
+        for column in ("gunicorn", "granian", "gunicorn, rate limits on")
+        for us in (800, 1000, 1400)
+        for sample in (_sample(column, "bare", 400, 0), _sample(column, "whoami", us, 400), _sample(column, "page-write", us, 400))
+    ]
+    told = report.tables(report.Results(3, 4, {}, [held[1]["whoami"], held[1]["page-write"]], samples))
+    assert told.count("| bare Flask view under gunicorn |  | 1 | 400 |") == 3
+    assert told.count("| API call (`whoami`), opaque token | 2.1 | **2.50** (2.00-3.50) | 1000 |") == 2
+    assert told.count("| API call (`whoami`), opaque token |  | **2.50** (2.00-3.50) | 1000 |") == 1
+    assert "| a credential's value, written by page | none | **2.50**" in told
+
+
+def test_the_yardstick_runs_under_gthread_whatever_gatepost_says(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, {0})
+    bare = servers.yardstick(stores, tmp_path, {0})._command()
+    assert bare[bare.index("--worker-class") + 1] == "gthread"
+    assert bare[bare.index("--config") + 1] == os.devnull
+    assert not {"--worker-class", "--config"} & set(servers.gatepost("gunicorn", stores, tmp_path, {0})._command())
