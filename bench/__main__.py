@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from bench import checkouts, load, measuring, plain_app, processes, profiling, report, rewrapping, servers, shares
+from bench import beside, checkouts, load, measuring, plain_app, processes, profiling, report, rewrapping, servers, shares
 from bench.filling import fill
 from bench.operations import BARE, Client, Operation, a_jwt, operations
 from bench.relay import Relay
@@ -47,6 +47,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measured window")
     parser.add_argument("--only", default="", metavar="NAME,...", help="of " + ", ".join(NAMES))
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="only the cost of each operation by that in another checkout")
     parser.add_argument("--server", choices=[*servers.KINDS, "both"], default="both")
     parser.add_argument("--limits", choices=["on", "off"], default="off", help="on: also once with rate limits on, beside")
     parser.add_argument("--memory", action="store_true", help="only the memory of a worker after many mixed requests")
@@ -61,6 +62,13 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     given.only = given.only.split(",") if given.only else NAMES
     if unknown := set(given.only) - set(NAMES):
         parser.error("no such operation: " + ", ".join(sorted(unknown)))
+    others = ["memory", "profile", "shares", "rewrap", "count", "write"]
+    if given.beside and (given.server == "granian" or given.limits == "on" or any(getattr(given, name) for name in others)):
+        parser.error("--beside goes with --inside, --only, --rounds, --seconds and --small; it measures under gunicorn")
+    try:
+        given.beside = checkouts.beside(given.beside) if given.beside else None
+    except processes.Failed as error:
+        parser.error(str(error))
     return given
 
 
@@ -166,6 +174,17 @@ def inside(given: argparse.Namespace, stores: Stores, client: Client, app: Flask
     return "\n".join(lines)
 
 
+def compare(given: argparse.Namespace, place: beside.Place) -> int:
+    """This checkout beside another."""
+    if given.inside:
+        compared, advice = beside.inside(place, given.only, given.rounds, say), "try more of them, or a quieter machine."
+    else:
+        compared = beside.under_gunicorn(place, given.only, given.rounds, given.seconds, say)
+        advice = "`--inside` decides."
+    print(report.beside(compared, advice))
+    return 1 if compared.failed else 0
+
+
 def main() -> int:
     given = arguments()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -182,7 +201,9 @@ def main() -> int:
         cleanup.callback(stores.stop)
         stores.start()
         say("filling the stores ...")
-        client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts))
+        client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts, given.beside))
+        if given.beside:
+            return compare(given, beside.Place(stores, folder, server_cpus, client, given.beside))
         if given.profile or given.inside or given.shares:
             with application_here(stores, folder, client, server_cpus) as here:
                 text = inside(given, stores, client, *here)

@@ -49,7 +49,7 @@ def prepare(server: Server, operation: Operation) -> None:
             raise load.TooManyFaults(window.faults[0])
 
 
-def sample(server: Server, operation: Operation, stores: Stores, seconds: float) -> Sample:
+def sample(server: Server, operation: Operation, stores: Stores, seconds: float, *, warmup_seconds: float = 1.0) -> Sample:
     """Drive one operation for `seconds` and read the CPU time of every process involved at both ends."""
     readings: list[tuple[float, float, float]] = []
     store_pids = [process.pid for process in (stores.postgres, stores.valkey) if process]
@@ -58,7 +58,7 @@ def sample(server: Server, operation: Operation, stores: Stores, seconds: float)
         postgres, valkey = (processes.cpu_seconds(pid) for pid in store_pids)
         readings.append((server.cpu_seconds(), postgres, valkey))
 
-    callers, warmup_seconds = [operation.make] * CONNECTIONS, min(1.0, seconds / 2)
+    callers, warmup_seconds = [operation.make] * CONNECTIONS, min(warmup_seconds, seconds / 2)
     window = load.run(server.port, callers, seconds=seconds, warmup_seconds=warmup_seconds, at=read)
     count = max(1, window.operations)
     server_us, postgres_us, redis_us = ((after - before) / count * 1e6 for before, after in zip(*readings, strict=True))

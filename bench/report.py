@@ -5,11 +5,13 @@ import time
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from bench.beside import Compared, Pair
 from bench.measuring import CONNECTIONS, Asked, Sample, median
 from bench.operations import BARE, Operation
 from bench.servers import KINDS, THREADS
 
 PACKAGES = ("Flask", "Werkzeug", "gunicorn", "granian", "SQLAlchemy", "psycopg", "redis", "hiredis", "Authlib", "joserfc", "cryptography")
+SCATTER = 1.1  # most by least of an operation's ratios; above it the median decides nothing
 
 
 @dataclass
@@ -87,6 +89,32 @@ def tables(results: Results) -> str:
 
 def budget_of(operation: Operation) -> str:
     return "none" if operation.budget is None else str(operation.budget)
+
+
+def beside(compared: Compared, advice: str) -> str:
+    """The table of two checkouts. advice: what to do when the rounds scatter."""
+    lines = [
+        "| operation | ours by theirs (least-most) | least by least | ours us | theirs us | ours by the bare view | theirs by it |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [_row_beside(name, compared.of(name), compared.ratios(name)) for name in compared.operations()]
+    if any("`*`" in line for line in lines):
+        lines += ["", f"`*` the rounds differ by more than {SCATTER - 1:.0%}: {advice}"]
+    return "\n".join(lines + compared.failed)
+
+
+def _row_beside(name: str, pairs: list[Pair], ratios: list[float]) -> str:
+    """ratios: that of each round."""
+    ours, theirs = [pair.ours_us for pair in pairs], [pair.theirs_us for pair in pairs]
+    bare = median([pair.bare_us for pair in pairs])
+    cells = [
+        name,
+        f"**{median(ratios):.3f}** ({min(ratios):.3f}-{max(ratios):.3f})" + (" `*`" if max(ratios) > SCATTER * min(ratios) else ""),
+        f"{min(ours) / min(theirs):.3f}",
+        *(f"{median(times):.0f}" for times in (ours, theirs)),
+        *(f"{median(times) / bare:.2f}" if bare else "" for times in (ours, theirs)),
+    ]
+    return "| " + " | ".join(cells) + " |"
 
 
 def counts(results: Results) -> str:

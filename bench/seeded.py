@@ -1,6 +1,7 @@
 """What was written to the stores, as the operations see it.
 
-This module imports nothing of Gatepost.
+This module imports nothing of Gatepost: the operations also run inside the process of another checkout, whose modules may have
+other names.
 """
 
 import uuid

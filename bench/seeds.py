@@ -3,7 +3,8 @@
 What is encrypted at rest is sealed by the services' own functions, with the encryption keys that the servers get.
 
 Columns are taken from the models: what a row here does not name gets the model's own default, so a new column needs a line
-here only when it has none.
+here only when it has none. Beside another checkout the tables may be older than the models: what they lack is left out, and
+comes with the migrations that follow.
 """
 
 import itertools
@@ -51,8 +52,11 @@ from services.vault import connections, credential_values
 from services.vault.credential_values import Owner, Value
 
 
-def columns_of(model: Any) -> list[Any]:
-    return list(model.__table__.columns)
+def columns_of(connection: psycopg.Connection, model: Any) -> list[Any]:
+    """Those of the model that its table has; none when there is no such table."""
+    found = connection.execute("select column_name from information_schema.columns where table_name = %s", [model.__tablename__])
+    there = {name for (name,) in found}
+    return [column for column in model.__table__.columns if column.name in there]
 
 
 def _default_of(column: Any) -> Callable[[], Any]:
@@ -69,9 +73,11 @@ def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, An
     """Write rows, keyed by column name, through COPY."""
     rows = iter(rows)
     first = next(rows)
-    columns = columns_of(model)
-    if unknown := first.keys() - {column.name for column in columns}:
+    if unknown := first.keys() - model.__table__.columns.keys():
         raise LookupError(f"{model.__tablename__} has no {', '.join(sorted(unknown))}")
+    columns = columns_of(connection, model)
+    if not columns:
+        return
     defaults = [None if column.name in first else _default_of(column) for column in columns]
     is_json = [isinstance(column.type, JSON) for column in columns]
     names = ", ".join(f'"{column.name}"' for column in columns)

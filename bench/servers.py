@@ -34,9 +34,9 @@ def environment(
     return given | {
         "GATEPOST_ENV": "production",
         "GATEPOST_PUBLIC_URL": PUBLIC_URL,
-        "GATEPOST_DATABASE_URL": stores.database_url(APPLICATION, database_port),
-        "GATEPOST_DATABASE_OWNER_URL": stores.database_url(OWNER),
-        "GATEPOST_REDIS_URL": stores.redis_url,
+        "GATEPOST_DATABASE_URL": stores.database_url(APPLICATION, database_port, checkout.database),
+        "GATEPOST_DATABASE_OWNER_URL": stores.database_url(OWNER, database=checkout.database),
+        "GATEPOST_REDIS_URL": stores.redis_url(checkout.redis_number),
         "GATEPOST_RATE_LIMITS": f"authorize={many},authorize_address={many}" if limits else "off",
         "GATEPOST_SECRET_KEYS": _kept(folder / "secret_keys", secrets.token_urlsafe(48)),
         "GATEPOST_ENCRYPTION_KEYS": _kept(folder / "encryption_keys", new_encryption_key("bench")),
@@ -56,10 +56,10 @@ def _kept(file: Path, fresh: str) -> str:
     return file.read_text()
 
 
-def migrate(stores: Stores, folder: Path, checkout: Checkout = HERE) -> None:
+def migrate(stores: Stores, folder: Path, checkout: Checkout = HERE, revision: str = "head") -> None:
     """`flask db upgrade` with the checkout's own code, as an operator runs it."""
     log = folder / "migrate.log"
-    command = [checkout.python, "-m", "flask", "db", "upgrade"]
+    command = [checkout.python, "-m", "flask", "db", "upgrade", revision]
     with log.open("ab") as out:
         done = subprocess.run(command, cwd=checkout.root, env=environment(stores, folder, checkout), stdout=out, stderr=out, check=False)
     if done.returncode != 0:
@@ -125,7 +125,7 @@ def gatepost(
 ) -> Server:
     name = f"{kind}, rate limits on" if limits else kind
     values = environment(stores, folder, checkout, limits=limits, database_port=database_port)
-    log = folder / f"{name.replace(', ', '-').replace(' ', '-')}.log"
+    log = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{checkout.database}.log"
     return Server(name, kind, "wsgi:app", "/readyz", values, log, cpus, checkout)
 
 

@@ -86,13 +86,12 @@ class Stores:
         self.valkey: subprocess.Popen[bytes] | None = None
         self.postgres_port = self.redis_port = 0
 
-    def database_url(self, role: str, port: int | None = None) -> str:
+    def database_url(self, role: str, port: int | None = None, database: str = DATABASE) -> str:
         """port: of a relay that stands before PostgreSQL."""
-        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/{DATABASE}"
+        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/{database}"
 
-    @property
-    def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.redis_port}/0"
+    def redis_url(self, number: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/{number}"
 
     def start(self) -> None:
         self._start_postgres()
@@ -105,15 +104,28 @@ class Stores:
     def connect(self, database: str = DATABASE, *, role: str = OWNER) -> psycopg.Connection:
         return psycopg.connect(host="127.0.0.1", port=self.postgres_port, user=role, dbname=database, autocommit=True)
 
-    def settle(self) -> None:
+    def copy_database(self, name: str) -> None:
+        """A second database with the same tables and rows, page by page. Nobody may be connected to the first."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"create database {name} template {DATABASE}".encode())
+
+    def copy_redis(self, number: int) -> None:
+        """All keys, with their ends, into another of Valkey's databases."""
+        client = self.redis_client()
+        pipeline = client.pipeline(transaction=False)
+        for key in client.scan_iter(count=1000):
+            pipeline.copy(key, key, destination_db=number)
+        pipeline.execute()
+
+    def settle(self, database: str) -> None:
         """After much was written: statistics for the planner, and nothing left that a measured window would have to do."""
-        with self.connect() as connection:
+        with self.connect(database) as connection:
             connection.execute("vacuum analyze")
             connection.execute("checkpoint")
 
-    def check_that_rows_are_guarded(self) -> None:
+    def check_that_rows_are_guarded(self, database: str) -> None:
         """Figures that leave row-level security out would flatter."""
-        with self.connect(role=APPLICATION) as connection:
+        with self.connect(database, role=APPLICATION) as connection:
             if connection.execute("select 1 from credentials limit 1").fetchone():
                 raise processes.Failed("row-level security does not bind the role of the application")
 

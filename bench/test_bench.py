@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from bench import load, processes, profiling, report, rewrapping, seeded, servers
-from bench.__main__ import NAMES
+from bench import beside, checkouts, load, processes, profiling, report, rewrapping, seeded, servers
+from bench.__main__ import NAMES, arguments
 from bench.measuring import Asked, Sample, statement_kinds
 from bench.operations import BARE, CHALLENGE, Client, Operation, code_of, operations
 from bench.plain_app import app
@@ -282,3 +282,100 @@ def test_the_yardstick_runs_under_gthread_whatever_gatepost_says(tmp_path: Path)
     assert bare[bare.index("--worker-class") + 1] == "gthread"
     assert bare[bare.index("--config") + 1] == os.devnull
     assert not {"--worker-class", "--config"} & set(servers.gatepost("gunicorn", stores, tmp_path, {0})._command())
+
+
+class _Side:
+    """Costs what it is told, in turn."""
+
+    def __init__(self, root: str, costs: list[float], asked: list[str]) -> None:
+        self.checkout = checkouts.Checkout(Path(root), "python")
+        self.costs, self.asked = iter(costs), asked
+
+    def begin(self) -> None:
+        self.asked.append("begin " + self.checkout.root.name)
+
+    def warm_up(self, operation: str) -> None:
+        if operation == "absent":
+            raise load.TooManyFaults("404")
+
+    def cost_us(self, operation: str) -> float:
+        self.asked.append(self.checkout.root.name)
+        return next(self.costs)
+
+    def stop(self) -> None:
+        pass
+
+
+def test_two_checkouts_take_turns_and_are_compared_by_the_median_of_each_round() -> None:
+    asked: list[str] = []
+    sides = [_Side("/ours", [110, 100, 120, 90, 300, 90], asked), _Side("/theirs", [100] * 6, asked)]
+    compared = beside.compare(sides, ["whoami"], 2, lambda _: None, turns=3, bare_us=lambda: 50)
+    assert asked[:8] == ["begin ours", "begin theirs", "ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert asked[8:12] == ["begin ours", "begin theirs", "theirs", "ours"]
+    assert compared.ratios("whoami") == [1.1, 0.9]
+    told = report.beside(compared, "look again.")
+    assert "| whoami | **1.000** (0.900-1.100) `*` | 0.900 | 105 | 100 | 2.10 | 2.00 |" in told
+    assert told.endswith("`*` the rounds differ by more than 10%: look again.")
+
+
+def test_rounds_that_agree_get_no_mark_and_an_operation_that_fails_says_where() -> None:
+    asked: list[str] = []
+    sides = [_Side("/ours", [104, 104], asked), _Side("/theirs", [100, 100], asked)]
+    compared = beside.compare(sides, ["absent", "whoami"], 2, lambda _: None, turns=1)
+    told = report.beside(compared, "look again.")
+    assert "| whoami | **1.040** (1.040-1.040) | 1.040 | 104 | 100 |  |  |" in told
+    assert "look again." not in told
+    assert compared.failed == ["FAILED absent of /ours: 404"] * 2
+
+
+def _checkout(root: Path, migrations: dict[str, str], requirements: str = "flask==1\n") -> Path:
+    versions = root / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (root / "wsgi.py").touch()
+    (root / "requirements.txt").write_text(requirements)
+    for name, text in migrations.items():
+        (versions / f"{name}.py").write_text(text)
+    return root
+
+
+def test_the_other_checkout_runs_with_its_own_interpreter_or_with_ours_when_it_needs_the_same(tmp_path: Path) -> None:
+    first = {"0001_first": "revision = '0001'\n"}
+    ours = _checkout(tmp_path / "ours", first)
+    same, other = _checkout(tmp_path / "same", first), _checkout(tmp_path / "other", first, "flask==2\n")
+    found = checkouts.beside(same, ours)
+    assert (found.root, found.python) == (same, sys.executable)
+    assert (found.database, found.redis_number) != (checkouts.HERE.database, checkouts.HERE.redis_number)
+    with pytest.raises(processes.Failed, match="install` there"):
+        checkouts.beside(other, ours)
+    (other / ".venv" / "bin").mkdir(parents=True)
+    (other / ".venv" / "bin" / "python").touch()
+    assert checkouts.beside(other, ours).python == str(other / ".venv" / "bin" / "python")
+    with pytest.raises(processes.Failed, match="is no checkout"):
+        checkouts.beside(tmp_path, ours)
+
+
+def test_two_checkouts_begin_with_the_newest_migration_that_both_have(tmp_path: Path) -> None:
+    first, second = "revision = '0001'\n", "revision = '0002'\ndown_revision = '0001'\n"
+    ours = _checkout(tmp_path / "ours", {"0001_first": first, "0002_second": second, "0003_third": "revision = '0003'\n"})
+    older = _checkout(tmp_path / "older", {"0001_first": first, "0002_second": second})
+    changed = _checkout(
+        tmp_path / "changed", {"0001_first": first, "0002_second": second + "# and more\n", "0003_other": "revision = 'x'\n"}
+    )
+    foreign = _checkout(tmp_path / "foreign", {"0001_another": "revision = 'a'\n"})
+    assert checkouts.last_common_revision(ours, ours) == "0003"
+    assert checkouts.last_common_revision(ours, older) == checkouts.last_common_revision(older, ours) == "0002"
+    assert checkouts.last_common_revision(ours, changed) == "0001"
+    with pytest.raises(processes.Failed, match="no migration in common"):
+        checkouts.last_common_revision(ours, foreign)
+
+
+def test_what_does_not_go_with_another_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = ["--beside", str(checkouts.ROOT)]
+    assert arguments([*there, "--inside", "--only", "refresh,code"]).beside.root == checkouts.ROOT
+    assert arguments([]).beside is None
+    for wrong in (["--write"], ["--count"], ["--server", "granian"], ["--limits", "on"], ["--profile", "refresh"]):
+        with pytest.raises(SystemExit):
+            arguments([*there, *wrong])
+    with pytest.raises(SystemExit):
+        arguments(["--beside", str(tmp_path)])
+    assert "is no checkout of Gatepost" in capsys.readouterr().err
