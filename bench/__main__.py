@@ -1,22 +1,22 @@
 """`./run bench`: start the stores, fill them, start the servers, measure, print. README.md tells the options."""
 
 import argparse
-import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from flask import Flask
 
-import config
-from bench import load, measuring, plain_app, processes, profiling, report, rewrapping, seeds, servers, shares
-from bench.operations import Client, Operation, bare_view, code_of, operations
+from bench import beside, checkouts, load, measuring, plain_app, processes, profiling, report, rewrapping, servers, shares
+from bench.filling import fill
+from bench.operations import BARE, Client, Operation, a_jwt, operations
 from bench.relay import Relay
+from bench.seeded import Amounts
 from bench.stores import Stores
 
 NAMES = [
@@ -35,17 +35,20 @@ NAMES = [
     "page-sessions",
     "page-credentials",
     "page-members",
+    "page-write",
 ]
 MEMORY_REQUESTS = 10_000
 MEMORY_LIMIT_MEGABYTES = 120
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """words: None takes those of the command line."""
     parser = argparse.ArgumentParser(prog="./run bench", description="What each operation costs the server.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measured window")
     parser.add_argument("--only", default="", metavar="NAME,...", help="of " + ", ".join(NAMES))
-    parser.add_argument("--server", choices=["gunicorn", "granian", "both"], default="both")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="only the cost of each operation by that in another checkout")
+    parser.add_argument("--server", choices=[*servers.KINDS, "both"], default="both")
     parser.add_argument("--limits", choices=["on", "off"], default="off", help="on: also once with rate limits on, beside")
     parser.add_argument("--memory", action="store_true", help="only the memory of a worker after many mixed requests")
     parser.add_argument("--profile", choices=NAMES, help="only where the CPU time of one operation goes")
@@ -55,10 +58,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", action="store_true", help="only the statements and Redis commands of each operation")
     parser.add_argument("--small", action="store_true", help="a tenth of the data, to try the benchmark itself")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     given.only = given.only.split(",") if given.only else NAMES
     if unknown := set(given.only) - set(NAMES):
         parser.error("no such operation: " + ", ".join(sorted(unknown)))
+    others = ["memory", "profile", "shares", "rewrap", "count", "write"]
+    if given.beside and (given.server == "granian" or given.limits == "on" or any(getattr(given, name) for name in others)):
+        parser.error("--beside goes with --inside, --only, --rounds, --seconds and --small; it measures under gunicorn")
+    try:
+        given.beside = checkouts.beside(given.beside) if given.beside else None
+    except processes.Failed as error:
+        parser.error(str(error))
     return given
 
 
@@ -76,38 +86,21 @@ def workplace() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fill(stores: Stores, folder: Path, amounts: seeds.Amounts) -> seeds.Seeds:
-    values = servers.environment(stores, folder)
-    servers.migrate(values, folder / "migrate.log")
-    with stores.connect() as connection:
-        seeded = seeds.write_tables(connection, amounts, config.load(values, folder))
-    stores.check_that_rows_are_guarded()
-    seeds.write_sessions(stores.redis_client(), seeded, amounts.sessions)
-    return seeded
-
-
-def a_jwt(ask: Callable[[bytes], load.Answer], client: Client) -> str:
-    """A person's JWT for our own API, through the front door."""
-    code = code_of(ask(client.authorize(client.seeds.sessions[0], "jwt", resource=servers.PUBLIC_URL + "/api/v1")))
-    answer = ask(client.exchange(code))
-    if answer.status != 200:
-        raise load.WrongAnswer("token", answer)
-    return json.loads(answer.body)["access_token"]
-
-
-def measure(given: argparse.Namespace, stores: Stores, targets: list[servers.Target], client: Client) -> report.Results:
+def measure(
+    given: argparse.Namespace, stores: Stores, yardstick: servers.Server, targets: list[servers.Server], client: Client
+) -> report.Results:
     chosen: list[Operation] = []
     results = report.Results(given.rounds, given.seconds, stores.versions(), chosen)
     for number in range(given.rounds):
-        every = operations(client, a_jwt(targets[0].gatepost.ask, client))
+        every = operations(client, a_jwt(targets[0].ask, client))
         chosen[:] = [operation for operation in every if operation.name in given.only]
         for operation in chosen:
             for target in targets:
                 try:
-                    bare, sample = measuring.pair(target, operation, stores, given.seconds)
+                    bare, sample = measuring.pair(yardstick, target, operation, stores, given.seconds)
                 except load.TooManyFaults as fault:
                     results.failed.append(f"FAILED {operation.name} under {target.name}: {fault}")
-                    say(results.failed[-1] + "\n" + processes.tail(target.gatepost.log))
+                    say(results.failed[-1] + "\n" + processes.tail(target.log))
                     continue
                 results.samples += [bare, sample]
                 say(
@@ -123,9 +116,9 @@ def count(results: report.Results, kind: servers.Kind, stores: Stores, folder: P
         relay = Relay(stores.postgres_port)
         cleanup.callback(relay.stop)
         relay.start()
-        server = servers.target(kind, stores, folder, cpus, database_port=relay.port).gatepost
+        server = servers.gatepost(kind, stores, folder, cpus, database_port=relay.port)
         cleanup.callback(server.stop)
-        server.start("/readyz")
+        server.start()
         for operation in results.operations:
             try:
                 results.asked[operation.name] = measuring.count_asked(server, stores, relay, operation)
@@ -136,7 +129,10 @@ def count(results: report.Results, kind: servers.Kind, stores: Stores, folder: P
 
 def memory(server: servers.Server, client: Client) -> str:
     """A worker's resident memory after its first requests, after 10,000 and after 20,000 mixed ones."""
-    mixed = [operation.make for operation in operations(client, a_jwt(server.ask, client))]
+    every = operations(client, a_jwt(server.ask, client))
+    for operation in every:
+        measuring.prepare(server, operation)
+    mixed = [operation.make for operation in every]
     load.run(server.port, mixed, operations=len(mixed) * 4)
     sizes = [server.worker_megabytes()]
     for _ in range(2):
@@ -169,13 +165,24 @@ def inside(given: argparse.Namespace, stores: Stores, client: Client, app: Flask
         return profiling.profile(app, next(operation for operation in every if operation.name == given.profile), given.seconds)
     if given.shares:
         return shares.measure(app, stores, client, every)
-    bare = profiling.least_us(plain_app.app, Operation("bare", "bare Flask view", 1, "", bare_view(servers.HOST)))
+    bare = profiling.least_us(plain_app.app, BARE)
     lines = [f"{'bare':16} {bare:7.0f} us"]
     for operation in every:
         if operation.name in given.only:
             least = profiling.least_us(app, operation)
             lines.append(f"{operation.name:16} {least:7.0f} us  {least / bare:5.2f}")
     return "\n".join(lines)
+
+
+def compare(given: argparse.Namespace, place: beside.Place) -> int:
+    """This checkout beside another."""
+    if given.inside:
+        compared, advice = beside.inside(place, given.only, given.rounds, say), "try more of them, or a quieter machine."
+    else:
+        compared = beside.under_gunicorn(place, given.only, given.rounds, given.seconds, say)
+        advice = "`--inside` decides."
+    print(report.beside(compared, advice))
+    return 1 if compared.failed else 0
 
 
 def main() -> int:
@@ -186,52 +193,53 @@ def main() -> int:
     if server_cpus == other_cpus:
         say("only one core: the generator and the stores share it with the servers, so the numbers are poor")
     os.sched_setaffinity(0, other_cpus)
-    kinds: list[servers.Kind] = ["gunicorn", "granian"] if given.server == "both" else [given.server]
-    amounts = seeds.Amounts(1000, 1000, 500) if given.small else seeds.Amounts()
+    kinds: list[servers.Kind] = list(servers.KINDS) if given.server == "both" else [given.server]
+    amounts = Amounts(1000, 1000, 500) if given.small else Amounts()
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(workplace())
         stores = Stores(folder, other_cpus)
         cleanup.callback(stores.stop)
         stores.start()
         say("filling the stores ...")
-        client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts))
+        client = Client(servers.HOST, servers.COOKIE_NAME, fill(stores, folder, amounts, given.beside))
+        if given.beside:
+            return compare(given, beside.Place(stores, folder, server_cpus, client, given.beside))
         if given.profile or given.inside or given.shares:
             with application_here(stores, folder, client, server_cpus) as here:
                 text = inside(given, stores, client, *here)
             print(text)
             return 0
         if given.rewrap:
-            print(rewrapping.measure(stores, folder, server_cpus, amounts.credentials))
+            print(rewrapping.measure(stores, folder, server_cpus))
             return 0
-        targets = [servers.target(kind, stores, folder, server_cpus) for kind in kinds]
-        cleanup.push(
-            lambda kind, *_: say(processes.tail(targets[0].gatepost.log)) if kind in (load.WrongAnswer, processes.Failed) else None
-        )
+        targets = [servers.gatepost(kind, stores, folder, server_cpus) for kind in kinds]
+        cleanup.push(lambda kind, *_: say(processes.tail(targets[0].log)) if kind in (load.WrongAnswer, processes.Failed) else None)
         if given.limits == "on":
-            targets.append(servers.target(kinds[0], stores, folder, server_cpus, limits=True))
-        for target in targets:
-            cleanup.callback(target.stop)
-            target.start()
+            targets.append(servers.gatepost(kinds[0], stores, folder, server_cpus, limits=True))
+        yardstick = servers.yardstick(stores, folder, server_cpus)
+        for server in (yardstick, *targets):
+            cleanup.callback(server.stop)
+            server.start()
         if given.memory:
-            print(memory(targets[0].gatepost, client))
+            print(memory(targets[0], client))
             return 0
         if given.count:
-            every = operations(client, a_jwt(targets[0].gatepost.ask, client))
+            every = operations(client, a_jwt(targets[0].ask, client))
             results = report.Results(0, 0, {}, [operation for operation in every if operation.name in given.only])
             count(results, kinds[0], stores, folder, server_cpus)
             print(report.counts(results))
             return 1 if results.failed else 0
-        results = measure(given, stores, targets, client)
+        results = measure(given, stores, yardstick, targets, client)
         count(results, kinds[0], stores, folder, server_cpus)
         if given.write:
-            fresh = servers.target(kinds[0], stores, folder, server_cpus)
+            fresh = servers.gatepost(kinds[0], stores, folder, server_cpus)
             cleanup.callback(fresh.stop)
             fresh.start()
-            results.memory = memory(fresh.gatepost, client)
+            results.memory = memory(fresh, client)
             with application_here(stores, folder, client, server_cpus) as here:
                 results.shares = shares.measure(here[0], stores, client, here[1])
-            results.rewrap = rewrapping.measure(stores, folder, server_cpus, amounts.credentials)  # the last: the servers lack its key
-            (servers.ROOT / "bench" / "RESULTS.md").write_text(report.page(results))
+            results.rewrap = rewrapping.measure(stores, folder, server_cpus)  # the last: the servers lack its key
+            (checkouts.ROOT / "bench" / "RESULTS.md").write_text(report.page(results))
         print(report.tables(results))
         return 1 if results.failed else 0
 

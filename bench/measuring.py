@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from bench import load, processes
-from bench.operations import BUSY_SESSIONS, Operation, bare_view
+from bench.operations import BARE, Operation
 from bench.relay import Relay
-from bench.servers import HOST, Server, Target
+from bench.seeded import BUSY_SESSIONS
+from bench.servers import Server
 from bench.stores import Stores
 
 CONNECTIONS = 16
@@ -20,9 +21,9 @@ _OWN_COMMANDS = {"info", "client|setinfo", "config|resetstat"}
 
 @dataclass
 class Sample:
-    """One operation in one window. The three `_us` are CPU microseconds for each operation."""
+    """One operation in one window. The three `_us` are CPU microseconds for each operation. `column`: whose table it is in."""
 
-    target: str
+    column: str
     operation: str
     operations_per_second: float
     server_us: float
@@ -40,7 +41,15 @@ class Sample:
         return self.server_us / self.bare_us if self.bare_us else 0.0
 
 
-def sample(name: str, operation: str, server: Server, stores: Stores, make: object, seconds: float) -> Sample:
+def prepare(server: Server, operation: Operation) -> None:
+    """What must come before the operation. Raises load.TooManyFaults at the first wrong answer."""
+    if operation.before:
+        window = load.run(server.port, [operation.before.make] * 4, operations=operation.before.times)
+        if window.faults:
+            raise load.TooManyFaults(window.faults[0])
+
+
+def sample(server: Server, operation: Operation, stores: Stores, seconds: float, *, warmup_seconds: float = 1.0) -> Sample:
     """Drive one operation for `seconds` and read the CPU time of every process involved at both ends."""
     readings: list[tuple[float, float, float]] = []
     store_pids = [process.pid for process in (stores.postgres, stores.valkey) if process]
@@ -49,12 +58,13 @@ def sample(name: str, operation: str, server: Server, stores: Stores, make: obje
         postgres, valkey = (processes.cpu_seconds(pid) for pid in store_pids)
         readings.append((server.cpu_seconds(), postgres, valkey))
 
-    window = load.run(server.port, [make] * CONNECTIONS, seconds=seconds, warmup_seconds=min(1.0, seconds / 2), at=read)  # type: ignore[list-item]
+    callers, warmup_seconds = [operation.make] * CONNECTIONS, min(warmup_seconds, seconds / 2)
+    window = load.run(server.port, callers, seconds=seconds, warmup_seconds=warmup_seconds, at=read)
     count = max(1, window.operations)
     server_us, postgres_us, redis_us = ((after - before) / count * 1e6 for before, after in zip(*readings, strict=True))
     return Sample(
-        target=name,
-        operation=operation,
+        column=server.name,
+        operation=operation.name,
         operations_per_second=window.operations / window.seconds,
         server_us=server_us,
         postgres_us=postgres_us,
@@ -67,11 +77,12 @@ def sample(name: str, operation: str, server: Server, stores: Stores, make: obje
     )
 
 
-def pair(target: Target, operation: Operation, stores: Stores, seconds: float) -> tuple[Sample, Sample]:
+def pair(yardstick: Server, server: Server, operation: Operation, stores: Stores, seconds: float) -> tuple[Sample, Sample]:
     """(the bare view, the operation), one right after the other: what disturbs the machine disturbs both."""
-    bare = sample(target.name, "bare", target.bare, stores, bare_view(HOST), max(1.0, seconds / 2))
-    measured = sample(target.name, operation.name, target.gatepost, stores, operation.make, seconds)
-    measured.bare_us = bare.server_us
+    bare = sample(yardstick, BARE, stores, max(1.0, seconds / 2))
+    prepare(server, operation)
+    measured = sample(server, operation, stores, seconds)
+    bare.column, measured.bare_us = server.name, bare.server_us
     return bare, measured
 
 
@@ -112,6 +123,7 @@ def _listed(counts: dict[str, float]) -> str:
 def count_asked(server: Server, stores: Stores, relay: Relay, operation: Operation, times: int = 50) -> Asked:
     """Run an operation alone on one connection, with every statement logged. The server talks to PostgreSQL through `relay`."""
     client = stores.redis_client()
+    prepare(server, operation)
     load.run(server.port, [operation.make] * 4, operations=BUSY_SESSIONS)  # caches filled, every session and key seen just now
     try:
         _log_statements(stores, "all")

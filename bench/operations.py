@@ -5,32 +5,55 @@ import hashlib
 import itertools
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from bench.load import DONE, Answer, Caller, WrongAnswer, http
-from bench.seeds import BROWSERS, CREDENTIAL_NAMES, GRANT_SCOPE, GRANTS_OF, PAGE_ROWS, REDIRECT_URI, Holder, Seeds
+from bench.seeded import (
+    BROWSERS,
+    BUSY_HOLDERS,
+    BUSY_SESSIONS,
+    CREDENTIAL_NAMES,
+    GRANT_SCOPE,
+    GRANTS_OF,
+    PAGE_ROWS,
+    REDIRECT_URI,
+    Holder,
+    Seeds,
+)
+from bench.servers import HOST, PUBLIC_URL
 
 VERIFIER = "bench-verifier-0123456789-0123456789-0123456789"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
-BUSY_SESSIONS = 1000  # of those seeded: each is seen many times a minute, as an application's are
-BUSY_HOLDERS = 100
 BROWSER_COOKIE_NAME = "__Host-gatepost_browser"
 _ROW = b'<tr role="row">'  # of a table's head too
 _CODE = re.compile(rb"\r\nlocation: ?[^\r]*[?&]code=([^&\r]+)", re.IGNORECASE)
+_LOCATION = re.compile(rb"\r\nlocation: ?([^\r]+)", re.IGNORECASE)
+_CSRF_TOKEN = re.compile(rb'name="csrf_token" value="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Before:
+    """What must be done `times` times before an operation is measured. It is not measured itself."""
+
+    make: Callable[[], Caller]
+    times: int
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`budget`: the most CPU it may take, as a multiple of the bare Flask view's. `store_trips`: what it may ask of them."""
+    """`budget`: the most CPU it may take, as a multiple of the bare Flask view's under gunicorn's gthread; None: nobody has set one.
+    `store_trips`: what it may ask of the stores."""
 
     name: str
     title: str
-    budget: float
+    budget: float | None
     store_trips: str
     make: Callable[[], Caller]
+    before: Before | None = None
 
 
 class Client:
@@ -56,10 +79,17 @@ class Client:
 
     def page(self, target: str, raw: str | None = None) -> bytes:
         """As a browser asks for it. raw: the session, None for nobody's; with one the browser has its name too."""
+        return http("GET", target, self._of_browser(raw, "none"))
+
+    def form(self, target: str, raw: str, fields: dict[str, str]) -> bytes:
+        """As a browser posts the form of a page of ours."""
+        return http("POST", target, [*self._of_browser(raw, "same-origin"), ("Origin", PUBLIC_URL)], urlencode(fields))
+
+    def _of_browser(self, raw: str | None, site: str) -> list[tuple[str, str]]:
         headers = [pair for pair in self.headers if pair[0] != "Accept"]
-        headers += [("Accept", "text/html,application/xhtml+xml"), ("Accept-Language", "en-US,en;q=0.9"), ("Sec-Fetch-Site", "none")]
+        headers += [("Accept", "text/html,application/xhtml+xml"), ("Accept-Language", "en-US,en;q=0.9"), ("Sec-Fetch-Site", site)]
         cookie = ("Cookie", f"{self.cookie_name}={raw}; {BROWSER_COOKIE_NAME}={'b' * 43}")
-        return http("GET", target, [*headers, *([cookie] if raw else [])])
+        return [*headers, *([cookie] if raw else [])]
 
     def get_with_session(self, target: str, raw: str) -> bytes:
         return self.get(target, Cookie=f"{self.cookie_name}={raw}")
@@ -95,6 +125,15 @@ class Client:
     def refresh(self, token: str) -> bytes:
         client_id = self.seeds.native.client_id
         return self.post("/oauth/token", {"grant_type": "refresh_token", "refresh_token": token, "client_id": client_id})
+
+
+def a_jwt(ask: Callable[[bytes], Answer], client: Client) -> str:
+    """A person's JWT for our own API, through the front door."""
+    code = code_of(ask(client.authorize(client.seeds.sessions[0], "jwt", resource=PUBLIC_URL + "/api/v1")))
+    answer = ask(client.exchange(code))
+    if answer.status != 200:
+        raise WrongAnswer("token", answer)
+    return json.loads(answer.body)["access_token"]
 
 
 def code_of(answer: Answer) -> str:
@@ -146,9 +185,56 @@ def _compare(what: str, pairs: list[tuple[bytes, object]], told: Callable[[Any],
     return caller
 
 
-def bare_view(host: str) -> Callable[[], Caller]:
-    request = http("GET", "/json", [("Host", host), ("User-Agent", "gatepost-bench"), ("Accept", "application/json")])
-    return _repeat("bare view", lambda: request, b"world")
+def _bare_view() -> Operation:
+    request = http("GET", "/json", [("Host", HOST), ("User-Agent", "gatepost-bench"), ("Accept", "application/json")])
+    return Operation("bare", "bare Flask view", None, "", _repeat("bare view", lambda: request, b"world"))
+
+
+BARE = _bare_view()
+
+
+class _Writers:
+    """People who replace the value of a credential of their organization, by page, with the value that it has.
+
+    The operation is the write alone. `before` it everybody looks at the list that a write leads to: it gives a token, which is good
+    for every form of this browser, and shows and forgets what their last writes left in their session. It must say that the value
+    was replaced: the answer to a write that changes nothing is the same redirect.
+    """
+
+    def __init__(self, client: Client) -> None:
+        writers = list(zip(client.seeds.holders, client.seeds.writing_sessions, strict=False))
+        self._client, self._name, self._token = client, CREDENTIAL_NAMES[0], ""
+        self._wrote: set[str] = set()
+        self._looking, self._writing = itertools.cycle(writers), itertools.cycle(writers)
+        self.before = Before(self._look, len(writers))
+
+    def _look(self) -> Caller:
+        while True:
+            holder, session = next(self._looking)
+            answer = yield self._client.page(_list_of(holder), session)
+            found = _CSRF_TOKEN.search(answer.body)
+            is_told = f"{self._name} replaced.".encode() in answer.body
+            if answer.status != 200 or not found or (session in self._wrote and not is_told):
+                raise WrongAnswer("page after a write", answer)
+            self._wrote.discard(session)
+            self._token = found[1].decode()
+            yield DONE
+
+    def write(self) -> Caller:
+        while True:
+            holder, session = next(self._writing)
+            target = f"{_list_of(holder)}/{self._name}/value?scope=org"
+            fields = {"csrf_token": self._token, "form_id": secrets.token_urlsafe(16), "value": holder.value_of(self._name)}
+            answer = yield self._client.form(target, session, fields)
+            found = _LOCATION.search(answer.head)
+            if answer.status != 303 or not found or not found[1].endswith(_list_of(holder).encode()):
+                raise WrongAnswer("write", answer)
+            self._wrote.add(session)
+            yield DONE
+
+
+def _list_of(holder: Holder) -> str:
+    return f"/orgs/{holder.person.slug}/credentials"
 
 
 def operations(client: Client, jwt: str) -> list[Operation]:
@@ -163,6 +249,7 @@ def operations(client: Client, jwt: str) -> list[Operation]:
     credentials = client.post("/oauth/token", {"grant_type": "client_credentials"}, worker)
     team = f"/orgs/{seeds.team.slug}"
     whoami_jwt = client.get_with_token("/api/v1/whoami", jwt)
+    writers = _Writers(client)
 
     def resolve(count: int) -> Callable[[], Caller]:
         names = CREDENTIAL_NAMES[-count:]
@@ -264,5 +351,13 @@ def operations(client: Client, jwt: str) -> list[Operation]:
             8.0,
             "6 SQL in 3 trips, 1 Redis",
             _page(client.page(f"{team}/members", seeds.team.session), b"user490@example.com", _ROW, PAGE_ROWS + 1),
+        ),
+        Operation(
+            "page-write",
+            "a credential's value, written by page",
+            None,
+            "31 SQL in 33 trips, 4 Redis in 3 trips",
+            writers.write,
+            writers.before,
         ),
     ]

@@ -43,8 +43,12 @@ def spawn(
     folder: Path | None = None,
     user: str | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
+    is_asked: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a process on `cpus`; the kernel sends it `stop_signal` should the benchmark itself be killed."""
+    """Start a process on `cpus`; the kernel sends it `stop_signal` should the benchmark itself be killed.
+
+    is_asked: its input and its output are pipes of ours; else it has no input, and its output goes to the log.
+    """
 
     def in_the_child() -> None:
         os.sched_setaffinity(0, cpus)
@@ -56,8 +60,8 @@ def spawn(
             [str(word) for word in command],
             env=dict(environment if environment is not None else os.environ),
             cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdin=subprocess.PIPE if is_asked else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if is_asked else out,
             stderr=out,
             start_new_session=True,
             preexec_fn=in_the_child,

@@ -17,10 +17,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from bench.checkouts import ROOT
 from bench.load import DONE, Answer
-from bench.operations import Operation
-from bench.servers import HOST, ROOT
+from bench.operations import Before, Operation
+from bench.servers import HOST
 
+BATCH = 8
 _EVERY_SECONDS = 0.001
 _SITE = sysconfig.get_path("purelib")
 _STDLIB = sysconfig.get_path("stdlib")
@@ -111,7 +113,7 @@ class Sampler:
             node.samples += 1
 
 
-def drive(application: Callable[..., Any], operation: Operation, times: int) -> None:
+def drive(application: Callable[..., Any], operation: Operation | Before, times: int) -> None:
     caller = operation.make()
     request = next(caller)
     done = 0
@@ -124,16 +126,24 @@ def drive(application: Callable[..., Any], operation: Operation, times: int) -> 
         request = caller.send(call(application, request))
 
 
-def least_us(application: Callable[..., Any], operation: Operation, *, batches: int = 150, times: int = 8) -> float:
-    """CPU microseconds of one operation in this process: the least of many short batches, which other work on the machine
-    disturbs least. Good for comparing two versions of the code."""
-    drive(application, operation, 200)
-    found = []
-    for _ in range(batches):
-        began = time.thread_time()
-        drive(application, operation, times)
-        found.append((time.thread_time() - began) / times * 1e6)
-    return min(found)
+def warm_up(application: Callable[..., Any], operation: Operation, times: int = 200) -> None:
+    """What must come before the operation, and so many of it that nothing is done for the first time any more."""
+    if operation.before:
+        drive(application, operation.before, operation.before.times)
+    drive(application, operation, times)
+
+
+def batch_us(application: Callable[..., Any], operation: Operation, times: int = BATCH) -> float:
+    """CPU microseconds of one operation in this process, the mean of a short batch."""
+    began = time.thread_time()
+    drive(application, operation, times)
+    return (time.thread_time() - began) / times * 1e6
+
+
+def least_us(application: Callable[..., Any], operation: Operation, *, batches: int = 150) -> float:
+    """The least of many short batches, which other work on the machine disturbs least."""
+    warm_up(application, operation)
+    return min(batch_us(application, operation) for _ in range(batches))
 
 
 def where(code: CodeType) -> str:
@@ -158,10 +168,8 @@ def _owner(code: CodeType) -> str:
 
 def profile(application: Callable[..., Any], operation: Operation, seconds: float) -> str:
     """Run one operation for about `seconds` of CPU time and say where it went."""
-    drive(application, operation, 200)
-    began = time.thread_time()
-    drive(application, operation, 300)
-    each = (time.thread_time() - began) / 300
+    warm_up(application, operation)
+    each = batch_us(application, operation, 300) / 1e6
     with Sampler() as sampler:
         drive(application, operation, max(200, int(seconds / each)))
     scale = each * 1e6 / max(1, sampler.root.samples)

@@ -5,12 +5,13 @@ import time
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from bench.beside import Compared, Pair
 from bench.measuring import CONNECTIONS, Asked, Sample, median
-from bench.operations import Operation
-from bench.servers import THREADS
+from bench.operations import BARE, Operation
+from bench.servers import KINDS, THREADS
 
 PACKAGES = ("Flask", "Werkzeug", "gunicorn", "granian", "SQLAlchemy", "psycopg", "redis", "hiredis", "Authlib", "joserfc", "cryptography")
-BARE = "bare"
+SCATTER = 1.1  # most by least of an operation's ratios; above it the median decides nothing
 
 
 @dataclass
@@ -28,11 +29,11 @@ class Results:
     shares: str = ""
     rewrap: str = ""
 
-    def of(self, target: str, operation: str) -> list[Sample]:
-        return [sample for sample in self.samples if sample.target == target and sample.operation == operation]
+    def of(self, column: str, operation: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.column == column and sample.operation == operation]
 
-    def targets(self) -> list[str]:
-        return list(dict.fromkeys(sample.target for sample in self.samples))
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(sample.column for sample in self.samples))
 
 
 def _row(title: str, samples: list[Sample], budget: str, asked: Asked | None) -> str:
@@ -59,19 +60,19 @@ def _row(title: str, samples: list[Sample], budget: str, asked: Asked | None) ->
 
 def tables(results: Results) -> str:
     lines = []
-    for target in results.targets():
+    for column in results.columns():
         lines += [
-            f"**{target}**",
+            f"**{column}**",
             "",
             "| operation | budget | ratio (least-most) | server us | with stores (PostgreSQL, Redis) "
             "| p50 ms | p99 ms | per second | SQL | Redis |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
         ]
-        if bare := results.of(target, BARE):
-            lines.append(_row("bare Flask view", bare, "", None))
+        if bare := results.of(column, BARE.name):
+            lines.append(_row("bare Flask view under gunicorn", bare, "", None))
         for operation in results.operations:
-            if found := results.of(target, operation.name):
-                budget = f"{operation.budget}" if target == "gunicorn" else ""
+            if found := results.of(column, operation.name):
+                budget = budget_of(operation) if column in KINDS else ""
                 lines.append(_row(operation.title, found, budget, results.asked.get(operation.name)))
         lines.append("")
     busiest = max((sample.generator_share for sample in results.samples), default=0.0)
@@ -84,6 +85,36 @@ def tables(results: Results) -> str:
     if results.memory:
         lines += ["", results.memory]
     return "\n".join(lines)
+
+
+def budget_of(operation: Operation) -> str:
+    return "none" if operation.budget is None else str(operation.budget)
+
+
+def beside(compared: Compared, advice: str) -> str:
+    """The table of two checkouts. advice: what to do when the rounds scatter."""
+    lines = [
+        "| operation | ours by theirs (least-most) | least by least | ours us | theirs us | ours by the bare view | theirs by it |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [_row_beside(name, compared.of(name), compared.ratios(name)) for name in compared.operations()]
+    if any("`*`" in line for line in lines):
+        lines += ["", f"`*` the rounds differ by more than {SCATTER - 1:.0%}: {advice}"]
+    return "\n".join(lines + compared.failed)
+
+
+def _row_beside(name: str, pairs: list[Pair], ratios: list[float]) -> str:
+    """ratios: that of each round."""
+    ours, theirs = [pair.ours_us for pair in pairs], [pair.theirs_us for pair in pairs]
+    bare = median([pair.bare_us for pair in pairs])
+    cells = [
+        name,
+        f"**{median(ratios):.3f}** ({min(ratios):.3f}-{max(ratios):.3f})" + (" `*`" if max(ratios) > SCATTER * min(ratios) else ""),
+        f"{min(ours) / min(theirs):.3f}",
+        *(f"{median(times):.0f}" for times in (ours, theirs)),
+        *(f"{median(times) / bare:.2f}" if bare else "" for times in (ours, theirs)),
+    ]
+    return "| " + " | ".join(cells) + " |"
 
 
 def counts(results: Results) -> str:
@@ -126,11 +157,11 @@ What the audit row and row-level security cost of an operation, measured without
 ## How it was measured
 
 {results.rounds} rounds of {results.seconds:g} s for each operation, {CONNECTIONS} connections, one worker with {THREADS} threads on
-one core, the load generator and both stores on another. Each operation is measured right after the bare Flask view under the
-same server, and its ratio is taken to that one window; the table has medians. 10,000 users, 10,000 sessions, 50,000 access tokens,
-50,000 refresh chains, 100,000 credentials and 5,000 connections with 10,000 API keys; PostgreSQL with its durable defaults, the
-application as a role that row-level security binds; production settings with `GATEPOST_RATE_LIMITS=off` where the title
-does not say otherwise.
+one core, the load generator and both stores on another. Each operation is measured right after the bare Flask view under
+gunicorn's own thread worker (gthread), and its ratio is taken to that one window, whichever server the table is of; the tables
+have medians. 10,000 users, 10,000 sessions, 50,000 access tokens, 50,000 refresh chains, 100,000 credentials and 5,000
+connections with 10,000 API keys; PostgreSQL with its durable defaults, the application as a role that row-level security binds;
+production settings with `GATEPOST_RATE_LIMITS=off` where the title does not say otherwise.
 
 {versions(results.stores)}.
 """

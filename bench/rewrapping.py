@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psycopg
 
 from bench import processes, servers
+from bench.checkouts import ROOT
 from bench.stores import Stores
 
 PARTS = (0.0, 0.1, 0.5, 1.0)
@@ -24,19 +25,21 @@ class Moment(NamedTuple):
     megabytes: float
 
 
-def measure(stores: Stores, folder: Path, cpus: set[int], total: int) -> str:
-    """Bring `total` credentials under a new encryption key, as an operator does, and tell how it went.
+def measure(stores: Stores, folder: Path, cpus: set[int]) -> str:
+    """Bring every version of every credential under a new encryption key, as an operator does, and tell how it went.
 
     Raises processes.Failed when the command fails or leaves a value behind.
     """
     values = servers.environment(stores, folder)
     values["GATEPOST_ENCRYPTION_KEYS"] = f"{servers.new_encryption_key('newer')},{values['GATEPOST_ENCRYPTION_KEYS']}"
+    with stores.connect() as connection:
+        total = _under_the_old_key(connection)
     log = folder / "rewrap.log"
     command = [sys.executable, "-m", "flask", "credentials", "rewrap", "--json"]
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
-            cwd=servers.ROOT,
+            cwd=ROOT,
             env=values,
             stdout=out,
             stderr=subprocess.PIPE,
@@ -50,7 +53,7 @@ def measure(stores: Stores, folder: Path, cpus: set[int], total: int) -> str:
     if process.returncode != 0 or not moments:
         raise processes.Failed(f"flask credentials rewrap: {others}")
     with stores.connect() as connection:
-        left = _left(connection)
+        left = _under_the_old_key(connection)
     done = json.loads(log.read_text())["credentials"]["rewrapped"]
     if left or done != total:
         raise processes.Failed(f"flask credentials rewrap: {done} of {total} done, {left} left under the old key")
@@ -71,7 +74,7 @@ def _follow(process: "subprocess.Popen[str]") -> tuple[list[Moment], str]:
     return moments, "".join(others)[-3000:]
 
 
-def _left(connection: psycopg.Connection) -> int:
+def _under_the_old_key(connection: psycopg.Connection) -> int:
     row = connection.execute("select count(*) from credential_versions where encryption_key_id <> 'newer'").fetchone()
     return int(row[0]) if row else 0
 

@@ -3,7 +3,8 @@
 What is encrypted at rest is sealed by the services' own functions, with the encryption keys that the servers get.
 
 Columns are taken from the models: what a row here does not name gets the model's own default, so a new column needs a line
-here only when it has none.
+here only when it has none. Beside another checkout the tables may be older than the models: what they lack is left out, and
+comes with the migrations that follow.
 """
 
 import itertools
@@ -11,7 +12,6 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,23 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import JSON
 
 import models
+from bench.seeded import (
+    BROWSERS,
+    BUSY_HOLDERS,
+    CREDENTIAL_NAMES,
+    GRANT_SCOPE,
+    PAGE_ROWS,
+    REDIRECT_URI,
+    RESOURCE,
+    TEAMS_OF,
+    Amounts,
+    Client,
+    Holder,
+    Person,
+    Seeds,
+    Team,
+    value_of,
+)
 from config import Settings
 from connectors import VendorTokens
 from infra.cipher import key_id_of
@@ -34,99 +51,12 @@ from services.users import api_keys
 from services.vault import connections, credential_values
 from services.vault.credential_values import Owner, Value
 
-REDIRECT_URI = "http://127.0.0.1:4567/callback"
-RESOURCE = "https://api.example.com"
-GRANT_SCOPE = "profile email offline_access orgs"
-TEAMS_OF = 20
-CREDENTIALS_OF = 20
-CREDENTIAL_NAMES = [f"SERVICE_{n:02}_TOKEN" for n in range(CREDENTIALS_OF)]
-GRANTS_OF = 5
-PAGE_ROWS = 50  # what a page of a list holds: the members and the credentials of the organization that pages are of
-BROWSERS = 3
 
-
-@dataclass(frozen=True)
-class Amounts:
-    users: int = 10_000
-    sessions: int = 10_000
-    holders: int = 5_000
-
-    @property
-    def tokens(self) -> int:
-        return self.users * GRANTS_OF
-
-    @property
-    def credentials(self) -> int:
-        return self.holders * CREDENTIALS_OF + PAGE_ROWS
-
-
-@dataclass(frozen=True)
-class Client:
-    id: uuid.UUID
-    client_id: str
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Person:
-    """A user with one organization, so that authorize asks nothing."""
-
-    id: uuid.UUID
-    email: str
-    name: str
-    slug: str
-
-
-def value_of(slug: str, name: str) -> str:
-    """What an organization's credential is: as long as an API key."""
-    return f"sk_live_{name}_of_{slug}_0123456789abcdef"
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A person's organization that holds credentials and a connection, with the keys that ask for them."""
-
-    person: Person
-    agent_id: uuid.UUID
-    connection_id: uuid.UUID
-    agent_key: str = field(repr=False)
-    own_key: str = field(repr=False)
-
-    def value_of(self, name: str) -> str:
-        return value_of(self.person.slug, name)
-
-    @property
-    def vendor_token(self) -> str:
-        return f"at_{self.person.slug}_0123456789abcdef0123456789abcdef"
-
-
-@dataclass(frozen=True)
-class Team:
-    """The organization that pages are of, with PAGE_ROWS members and credentials, and a browser session of its owner."""
-
-    id: uuid.UUID
-    slug: str
-    owner: Person
-    session: str = field(repr=False)
-
-
-@dataclass
-class Seeds:
-    """What the operations need of what was written. Refresh chains move on: the deque holds the newest token of each."""
-
-    native: Client
-    introspector: Client
-    worker: Client
-    team: Team
-    people: list[Person] = field(default_factory=list)
-    holders: list[Holder] = field(default_factory=list)
-    sessions: list[str] = field(default_factory=list, repr=False)
-    access_tokens: list[str] = field(default_factory=list, repr=False)
-    chains: deque[str] = field(default_factory=deque, repr=False)
-
-
-def columns_of(model: Any) -> list[Any]:
-    return list(model.__table__.columns)
+def columns_of(connection: psycopg.Connection, model: Any) -> list[Any]:
+    """Those of the model that its table has; none when there is no such table."""
+    found = connection.execute("select column_name from information_schema.columns where table_name = %s", [model.__tablename__])
+    there = {name for (name,) in found}
+    return [column for column in model.__table__.columns if column.name in there]
 
 
 def _default_of(column: Any) -> Callable[[], Any]:
@@ -143,9 +73,11 @@ def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, An
     """Write rows, keyed by column name, through COPY."""
     rows = iter(rows)
     first = next(rows)
-    columns = columns_of(model)
-    if unknown := first.keys() - {column.name for column in columns}:
+    if unknown := first.keys() - model.__table__.columns.keys():
         raise LookupError(f"{model.__tablename__} has no {', '.join(sorted(unknown))}")
+    columns = columns_of(connection, model)
+    if not columns:
+        return
     defaults = [None if column.name in first else _default_of(column) for column in columns]
     is_json = [isinstance(column.type, JSON) for column in columns]
     names = ", ".join(f'"{column.name}"' for column in columns)
@@ -179,8 +111,6 @@ def write_tables(connection: psycopg.Connection, amounts: Amounts, settings: Set
         holdings = [(holder.person.id, holder.person.slug, CREDENTIAL_NAMES) for holder in seeds.holders]
         _write_credentials(connection, [*holdings, (team.id, team.slug, [f"PAGE_{n:02}_TOKEN" for n in range(PAGE_ROWS)])], at)
         copy(connection, models.Connection, (_connection_row(holder, at) for holder in seeds.holders))
-    connection.execute("vacuum analyze")
-    connection.execute("checkpoint")
     return seeds
 
 
@@ -358,7 +288,7 @@ def _connection_row(holder: Holder, at: datetime) -> dict[str, Any]:
 
 def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: int = 604_800) -> None:
     """A browser session for `count` people, in turn; the raw cookie values are kept in `seeds.sessions`. The owner of the
-    pages' team has BROWSERS, and looks from one of them."""
+    pages' team has BROWSERS, and looks from one of them. Who writes by page has one more for that."""
     store, moment = SessionStore(client, session_seconds=seconds), now_ms()
 
     def add(raw: str, person: Person) -> None:
@@ -378,5 +308,8 @@ def write_sessions(client: redis.Redis, seeds: Seeds, count: int, *, seconds: in
     for person in itertools.islice(itertools.cycle(seeds.people), count):
         seeds.sessions.append(new_secret())
         add(seeds.sessions[-1], person)
+    for holder in seeds.holders[:BUSY_HOLDERS]:
+        seeds.writing_sessions.append(new_secret())
+        add(seeds.writing_sessions[-1], holder.person)
     for raw in [seeds.team.session, *(new_secret() for _ in range(BROWSERS - 1))]:
         add(raw, seeds.team.owner)

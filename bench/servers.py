@@ -1,40 +1,46 @@
-"""Gatepost and the bare Flask view, each under gunicorn or granian with the same settings: one worker, four threads."""
+"""Gatepost under gunicorn or granian, and the yardstick: the bare Flask view under gunicorn's own thread worker.
+
+All have one worker with four threads. Under gunicorn Gatepost has the worker that its gunicorn.conf.py names.
+"""
 
 import base64
 import os
 import secrets
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bench import load, processes
+from bench.checkouts import HERE, Checkout
 from bench.stores import APPLICATION, OWNER, Stores
 
-ROOT = Path(__file__).parent.parent
 PUBLIC_URL = "https://gatepost.example"
 HOST = "gatepost.example"
 COOKIE_NAME = "__Host-gatepost_session"
 THREADS = 4
 Kind = Literal["gunicorn", "granian"]
+KINDS: tuple[Kind, ...] = ("gunicorn", "granian")
 
 
-def environment(stores: Stores, folder: Path, *, limits: bool = False, database_port: int | None = None) -> dict[str, str]:
-    """Production settings over the private stores. With limits on they are too high to refuse anything but are all kept."""
+def environment(
+    stores: Stores, folder: Path, checkout: Checkout = HERE, *, limits: bool = False, database_port: int | None = None
+) -> dict[str, str]:
+    """Production settings over the private stores, and where the code is. With limits on they are too high to refuse anything but
+    are all kept."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
     many = 1_000_000
     providers = {f"GATEPOST_{name}__{half}": "bench" for name in ("GITHUB", "GOOGLE") for half in ("CLIENT_ID", "CLIENT_SECRET")}
     return given | {
         "GATEPOST_ENV": "production",
         "GATEPOST_PUBLIC_URL": PUBLIC_URL,
-        "GATEPOST_DATABASE_URL": stores.database_url(APPLICATION, database_port),
-        "GATEPOST_DATABASE_OWNER_URL": stores.database_url(OWNER),
-        "GATEPOST_REDIS_URL": stores.redis_url,
+        "GATEPOST_DATABASE_URL": stores.database_url(APPLICATION, database_port, checkout.database),
+        "GATEPOST_DATABASE_OWNER_URL": stores.database_url(OWNER, database=checkout.database),
+        "GATEPOST_REDIS_URL": stores.redis_url(checkout.redis_number),
         "GATEPOST_RATE_LIMITS": f"authorize={many},authorize_address={many}" if limits else "off",
         "GATEPOST_SECRET_KEYS": _kept(folder / "secret_keys", secrets.token_urlsafe(48)),
         "GATEPOST_ENCRYPTION_KEYS": _kept(folder / "encryption_keys", new_encryption_key("bench")),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(checkout.root),
         **providers,
     }
 
@@ -50,39 +56,39 @@ def _kept(file: Path, fresh: str) -> str:
     return file.read_text()
 
 
-def migrate(values: dict[str, str], log: Path) -> None:
-    """`flask db upgrade`, as an operator runs it."""
+def migrate(stores: Stores, folder: Path, checkout: Checkout = HERE, revision: str = "head") -> None:
+    """`flask db upgrade` with the checkout's own code, as an operator runs it."""
+    log = folder / "migrate.log"
+    command = [checkout.python, "-m", "flask", "db", "upgrade", revision]
     with log.open("ab") as out:
-        done = subprocess.run([sys.executable, "-m", "flask", "db", "upgrade"], cwd=ROOT, env=values, stdout=out, stderr=out, check=False)
+        done = subprocess.run(command, cwd=checkout.root, env=environment(stores, folder, checkout), stdout=out, stderr=out, check=False)
     if done.returncode != 0:
-        raise processes.Failed("flask db upgrade failed\n" + processes.tail(log))
-
-
-def _command(kind: Kind, port: int, application: str) -> list[str]:
-    if kind == "gunicorn":
-        words = ["--workers", "1", "--worker-class", "gthread", "--threads", str(THREADS), "--bind", f"127.0.0.1:{port}"]
-        return [sys.executable, "-m", "gunicorn", *words, "--no-control-socket", application]
-    words = f"--interface wsgi --workers 1 --blocking-threads {THREADS} --host 127.0.0.1 --port {port} --no-ws".split()
-    return [sys.executable, "-m", "granian", *words, application]
+        raise processes.Failed(f"flask db upgrade failed in {checkout.root}\n{processes.tail(log)}")
 
 
 @dataclass
 class Server:
-    """One running server; `application` is an import path."""
+    """One server. `name` is the title of its column; `application` is an import path, `ready` what answers as soon as it is up.
 
+    `words`: more options. Under gunicorn those of the checkout's gunicorn.conf.py hold too, the worker's class among them.
+    """
+
+    name: str
     kind: Kind
     application: str
+    ready: str
     values: dict[str, str] = field(repr=False)
     log: Path
     cpus: set[int]
+    checkout: Checkout = HERE
+    words: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, ready: str) -> None:
+    def start(self) -> None:
         self.port = processes.free_port()
-        command = _command(self.kind, self.port, self.application)
-        self.process = processes.spawn(command, cpus=self.cpus, log=self.log, environment=self.values, folder=ROOT)
-        processes.wait_for_http(f"http://127.0.0.1:{self.port}{ready}", self.process, self.log)
+        self.process = processes.spawn(self._command(), cpus=self.cpus, log=self.log, environment=self.values, folder=self.checkout.root)
+        processes.wait_for_http(f"http://127.0.0.1:{self.port}{self.ready}", self.process, self.log)
 
     def stop(self) -> None:
         processes.stop(self.process)
@@ -98,26 +104,32 @@ class Server:
         assert self.process is not None
         return max((processes.resident_megabytes(pid) for pid in processes.tree(self.process.pid) - {self.process.pid}), default=0.0)
 
-
-@dataclass
-class Target:
-    """Gatepost and, beside it, the bare view under the same server. `name` is the column's title."""
-
-    name: str
-    gatepost: Server
-    bare: Server
-
-    def start(self) -> None:
-        self.gatepost.start("/readyz")
-        self.bare.start("/json")
-
-    def stop(self) -> None:
-        self.gatepost.stop()
-        self.bare.stop()
+    def _command(self) -> list[str]:
+        python = self.checkout.python
+        if self.kind == "gunicorn":
+            words = f"--workers 1 --threads {THREADS} --bind 127.0.0.1:{self.port} --no-control-socket".split()
+            return [python, "-m", "gunicorn", *words, *self.words, self.application]
+        words = f"--interface wsgi --workers 1 --blocking-threads {THREADS} --host 127.0.0.1 --port {self.port} --no-ws".split()
+        return [python, "-m", "granian", *words, *self.words, self.application]
 
 
-def target(kind: Kind, stores: Stores, folder: Path, cpus: set[int], *, limits: bool = False, database_port: int | None = None) -> Target:
+def gatepost(
+    kind: Kind,
+    stores: Stores,
+    folder: Path,
+    cpus: set[int],
+    checkout: Checkout = HERE,
+    *,
+    limits: bool = False,
+    database_port: int | None = None,
+) -> Server:
     name = f"{kind}, rate limits on" if limits else kind
-    values = environment(stores, folder, limits=limits, database_port=database_port)
-    log = folder / f"{name.replace(', ', '-').replace(' ', '-')}.log"
-    return Target(name, Server(kind, "wsgi:app", values, log, cpus), Server(kind, "bench.plain_app:app", values, log, cpus))
+    values = environment(stores, folder, checkout, limits=limits, database_port=database_port)
+    log = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{checkout.database}.log"
+    return Server(name, kind, "wsgi:app", "/readyz", values, log, cpus, checkout)
+
+
+def yardstick(stores: Stores, folder: Path, cpus: set[int]) -> Server:
+    """What every ratio is taken to, whatever Gatepost runs under and whatever its gunicorn.conf.py says."""
+    values, words = environment(stores, folder), ("--config", os.devnull, "--worker-class", "gthread")
+    return Server("bare", "gunicorn", "bench.plain_app:app", "/json", values, folder / "bare.log", cpus, words=words)

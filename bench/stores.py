@@ -19,6 +19,7 @@ import redis
 
 from bench import processes
 
+DATABASE = "gatepost"
 OWNER, APPLICATION = "gatepost", "gatepost_app"  # the tables' owner; the role of the application, which row-level security binds
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -85,13 +86,12 @@ class Stores:
         self.valkey: subprocess.Popen[bytes] | None = None
         self.postgres_port = self.redis_port = 0
 
-    def database_url(self, role: str, port: int | None = None) -> str:
+    def database_url(self, role: str, port: int | None = None, database: str = DATABASE) -> str:
         """port: of a relay that stands before PostgreSQL."""
-        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/gatepost"
+        return f"postgresql+psycopg://{role}@127.0.0.1:{port or self.postgres_port}/{database}"
 
-    @property
-    def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.redis_port}/0"
+    def redis_url(self, number: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/{number}"
 
     def start(self) -> None:
         self._start_postgres()
@@ -101,12 +101,31 @@ class Stores:
         processes.stop(self.valkey)
         processes.stop(self.postgres, signal.SIGINT)  # "fast": ends sessions, then itself
 
-    def connect(self, database: str = "gatepost", *, role: str = OWNER) -> psycopg.Connection:
+    def connect(self, database: str = DATABASE, *, role: str = OWNER) -> psycopg.Connection:
         return psycopg.connect(host="127.0.0.1", port=self.postgres_port, user=role, dbname=database, autocommit=True)
 
-    def check_that_rows_are_guarded(self) -> None:
+    def copy_database(self, name: str) -> None:
+        """A second database with the same tables and rows, page by page. Nobody may be connected to the first."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"create database {name} template {DATABASE}".encode())
+
+    def copy_redis(self, number: int) -> None:
+        """All keys, with their ends, into another of Valkey's databases."""
+        client = self.redis_client()
+        pipeline = client.pipeline(transaction=False)
+        for key in client.scan_iter(count=1000):
+            pipeline.copy(key, key, destination_db=number)
+        pipeline.execute()
+
+    def settle(self, database: str) -> None:
+        """After much was written: statistics for the planner, and nothing left that a measured window would have to do."""
+        with self.connect(database) as connection:
+            connection.execute("vacuum analyze")
+            connection.execute("checkpoint")
+
+    def check_that_rows_are_guarded(self, database: str) -> None:
         """Figures that leave row-level security out would flatter."""
-        with self.connect(role=APPLICATION) as connection:
+        with self.connect(database, role=APPLICATION) as connection:
             if connection.execute("select 1 from credentials limit 1").fetchone():
                 raise processes.Failed("row-level security does not bind the role of the application")
 
@@ -143,7 +162,7 @@ class Stores:
         )
         self._wait(lambda: self.connect("postgres").close(), self.postgres, self.postgres_log)
         with self.connect("postgres") as connection:
-            connection.execute("create database gatepost")
+            connection.execute(f"create database {DATABASE}".encode())
             connection.execute(f"create role {APPLICATION} login nosuperuser nobypassrls".encode())
         with self.connect() as connection:
             for rights in ("select, insert, update, delete on tables", "execute on functions"):

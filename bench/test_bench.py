@@ -8,30 +8,33 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
-from bench import load, processes, profiling, rewrapping, seeds
-from bench.measuring import Asked, statement_kinds
-from bench.operations import CHALLENGE, Client, Operation, bare_view, code_of, operations
+from bench import beside, checkouts, load, processes, profiling, report, rewrapping, seeded, servers
+from bench.__main__ import NAMES, arguments
+from bench.measuring import Asked, Sample, statement_kinds
+from bench.operations import BARE, CHALLENGE, Client, Operation, code_of, operations
 from bench.plain_app import app
 from bench.relay import Relay
 from bench.servers import COOKIE_NAME, HOST, Server
+from bench.stores import Stores
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "granian"])
 def bare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bench")
     values = {**os.environ, "GATEPOST_ENV": "development", "GATEPOST_REDIS_URL": "redis://127.0.0.1:1/0"}
-    server = Server(request.param, "bench.plain_app:app", values, folder / "log", os.sched_getaffinity(0))
-    server.start("/json")
+    server = Server("bare", request.param, "bench.plain_app:app", "/json", values, folder / "log", os.sched_getaffinity(0))
+    server.start()
     yield server
     server.stop()
 
 
 def test_a_window_counts_what_was_answered_in_it(bare: Server) -> None:
     moments: list[str] = []
-    window = load.run(bare.port, [bare_view(HOST)] * 4, seconds=0.4, warmup_seconds=0.1, at=moments.append)
+    window = load.run(bare.port, [BARE.make] * 4, seconds=0.4, warmup_seconds=0.1, at=moments.append)
     assert moments == ["begin", "end"]
     assert window.operations > 20
     assert not window.faults
@@ -70,7 +73,7 @@ def test_wrong_answers_are_faults_and_many_of_them_end_the_run(bare: Server) -> 
 
 def test_the_cpu_time_of_a_server_is_that_of_its_workers_too(bare: Server) -> None:
     before = bare.cpu_seconds()
-    load.run(bare.port, [bare_view(HOST)] * 4, seconds=0.5, warmup_seconds=0)
+    load.run(bare.port, [BARE.make] * 4, seconds=0.5, warmup_seconds=0)
     assert 0.05 < bare.cpu_seconds() - before < 2
     assert 10 < bare.worker_megabytes() < 120
 
@@ -92,18 +95,18 @@ def test_the_code_is_found_in_a_redirect_and_nowhere_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def held() -> tuple[seeds.Holder, dict[str, Operation]]:
+def held() -> tuple[seeded.Holder, dict[str, Operation]]:
     """Somebody with credentials, and the operations over them."""
-    holder = seeds.Holder(seeds.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
-    client = seeds.Client(uuid.uuid4(), "a-client", "a secret")
-    team = seeds.Team(uuid.uuid4(), "a-team", holder.person, "a session")
-    data = seeds.Seeds(client, client, client, team, holders=[holder])
+    holder = seeded.Holder(seeded.Person(uuid.uuid4(), "ada@example.com", "Ada", "ada"), uuid.uuid4(), uuid.uuid4(), "gpa_a", "gpp_p")
+    client = seeded.Client(uuid.uuid4(), "a-client", "a secret")
+    team = seeded.Team(uuid.uuid4(), "a-team", holder.person, "a session")
+    data = seeded.Seeds(client, client, client, team, holders=[holder], writing_sessions=["ada's session"])
     return holder, {operation.name: operation for operation in operations(Client(HOST, COOKIE_NAME, data), "a.b.c")}
 
 
 @pytest.mark.parametrize(("name", "count"), [("resolve", 1), ("resolve-20", 20)])
 def test_resolving_is_right_with_exactly_the_values_of_that_organization(
-    held: tuple[seeds.Holder, dict[str, Operation]], name: str, count: int
+    held: tuple[seeded.Holder, dict[str, Operation]], name: str, count: int
 ) -> None:
     holder, operation = held[0], held[1][name]
     environ = profiling.environ_of(next(operation.make()) or b"")
@@ -119,7 +122,7 @@ def test_resolving_is_right_with_exactly_the_values_of_that_organization(
             _judged(operation, {"items": wrong})
 
 
-def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
     holder, every = held
     assert _judged(every["connection"], {"access_token": holder.vendor_token}) is load.DONE
     assert _judged(every["key"], {"credential": {"type": "api_key"}, "user": {"email": "ada@example.com"}}) is load.DONE
@@ -129,7 +132,7 @@ def test_keys_and_connections_are_right_with_their_own_answers_only(held: tuple[
         _judged(every["key"], {"credential": {"type": "jwt"}, "user": {"email": "ada@example.com"}})
 
 
-def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(held: tuple[seeds.Holder, dict[str, Operation]]) -> None:
+def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
     operation = held[1]["page-members"]
     environ = profiling.environ_of(next(operation.make()) or b"")
     assert environ["PATH_INFO"] == "/orgs/a-team/members"
@@ -141,6 +144,45 @@ def test_a_page_is_asked_for_as_a_browser_does_and_right_with_all_its_rows_only(
         with pytest.raises(load.WrongAnswer):
             _answered(operation, wrong)
     assert "HTTP_COOKIE" not in profiling.environ_of(next(held[1]["page-sign-in"].make()) or b"")
+
+
+def test_a_value_is_written_by_page_as_a_browser_does_and_the_next_page_must_say_so(
+    held: tuple[seeded.Holder, dict[str, Operation]],
+) -> None:
+    operation = held[1]["page-write"]
+    assert operation.before
+    assert operation.before.times == 1
+    page = b'<input type="hidden" name="csrf_token" value="nonce.mac">'
+    look, write = operation.before.make(), operation.make()
+    assert profiling.environ_of(next(look) or b"")["PATH_INFO"] == "/orgs/ada/credentials"
+    assert look.send(load.Answer(200, b"", page)) is load.DONE
+
+    environ = profiling.environ_of(next(write) or b"")
+    assert (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("POST", "/orgs/ada/credentials/SERVICE_00_TOKEN/value")
+    assert environ["QUERY_STRING"] == "scope=org"
+    assert environ["HTTP_COOKIE"].startswith(f"{COOKIE_NAME}=ada's session; __Host-gatepost_browser=")
+    assert (environ["HTTP_ORIGIN"], environ["HTTP_SEC_FETCH_SITE"]) == (servers.PUBLIC_URL, "same-origin")
+    fields = parse_qs(environ["wsgi.input"].read().decode())
+    assert fields["csrf_token"] == ["nonce.mac"]
+    assert fields["value"] == [held[0].value_of("SERVICE_00_TOKEN")]
+    assert write.send(load.Answer(303, b"HTTP/1.1 303 See Other\r\nLocation: /orgs/ada/credentials\r\n", b"")) is load.DONE
+    assert parse_qs(profiling.environ_of(next(write) or b"")["wsgi.input"].read().decode())["form_id"] != fields["form_id"]
+    for wrong in (load.Answer(422, b"", page), load.Answer(303, b"HTTP/1.1 303 See Other\r\nLocation: /login\r\n", b"")):
+        refused = operation.make()
+        next(refused)
+        with pytest.raises(load.WrongAnswer):
+            refused.send(wrong)
+
+    next(look)
+    with pytest.raises(load.WrongAnswer):
+        look.send(load.Answer(200, b"", page + b"Nothing changed."))
+    look = operation.before.make()
+    next(look)
+    assert look.send(load.Answer(200, b"", page + b"SERVICE_00_TOKEN replaced.")) is load.DONE
+
+
+def test_every_operation_has_a_name_to_choose_it_by(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
+    assert list(held[1]) == NAMES
 
 
 def _judged(operation: Operation, body: object) -> bytes | None:
@@ -214,3 +256,126 @@ def test_a_process_ends_when_told_to_and_says_why_it_did_not_start(tmp_path: Pat
     sleeper = processes.spawn([sys.executable, "-c", "input()"], cpus=os.sched_getaffinity(0), log=tmp_path / "log")
     processes.stop(sleeper)
     assert sleeper.poll() is not None
+
+
+def _sample(column: str, operation: str, server_us: float, bare_us: float) -> Sample:
+    return Sample(column, operation, 100, server_us, 0, 0, 1, 2, 0.1, 0, 0, bare_us)
+
+
+def test_every_ratio_is_taken_to_gunicorns_bare_view_and_has_the_same_budget(held: tuple[seeded.Holder, dict[str, Operation]]) -> None:
+    samples = [
+        sample
+        for column in ("gunicorn", "granian", "gunicorn, rate limits on")
+        for us in (800, 1000, 1400)
+        for sample in (_sample(column, "bare", 400, 0), _sample(column, "whoami", us, 400), _sample(column, "page-write", us, 400))
+    ]
+    told = report.tables(report.Results(3, 4, {}, [held[1]["whoami"], held[1]["page-write"]], samples))
+    assert told.count("| bare Flask view under gunicorn |  | 1 | 400 |") == 3
+    assert told.count("| API call (`whoami`), opaque token | 2.1 | **2.50** (2.00-3.50) | 1000 |") == 2
+    assert told.count("| API call (`whoami`), opaque token |  | **2.50** (2.00-3.50) | 1000 |") == 1
+    assert "| a credential's value, written by page | none | **2.50**" in told
+
+
+def test_the_yardstick_runs_under_gthread_whatever_gatepost_says(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, {0})
+    bare = servers.yardstick(stores, tmp_path, {0})._command()
+    assert bare[bare.index("--worker-class") + 1] == "gthread"
+    assert bare[bare.index("--config") + 1] == os.devnull
+    assert not {"--worker-class", "--config"} & set(servers.gatepost("gunicorn", stores, tmp_path, {0})._command())
+
+
+class _Side:
+    """Costs what it is told, in turn."""
+
+    def __init__(self, root: str, costs: list[float], asked: list[str]) -> None:
+        self.checkout = checkouts.Checkout(Path(root), "python")
+        self.costs, self.asked = iter(costs), asked
+
+    def begin(self) -> None:
+        self.asked.append("begin " + self.checkout.root.name)
+
+    def warm_up(self, operation: str) -> None:
+        if operation == "absent":
+            raise load.TooManyFaults("404")
+
+    def cost_us(self, operation: str) -> float:
+        self.asked.append(self.checkout.root.name)
+        return next(self.costs)
+
+    def stop(self) -> None:
+        pass
+
+
+def test_two_checkouts_take_turns_and_are_compared_by_the_median_of_each_round() -> None:
+    asked: list[str] = []
+    sides = [_Side("/ours", [110, 100, 120, 90, 300, 90], asked), _Side("/theirs", [100] * 6, asked)]
+    compared = beside.compare(sides, ["whoami"], 2, lambda _: None, turns=3, bare_us=lambda: 50)
+    assert asked[:8] == ["begin ours", "begin theirs", "ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert asked[8:12] == ["begin ours", "begin theirs", "theirs", "ours"]
+    assert compared.ratios("whoami") == [1.1, 0.9]
+    told = report.beside(compared, "look again.")
+    assert "| whoami | **1.000** (0.900-1.100) `*` | 0.900 | 105 | 100 | 2.10 | 2.00 |" in told
+    assert told.endswith("`*` the rounds differ by more than 10%: look again.")
+
+
+def test_rounds_that_agree_get_no_mark_and_an_operation_that_fails_says_where() -> None:
+    asked: list[str] = []
+    sides = [_Side("/ours", [104, 104], asked), _Side("/theirs", [100, 100], asked)]
+    compared = beside.compare(sides, ["absent", "whoami"], 2, lambda _: None, turns=1)
+    told = report.beside(compared, "look again.")
+    assert "| whoami | **1.040** (1.040-1.040) | 1.040 | 104 | 100 |  |  |" in told
+    assert "look again." not in told
+    assert compared.failed == ["FAILED absent of /ours: 404"] * 2
+
+
+def _checkout(root: Path, migrations: dict[str, str], requirements: str = "flask==1\n") -> Path:
+    versions = root / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (root / "wsgi.py").touch()
+    (root / "requirements.txt").write_text(requirements)
+    for name, text in migrations.items():
+        (versions / f"{name}.py").write_text(text)
+    return root
+
+
+def test_the_other_checkout_runs_with_its_own_interpreter_or_with_ours_when_it_needs_the_same(tmp_path: Path) -> None:
+    first = {"0001_first": "revision = '0001'\n"}
+    ours = _checkout(tmp_path / "ours", first)
+    same, other = _checkout(tmp_path / "same", first), _checkout(tmp_path / "other", first, "flask==2\n")
+    found = checkouts.beside(same, ours)
+    assert (found.root, found.python) == (same, sys.executable)
+    assert (found.database, found.redis_number) != (checkouts.HERE.database, checkouts.HERE.redis_number)
+    with pytest.raises(processes.Failed, match="install` there"):
+        checkouts.beside(other, ours)
+    (other / ".venv" / "bin").mkdir(parents=True)
+    (other / ".venv" / "bin" / "python").touch()
+    assert checkouts.beside(other, ours).python == str(other / ".venv" / "bin" / "python")
+    with pytest.raises(processes.Failed, match="is no checkout"):
+        checkouts.beside(tmp_path, ours)
+
+
+def test_two_checkouts_begin_with_the_newest_migration_that_both_have(tmp_path: Path) -> None:
+    first, second = "revision = '0001'\n", "revision = '0002'\ndown_revision = '0001'\n"
+    ours = _checkout(tmp_path / "ours", {"0001_first": first, "0002_second": second, "0003_third": "revision = '0003'\n"})
+    older = _checkout(tmp_path / "older", {"0001_first": first, "0002_second": second})
+    changed = _checkout(
+        tmp_path / "changed", {"0001_first": first, "0002_second": second + "# and more\n", "0003_other": "revision = 'x'\n"}
+    )
+    foreign = _checkout(tmp_path / "foreign", {"0001_another": "revision = 'a'\n"})
+    assert checkouts.last_common_revision(ours, ours) == "0003"
+    assert checkouts.last_common_revision(ours, older) == checkouts.last_common_revision(older, ours) == "0002"
+    assert checkouts.last_common_revision(ours, changed) == "0001"
+    with pytest.raises(processes.Failed, match="no migration in common"):
+        checkouts.last_common_revision(ours, foreign)
+
+
+def test_what_does_not_go_with_another_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = ["--beside", str(checkouts.ROOT)]
+    assert arguments([*there, "--inside", "--only", "refresh,code"]).beside.root == checkouts.ROOT
+    assert arguments([]).beside is None
+    for wrong in (["--write"], ["--count"], ["--server", "granian"], ["--limits", "on"], ["--profile", "refresh"]):
+        with pytest.raises(SystemExit):
+            arguments([*there, *wrong])
+    with pytest.raises(SystemExit):
+        arguments(["--beside", str(tmp_path)])
+    assert "is no checkout of Gatepost" in capsys.readouterr().err
