@@ -7,7 +7,8 @@ from sqlalchemy import text, update
 
 from extensions import db
 from infra import clock
-from models import AccessToken, AuditEvent, RefreshFamily, RefreshToken
+from infra.secret_text import hash_secret
+from models import AccessToken, AuditEvent, OAuthClient, RefreshFamily, RefreshToken
 from services.access.actors import Actor
 from services.accounts import user_administration
 from services.sessions import user_sessions
@@ -54,6 +55,25 @@ def test_a_confidential_client_must_prove_itself_at_every_refresh(server_side, b
     token = server_side.get_tokens(browser)["refresh_token"]
     assert_refused(server_side.refresh(token, headers={}, client_id="portal"), "invalid_client", 401)
     assert server_side.refresh(token).status_code == 200
+
+
+def test_a_client_that_another_process_has_changed_is_read_again(app, server_side, browser):
+    """This process remembers the old secret; the statement that would spend something notices."""
+    tokens, code = server_side.get_tokens(browser), server_side.get_code(browser)
+    assert server_side.introspect(tokens["access_token"]).json["active"]
+    changed = update(OAuthClient).where(OAuthClient.client_id == "portal").values(secret_hash=hash_secret("another"), version=2)
+    owner.rows(app, changed)
+    for answer in (
+        server_side.refresh(tokens["refresh_token"]),
+        server_side.exchange(code),
+        server_side.introspect(tokens["access_token"]),
+        server_side.revoke(tokens["access_token"]),
+        server_side.ask_for_itself(),
+    ):
+        assert_refused(answer, "invalid_client", 401)
+    server_side.secret = "another"
+    assert server_side.refresh(tokens["refresh_token"]).status_code == 200
+    assert server_side.exchange(code).status_code == 200
 
 
 # --- a repeat within the grace ----------------------------------------------------------------------------------------
