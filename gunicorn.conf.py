@@ -35,7 +35,7 @@ bind = _bind(_settings.public_url)
 if "WEB_CONCURRENCY" not in os.environ:  # gunicorn's own variable
     workers = 2
 worker_class = "gthread"
-threads = 4
+threads = 8  # calls to other servers take half of them at most (infra/bulkhead.py)
 timeout = 60
 graceful_timeout = 6  # with the embedded Redis, which ends after the workers, within 10 s
 keepalive = 5

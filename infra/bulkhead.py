@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 10.0  # for a whole call, even if it consists of several requ
 MOMENT_SECONDS = 1.0  # how long a call waits for a slot
 REST_SECONDS = 15  # after a timeout
 RETRY_SECONDS = 2  # Retry-After when there is no place
-THREADS = 4  # the default of gunicorn.conf.py, which passes the real number to `resize`
+THREADS = 8  # the default of gunicorn.conf.py, which passes the real number to `resize`
 
 _T = TypeVar("_T")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)

@@ -32,7 +32,7 @@ pytest_plugins = ["tests.fakes.fixtures"]
 
 SECRET_KEY = "a-secret-key-that-only-the-tests-know-0123456789"
 ENCRYPTION_KEY = "test:" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
-THREADS = 128  # this process serves as many callers as a test starts; a live server has four threads
+THREADS = 128  # this process serves as many callers as a test starts; a live server has eight threads
 PUBLIC_URL = "http://127.0.0.1:8000"
 ROOT = Path(__file__).resolve().parent.parent
 

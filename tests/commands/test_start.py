@@ -289,7 +289,7 @@ def test_gunicorn_binds_the_public_url_when_it_is_on_this_machine(
     assert shown.returncode == 0, shown.stderr
     lines = dict(re.findall(r"^(\w+) += (.*)$", shown.stdout, re.M))
     assert lines["bind"] == bind
-    assert (lines["workers"], lines["threads"], lines["worker_class"]) == ("2", "4", "gthread")
+    assert (lines["workers"], lines["threads"], lines["worker_class"]) == ("2", "8", "gthread")
     assert (lines["limit_request_line"], lines["limit_request_field_size"], lines["control_socket_disable"]) == ("0", "16384", "True")
 
 
