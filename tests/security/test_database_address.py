@@ -15,6 +15,7 @@ from infra.pipelines import Pipeline, Step
 from tests import factories
 from tests.fakes.pooler import FakePooler
 from tests.oauth.flow import Program
+from tests.security import readiness
 
 SETTINGS = ("search_path", "statement_timeout", "TimeZone")
 HOT = HotStatement(select(*(func.current_setting(name).label(name.lower()) for name in SETTINGS)))
@@ -38,7 +39,7 @@ def test_options_in_the_url_are_kept(make_app: Callable[..., Flask], database: A
     url = make_url(database.url).update_query_dict({"options": "-c search_path=elsewhere,public -c statement_timeout=20000"})
     app = make_app(database_url=url.render_as_string(hide_password=False))
     assert _values(app) == [("elsewhere,public", "20s", "UTC")] * 2
-    assert app.test_client().get("/readyz").status_code == 200
+    assert readiness.ask(app.test_client()).json["status"] == "ok"
 
 
 def test_a_rollback_takes_none_of_it_away(app: Flask) -> None:
@@ -114,7 +115,7 @@ def test_a_pooler_that_refuses_options_at_start_up_is_met_without_them(
     make_app: Callable[..., Flask], database: Any, pooler: FakePooler
 ) -> None:
     app = make_app(database_url=_through(pooler, database.url))
-    assert app.test_client().get("/readyz").status_code == 200
+    assert readiness.ask(app.test_client()).json["status"] == "ok"
     machine = Program(app, factories.make_client(type="confidential", grant_types="client_credentials", scope="orgs", redirect_uris=[]))
     assert machine.ask_for_itself().status_code == 200
     assert pooler.refused == 0

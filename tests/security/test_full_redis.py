@@ -18,6 +18,7 @@ from tests.fakes.fixtures import github_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.vendor import FakeVendor
 from tests.oauth.flow import Program, bearer
+from tests.security import readiness
 
 TOKEN = "/login/oauth/access_token"
 EACH = pytest.mark.parametrize("refusal", ["full", "replica"])
@@ -66,9 +67,9 @@ def _is_unavailable(response: Any, what: str) -> None:
 def test_readiness_and_doctor_say_so_and_recover(make: Callable[..., Flask], refusal: str) -> None:
     app = make()
     client = app.test_client()
-    assert client.get("/readyz").status_code == 200
+    assert readiness.ask(client).json["status"] == "ok"
     with _refusing(app, refusal):
-        response = client.get("/readyz")
+        response = readiness.ask(client)
         assert (response.status_code, response.json["stores"]) == (503, {"database": "ok", "redis": "read-only"})
         assert int(response.headers["Retry-After"]) > 0
         result = app.test_cli_runner().invoke(args=["doctor", "--json"])
@@ -76,7 +77,7 @@ def test_readiness_and_doctor_say_so_and_recover(make: Callable[..., Flask], ref
         assert result.exit_code == 1
         assert [(finding["area"], finding["subject"]) for finding in faults] == [("redis", "writes")]
         assert ("maxmemory" if refusal == "full" else "replica") in faults[0]["text"]
-    assert client.get("/readyz").status_code == 200
+    assert readiness.ask(client).json["status"] == "ok"
     assert app.test_cli_runner().invoke(args=["doctor"]).exit_code == 0
 
 

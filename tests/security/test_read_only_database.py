@@ -20,6 +20,7 @@ from tests.fakes.fixtures import github_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.vendor import FakeVendor
 from tests.oauth.flow import Program, bearer, csrf_token_of, handoff_of
+from tests.security import readiness
 
 TOKEN = "/login/oauth/access_token"
 
@@ -198,9 +199,9 @@ def test_a_connection_is_not_refreshed_at_its_vendor(make: Callable[..., Flask],
 def test_readiness_and_doctor_say_so_and_recover(make: Callable[..., Flask], writes: Switch, are_connections_new: bool) -> None:
     app = make()
     client = app.test_client()
-    assert client.get("/readyz").status_code == 200
+    assert readiness.ask(client).json["status"] == "ok"
     writes.off(also_for_open_connections=are_connections_new)
-    response = client.get("/readyz")
+    response = readiness.ask(client)
     assert (response.status_code, response.json["stores"]) == (503, {"database": "read-only", "redis": "ok"})
     assert response.json["status"] == "unavailable"
     assert int(response.headers["Retry-After"]) > 0
@@ -210,7 +211,7 @@ def test_readiness_and_doctor_say_so_and_recover(make: Callable[..., Flask], wri
     assert [(finding["area"], finding["subject"]) for finding in faults] == [("database", "writes")]
     assert stores.APPLICATION_ROLE in faults[0]["text"]
     writes.on()
-    assert client.get("/readyz").status_code == 200
+    assert readiness.ask(client).json["status"] == "ok"
     assert app.test_cli_runner().invoke(args=["doctor"]).exit_code == 0
 
 
