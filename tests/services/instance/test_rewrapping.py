@@ -224,5 +224,9 @@ def test_the_columns_that_hold_ciphertext_are_all_known():
     known = {("credential_versions", "wrapped_key"), ("credential_versions", "sealed")}
     known |= {(kind.model.__tablename__, kind.column.key) for kind in rewrapping._KINDS.values() if kind.model is not CredentialVersion}
     columns = [(table.name, column) for table in db.metadata.tables.values() for column in table.columns]
-    found = {(name, column.name) for name, column in columns if isinstance(column.type, LargeBinary) and not column.name.endswith("hash")}
+    found = {
+        (name, column.name)
+        for name, column in columns
+        if isinstance(column.type, LargeBinary) and not column.name.endswith(("hash", "salt"))
+    }
     assert found == known

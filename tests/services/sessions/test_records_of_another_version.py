@@ -7,13 +7,11 @@ from typing import Any
 from flask import Flask
 
 from infra import cipher
-from services.tokens import refresh_tokens
 from tests import factories
 from tests.fakes.browser import Browser, path_of, query_of
 from tests.fakes.fixtures import github_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.vendor import FakeVendor
-from tests.oauth.flow import Program
 
 MORE = {"of_the_next_version": {"a": 1}}
 
@@ -89,17 +87,6 @@ def test_another_account_of_a_vendor(make_app: Callable[..., Flask], vendor: Fak
     kind = key.decode().removeprefix("gatepost:browser-note:").partition(":{")[0]
     redis.set(key, _with_more(redis.get(key), raw, kind), ex=600)
     assert "Ann at Vendor" in browser.get(page).text
-
-
-def test_the_answer_that_is_kept_for_a_repeated_refresh(app: Flask, redis: Any) -> None:
-    person, browser = factories.make_user(), app.test_client()
-    factories.sign_in(browser, person)
-    program = Program(app, factories.make_client(trusted=True))
-    token = program.get_tokens(browser)["refresh_token"]
-    first = program.refresh(token).json
-    (key,) = redis.keys("gatepost:replay:*")
-    redis.set(key, _with_more(redis.get(key), token, refresh_tokens._PURPOSE), ex=60)
-    assert program.refresh(token).json["refresh_token"] == first["refresh_token"]
 
 
 def _change_notes(app: Flask, browser: Browser, *kinds: str) -> None:
