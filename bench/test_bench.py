@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 import uuid
 from collections import deque
@@ -352,6 +353,13 @@ def test_the_other_checkout_runs_with_its_own_interpreter_or_with_ours_when_it_n
     assert checkouts.beside(other, ours).python == str(other / ".venv" / "bin" / "python")
     with pytest.raises(processes.Failed, match="is no checkout"):
         checkouts.beside(tmp_path, ours)
+
+
+def test_what_runs_in_the_other_checkouts_process_imports_nothing_of_gatepost(tmp_path: Path) -> None:
+    (tmp_path / "bench").symlink_to(checkouts.ROOT / "bench")
+    command = [sys.executable, "-P", "-c", "import bench.inner"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_checkouts_begin_with_the_newest_migration_that_both_have(tmp_path: Path) -> None:
