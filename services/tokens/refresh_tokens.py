@@ -118,7 +118,7 @@ def rotate(
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
-    scope = join(sorted(split(scope))) if scope else None  # a repeat may name the same scopes in another order
+    scope = _in_order(scope, client) if scope else None  # a repeat may name the same scopes in another order
     tokens = _successors(current().secret_keys[0], raw_token, salt)
     params = {
         **refresh_families.new_token_params(tokens, moment),
@@ -129,7 +129,7 @@ def rotate(
         "wanted_scope": scope,
         "wanted_resource": resource,
         "successor_salt": salt,
-        "request_hash": hash_secret(f"{scope or ''}\0{resource or ''}"),
+        "request_hash": hash_secret(f"{join(sorted(split(scope)))}\0{resource or ''}"),
     }
 
     def respond(row: Row) -> dict[str, Any]:
@@ -149,6 +149,12 @@ def rotate(
     if verdict is Verdict.LEFT:
         refresh_families.revoke(actor, row.family_id, because="access_lost")
     raise refusal(row.ended, _INVALID, detail=row.ended if verdict is Verdict.REFUSED else verdict.value)
+
+
+def _in_order(scope: str, client: ClientInfo) -> str:
+    """Each word once, as the client's own list has them, then the others."""
+    places = {word: place for place, word in enumerate(client.scopes)}
+    return join(sorted(split(scope), key=lambda word: (places.get(word, len(places)), word)))
 
 
 def _successors(key: bytes, raw_token: str, salt: bytes) -> RawTokens:

@@ -48,7 +48,9 @@ const isDead = (error) => {
 
 const userInfo = (config, tokens) => client.fetchUserInfo(config, tokens.access_token, client.skipSubjectCheck)
 const refresh = (config, tokens, more) => client.refreshTokenGrant(config, tokens.refresh_token, more)
-const sameAnswer = ({ expires_in, ...rest }) => rest
+const claimsOf = (token) => (token.split('.').length === 3 ? JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString()) : token)
+// a JWT is signed anew, and says the same
+const sameAnswer = ({ expires_in, id_token, ...rest }) => ({ ...rest, claims: claimsOf(id_token) })
 
 await run({
   async code () {

@@ -102,13 +102,13 @@ def test_refresh(program: OAuth2Client, person: Person, gatepost: Gatepost) -> N
     assert program.refresh_token(second, scope="openid email").scope == "openid email"
 
 
-def test_two_refreshes_at_once_have_the_identical_answer(program: OAuth2Client, person: Person, gatepost: Gatepost) -> None:
+def test_two_refreshes_at_once_get_the_same_tokens(program: OAuth2Client, person: Person, gatepost: Gatepost) -> None:
     tokens = get_tokens(program, person)
     with ThreadPoolExecutor(2) as pool:
         for _ in range(3):
             one, two = pool.map(program.refresh_token, [tokens, tokens])
             assert (one.access_token, one.refresh_token, one.scope) == (two.access_token, two.refresh_token, two.scope)
-            assert str(one.id_token) == str(two.id_token)
+            assert one.id_token.claims == two.id_token.claims
             tokens = one
     assert is_live(gatepost, tokens)
 
