@@ -173,7 +173,7 @@ def _connection_ids(client: Any) -> set[str]:
 
 @pytest.mark.parametrize("how", ["command", "pipeline", "script"])
 def test_a_connection_to_a_demoted_server_is_not_used_again(make: Callable[..., Flask], how: str) -> None:
-    """The address names another server by then: whoever keeps the old connection keeps writing to a replica."""
+    """The address names another server by then: an old connection keeps writing to a replica."""
     app = make()
     client = app.extensions["gatepost.redis"]
 
