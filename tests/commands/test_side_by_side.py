@@ -14,6 +14,8 @@ from tests import stores
 from tests.conftest import ENCRYPTION_KEY, ROOT, SECRET_KEY
 from tests.live_server import clean_environment
 
+pytestmark = pytest.mark.timeout(300)  # each starts ten processes, one after the other or three together
+
 SEED = """
 [[client]]
 client_id = "portal"
