@@ -16,20 +16,19 @@ from sqlalchemy.exc import IntegrityError
 from config import current
 from errors import AuthorizeRefused
 from infra.clock import now
-from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
+from infra.hot_statements import HotStatement, HotTransaction, Row
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
 from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families, token_claims
+from services.tokens import live, oauth_clients, refresh_families
 from services.tokens.grants import (
     BuildAnswer,
     Grant,
     Issued,
     RawTokens,
-    Respond,
     asks_for_another_resource,
     grant_of,
     refusal,
@@ -38,6 +37,7 @@ from services.tokens.grants import (
 from services.tokens.live import NOW, Ended
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.refresh_families import INSERT_ACCESS, INSERT_FAMILY, INSERT_REFRESH
+from services.tokens.spending import spend
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def exchange(
         grant, issued = grant_of(row), Issued(moment, params["access_id"])
         return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
 
-    row, response = _exchange(params, respond, is_alone=not token_claims.may_look_up(client))
+    row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
     if response is not None:
         return response
     if row is None:
@@ -176,27 +176,6 @@ def exchange(
     if row.ended == Ended.USED:
         refresh_families.revoke(actor, row.family_id, because="code_reused")
     raise refusal(row.ended, _INVALID)
-
-
-def _exchange(params: dict[str, Any], respond: Respond, *, is_alone: bool) -> tuple[Row | None, dict[str, Any] | None]:
-    """Return the code's row, and the response if this call spent it and wrote what depends on it. Commits: yes.
-
-    is_alone: the response needs no database, so on PostgreSQL the statement commits by itself. Otherwise the commit comes after the
-    response: a database that goes away in between has spent nothing.
-    """
-    is_postgresql = engine().dialect.name == "postgresql"
-    if is_postgresql and is_alone:
-        row = _EXCHANGE.one(engine(), **params)
-        return row, respond(row) if row is not None and row.won_id is not None else None
-    with write_transaction(engine()) as transaction:
-        row = (_EXCHANGE if is_postgresql else _FIND).one_in(transaction, **params)
-        if row is None or (row.won_id is None if is_postgresql else row.ended is not None):
-            return row, None
-        if not is_postgresql:
-            _exchange_in_steps(transaction, row, params)
-        response = respond(row)
-        transaction.commit()
-    return row, response
 
 
 def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:

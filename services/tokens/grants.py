@@ -1,7 +1,6 @@
 """A grant as token requests see it: what was permitted, read together with its person, organization and client."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -62,9 +61,6 @@ class Issued:
     at: datetime
     id: uuid.UUID
     elapsed_seconds: int = 0
-
-
-Respond = Callable[[Any], dict[str, Any]]  # the response for a row that was just spent
 
 
 class BuildAnswer(Protocol):

@@ -19,7 +19,7 @@ from config import current
 from errors import OAuthRefused
 from infra import metrics
 from infra.clock import now
-from infra.hot_statements import HotStatement, HotTransaction, Row, write_transaction
+from infra.hot_statements import HotStatement, HotTransaction, Row
 from infra.secret_text import derive_secret, hash_secret
 from models import RefreshFamily, RefreshToken
 from services.access.actors import Actor
@@ -30,7 +30,6 @@ from services.tokens.grants import (
     BuildAnswer,
     Issued,
     RawTokens,
-    Respond,
     asks_for_another_resource,
     asks_for_more,
     grant_of,
@@ -40,6 +39,7 @@ from services.tokens.grants import (
 from services.tokens.live import NOW, Ended
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.refresh_families import INSERT_ACCESS, INSERT_REFRESH
+from services.tokens.spending import spend
 
 _SALT_BYTES = 32
 _INVALID = "The refresh token is unknown, expired, revoked or was issued to another client."
@@ -135,9 +135,12 @@ def rotate(
     def respond(row: Row) -> dict[str, Any]:
         return build_answer(grant_of(row), tokens, scope or row.scope, Issued(moment, params["refresh_id"]), has_refresh_token=True)
 
-    row, response = _rotate(params, respond, is_alone=not token_claims.may_look_up(client))
+    row, response = spend(client, params, respond, statement=_ROTATE, find=_FIND, steps=_rotate_in_steps)
     if response is not None:
         return response
+    if row is not None and row.successor_id is not None and row.successor_hash is None:
+        # The statement waited for the request that spent the token: it sees the updated row, but its snapshot predates the successor.
+        row = _FIND.one(engine(), **params)
     if row is None:
         oauth_clients.require_current(client)  # deleting a client deletes its tokens
         raise refusal(None, _INVALID, detail="unknown token")
@@ -162,30 +165,6 @@ def _successors(key: bytes, raw_token: str, salt: bytes) -> RawTokens:
         access=derive_secret("gpo_", key=key, salt=salt, raw=raw_token, purpose="successor"),
         refresh=derive_secret("gpr_", key=key, salt=salt, raw=raw_token, purpose="successor"),
     )
-
-
-def _rotate(params: dict[str, Any], respond: Respond, *, is_alone: bool) -> tuple[Row | None, dict[str, Any] | None]:
-    """Return the token's row, and the response if this call spent it and wrote its successors. Commits: yes.
-
-    is_alone: the response needs no database, so on PostgreSQL the statement commits by itself. Otherwise the commit comes after the
-    response: a database that goes away in between has spent nothing.
-    """
-    is_postgresql = engine().dialect.name == "postgresql"
-    if is_postgresql and is_alone:
-        row = _ROTATE.one(engine(), **params)
-        response = respond(row) if row is not None and row.won_id is not None else None
-    else:
-        with write_transaction(engine()) as transaction:
-            row, response = (_ROTATE if is_postgresql else _FIND).one_in(transaction, **params), None
-            if row is not None and (row.won_id is not None if is_postgresql else row.ended is None):
-                if not is_postgresql:
-                    _rotate_in_steps(transaction, row, params)
-                response = respond(row)
-                transaction.commit()
-    if row is not None and row.successor_id is not None and row.successor_hash is None:
-        # The statement waited for the request that spent the token: it sees the updated row, but its snapshot predates the successor.
-        row = _FIND.one(engine(), **params)
-    return row, response
 
 
 def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:
