@@ -15,9 +15,9 @@ from blueprints.html import forms, languages, words
 from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
+from infra.web_worker.exchange import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parent
-MAX_BODY_BYTES = 1024 * 1024
 
 
 class Gatepost(Flask):

@@ -386,6 +386,8 @@ class Settings:
     rate_limits: dict[str, int] | None = _setting("on, off, or overrides such as token=120", _rate_limits, "on")
     cors_origins: tuple[str, ...] = _setting("origins that may call /api/v1 from a browser", _origins, "")
     metrics_bind: tuple[str, int] | None = _setting("host:port for /metrics", _bind)
+    health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)
+    keepalive_seconds: int = _setting("an idle connection, or an unfinished request head, is kept so long", _seconds(1, 3_600), "75")
     session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
     session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
     handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")

@@ -5,12 +5,14 @@ A setting that is wrong ends gunicorn here, in one line, before a worker exists.
 
 import gc
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import config as _config  # a plain `config` would be taken for the setting of that name
+from infra import health_listener as _health
 from infra.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from infra.server_log import ServerLog
 
@@ -18,6 +20,7 @@ try:
     _settings = _config.load(instance_path=Path(__file__).parent / "instance")
 except _config.SettingError as error:
     sys.exit(str(error))  # we are in the arbiter here: in a worker this would make gunicorn respawn for ever
+_health_socket: socket.socket | None = None
 _redis = EmbeddedRedis(_settings.instance_path) if _settings.redis_url == "embedded" else None
 
 
@@ -34,13 +37,15 @@ wsgi_app = "wsgi:app"
 bind = _bind(_settings.public_url)
 if "WEB_CONCURRENCY" not in os.environ:  # gunicorn's own variable
     workers = 2
-worker_class = "gthread"
+worker_class = "infra.web_worker.worker.WebWorker"
 threads = 8  # calls to other servers take half of them at most (infra/bulkhead.py)
 timeout = 60
 graceful_timeout = 6  # with the embedded Redis, which ends after the workers, within 10 s
-keepalive = 5
-limit_request_line = 0  # other values are cut to 8,190 bytes, and a login handoff is longer; the application answers 414
-limit_request_field_size = 16384  # the Referer of a page with a handoff
+keepalive = _settings.keepalive_seconds
+worker_connections = 4096  # of each worker; a connection that says nothing costs a file descriptor
+# Our worker answers 414 and 431 itself. These are for another one (`-k gthread`): a login handoff is longer than gunicorn's limits.
+limit_request_line = 0
+limit_request_field_size = 16384
 control_socket_disable = True  # its default is one path in the home folder for all servers of a user
 secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-*: only what GATEPOST_TRUSTED_PROXIES says, in the application
 ServerLog.is_for_people = _settings.env == "development"
@@ -51,9 +56,13 @@ errorlog = "-"
 
 
 def on_starting(server: Any) -> None:
+    global _health_socket
     for warning in _settings.warnings:
         server.log.warning(warning)
     try:
+        if _settings.health_bind is not None:
+            _health_socket = _health.bind(_settings.health_bind)
+            _health.prepare()
         if _redis is not None:
             _redis.start()
         if _settings.metrics_bind is not None:
@@ -67,7 +76,9 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Print what ./run has to say, now that the port is open. It comes through a pipe: it holds a one-time link."""
+    """The port is open: start the health listener, and print what ./run has to say. It comes through a pipe: it holds a one-time link."""
+    if _health_socket is not None:
+        _health.serve(_health_socket, server.LISTENERS[0].getsockname(), is_tls=server.cfg.is_ssl)
     descriptor = os.environ.pop("RUN_ANNOUNCE_FD", "")
     if descriptor:
         with os.fdopen(int(descriptor)) as words:

@@ -1,29 +1,33 @@
-"""`/healthz`: this process lives; no store is asked. `/readyz`: its stores answer."""
+"""`/healthz`: this process lives; no store is asked. `/readyz`: its stores answer.
 
-from flask import Blueprint, Response, json
+With GATEPOST_HEALTH_BIND the public address tells the status alone; version and stores are for the listener there.
+"""
+
+from flask import Blueprint, Response, json, request
 
 from config import VERSION
-from services.instance import readiness
+from services.instance import health, readiness
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    return _answer({"status": "ok", "version": VERSION}, 200)
+    return _answer("ok", 200, {"version": VERSION})
 
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
     stores = readiness.stores()
     is_ready = all(state == "ok" for state in stores.values())
-    response = _answer({"status": "ok" if is_ready else "unavailable", "version": VERSION, "stores": stores}, 200 if is_ready else 503)
+    response = _answer("ok" if is_ready else "unavailable", 200 if is_ready else 503, {"version": VERSION, "stores": stores})
     if not is_ready:
         response.headers["Retry-After"] = "5"
     return response
 
 
-def _answer(body: dict[str, object], status: int) -> Response:
-    response = Response(json.dumps(body), status, mimetype="application/json")
+def _answer(word: str, status: int, more: dict[str, object]) -> Response:
+    tells_all = not health.is_on() or health.is_listener(request.headers.get(health.HEADER, ""))
+    response = Response(json.dumps({"status": word, **(more if tells_all else {})}), status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -15,13 +15,13 @@ from models import User
 from tests import factories
 from tests.browser import axe, site
 from tests.browser.journey import APP_HOST, Program, Walk
+from tests.certificates import make_certificate
 from tests.conftest import _missing
 from tests.fakes.fixtures import github_settings, oidc_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc, NodeMissing, NpmOidcProvider
 from tests.fakes.smtp import FakeSmtp
 from tests.fakes.vendor import FakeVendor
-from tests.interop.apache import make_certificate
 from tests.interop.gatepost import Gatepost, running
 
 HAS_FAILED = pytest.StashKey[bool]()

@@ -289,8 +289,13 @@ def test_gunicorn_binds_the_public_url_when_it_is_on_this_machine(
     assert shown.returncode == 0, shown.stderr
     lines = dict(re.findall(r"^(\w+) += (.*)$", shown.stdout, re.M))
     assert lines["bind"] == bind
-    assert (lines["workers"], lines["threads"], lines["worker_class"]) == ("2", "8", "gthread")
-    assert (lines["limit_request_line"], lines["limit_request_field_size"], lines["control_socket_disable"]) == ("0", "16384", "True")
+    assert (lines["workers"], lines["threads"], lines["worker_class"]) == ("2", "8", "infra.web_worker.worker.WebWorker")
+    assert (lines["keepalive"], lines["limit_request_line"], lines["limit_request_field_size"], lines["control_socket_disable"]) == (
+        "75",
+        "0",
+        "16384",
+        "True",
+    )
 
 
 def test_the_number_of_workers_may_be_given_in_the_environment(checkout: Path) -> None:

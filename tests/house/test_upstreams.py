@@ -6,15 +6,22 @@ from collections.abc import Iterator
 
 from tests.house.test_imports import MODULES
 
-# What can open a connection, and the modules that may import it. The stores (PostgreSQL, Redis) are no upstreams.
+# What can open a connection, and the modules that may import it. The stores (PostgreSQL, Redis) are no upstreams; nor are our own
+# workers, which the health listener asks from a process of its own.
 OPENERS = {
     "requests": {"infra/http.py", "providers/base.py"},
     "urllib3": {"infra/http.py"},
-    "http.client": {"infra/http.py"},
+    "http.client": {"infra/http.py", "infra/health_listener.py"},
     "authlib.integrations.requests_client": {"providers/base.py", "providers/oidc.py"},
     "authlib.integrations.httpx_client": set(),
     "smtplib": {"infra/mailer.py"},
-    "socket": {"infra/mailer.py", "infra/metrics.py", "infra/embedded_redis.py"},
+    "socket": {
+        "infra/mailer.py",
+        "infra/metrics.py",
+        "infra/embedded_redis.py",
+        "infra/health_listener.py",
+        "infra/web_worker/worker.py",  # the listeners that gunicorn opened
+    },
     "urllib.request": set(),
     "httpx": set(),
     "aiohttp": set(),
@@ -31,7 +38,7 @@ MAKERS = {
     r"OAuth2Session\(": {"providers/base.py": 1},
     r"HTTPAdapter\(|\b(Http|Https)Pool\(|PoolManager\(|urlopen\(": {},
     r"smtplib\.SMTP(_SSL)?\(|\b_Smtp\(|\b_SmtpOverTls\(": {"infra/mailer.py": 2},
-    r"create_connection\(|open_connection\(": {},
+    r"create_connection\(|open_connection\(": {"infra/health_listener.py": 1},
     r"bulkhead\.call\(": {"providers/base.py": 1, "connectors/base.py": 1, "infra/mailer.py": 1},
     r"bulkhead\.aside\(": {"infra/kept_documents.py": 1},
 }

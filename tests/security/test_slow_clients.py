@@ -1,0 +1,147 @@
+"""Clients that send or read slowly, or not at all, hold nobody up: callers are answered while all of them are still stuck."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from infra.web_worker.exchange import BODY_SECONDS
+from tests import factories
+from tests.live_server import LiveServer
+from tests.probe_server import ProbeServer, wait_for
+from tests.raw_http import connect, is_waiting, read_answer, read_to_end, status_of
+
+HALF_HEAD = b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: "
+HALF_BODY = b"POST /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant"
+HALF_CHUNK = b"POST /oauth/token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n64\r\ngrant"
+
+
+@pytest.fixture
+def server(app: object, live_server: Callable[..., LiveServer]) -> LiveServer:
+    return live_server(workers=1, arguments=("--threads", "2"))
+
+
+@pytest.fixture
+def token_request(app: object) -> bytes:
+    client = factories.make_client(type="confidential", grant_types="client_credentials", scope="introspect")
+    body = f"grant_type=client_credentials&client_id={client.client_id}&client_secret={client.raw_secret}".encode()
+    head = "POST /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def _port(server: LiveServer) -> int:
+    port = urlsplit(server.url).port
+    assert port is not None
+    return port
+
+
+def _ask(port: int, request: bytes) -> bytes:
+    with connect(port) as connection:
+        connection.sendall(request)
+        return read_to_end(connection)
+
+
+@pytest.mark.parametrize("half", [HALF_HEAD, HALF_BODY, HALF_CHUNK], ids=["head", "body", "chunked body"])
+def test_two_hundred_half_requests_hold_nobody_up(server: LiveServer, token_request: bytes, half: bytes) -> None:
+    port = _port(server)
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(port)) for _ in range(200)]
+        for connection in held:
+            connection.sendall(half)
+        for _ in range(5):
+            assert status_of(_ask(port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
+            assert status_of(_ask(port, token_request)) == 200
+        assert all(is_waiting(connection) for connection in held), "they ended before the others were answered: nothing was shown"
+        if half != HALF_HEAD:  # a body has BODY_SECONDS; a head has as long as an idle connection
+            for connection in held:
+                connection.settimeout(BODY_SECONDS * 3)
+                assert status_of(read_to_end(connection)) == 408
+    assert status_of(_ask(port, token_request)) == 200
+
+
+def test_a_body_that_drips_is_given_up_at_the_same_time(server: LiveServer) -> None:
+    with connect(_port(server)) as connection:
+        connection.sendall(HALF_BODY)
+        connection.settimeout(0.5)
+        answer = b""
+        for _ in range(60):  # more than BODY_SECONDS, and less than the 100 bytes that were announced
+            try:
+                answer = connection.recv(1000)
+                break
+            except TimeoutError:
+                connection.sendall(b"x")
+        assert status_of(answer) == 408 and b"connection: close" in answer.lower()
+
+
+# --- readers ---
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Iterator[ProbeServer]:
+    started = ProbeServer(tmp_path)
+    yield started
+    started.stop()
+
+
+@pytest.mark.parametrize("path", ["/big", "/file"])
+def test_readers_that_never_read_hold_no_thread_and_the_kernel_ends_them(probe: ProbeServer, path: str) -> None:
+    pid = probe.worker_pid()
+    before = _resident_megabytes(pid)
+    with ExitStack() as stack:
+        held = [stack.enter_context(probe.connect(receive_buffer=4096)) for _ in range(50)]
+        for connection in held:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        wait_for(lambda: all(not is_waiting(connection) for connection in held), probe)  # each has the first bytes of its answer
+        for _ in range(10):
+            assert probe.worker_pid() == pid
+        assert _connections_of(probe.port) >= 50, "they ended before the others were answered: nothing was shown"
+        if path == "/file":
+            assert _resident_megabytes(pid) - before < 200, "50 files of 20 MB are not in memory"
+        wait_for(lambda: _connections_of(probe.port) == 0, probe)
+    assert probe.worker_pid() == pid
+
+
+def test_a_file_whose_reader_leaves_is_closed(probe: ProbeServer) -> None:
+    pid = probe.worker_pid()
+    open_before = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    for _ in range(20):
+        with probe.connect(receive_buffer=4096) as connection:
+            connection.sendall(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection.recv(100)
+    wait_for(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) <= open_before, probe)
+
+
+def _connections_of(port: int) -> int:
+    """Connections that the server still has, and that are not closed (ESTABLISHED)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def _resident_megabytes(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+# --- refused before its body was read ---
+
+
+def test_a_refused_request_does_not_end_its_connection_unannounced(server: LiveServer) -> None:
+    """RFC 9112, 9.6: a client may send its next request on a connection that says nothing else."""
+    refused = {
+        "no credential": (b"POST /api/v1/orgs", b"application/json", 100_000, 401),
+        "no such address": (b"POST /nothing/here", b"application/json", 100_000, 404),
+        "no such method": (b"POST /healthz", b"application/json", 1000, 405),
+        "too long": (b"POST /oauth/token", b"application/x-www-form-urlencoded", 1_100_000, 413),
+    }
+    for name, (line, kind, size, status) in refused.items():
+        with connect(_port(server)) as connection:
+            head = line + b" HTTP/1.1\r\nHost: a\r\nContent-Type: " + kind + b"\r\nContent-Length: %d\r\n\r\n" % size
+            connection.sendall(head + b"x" * size)
+            answer = read_answer(connection)
+            assert status_of(answer) == status, (name, answer[:200])
+            if b"connection: close" in answer.lower():
+                assert connection.recv(1) == b"", name
+            else:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert status_of(read_answer(connection)) == 200, name
