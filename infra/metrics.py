@@ -29,6 +29,7 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reuse_revocations": ("Families revoked because a spent code or refresh token came back.", ()),
     "sign_ins": ("Ends of sign-ins by provider and outcome (ok, or the error).", ("provider", "outcome")),
     "rate_limit_refusals": ("Requests answered 429, by door.", ("door",)),
+    "states_pushed_out": ("States and notes of sign-ins, and states of connections, deleted early because of their bound.", ("kind",)),
     "upstream_refusals": ("Calls to other servers that were not made: no place was free, or the server was resting.", ("upstream",)),
     "upstream_timeouts": ("Calls to other servers that were given up at their deadline.", ("upstream",)),
 }

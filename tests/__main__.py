@@ -1,6 +1,6 @@
 """`./run test`: the whole suite in two parts. First what needs only Python, in parallel; then real clients and browsers.
 
-With arguments: pytest with those, and nothing else.
+`--long` alone: the tests that have a full size, at that size, and what they print. With other arguments: pytest with those.
 """
 
 import os
@@ -43,6 +43,8 @@ class Counts:
 
 
 def main() -> int:
+    if sys.argv[1:] == ["--long"]:
+        return subprocess.call([sys.executable, "-m", "pytest", "--long", "-m", "long", "-rP", "--show-capture=stdout"], cwd=ROOT)
     if len(sys.argv) > 1:
         return subprocess.call([sys.executable, "-m", "pytest", *sys.argv[1:]], cwd=ROOT)
     counts, loud = Counts(), []

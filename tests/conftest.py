@@ -48,6 +48,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where tests run: one database for all, or (both) as each says",
     )
 
+    parser.addoption("--long", action="store_true", help="tests marked `long` at their full size")
+
+
+@pytest.fixture
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether a test marked `long` runs at its full size."""
+    return request.config.getoption("--long")
+
 
 _cluster: stores.PostgresCluster | None = None
 

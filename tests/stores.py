@@ -42,9 +42,13 @@ class StoreError(Exception):
 
 
 class PostgresCluster:
-    """One private PostgreSQL on a Unix socket. Root starts it as an unprivileged user, because it refuses root."""
+    """One private PostgreSQL on a Unix socket. Root starts it as an unprivileged user, because it refuses root.
 
-    def __init__(self) -> None:
+    `settings` change those that all tests have: `synchronous_commit="on"` keeps what was committed when it is killed.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = _SETTINGS | settings
         self.folder = _short_folder("gatepost-pg-")
         self.folder.chmod(0o755)
         self.log = self.folder / "log"
@@ -77,7 +81,7 @@ class PostgresCluster:
             if self._spawn(making, account).wait() != 0:
                 raise StoreError(f"initdb failed:\n{self._last_words()}")
             self._programs = programs
-        options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [self._programs / "postgres", "-D", data, "-k", self.folder, *options]
         self._process = self._spawn(command, account)
         self._wait_until_it_answers()
@@ -85,10 +89,17 @@ class PostgresCluster:
 
     def stop(self) -> None:
         """End the server; `start` starts it again with what it holds."""
+        self._end(signal.SIGINT)  # "fast": it ends its sessions, then itself
+
+    def kill(self) -> None:
+        """End it in the middle of everything; `start` recovers what was committed."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None or self._owner_pid != os.getpid():
             return
-        process.send_signal(signal.SIGINT)  # "fast": it ends its sessions, then itself
+        process.send_signal(how)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -185,6 +196,13 @@ class Valkey:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def kill(self) -> None:
+        """End it in the middle of everything; `start` starts it with what `SAVE` wrote, if anything."""
+        process, self._process = self._process, None
+        if process is not None and self._owner_pid == os.getpid():
+            process.kill()
+            process.wait()
 
     def remove(self) -> None:
         if self._owner_pid == os.getpid():

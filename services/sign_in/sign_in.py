@@ -4,6 +4,7 @@ On the way back the state is consumed before the code is exchanged, and the exch
 a minute, so that the same callback again in the same browser answers as the first did.
 """
 
+import hashlib
 import json
 import logging
 import secrets
@@ -15,20 +16,25 @@ from config import ProviderSettings, current
 from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
+from infra.rate_limits import site_of
 from infra.records import from_values
+from infra.upstream_states import Bound
 from providers import Callback, Hints, ProviderAccount, Trip
 from services.access.actors import Actor
 from services.audit import audit
 from services.database.condition import require_writes
 from services.database.transactions import begin_write
 from services.sessions import callbacks, user_sessions
-from services.sign_in import account_owners, email_confirmations, pending_links, sign_in_links
+from services.sign_in import account_owners, browser_notes, email_confirmations, pending_links, sign_in_links
 from services.sign_in.account_owners import AccountExists
 from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
 
 log = logging.getLogger("gatepost.sign_in")
 
+STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
+
+_HANDOFF = "{handoff}"  # in an outcome that is kept; no address with a handoff has braces
 _CANCELLED = frozenset({"access_denied"})
 _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -76,10 +82,25 @@ def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw
         url = provider.authorize_url(trip, hints)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
-    record = json.dumps({"journey": asdict(journey), "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
-    upstream_states.put(redis.client, trip.state, binding=callbacks.binding_of(raw_browser, provider_id), record=record)
-    upstream_states.leave_note(redis.client, "journey", raw_browser, json.dumps(asdict(journey)).encode())
+    journey_name = _keep_journey(actor, journey, raw_browser)
+    record = json.dumps({"journey": journey_name, "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
+    binding = callbacks.binding_of(raw_browser, provider_id)
+    upstream_states.put(redis.client, trip.state, binding=binding, record=record, bound=STATES, group=site_of(actor.ip))
     return url
+
+
+def _keep_journey(actor: Actor, journey: Journey, raw_browser: str) -> str:
+    """A handoff has up to 8 kB: it is kept once for this browser, however often it begins, and states and outcomes name it."""
+    kept = json.dumps(asdict(journey)).encode()
+    name = hashlib.sha256(kept).hexdigest()
+    browser_notes.leave(actor, "journey", f"{raw_browser}:{name}", kept)
+    browser_notes.leave(actor, "last-journey", raw_browser, name.encode())
+    return name
+
+
+def _find_journey(raw_browser: str, name: str) -> Journey | None:
+    kept = browser_notes.read("journey", f"{raw_browser}:{name}")
+    return from_values(Journey, json.loads(kept)) if kept else None
 
 
 # --- and back ---
@@ -97,12 +118,14 @@ def finish(
     if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
         return _state_mismatch(raw_browser)
     taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
-    if taken.status == "finished":
-        return from_values(Outcome, json.loads(taken.value))
-    if taken.status != "first":
+    if taken.status not in ("first", "finished"):
         return _state_mismatch(raw_browser)
-    record = json.loads(taken.value)
-    journey = from_values(Journey, record["journey"])
+    record = json.loads(taken.record)
+    journey = _find_journey(raw_browser, record["journey"])
+    if journey is None:
+        return _state_mismatch(raw_browser)
+    if taken.status == "finished":
+        return _read_outcome(taken.outcome, journey)
     trip = Trip(
         state=state,
         nonce=record["nonce"],
@@ -110,9 +133,19 @@ def finish(
         redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
     )
     outcome = callbacks.finish(
-        state, lambda: json.dumps(asdict(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session))).encode()
+        state, lambda: _write_outcome(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session), journey)
     )
-    return from_values(Outcome, json.loads(outcome))
+    return _read_outcome(outcome, journey)
+
+
+def _write_outcome(outcome: Outcome, journey: Journey) -> bytes:
+    location = outcome.location.replace(journey.handoff, _HANDOFF) if journey.handoff else outcome.location
+    return json.dumps(asdict(replace(outcome, location=location))).encode()
+
+
+def _read_outcome(kept: bytes, journey: Journey) -> Outcome:
+    outcome = from_values(Outcome, json.loads(kept))
+    return replace(outcome, location=outcome.location.replace(_HANDOFF, journey.handoff)) if journey.handoff else outcome
 
 
 def _answer(
@@ -229,15 +262,15 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     db.session.commit()
     if raw_browser:
         note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
-        upstream_states.leave_note(redis.client, "refusal", raw_browser, json.dumps(note).encode())
+        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(note).encode())
         if isinstance(refusal, AccountExists):
-            pending_links.keep(refusal, raw_browser)
+            pending_links.keep(actor, refusal, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
 
 
 def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
     """What this browser was refused with, when the page speaks of the same refusal."""
-    note = upstream_states.read_note(redis.client, "refusal", raw_browser) if raw_browser else None
+    note = browser_notes.read("refusal", raw_browser) if raw_browser else None
     values = json.loads(note) if note else None
     if not values or values["code"] != code:
         return None
@@ -245,7 +278,7 @@ def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
 
 
 def _state_mismatch(raw_browser: str | None) -> Outcome:
-    """A state that is not this browser's. The page still knows where this browser itself was going."""
-    note = upstream_states.read_note(redis.client, "journey", raw_browser) if raw_browser else None
-    journey = from_values(Journey, json.loads(note)) if note else Journey()
-    return Outcome(address("/login", journey, error="state_mismatch"))
+    """A state that is not this browser's, or no longer kept. The page still knows where this browser was going when it last began."""
+    name = browser_notes.read("last-journey", raw_browser) if raw_browser else None
+    journey = _find_journey(raw_browser, name.decode()) if raw_browser and name else None
+    return Outcome(address("/login", journey or Journey(), error="state_mismatch"))

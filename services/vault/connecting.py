@@ -19,6 +19,7 @@ from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
 from infra import upstream_states
 from infra.records import from_values
+from infra.upstream_states import Bound
 from services.access import organization_access
 from services.access.actors import Actor
 from services.database.condition import require_writes
@@ -29,6 +30,7 @@ from services.vault.credential_scope import Scope, write_scope
 
 log = logging.getLogger("gatepost.connections")
 
+STATES = Bound("connections", of_group=100, in_all=20_000)  # groups are people
 Result = Literal["connected", "cancelled", "kept", "unavailable", "refused"]
 _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -63,7 +65,8 @@ def begin(actor: Actor, slug: str, connector_id: str, asked_scope: str | None, *
     scope = describe(actor, slug, connector_id, asked_scope).scope
     trip = Trip(secrets.token_urlsafe(32), secrets.token_urlsafe(48), _redirect_uri(connector_id))
     record = json.dumps({"slug": slug, "scope": scope, "code_verifier": trip.code_verifier}).encode()
-    upstream_states.put(redis.client, trip.state, binding=_binding(actor, raw_browser, connector_id), record=record)
+    binding = _binding(actor, raw_browser, connector_id)
+    upstream_states.put(redis.client, trip.state, binding=binding, record=record, bound=STATES, group=actor.id or "")
     return connectors.build(get_settings(connector_id)).authorize_url(trip)
 
 
@@ -81,10 +84,10 @@ def finish(
         raise _state_mismatch()
     taken = callbacks.take(state, _binding(actor, raw_browser, connector_id))
     if taken.status == "finished":
-        return taken.value.decode()
+        return taken.outcome.decode()
     if taken.status != "first":
         raise _state_mismatch()
-    record = json.loads(taken.value)
+    record = json.loads(taken.record)
     trip = Trip(state, record["code_verifier"], _redirect_uri(connector_id))
 
     def work() -> bytes:

@@ -1,18 +1,12 @@
-"""Refresh storms against real servers of several workers: one answer for all, and no chain breaks, whatever is killed.
+"""Refresh storms against real servers of several workers: one answer for all, and no chain breaks.
+
+While stores and workers are taken away: test_disturbed_refreshes.py.
 
 RFC 9700 section 4.14.2, and what users of comparable systems complain of most: spurious sign-outs.
 """
 
 import http.client
-import json
-import os
-import random
-import signal
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -20,49 +14,9 @@ from extensions import db
 from models import RefreshFamily, RefreshToken
 from services.tokens import signing_keys
 from tests import factories
-from tests.oauth.flow import VERIFIER
+from tests.oauth.remote import Remote, at_once
 
 SAME = ("access_token", "refresh_token", "scope")
-
-
-class Unreachable(Exception):
-    """No answer, or a 503: the request may be sent again."""
-
-
-class Remote:
-    """A program that speaks to a server over the network. Every request has a connection of its own."""
-
-    def __init__(self, url, client_id, redirect_uri):
-        self.netloc, self.client_id, self.redirect_uri = urlsplit(url).netloc, client_id, redirect_uri
-
-    def post(self, path, **values):
-        connection = http.client.HTTPConnection(self.netloc, timeout=20)
-        try:
-            body = urlencode({"client_id": self.client_id, **values})
-            connection.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
-            response = connection.getresponse()
-            status, text = response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(repr(error)) from error
-        finally:
-            connection.close()
-        if status == 503:
-            raise Unreachable(text)
-        return status, json.loads(text)
-
-    def refresh(self, token, **values):
-        return self.post("/oauth/token", grant_type="refresh_token", refresh_token=token, **values)
-
-    def exchange(self, code):
-        return self.post("/oauth/token", grant_type="authorization_code", code=code, redirect_uri=self.redirect_uri, code_verifier=VERIFIER)
-
-    def is_live(self, access_token):
-        connection = http.client.HTTPConnection(self.netloc, timeout=20)
-        connection.request("GET", "/api/v1/whoami", headers={"Authorization": f"Bearer {access_token}"})
-        status = connection.getresponse().status
-        connection.close()
-        assert status in (200, 401)
-        return status == 200
 
 
 @pytest.fixture
@@ -83,27 +37,10 @@ def storm(app, live_server, program, person):
         def tokens(self, scope="openid offline_access"):
             return program.exchange(self.code(scope)).json
 
-        def workers(self):
-            """The process ids of the workers that live now."""
-            children = Path(f"/proc/{self.server.process.pid}/task/{self.server.process.pid}/children")
-            return [int(pid) for pid in children.read_text().split()]
-
     def make(workers=3, **env):
         return Storm(workers, {f"GATEPOST_{name.upper()}": str(value) for name, value in env.items()})
 
     return make
-
-
-def at_once(count, work):
-    """`work(number)` in that many threads, released together."""
-    gate = threading.Barrier(count)
-
-    def run(number):
-        gate.wait(20)
-        return work(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.mark.both_databases
@@ -193,59 +130,6 @@ def a_revocation_in_the_middle_leaves_nothing_alive(storm):
                 assert not remote.is_live(body["access_token"])
                 assert remote.refresh(body["refresh_token"])[0] == 400
         assert remote.refresh(tokens["refresh_token"])[0] == 400
-
-
-CHAINS = 8
-
-
-@pytest.mark.both_databases
-def test_killed_workers_and_an_emptied_redis_break_no_chain_although_each_token_is_presented_twice(app, storm, redis):
-    storm = storm(workers=2, refresh_grace_seconds=60)
-    remote, stop = storm.remote, threading.Event()
-    tokens = [storm.tokens() for _ in range(CHAINS)]
-    rotations, retries = [0] * CHAINS, [0] * CHAINS
-
-    def present(number, token):
-        """An honest client repeats what was not answered."""
-        for _ in range(200):
-            try:
-                return remote.refresh(token)
-            except Unreachable:
-                retries[number] += 1
-                time.sleep(0.05)
-        raise AssertionError("nobody answers any more")
-
-    def keep_refreshing(number):
-        while not stop.is_set():
-            token = tokens[number]["refresh_token"]
-            answers = at_once(2, lambda _, token=token: present(number, token))
-            assert [status for status, _ in answers] == [200, 200], (number, answers)
-            first, second = ([body[name] for name in SAME] for _, body in answers)
-            assert first == second
-            tokens[number] = answers[0][1]
-            rotations[number] += 1
-
-    def keep_disturbing():
-        chance = random.Random(7)
-        for _ in range(4):
-            time.sleep(0.6)
-            redis.flushall()
-            if workers := storm.workers():
-                os.kill(chance.choice(workers), signal.SIGKILL)
-        time.sleep(0.3)
-        stop.set()
-
-    with ThreadPoolExecutor(CHAINS + 1) as pool:
-        chains = [pool.submit(keep_refreshing, number) for number in range(CHAINS)]
-        pool.submit(keep_disturbing).result(60)
-        for chain in chains:
-            chain.result(60)
-    assert min(rotations) >= 2, rotations
-    assert sum(retries) > 0, "nobody was hit: this test tests nothing"
-    for number, pair in enumerate(tokens):
-        assert present(number, pair["refresh_token"])[0] == 200
-    with app.app_context():
-        assert db.session.query(RefreshFamily).filter(RefreshFamily.revoked_at.is_not(None)).count() == 0
 
 
 def test_after_the_grace_a_repeat_revokes_the_family_on_every_worker_although_the_answer_is_an_error(storm):

@@ -155,7 +155,7 @@ def test_every_tab_has_its_own_state(browser: Browser, github: FakeGitHub, ann: 
 
 def test_a_state_ends_after_ten_minutes(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:
     url = browser.start(query="next=/account/linked")
-    key = f"gatepost:state:{{{hex_hash(query_of(url)['state'])}}}"
+    key = f"gatepost:state:{{states}}:{hex_hash(query_of(url)['state'])}"
     store = browser.client.application.extensions["gatepost.redis"]
     assert 590 < store.ttl(key) <= 600
     store.delete(key)
@@ -247,7 +247,7 @@ def test_after_a_minute_the_same_callback_is_state_mismatch(browser: Browser, gi
     url = browser.start()
     back = github.visit(url)
     browser.come_back(back)
-    key = f"gatepost:state:{{{hex_hash(query_of(url)['state'])}}}"
+    key = f"gatepost:state:{{states}}:{hex_hash(query_of(url)['state'])}"
     store = browser.client.application.extensions["gatepost.redis"]
     assert 0 < store.ttl(key) <= 60
     store.delete(key)

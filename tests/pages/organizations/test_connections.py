@@ -471,7 +471,7 @@ def test_the_question_is_this_sessions_alone_needs_a_form_and_ends(desk: Desk, a
     assert desk.browser(desk.member).get(path).status_code == 404
     page = browser.get(path)
     store = desk.app.extensions["gatepost.redis"]
-    (key,) = store.keys("gatepost:browser-note:connection*")
+    (key,) = store.keys("gatepost:browser-note:{notes}:connection*")
     assert 0 < store.ttl(key) <= 600
     secrets = [*desk.vendor.access_tokens, *desk.vendor.refresh_tokens]
     assert [secret for secret in secrets if secret in page.text or secret.encode() in (store.get(key) or b"")] == []

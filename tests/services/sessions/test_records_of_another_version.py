@@ -1,12 +1,13 @@
 """Two versions of Gatepost run side by side on one Redis: a field that only the other one knows is ignored."""
 
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 
-from infra import cipher
+from infra import cipher, upstream_states
 from tests import factories
 from tests.fakes.browser import Browser, path_of, query_of
 from tests.fakes.fixtures import github_settings, vendor_settings
@@ -18,13 +19,13 @@ MORE = {"of_the_next_version": {"a": 1}}
 
 def _with_more(sealed: bytes, secret: str, purpose: str) -> bytes:
     """A sealed record with a field more, also in the records inside it."""
-    values = json.loads(cipher.open_with(secret, sealed, purpose=purpose))
+    values = json.loads(zlib.decompress(cipher.open_with(secret, sealed, purpose=purpose)))
     for inner in ("journey", "account", "tokens"):
         if isinstance(values.get(inner), dict):
             values[inner].update(MORE)
     if isinstance(values.get("account"), dict) and isinstance(values["account"].get("tokens"), dict):
         values["account"]["tokens"].update(MORE)
-    return cipher.seal_with(secret, json.dumps({**values, **MORE}).encode(), purpose=purpose)
+    return cipher.seal_with(secret, zlib.compress(json.dumps({**values, **MORE}).encode()), purpose=purpose)
 
 
 def test_a_session(app: Flask, redis: Any) -> None:
@@ -56,7 +57,11 @@ def test_where_a_browser_was_going(make_app: Callable[..., Flask], github: FakeG
     app = make_app(**github_settings(github))
     browser = Browser(app)
     browser.start(query="next=/account/keys")
-    _change_notes(app, browser, "journey")
+    redis = app.extensions["gatepost.redis"]
+    name = upstream_states.read_note(redis, "last-journey", browser.cookie("gatepost_browser") or "")
+    (key,) = redis.keys("gatepost:browser-note:{notes}:journey:*")
+    secret = f"{browser.cookie('gatepost_browser')}:{(name or b'').decode()}"
+    redis.set(key, _with_more(redis.get(key), secret, "journey"), ex=600)
     response = browser.get("/login/github/callback?state=another&code=x")
     assert response.status_code == 303
     assert query_of(response.headers["Location"])["next"] == "/account/keys"
@@ -83,8 +88,8 @@ def test_another_account_of_a_vendor(make_app: Callable[..., Flask], vendor: Fak
     back = vendor.visit(browser.get("/orgs/northwind/connections/acme/start").headers["Location"])
     page = browser.come_back(back).headers["Location"]
     redis = app.extensions["gatepost.redis"]
-    (key,) = redis.keys("gatepost:browser-note:connection:*")
-    kind = key.decode().removeprefix("gatepost:browser-note:").partition(":{")[0]
+    (key,) = redis.keys("gatepost:browser-note:{notes}:connection:*")
+    kind = key.decode().removeprefix("gatepost:browser-note:{notes}:").rpartition(":")[0]
     redis.set(key, _with_more(redis.get(key), raw, kind), ex=600)
     assert "Ann at Vendor" in browser.get(page).text
 
@@ -93,5 +98,5 @@ def _change_notes(app: Flask, browser: Browser, *kinds: str) -> None:
     redis = app.extensions["gatepost.redis"]
     raw = browser.cookie("gatepost_browser") or ""
     for kind in kinds:
-        for key in redis.keys(f"gatepost:browser-note:{kind}:*"):
+        for key in redis.keys(f"gatepost:browser-note:{{notes}}:{kind}:*"):
             redis.set(key, _with_more(redis.get(key), raw, kind), ex=600)
