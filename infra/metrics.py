@@ -31,6 +31,7 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rate_limit_refusals": ("Requests answered 429, by door.", ("door",)),
     "upstream_refusals": ("Calls to other servers that were not made: no place was free, or the server was resting.", ("upstream",)),
     "upstream_timeouts": ("Calls to other servers that were given up at their deadline.", ("upstream",)),
+    "mail_letters": ("Letters by outcome (sent, refused, failed, dropped, lost).", ("outcome",)),
 }
 
 log = logging.getLogger("gatepost.metrics")
@@ -68,11 +69,11 @@ def is_on() -> bool:
     return _meters is not None
 
 
-def count(name: str, **labels: str) -> None:
-    """Add one to the counter `name`. Nothing at all when metrics are off."""
+def count(name: str, amount: int = 1, **labels: str) -> None:
+    """Add to the counter `name`. Nothing at all when metrics are off."""
     if _meters is not None:
         counter = _meters.counters[name]
-        (counter.labels(**labels) if labels else counter).inc()
+        (counter.labels(**labels) if labels else counter).inc(amount)
 
 
 def observe_request(*, endpoint: str, method: str, status: int, seconds: float) -> None:

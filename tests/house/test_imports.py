@@ -69,7 +69,7 @@ ALLOWED = {
         "services.tokens": f"services.audit services.access services.pagination services.encryption services.database {_BELOW}",
         "services.audit": f"services.access services.pagination services.database {_BELOW}",
         "services.access": f"services.database {_BELOW}",
-        "services.mail": "infra",
+        "services.mail": "infra config",
         "services.pagination": "infra extensions errors",
         "services.validation": "errors",
         "services.encryption": "infra config",
