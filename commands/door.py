@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import SettingError
 from errors import GatepostError
 from services.instance import operators
+from services.mail import delivery
 
 
 class OperatorCommand(click.Command):
@@ -29,7 +30,10 @@ class OperatorCommand(click.Command):
             app = ctx.ensure_object(ScriptInfo).load_app()
             with app.app_context():
                 operators.prepare()
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    delivery.finish()  # what the command has to mail, before its process ends
         except GatepostError as error:
             problem = error.message
         except SettingError as error:

@@ -240,9 +240,9 @@ def aside(work: Callable[[], object]) -> None:
     logged."""
 
     def run() -> None:
-        _deadline.set(time.monotonic() + DEADLINE_SECONDS)
         try:
-            work()
+            with deadline(DEADLINE_SECONDS):
+                work()
         except Exception as error:
             log.info("an upstream failed in the background", extra={"detail": f"{type(error).__name__}: {error}"})
 
@@ -252,11 +252,22 @@ def aside(work: Callable[[], object]) -> None:
         log.warning("no thread for work in the background", extra={"detail": str(error)})
 
 
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """One deadline for all that this thread asks of other servers meanwhile. It takes no place, so this is for threads that serve no
+    request; the caller must limit how many there are."""
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
 def remaining_seconds() -> float:
     """The time that is left for this thread's call.   Raises: UpstreamTimedOut; RuntimeError outside of a call."""
     deadline = _deadline.get()
     if deadline is None:
-        raise RuntimeError("an upstream is called outside of bulkhead.call")
+        raise RuntimeError("an upstream is called without a deadline")
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise UpstreamTimedOut

@@ -1,7 +1,4 @@
-"""Outgoing mail: plain-text letters over SMTP, or into the log where no server is set.
-
-All letters of one `send_all` share one deadline and one place of the bulkhead.
-"""
+"""Outgoing mail: plain-text letters over SMTP, or into the log. `infra/mail_queue.py` calls it, on threads of its own."""
 
 import io
 import logging
@@ -9,9 +6,10 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from config import LOOPBACK_HOSTS
@@ -26,10 +24,6 @@ _MAX_REPLY_BYTES = 1_048_576
 _ENCODED_WORD = "=?"  # how one begins
 
 
-class MailFailed(Exception):
-    """The letter was not taken by the server."""
-
-
 @dataclass(frozen=True)
 class Letter:
     to: str
@@ -37,51 +31,79 @@ class Letter:
     text: str
 
 
-def send(mail_url: str, letter: Letter, *, sender_host: str) -> None:
-    """Send one letter. `sender_host` names this instance where the account is no address. Raises MailFailed."""
-    if refused := send_all(mail_url, sender_host=sender_host, letters=[letter]):
-        raise MailFailed(refused[0])
+@dataclass(frozen=True)
+class MailServer:
+    """`url` may contain a password. `sender_host` names this instance if the account is no address."""
+
+    url: str = field(repr=False)
+    sender_host: str
 
 
-def send_all(mail_url: str, *, sender_host: str, letters: Sequence[Letter]) -> list[str]:
-    """Send letters over one connection. One that is not taken does not hold the others up.
+Outcome = Literal["sent", "refused", "failed"]
+Report = Callable[[Outcome, str], None]
 
-    Returns: why letters were not taken, one text for each.   Raises: MailFailed when the server takes none, or no longer answers.
+
+def write_to_log(letters: Sequence[Letter]) -> None:
+    for letter in letters:
+        log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
+
+
+def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> None:
+    """Send letters over one connection, with one deadline for all of them. A letter that is refused does not hold up the others.
+
+    report: called once for each letter, in their order: `sent`; `refused` by the server; `failed` if there was no answer to it. The
+    second argument says why, without an address.
     """
-    if mail_url == "log":
-        for letter in letters:
-            log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
-        return []
-    parts = urlsplit(mail_url)
+    parts, why = urlsplit(server.url), ""
     seconds = min(_SECONDS + _SECONDS_A_LETTER * (len(letters) - 1), _MOST_SECONDS)
-    upstream = f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
+    reported = 0
+
+    def report_one(outcome: Outcome, why: str) -> None:
+        nonlocal reported
+        reported += 1
+        report(outcome, why)
+
     try:
-        return bulkhead.call(upstream, lambda: _send_all(parts, sender_host, letters), seconds=seconds)
+        with bulkhead.deadline(seconds):
+            _send_all(parts, server.sender_host, letters, report_one)
     except (smtplib.SMTPException, OSError, ValueError) as error:
-        raise MailFailed(type(error).__name__) from error
+        why = _why(error)
     except bulkhead.UpstreamFailed as error:
-        raise MailFailed(str(error)) from error
+        why = str(error)
+    except Exception as error:  # whatever it is: each letter is reported
+        log.exception("broken")
+        why = _why(error)
+    for _ in letters[reported:]:
+        report("failed", why)
 
 
-def _send_all(parts: SplitResult, sender_host: str, letters: Sequence[Letter]) -> list[str]:
+def _send_all(parts: SplitResult, sender_host: str, letters: Sequence[Letter], report: Report) -> None:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     sender = user if "@" in user else f"no-reply@{sender_host}"
     with _connect(parts.scheme, parts.hostname or "", parts.port) as server:
         _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
         if password:
             server.login(user, password)
-        return [why for letter in letters if (why := _hand_over(server, sender, letter))]
+        for letter in letters:
+            report(*_hand_over(server, sender, letter))
 
 
-def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> str:
-    """Why this letter was not taken; empty when it was."""
+def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> tuple[Outcome, str]:
     if not letter.to.isprintable() or _ENCODED_WORD in letter.to:
-        return "not an address"
+        return "refused", "not an address"
     try:
         server.send_message(_message(sender, letter), to_addrs=[letter.to])
-    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
-        return type(error).__name__
-    return ""
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
+        return "refused", _why(error)
+    return "sent", ""
+
+
+def _why(error: Exception) -> str:
+    """The kind of error and the server's code, but not its text, which may repeat an address or a letter."""
+    codes = [error.smtp_code] if isinstance(error, smtplib.SMTPResponseException) else []
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _text in error.recipients.values()]
+    return " ".join([type(error).__name__, *map(str, codes)])
 
 
 def _message(sender: str, letter: Letter) -> EmailMessage:

@@ -32,6 +32,7 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "states_pushed_out": ("States and notes of sign-ins, and states of connections, deleted early because of their bound.", ("kind",)),
     "upstream_refusals": ("Calls to other servers that were not made: no place was free, or the server was resting.", ("upstream",)),
     "upstream_timeouts": ("Calls to other servers that were given up at their deadline.", ("upstream",)),
+    "mail_letters": ("Letters by outcome (sent, refused, failed, dropped, lost).", ("outcome",)),
 }
 
 log = logging.getLogger("gatepost.metrics")
@@ -69,11 +70,11 @@ def is_on() -> bool:
     return _meters is not None
 
 
-def count(name: str, **labels: str) -> None:
-    """Add one to the counter `name`. Nothing at all when metrics are off."""
+def count(name: str, amount: int = 1, **labels: str) -> None:
+    """Add to the counter `name`. Nothing at all when metrics are off."""
     if _meters is not None:
         counter = _meters.counters[name]
-        (counter.labels(**labels) if labels else counter).inc()
+        (counter.labels(**labels) if labels else counter).inc(amount)
 
 
 def observe_request(*, endpoint: str, method: str, status: int, seconds: float) -> None:

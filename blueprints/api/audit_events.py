@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, g, request, stream_with_context
+from flask import Blueprint, Response, g, request
 
-from blueprints import guards
+from blueprints import exports, guards
 from blueprints.api import bodies
 from errors import Invalid
 from services.audit import audit_events
@@ -47,6 +47,4 @@ def _format() -> str:
 def _export(slug: str, filters: Filters, name: str) -> Response:
     mimetype, lines = _EXPORTS[name]
     events = audit_events.stream(g.actor, slug, filters)
-    response = Response(stream_with_context(lines(events)), mimetype=mimetype)
-    response.headers["Content-Disposition"] = f'attachment; filename="audit.{name}"'
-    return response
+    return exports.answer_file(lines(events), mimetype=mimetype, filename=f"audit.{name}")

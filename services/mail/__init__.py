@@ -1,4 +1,4 @@
-"""The emails that Gatepost sends, and the translations that mail and pages share.
+"""The emails that Gatepost sends, their delivery, and the translations that mail and pages share.
 
-Not here: deciding when to send one, which is up to each package, and delivery (`infra.mailer`).
+Not here: deciding when to send one, which is up to each package, and SMTP (`infra/mailer.py`).
 """

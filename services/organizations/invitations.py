@@ -3,21 +3,18 @@
 services/organizations/invitation_redemption.py is how they are used. `users.has_invitations` says that there may be some for a person.
 """
 
-import logging
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Select, Update, bindparam, func, or_, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
 from extensions import db
-from infra import mailer
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid
@@ -29,12 +26,10 @@ from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import engine
-from services.mail import letters
+from services.mail import delivery, letters
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.users import users
-
-log = logging.getLogger("gatepost.invitations")
 
 LIFE_SECONDS = 7 * 24 * 60 * 60
 LETTERS_AN_HOUR = 200  # by one person
@@ -64,11 +59,13 @@ class InvitationRow:
 
 @dataclass(frozen=True)
 class Sent:
-    """An invitation with its secret, shown once. `is_new`: it was made, not renewed."""
+    """An invitation with its secret, shown once. `is_new`: it was made, not renewed. `is_mailed`: its letter is being sent; False when
+    too many are waiting."""
 
     row: InvitationRow
     is_new: bool
     raw_token: str = field(repr=False)
+    is_mailed: bool = False
 
     @property
     def url(self) -> str:
@@ -121,8 +118,8 @@ def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
 
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
-    """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the mail goes
-    out.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited."""
+    """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the letter
+    is handed over.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited."""
     invited = invite_all(actor, slug, emails=[email], role=role)
     if not invited.sent:
         raise AlreadyMember()
@@ -130,7 +127,7 @@ def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
 
 
 def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> Invited:
-    """The same for several addresses: all of them, but for those of members, or none. Commits: yes, before the mail goes out.
+    """The same for several addresses: all of them, but for those of members, or none. Commits: yes, before the letters are handed over.
 
     Raises: as `invite`, but not AlreadyMember.
     """
@@ -168,7 +165,7 @@ def is_address(email: str) -> bool:
 
 
 def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
-    """Send an open invitation again, with a new link and expiry; the old link ends. Commits: yes, before the mail goes out.
+    """Send an open invitation again, with a new link and expiry; the old link ends. Commits: yes, before the letters are handed over.
 
     Raises: NotFound; Forbidden; RateLimited.
     """
@@ -232,8 +229,7 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
         record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
     db.session.commit()
-    _mail(sent, organization, languages)
-    return sent
+    return _mail(sent, organization, languages)
 
 
 def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:
@@ -246,16 +242,11 @@ def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:
     return {key: own.get(key) or inviters for key in keys}
 
 
-def _mail(sent: Sequence[Sent], organization: OrganizationInfo, languages: Mapping[str, str | None]) -> None:
-    """A letter that is not taken loses nothing: the link can be handed over, or sent again. In production no letter is
-    written to the log, where others would read the link."""
-    settings = current()
-    if not sent or (not settings.sends_mail and settings.env == "production"):
-        return
-    host = urlsplit(settings.public_url).hostname or "localhost"
+def _mail(sent: Sequence[Sent], organization: OrganizationInfo, languages: Mapping[str, str | None]) -> list[Sent]:
+    """What is not mailed is not lost: the link can be handed over, or sent again."""
     written = [
         letters.invitation(
-            letters.Place(settings.host, languages[users.email_key(one.row.email)]),
+            letters.Place(current().host, languages[users.email_key(one.row.email)]),
             to=one.row.email,
             inviter=one.row.inviter_name,
             organization=organization.name,
@@ -263,12 +254,8 @@ def _mail(sent: Sequence[Sent], organization: OrganizationInfo, languages: Mappi
         )
         for one in sent
     ]
-    try:
-        refused = mailer.send_all(settings.mail_url, sender_host=host, letters=written)
-    except mailer.MailFailed as error:
-        refused = [str(error)]
-    for why in refused:
-        log.warning("an invitation was not mailed", extra={"detail": why})
+    is_mailed = delivery.deliver(written)
+    return [replace(one, is_mailed=is_mailed) for one in sent]
 
 
 def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:

@@ -11,14 +11,12 @@ import uuid
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
-from urllib.parse import urlsplit
 
 from sqlalchemy import func, select, update
 
 from config import current
 from errors import NotFound, SignInRefused, Unavailable
 from extensions import db
-from infra import mailer
 from infra.clock import now
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
@@ -28,7 +26,7 @@ from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.encryption.keyring import cipher
-from services.mail import letters
+from services.mail import delivery, letters
 from services.sign_in.journeys import Journey
 from services.users import identities, users
 
@@ -67,9 +65,9 @@ class Confirmed:
 
 def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, journey: Journey) -> None:
     """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
-    began. Commits: yes, before the mail goes out.
+    began. Commits: yes, before the letter is handed over.
 
-    Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when no mail goes out.
+    Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when too many letters are waiting.
     """
     email = account.email or ""
     begin_write()
@@ -217,7 +215,5 @@ def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
         login=account.login,
         url=f"{settings.public_url}/login/confirm/{raw}",
     )
-    try:
-        mailer.send(settings.mail_url, letter, sender_host=urlsplit(settings.public_url).hostname or "localhost")
-    except mailer.MailFailed as error:
-        raise Unavailable("The confirmation mail could not be sent. Try again.", detail=str(error)) from error
+    if not delivery.deliver([letter]):
+        raise Unavailable("The confirmation mail could not be sent. Try again.", detail="too many letters are waiting")

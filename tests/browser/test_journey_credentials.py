@@ -48,9 +48,9 @@ def invite(walk: Walk, desk: Desk, email: str, role: str = "Member") -> str:
     walk.fill("Email addresses", email)
     walk.tab.get_by_label("Role").select_option(label=role)
     walk.press("Send invitations")
-    walk.says(f"Invitation sent to {email}.")
+    walk.says(f"Sending the invitation to {email}.")
     walk.sees("Members")
-    letter = next(letter for letter in reversed(desk.world.smtp.letters) if email in letter["To"])
+    letter = desk.world.smtp.wait_for(to=email)
     return next(word for word in letter.get_content().split() if "/invitations/" in word)
 
 

@@ -185,8 +185,7 @@ def _begin_by_mail(walk: Walk, program: Program, world: World, subject: str, ema
     walk.go(program.authorize_url())
     walk.follow("Continue with Postal")
     walk.sees("Check your mail")
-    letter = world.smtp.letters[-1]
-    assert email in letter["To"]
+    letter = world.smtp.wait_for(to=email)
     return next(word for word in letter.get_content().split() if "/login/confirm/" in word)
 
 

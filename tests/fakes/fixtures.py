@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from infra import mail_queue
 from providers import oidc
 from tests import machine
 from tests.fakes.browser import Browser
@@ -85,6 +86,7 @@ def smtp() -> Iterator[FakeSmtp]:
     fake = FakeSmtp()
     yield fake
     fake.stop()
+    mail_queue.wait(60)
 
 
 NPM_USERS = {

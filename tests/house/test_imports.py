@@ -24,9 +24,9 @@ ALLOWED = {
         "blueprints.pages.account": "blueprints.fresh_sign_in blueprints.html blueprints.session_cookie services errors config",
         "blueprints.pages.admin": "blueprints.pages.organizations blueprints.fresh_sign_in blueprints.html blueprints.session_cookie"
         " services errors config",
-        "blueprints.pages.organizations": "blueprints.fresh_sign_in blueprints.html blueprints.background blueprints.rate_limits"
-        " blueprints.session_cookie blueprints.browser blueprints.request_log services errors config",
-        "blueprints.api": "blueprints.guards blueprints.session_cookie services errors config",
+        "blueprints.pages.organizations": "blueprints.fresh_sign_in blueprints.exports blueprints.html blueprints.background"
+        " blueprints.rate_limits blueprints.session_cookie blueprints.browser blueprints.request_log services errors config",
+        "blueprints.api": "blueprints.exports blueprints.guards blueprints.session_cookie services errors config",
         "blueprints.oauth": "blueprints.guards blueprints.error_handlers blueprints.html blueprints.csrf blueprints.rate_limits"
         " blueprints.session_cookie oauth services errors config",
         "blueprints.well_known": "oauth services errors config",
@@ -44,6 +44,7 @@ ALLOWED = {
         "blueprints.browser": "blueprints.cookies config",
         "blueprints.background": "services",
         "blueprints.request_log": "services config",
+        "blueprints.exports": "errors",
         "blueprints.cookies": "config",
         "blueprints.cors": "config",
         "blueprints.assets": "",
@@ -69,7 +70,7 @@ ALLOWED = {
         "services.tokens": f"services.audit services.access services.pagination services.encryption services.database {_BELOW}",
         "services.audit": f"services.access services.pagination services.database {_BELOW}",
         "services.access": f"services.database {_BELOW}",
-        "services.mail": "infra",
+        "services.mail": "infra config",
         "services.pagination": "infra extensions errors",
         "services.validation": "errors",
         "services.encryption": "infra config",

@@ -1,4 +1,5 @@
-"""Every connection to another server is opened on the transport of infra/http.py, or by the mailer, inside the bulkhead."""
+"""Every connection to another server is opened on the transport of infra/http.py, or by the mailer, inside the bulkhead or
+on one of the mail's own threads."""
 
 import ast
 import re
@@ -39,8 +40,11 @@ MAKERS = {
     r"HTTPAdapter\(|\b(Http|Https)Pool\(|PoolManager\(|urlopen\(": {},
     r"smtplib\.SMTP(_SSL)?\(|\b_Smtp\(|\b_SmtpOverTls\(": {"infra/mailer.py": 2},
     r"create_connection\(|open_connection\(": {"infra/health_listener.py": 1},
-    r"bulkhead\.call\(": {"providers/base.py": 1, "connectors/base.py": 1, "infra/mailer.py": 1},
+    r"bulkhead\.call\(": {"providers/base.py": 1, "connectors/base.py": 1},
     r"bulkhead\.aside\(": {"infra/kept_documents.py": 1},
+    r"bulkhead\.deadline\(": {"infra/mailer.py": 1},
+    r"mailer\.send_all\(": {"infra/mail_queue.py": 1},
+    r"mail_queue\.put\(": {"services/mail/delivery.py": 1},
 }
 
 

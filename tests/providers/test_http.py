@@ -165,12 +165,16 @@ def test_an_upstream_is_an_origin(url: str, origin: str) -> None:
 # --- mail -------------------------------------------------------------------------------------------------------
 
 
-def send(url: str) -> None:
-    mailer.send(url, mailer.Letter("ann@example.com", "Hello", "A line\n.\nand the end\n"), sender_host="gatepost.example")
+def send(url: str, *to: str) -> list[str]:
+    """The outcome of each letter."""
+    outcomes: list[str] = []
+    letters = [mailer.Letter(one, "Hello", "A line\n.\nand the end\n") for one in to or ("ann@example.com",)]
+    mailer.send_all(mailer.MailServer(url, "gatepost.example"), letters, lambda outcome, _why: outcomes.append(outcome))
+    return outcomes
 
 
 def test_a_letter_arrives_whole(smtp: FakeSmtp) -> None:
-    send(smtp.url)
+    assert send(smtp.url) == ["sent"]
     (letter,) = smtp.letters
     assert (letter["To"], letter["From"]) == ("ann@example.com", "Gatepost <no-reply@gatepost.example>")
     assert letter.get_content().replace("\r\n", "\n") == "A line\n.\nand the end\n"
@@ -181,24 +185,30 @@ def test_a_password_goes_out_on_loopback_or_encrypted_only(smtp: FakeSmtp, monke
     assert len(smtp.logins) == 1
     assert smtp.letters[0]["From"] == "Gatepost <sender@example.com>"
     monkeypatch.setattr(mailer, "LOOPBACK_HOSTS", frozenset())
-    with pytest.raises(mailer.MailFailed):
-        send(smtp.url.replace("smtp://", "smtp://user:password@"))
+    assert send(smtp.url.replace("smtp://", "smtp://user:password@")) == ["failed"]
     assert len(smtp.logins) == 1
 
 
-def test_a_server_that_refuses_or_is_away_is_mail_failed(smtp: FakeSmtp) -> None:
+def test_a_server_that_refuses_or_is_away_is_no_exception(smtp: FakeSmtp) -> None:
+    assert send("smtp://127.0.0.1:1", "ann@example.com", "bob@example.com") == ["failed", "failed"]
     smtp.refuses = True
-    with pytest.raises(mailer.MailFailed):
-        send(smtp.url)
-    with pytest.raises(mailer.MailFailed):
-        send("smtp://127.0.0.1:1")
+    assert send(smtp.url) == ["refused"]
+    assert smtp.letters == []
 
 
-def test_a_server_whose_greeting_never_ends_is_left_at_the_deadline(smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_letter_that_is_refused_does_not_hold_up_the_others(smtp: FakeSmtp) -> None:
+    smtp.refuses = "bob@example.com"
+    assert send(smtp.url, "ann@example.com", "bob@example.com", "cleo@example.com") == ["sent", "refused", "sent"]
+    assert smtp.recipients == ["ann@example.com", "cleo@example.com"]
+
+
+@pytest.mark.parametrize("fault", FakeSmtp.STUCK)
+def test_a_mail_server_that_never_gets_to_the_point_is_left_at_the_deadline(
+    smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
     monkeypatch.setattr(mailer, "_SECONDS", 1.0)
-    smtp.is_tarpit = True
-    with pytest.raises(mailer.MailFailed, match="deadline"):
-        send(smtp.url)
+    smtp.fault = fault
+    assert send(smtp.url) == ["failed"]
     for _ in range(3000):
         if not smtp.held:
             break
@@ -208,6 +218,5 @@ def test_a_server_whose_greeting_never_ends_is_left_at_the_deadline(smtp: FakeSm
 
 @pytest.mark.parametrize("to", ["a@b.example\r\nBcc: c@d.example", "a@b.example\n"])
 def test_no_header_can_be_smuggled_in(smtp: FakeSmtp, to: str) -> None:
-    with pytest.raises(mailer.MailFailed):
-        mailer.send(smtp.url, mailer.Letter(to, "x", "x"), sender_host="gatepost.example")
+    assert send(smtp.url, to) == ["refused"]
     assert smtp.letters == []

@@ -3,6 +3,7 @@
 Each claim is made of a moment in which the upstream still holds the very callers that it held before, never of a duration.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from infra import mail_queue
 from tests import factories
 from tests.fakes.fixtures import github_settings, oidc_settings, vendor_settings
 from tests.fakes.github import FakeGitHub
@@ -238,20 +240,27 @@ def test_others_are_answered_while_tests_of_a_credential_hang(
 # --- mail ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_others_are_answered_while_the_mail_server_hangs(start: Callable[..., Site], smtp: FakeSmtp) -> None:
+@pytest.mark.parametrize("fault", FakeSmtp.STUCK)
+def test_fifty_invitations_are_answered_while_the_mail_server_hangs(start: Callable[..., Site], smtp: FakeSmtp, fault: str) -> None:
     site = start(mail_url=smtp.url)
     person = factories.make_user()
     organization = factories.make_organization(owner=person, slug="acme")
     headers = {"Authorization": f"Bearer {factories.make_api_key(organization, person).raw_key}"}
-    smtp.is_tarpit = True
+    smtp.fault = fault
+    numbers = itertools.count()
 
-    def invite(number: int) -> requests.Response:
-        body = {"email": f"guest-{number}@example.com", "role": "member"}
-        return site.ask("POST", "/api/v1/orgs/acme/invitations", headers=headers, json=body)
+    def invite() -> int:
+        body = {"email": f"guest-{next(numbers)}@example.com", "role": "member"}
+        return site.ask("POST", "/api/v1/orgs/acme/invitations", headers=headers, json=body).status_code
 
-    with ThreadPoolExecutor(LOOPS) as pool:
-        inviting = [pool.submit(invite, number) for number in range(LOOPS)]
-        site.while_stuck(smtp)
-        answers = [one.result() for one in inviting]
-    assert {answer.status_code for answer in answers} == {201}
-    nobody_stays(smtp)
+    def fifty() -> None:
+        with ThreadPoolExecutor(LOOPS) as pool:
+            assert {one.result() for one in [pool.submit(invite) for _ in range(50)]} == {201}
+        site.others_are_answered()
+
+    assert invite() == 201
+    site.while_stuck(smtp, fifty)
+    assert smtp.most_held <= mail_queue.THREADS
+    smtp.go_on()
+    assert invite() == 201
+    smtp.wait_for(to=f"guest-{next(numbers) - 1}@example.com")

@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, g, request, stream_with_context
+from flask import Blueprint, g, request
 from flask_babel import LazyString, format_datetime, lazy_gettext
 from markupsafe import Markup
 from wtforms import SelectField, StringField
 from wtforms.validators import Optional, ValidationError
 
+from blueprints import exports
 from blueprints.html import audit_sentences, frame, words
 from blueprints.html.forms import Form
 from services.audit import audit_events, audit_names
@@ -150,9 +151,7 @@ def export(slug: str | None, ending: Literal["csv", "jsonl"]) -> Any:
         return list_page(slug)
     events = audit_events.stream(g.actor, slug, filters)
     mimetype, lines = _EXPORTS[ending]
-    response = Response(stream_with_context(lines(events)), mimetype=mimetype)
-    response.headers["Content-Disposition"] = f'attachment; filename="audit.{ending}"'
-    return response
+    return exports.answer_file(lines(events), mimetype=mimetype, filename=f"audit.{ending}")
 
 
 # --- what the pages show ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`/orgs/<slug>/invitations`: who is invited; inviting many at once, sending again, revoking."""
 
 import uuid
+from collections.abc import Sequence
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
@@ -73,7 +74,7 @@ def create(slug: str) -> Response | tuple[str, int]:
     except RateLimited:
         form.emails.errors = [_("You’ve sent many invitations in the last hour. Wait, then try again. Nothing was sent")]
         return _new_page(slug, form), 429
-    flash(_result(invited), "ok" if invited.sent else "info")
+    flash(_result(invited), _kind(invited.sent))
     return redirect(_list_href(slug), 303)
 
 
@@ -83,21 +84,34 @@ def _new_page(slug: str, form: InviteForm) -> str:
 
 def _result(invited: Invited) -> str:
     sentences = [_sent_to(invited.sent[0])] if len(invited.sent) == 1 else []
-    if len(invited.sent) > 1 and current().sends_mail:
-        sentences.append(ngettext("Sent %(num)s invitation.", "Sent %(num)s invitations.", len(invited.sent)))
-    elif len(invited.sent) > 1:
-        text = _("Invited %(count)s people. Mail isn’t set up here: ask them to sign in with those addresses.", count=len(invited.sent))
-        sentences.append(text)
+    if len(invited.sent) > 1:
+        sentences.append(_sent_to_many(invited.sent))
     if invited.members:
         sentences.append(ngettext("%(num)s was already a member.", "%(num)s were already members.", invited.members))
     return " ".join(sentences)
 
 
+def _kind(sent: Sequence[Sent]) -> str:
+    if not sent:
+        return "info"
+    return "ok" if all(one.is_mailed for one in sent) else "warn"
+
+
+def _sent_to_many(sent: Sequence[Sent]) -> str:
+    if not current().sends_mail:
+        return _("Invited %(count)s people. Mail isn’t set up here: ask them to sign in with those addresses.", count=len(sent))
+    if all(one.is_mailed for one in sent):
+        return ngettext("Sending %(num)s invitation.", "Sending %(num)s invitations.", len(sent))
+    return _("Invited %(count)s people, but too many emails are waiting to be sent. Resend these invitations later.", count=len(sent))
+
+
 def _sent_to(sent: Sent) -> str:
     email = words.plain(sent.row.email, 254)
-    if current().sends_mail:
-        return _("Invitation sent to %(email)s.", email=email)
-    return _("Invited %(email)s. Mail isn’t set up here: ask them to sign in with that address.", email=email)
+    if not current().sends_mail:
+        return _("Invited %(email)s. Mail isn’t set up here: ask them to sign in with that address.", email=email)
+    if sent.is_mailed:
+        return _("Sending the invitation to %(email)s.", email=email)
+    return _("Invited %(email)s, but too many emails are waiting to be sent. Resend this invitation later.", email=email)
 
 
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
@@ -107,7 +121,7 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
         sent = invitations.resend(g.actor, slug, str(invitation_id))
     except NotFound:
         return nothing_changed(_list_href(slug))
-    flash(_sent_to(sent), "ok")
+    flash(_sent_to(sent), _kind([sent]))
     return redirect(_list_href(slug), 303)
 
 

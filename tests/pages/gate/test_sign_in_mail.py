@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from extensions import db
-from infra import clock
+from infra import clock, mail_queue
 from models import EmailConfirmation, User
 from services.sign_in import email_confirmations
 from tests import factories
@@ -163,6 +163,7 @@ def test_five_wrong_codes_end_the_code(browser: Browser, op: FakeOidc, smtp: Fak
 
 def test_a_code_of_another_sign_in_is_wrong(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
     browser.sign_in(op, "authentik")
+    assert len(smtp.letters) == 1
     other = Browser(browser.client.application)
     other.sign_in(op, "authentik")
     code_of_the_other = _code_on(browser.get(link_in(smtp)))
@@ -233,12 +234,26 @@ def test_nobodys_mailbox_is_filled_from_here(browser: Browser, op: FakeOidc, smt
     assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
 
 
-def test_a_mail_server_that_is_away_is_503_and_no_session(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
+def test_a_mail_server_that_refuses_signs_nobody_in_and_the_page_claims_nothing(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
     smtp.refuses = True
+    assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
+    page = browser.get("/login/check-mail").text
+    assert "We’re sending a link to" in page
+    assert "sign in again to get a new link" in page
+    assert (smtp.letters, browser.session) == ([], None)
+
+
+def test_when_too_many_letters_wait_a_sign_in_is_503_at_once(
+    browser: Browser, op: FakeOidc, smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_queue._queue, "_limit", 0)
     response = browser.sign_in(op, "authentik")
     assert response.status_code == 503
-    assert "secret upstream text" not in response.text
-    assert browser.session is None
+    assert response.headers["Retry-After"]
+    assert (smtp.letters, browser.session) == ([], None)
+    monkeypatch.undo()
+    assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
+    assert len(smtp.letters) == 1
 
 
 def test_the_letter_says_who_asks_and_names_nothing_secret_but_the_link(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:

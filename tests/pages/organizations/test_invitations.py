@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from infra import clock
+from infra import clock, mail_queue
 from infra.ids import uuid7
 from tests import factories, owner
 from tests.api.company import Company
@@ -50,7 +50,7 @@ def test_many_are_invited_at_once_and_the_result_is_counted(company: Company, ap
     answer = post(company.admin.http, NEW, emails=emails, role="admin")
     assert (answer.status_code, answer.location) == (303, INVITATIONS)
     page = said(company.admin.http.get(INVITATIONS))
-    assert "Sent 3 invitations. 1 was already a member." in page
+    assert "Sending 3 invitations. 1 was already a member." in page
     assert "Members 3 Invitations 3" in page
     assert sorted(smtp.recipients) == ["Bob@Example.com", "ann@example.com", "cleo@example.com"]
     assert owner.actions(app).count("invitation.created") == 3
@@ -58,7 +58,7 @@ def test_many_are_invited_at_once_and_the_result_is_counted(company: Company, ap
 
 def test_one_is_named_and_a_member_alone_is_only_said(company: Company, smtp: FakeSmtp) -> None:
     post(company.owner.http, NEW, emails="ann@example.com", role="member")
-    assert "Invitation sent to ann@example.com." in said(company.owner.http.get(INVITATIONS))
+    assert "Sending the invitation to ann@example.com." in said(company.owner.http.get(INVITATIONS))
     post(company.owner.http, NEW, emails="member@example.com\nadmin@example.com", role="member")
     assert "2 were already members." in said(company.owner.http.get(INVITATIONS))
     assert smtp.recipients == ["ann@example.com"]
@@ -128,7 +128,28 @@ def test_too_many_letters_keep_what_was_typed_and_send_nothing(company: Company,
 def test_a_mail_server_that_is_away_loses_no_invitation(make_app: Any) -> None:
     company = Company(make_app(mail_url="smtp://127.0.0.1:1"))
     assert post(company.owner.http, NEW, emails="ann@example.com\nbob@example.com", role="member").status_code == 303
-    assert "bob@example.com" in said(company.owner.http.get(INVITATIONS))
+    page = said(company.owner.http.get(INVITATIONS))
+    assert "Sending 2 invitations." in page
+    assert "bob@example.com" in page
+
+
+def test_when_too_many_letters_wait_the_page_says_that_none_is_sent(
+    company: Company, smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_queue._queue, "_limit", 1)
+    post(company.owner.http, NEW, emails="ann@example.com\nbob@example.com", role="member")
+    page = said(company.owner.http.get(INVITATIONS))
+    assert "Invited 2 people, but too many emails are waiting to be sent. Resend these invitations later." in page
+    assert "ann@example.com" in page.partition("later.")[2]
+    monkeypatch.setattr(mail_queue._queue, "_limit", 0)
+    invitation = _invite(company)
+    assert post(company.owner.http, INVITATIONS, f"{invitation}/resend").location == INVITATIONS
+    page = said(company.owner.http.get(INVITATIONS))
+    assert "Invited lena@example.com, but too many emails are waiting to be sent. Resend this invitation later." in page
+    assert smtp.recipients == []
+    monkeypatch.undo()
+    post(company.owner.http, INVITATIONS, f"{invitation}/resend")
+    assert smtp.recipients == ["lena@example.com"]
 
 
 def test_without_mail_the_page_says_so_before_and_after(make_app: Any) -> None:
@@ -165,7 +186,7 @@ def test_sending_again_makes_a_new_link(company: Company, smtp: FakeSmtp) -> Non
     invitation = _invite(company)
     assert f'formaction="{invitation}/resend"' in company.owner.http.get(INVITATIONS).text
     assert post(company.owner.http, INVITATIONS, f"{invitation}/resend").location == INVITATIONS
-    assert "Invitation sent to lena@example.com." in said(company.owner.http.get(INVITATIONS))
+    assert "Sending the invitation to lena@example.com." in said(company.owner.http.get(INVITATIONS))
     first, second = (re.search(r"gpi_[\w-]+", letter.get_content())[0] for letter in smtp.letters)  # type: ignore[index]
     assert first != second
 
