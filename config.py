@@ -34,6 +34,7 @@ RATE_LIMIT_DEFAULTS: dict[str, int] = {
     "link": 10,
 }
 EmailTrust = Literal["claim", "trusted", "mail"]
+AuthTime = Literal["require", "ignore"]
 
 
 def read_version(root: Path) -> str:
@@ -310,6 +311,12 @@ class ProviderSettings:
     api_url: str = ""
     scopes: str = "openid profile email"
     email_trust: EmailTrust = "claim"
+    auth_time: AuthTime = "require"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its settings begin with."""
+        return f"{PREFIX}{'OIDC__' if self.kind == 'oidc' else ''}{self.provider_id.upper()}__"
 
 
 @dataclass(frozen=True)
@@ -499,8 +506,7 @@ def _judge(settings: Settings) -> None:
         raise SettingError("GATEPOST_REDIS_URL", "embedded is for development only")
     for provider in settings.providers:
         if provider.email_trust == "mail" and settings.env == "production" and not settings.sends_mail:
-            name = "OIDC__" + provider.provider_id.upper() if provider.kind == "oidc" else provider.provider_id.upper()
-            raise SettingError(f"{PREFIX}{name}__EMAIL_TRUST", "mail needs GATEPOST_MAIL_URL")
+            raise SettingError(f"{provider.prefix}EMAIL_TRUST", "mail needs GATEPOST_MAIL_URL")
 
 
 def _from_toml(path: Path) -> dict[str, str]:
@@ -559,14 +565,21 @@ def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSetting
         "GOOGLE": ("google", "Google", {"ISSUER": _issuer}),
     }
     for name in sorted(given):
-        if match := re.fullmatch(r"OIDC__(.+)__(?:ISSUER|CLIENT_ID|CLIENT_SECRET|LABEL|SCOPES|EMAIL_TRUST)", name):
+        if match := re.fullmatch(r"OIDC__(.+)__(?:ISSUER|CLIENT_ID|CLIENT_SECRET|LABEL|SCOPES|EMAIL_TRUST|AUTH_TIME)", name):
             word = match[1]
             if not re.fullmatch(r"[A-Z0-9_]+", word) or word.lower() in RESERVED_PROVIDER_NAMES:
                 raise SettingError(PREFIX + name, "provider names are [A-Z0-9_]+ and none of GITHUB, GOOGLE, LINK, CONFIRM, CHECK_MAIL")
             groups[f"OIDC__{word}"] = ("oidc", word.replace("_", " ").title(), {"ISSUER": _issuer, "SCOPES": _openid_scopes})
     found, sources = [], {}
     for group, (kind, label, extra) in groups.items():
-        parsers = {"CLIENT_ID": _text, "CLIENT_SECRET": _text, "LABEL": _text, "EMAIL_TRUST": _one_of("claim", "trusted", "mail"), **extra}
+        parsers = {
+            "CLIENT_ID": _text,
+            "CLIENT_SECRET": _text,
+            "LABEL": _text,
+            "EMAIL_TRUST": _one_of("claim", "trusted", "mail"),
+            "AUTH_TIME": _one_of("require", "ignore"),
+            **extra,
+        }
         if kind != "oidc":
             del parsers["LABEL"]
         values = _take_group(given, group, parsers, sources)
@@ -597,6 +610,8 @@ def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> Prov
         values = {"url": "https://github.com", "api_url": "https://api.github.com", "scopes": "read:user user:email", **values}
     elif kind == "google":
         values = {"issuer": "https://accounts.google.com", **values}
+    if kind != "oidc":
+        values = {"auth_time": "ignore", **values}
     return ProviderSettings(provider_id=group.removeprefix("OIDC__").lower(), kind=kind, **{"label": label, **values})
 
 

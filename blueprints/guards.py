@@ -206,7 +206,7 @@ def session_actor(signed_in: SignedIn) -> Actor:
         credential_type="session",
         credential_id=signed_in.record.sid,
         user=signed_in.user,
-        auth_time_ms=signed_in.record.auth_time_ms,
+        auth_time_ms=signed_in.record.recent_ms,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),

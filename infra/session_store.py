@@ -24,6 +24,8 @@ _INDEX_SLACK_SECONDS = 86_400
 class SessionRecord:
     """One browser session. Times are milliseconds; `sid` is public; `data` is small application state.
 
+    `auth_time_ms`: when the person proved who they are, for tokens. `proved_ms`: the latest moment that this can have been, set if a
+    recent sign-in was asked for and proved by a server whose clock may differ.
     `handoff_hash`: the login handoff that it was signed in with, or that "Continue as" chose.
     `organization_slug`: the one used last, a default for pages that authorizes nothing.
     """
@@ -39,7 +41,13 @@ class SessionRecord:
     user_agent: str | None = None
     handoff_hash: str | None = None
     organization_slug: str | None = None
+    proved_ms: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recent_ms(self) -> int:
+        """The moment that says whether this sign-in is recent enough for something."""
+        return self.auth_time_ms if self.proved_ms is None else self.proved_ms
 
     def to_json(self) -> str:
         return json.dumps({**vars(self), "user_id": str(self.user_id)}, separators=(",", ":"))

@@ -34,7 +34,8 @@ class ProviderTokens:
 
 @dataclass(frozen=True)
 class ProviderAccount:
-    """Who signed in at a provider. The key is (provider, issuer, subject)."""
+    """Who signed in at a provider. The key is (provider, issuer, subject). `auth_time_ms`: when, as its id_token says; None if that
+    is absent or no possible time."""
 
     provider_id: str
     issuer: str
@@ -44,6 +45,7 @@ class ProviderAccount:
     email: str | None
     email_verified: bool
     tokens: ProviderTokens = ProviderTokens()
+    auth_time_ms: int | None = None
 
     def to_values(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,12 +57,13 @@ class ProviderAccount:
 
 @dataclass(frozen=True)
 class Hints:
-    """What the waiting authorize request asks of the provider's own sign-in page."""
+    """What the waiting authorize request asks of the provider's own sign-in page. `needs_auth_time`: the id_token must say when."""
 
     login_hint: str | None = None
     ui_locales: str | None = None
     prompt: str | None = None
     max_age: int | None = None
+    needs_auth_time: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Metadata and keys are kept in the process (infra/kept_documents.py). Keys are al
 not have, once for each such name and not more often than every ten seconds.
 """
 
+import json
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _REREAD_SECONDS = 10
 _SKEW_SECONDS = 60
 _MAX_UNKNOWN = 100
+_AUTH_TIME = json.dumps({"id_token": {"auth_time": {"essential": True}}}, separators=(",", ":"))
 
 
 @dataclass
@@ -65,6 +67,7 @@ class OpenIdProvider:
             "ui_locales": hints.ui_locales,
             "prompt": hints.prompt,
             "max_age": hints.max_age,
+            "claims": _AUTH_TIME if hints.needs_auth_time else None,
         }
 
     def check_issuer(self, callback: base.Callback) -> None:
@@ -85,6 +88,7 @@ class OpenIdProvider:
         session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
         claims = self._claims(metadata, token, trip.nonce)
+        auth_time_ms = _auth_time_ms(claims.get("auth_time"))
         if claims.get("email") is None and metadata.get("userinfo_endpoint"):
             if claims.get("email_verified") is not False:
                 claims.pop("email_verified", None)  # it spoke of no address
@@ -99,6 +103,7 @@ class OpenIdProvider:
             email=base.clean_email(claims.get("email")),
             email_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
             tokens=base.tokens_from(token),
+            auth_time_ms=auth_time_ms,
         )
 
     # --- what is asked of the provider ---
@@ -212,6 +217,13 @@ def _check_at_hash(token: jwt.Token, access_token: str) -> None:
     expected = create_half_hash(access_token, token.header["alg"])
     if expected is not None and to_bytes(sent) != expected:
         raise http.UpstreamRefused("id_token: at_hash does not match")
+
+
+def _auth_time_ms(value: object) -> int | None:
+    """Seconds since the epoch, as a JSON number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**40:
+        return None
+    return int(value * 1000)
 
 
 def _auth_method(metadata: dict[str, Any]) -> str:

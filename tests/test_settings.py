@@ -80,6 +80,20 @@ def test_the_scopes_of_a_provider_have_openid_in_them(tmp_path: Path) -> None:
         load(tmp_path, **oidc("A", SCOPES="profile email"))
 
 
+@pytest.mark.parametrize(("group", "default"), [("OIDC__A", "require"), ("GITHUB", "ignore"), ("GOOGLE", "ignore")])
+def test_proof_of_a_fresh_sign_in_is_required_of_openid_providers_and_can_be_set_for_each(tmp_path: Path, group: str, default: str) -> None:
+    values = {f"{group}__CLIENT_ID": "gatepost", f"{group}__CLIENT_SECRET": "swordfish"}
+    values |= {"OIDC__A__ISSUER": "https://sso.example.com"} if group == "OIDC__A" else {}
+    (provider,) = load(tmp_path, **values).providers
+    assert (provider.auth_time, provider.prefix) == (default, f"GATEPOST_{group}__")
+    for wanted in ("require", "ignore"):
+        (provider,) = load(tmp_path, **values, **{f"{group}__AUTH_TIME": wanted}).providers
+        assert provider.auth_time == wanted
+    for wrong in ("REQUIRE", "off", "true", "require ignore"):
+        with pytest.raises(config.SettingError, match=f"GATEPOST_{group}__AUTH_TIME: must be require or ignore"):
+            load(tmp_path, **values, **{f"{group}__AUTH_TIME": wrong})
+
+
 def test_an_unknown_name_is_a_warning(tmp_path: Path) -> None:
     assert load(tmp_path, COLOUR="blue").warnings == ("GATEPOST_COLOUR is not a setting",)
 

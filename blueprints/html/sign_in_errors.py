@@ -35,7 +35,8 @@ class Facts:
     """What is known about the sign-in that failed; all of it optional but the host.
 
     provider_kind: github, google or oidc.   provider_label: how people know it.   other_labels: the providers that the
-    existing account signs in with.   domains: those of the sign-up list when it names nothing else.
+    existing account signs in with.   domains: those of the sign-up list when it names nothing else.   setting: the provider's
+    AUTH_TIME by its full name, if the reader is an administrator.
     """
 
     host: str
@@ -45,6 +46,7 @@ class Facts:
     other_labels: Sequence[str] = ()
     domains: Sequence[str] = ()
     reference: str = ""
+    setting: str = ""
 
     @property
     def provider(self) -> str:
@@ -112,6 +114,22 @@ def _refused(f: Facts) -> SignInError:
     return SignInError("PROVIDER_REFUSED", _("%(provider)s refused the request", provider=f.provider), text)
 
 
+def _auth_time(f: Facts) -> SignInError:
+    if f.provider_label:
+        heading = _("%(provider)s didn’t confirm a new sign-in", provider=f.provider_label)
+        sentence = _("This needs a new sign-in at %(provider)s. Sign out there, then try again.")
+        text = filled(sentence, provider=f.provider)
+    else:
+        heading = _("Your provider didn’t confirm a new sign-in")
+        text = filled(_("This needs a new sign-in at your provider. Sign out there, then try again."))
+    if f.setting:
+        sentence = _("%(provider)s must send %(claim)s in its ID tokens. If it can’t, set %(setting)s to %(value)s.")
+        text += " " + filled(sentence, provider=f.provider, claim=mono("auth_time"), setting=mono(f.setting), value=mono("ignore"))
+    else:
+        text += " " + filled(_("If that doesn’t help, tell whoever runs this Gatepost."))
+    return SignInError("AUTH_TIME_MISSING", heading, text)
+
+
 def _state(f: Facts) -> SignInError:
     text = filled(_("Start again. If it keeps happening, allow cookies for %(host)s."), host=mono(f.host))
     return SignInError("STATE_MISMATCH", _("That sign-in took too long"), text)
@@ -159,6 +177,7 @@ TABLE: dict[str, Callable[[Facts], SignInError]] = {
     "state_mismatch": _state,
     "provider_unavailable": _unavailable,
     "provider_refused": _refused,
+    "auth_time_missing": _auth_time,
     "rate_limited": _limited,
     "session_ended": _session_ended,
 }

@@ -300,12 +300,12 @@ _CONSENT = HotStatement(
 
 def needs_sign_in(request: AuthorizeRequest | WaitingParty, signed_in: SignedIn, handoff: Handoff | None) -> bool:
     """Whether this session is too old for `prompt=login` or `max_age`. A sign-in later than the handoff satisfies both."""
-    auth_time_ms = signed_in.record.auth_time_ms
-    if handoff is not None and auth_time_ms > handoff.time_ms:
+    recent_ms = signed_in.record.recent_ms
+    if handoff is not None and recent_ms > handoff.time_ms:
         return False
     if "login" in request.prompts:
         return True
-    return request.max_age_seconds is not None and now_ms() - auth_time_ms > request.max_age_seconds * 1000
+    return request.max_age_seconds is not None and now_ms() - recent_ms > request.max_age_seconds * 1000
 
 
 def _hints_at_another(request: AuthorizeRequest, signed_in: SignedIn) -> bool:

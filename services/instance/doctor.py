@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from config import PREFIX, Settings, current, plain_settings
+from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
 from services.database import condition
@@ -63,8 +63,13 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         problem = _problem(settings, item.name)
         shown = "as GATEPOST_DATABASE_URL" if name.endswith("OWNER_URL") and not value else _shown(value, is_secret=item.metadata["secret"])
         yield Finding("warning" if problem else "ok", "settings", name, f"{shown} ({source})" + (f": {problem}" if problem else ""))
-    for name in sorted(set(settings.sources) - {PREFIX + item.name.upper() for item in plain_settings()}):
+    proofs = {f"{provider.prefix}AUTH_TIME": provider for provider in settings.providers}
+    for name in sorted(set(settings.sources) - {PREFIX + item.name.upper() for item in plain_settings()} - set(proofs)):
         yield Finding("ok", "settings", name, f"set ({settings.sources[name]})")
+    for name, provider in proofs.items():
+        source, problem = settings.sources.get(name, "default"), _proof_problem(provider)
+        shown = f"{provider.auth_time} ({source})" + (f": {problem}" if problem else "")
+        yield Finding("warning" if problem else "ok", "settings", name, shown)
     for warning in settings.warnings:
         name, _, problem = warning.partition(" ")
         yield Finding("warning", "settings", name, problem)
@@ -99,6 +104,15 @@ def _problem(settings: Settings, name: str) -> str:
         return "no mail is sent, it is written to the log"
     if name == "public_url" and not settings.providers:
         return "no sign-in provider is set up: people can only use one-time links"
+    return ""
+
+
+def _proof_problem(provider: ProviderSettings) -> str:
+    """Whether the provider proves that somebody has just signed in there."""
+    if provider.auth_time == "ignore":
+        return f"{provider.label} proves no fresh sign-in: the moment when people come back from it counts"
+    if provider.kind == "github":
+        return f"{provider.label} cannot prove a fresh sign-in: whoever must confirm who they are is refused"
     return ""
 
 

@@ -25,6 +25,8 @@ from services.database.transactions import begin_write, engine
 from services.organizations import invitation_redemption, organizations
 from services.tokens import refresh_families
 
+# the time of a sign-in whose provider proved none: older than anything that is asked for, and positive, as libraries want it
+UNPROVEN_MS = 1000
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 
@@ -68,6 +70,14 @@ class SignedIn:
     theme: str | None = None
 
 
+@dataclass(frozen=True)
+class SignInTime:
+    """When a person proved who they are: see SessionRecord."""
+
+    auth_time_ms: int
+    proved_ms: int | None = None
+
+
 _user_info = reader(UserInfo)
 
 
@@ -75,10 +85,19 @@ def _store() -> SessionStore:
     return SessionStore(redis.client, session_seconds=current().session_seconds)
 
 
-def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | None = None, replaces: str | None = None) -> str:
+def start(
+    actor: Actor,
+    *,
+    user_id: uuid.UUID,
+    provider: str,
+    handoff: str | None = None,
+    replaces: str | None = None,
+    time: SignInTime | None = None,
+) -> str:
     """Begin a session for a person who has just signed in; the raw cookie value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
+    time: when the person proved who they are; now without it.
     Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
     """
     settings = current()
@@ -86,7 +105,8 @@ def start(actor: Actor, *, user_id: uuid.UUID, provider: str, handoff: str | Non
     record = SessionRecord(
         sid=str(uuid7()),
         user_id=user_id,
-        auth_time_ms=moment,
+        auth_time_ms=time.auth_time_ms if time else moment,
+        proved_ms=time.proved_ms if time else None,
         created_at_ms=moment,
         last_seen_ms=moment,
         expires_at_ms=moment + settings.session_seconds * 1000,

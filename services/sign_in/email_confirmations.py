@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -19,6 +19,7 @@ from errors import NotFound, SignInRefused, Unavailable
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
+from infra.records import from_values
 from infra.secret_text import hash_secret, new_secret
 from models import EmailConfirmation
 from providers import ProviderAccount
@@ -27,6 +28,7 @@ from services.audit import audit
 from services.database.transactions import begin_write
 from services.encryption.keyring import cipher
 from services.mail import delivery, letters
+from services.sessions.user_sessions import UNPROVEN_MS, SignInTime
 from services.sign_in.journeys import Journey
 from services.users import identities, users
 
@@ -56,14 +58,15 @@ class ConfirmationInfo:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A sign-in that may go on: the account, its address now proved, and where it was going."""
+    """A sign-in that may go on: the account, its address now proved, when it signed in, and where it was going."""
 
     account: ProviderAccount
+    time: SignInTime
     handoff: str | None
     next_path: str | None
 
 
-def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, journey: Journey) -> None:
+def begin(actor: Actor, account: ProviderAccount, time: SignInTime, *, raw_browser: str, journey: Journey) -> None:
     """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
     began. Commits: yes, before the letter is handed over.
 
@@ -83,7 +86,7 @@ def begin(actor: Actor, account: ProviderAccount, *, raw_browser: str, journey: 
             provider=account.provider_id,
             login=account.login or account.name or account.subject,
             email=email,
-            claims_ciphertext=cipher().encrypt(_claims(account), context=context_of(confirmation_id)),
+            claims_ciphertext=cipher().encrypt(_claims(account, time), context=context_of(confirmation_id)),
             handoff=journey.handoff,
             next_path=journey.next_path,
             code_hash=hash_secret(_code(raw)),
@@ -144,8 +147,10 @@ def _use(actor: Actor, *which: object) -> Confirmed:
     if row is None:
         db.session.rollback()
         raise ConfirmationEnded()
-    plain = cipher().decrypt(row.claims_ciphertext, context=context_of(row.id))
-    confirmed = Confirmed(replace(ProviderAccount.from_values(json.loads(plain)), email_verified=True), row.handoff, row.next_path)
+    kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
+    account = replace(ProviderAccount.from_values(kept), email_verified=True)
+    time = from_values(SignInTime, kept["time"]) if "time" in kept else SignInTime(UNPROVEN_MS)
+    confirmed = Confirmed(account, time, row.handoff, row.next_path)
     audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)
     db.session.commit()
     return confirmed
@@ -191,9 +196,9 @@ def _letters_lately(email: str) -> int:
     return sum(users.email_key(row) == users.email_key(email) for row in rows)
 
 
-def _claims(account: ProviderAccount) -> bytes:
+def _claims(account: ProviderAccount, time: SignInTime) -> bytes:
     """What is kept for the sign-in to go on with, the provider's tokens too."""
-    return json.dumps(account.to_values()).encode()
+    return json.dumps({**account.to_values(), "time": asdict(time)}).encode()
 
 
 def _code(raw: str) -> str:

@@ -25,8 +25,10 @@ from services.audit import audit
 from services.database.condition import require_writes
 from services.database.transactions import begin_write
 from services.sessions import callbacks, user_sessions
-from services.sign_in import account_owners, browser_notes, email_confirmations, pending_links, sign_in_links
+from services.sessions.user_sessions import SignInTime
+from services.sign_in import account_owners, browser_notes, email_confirmations, freshness, pending_links, sign_in_links
 from services.sign_in.account_owners import AccountExists
+from services.sign_in.freshness import AuthTimeMissing, Demand
 from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
 
@@ -50,12 +52,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the sign-in page may tell this browser about its last refusal."""
+    """What the sign-in page may tell this browser about its last refusal. `is_administrator`: it was an administrator who was refused."""
 
     code: str
     provider_id: str | None
     email: str
     provider_ids: tuple[str, ...]
+    is_administrator: bool = False
 
 
 # --- there ---
@@ -69,8 +72,11 @@ def get_settings(provider_id: str) -> ProviderSettings:
     return settings
 
 
-def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw_browser: str) -> str:
-    """Where to send the browser: the provider's own address, or back to the sign-in page when the provider is away."""
+def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, demand: Demand | None = None, raw_browser: str) -> str:
+    """Where to send the browser: the provider's own address, or back to the sign-in page when the provider is away.
+
+    demand: how recent the sign-in must be. It is kept with the state, whatever happens to the address on the way.
+    """
     provider = providers.build(get_settings(provider_id))
     trip = Trip(
         state=secrets.token_urlsafe(32),
@@ -79,11 +85,12 @@ def begin(actor: Actor, provider_id: str, journey: Journey, hints: Hints, *, raw
         redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
     )
     try:
-        url = provider.authorize_url(trip, hints)
+        url = provider.authorize_url(trip, freshness.with_question(hints, demand, provider.settings))
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser).location
     journey_name = _keep_journey(actor, journey, raw_browser)
-    record = json.dumps({"journey": journey_name, "nonce": trip.nonce, "code_verifier": trip.code_verifier}).encode()
+    kept = {"journey": journey_name, "nonce": trip.nonce, "code_verifier": trip.code_verifier, "demand": asdict(demand) if demand else None}
+    record = json.dumps(kept).encode()
     binding = callbacks.binding_of(raw_browser, provider_id)
     upstream_states.put(redis.client, trip.state, binding=binding, record=record, bound=STATES, group=site_of(actor.ip))
     return url
@@ -132,8 +139,9 @@ def finish(
         code_verifier=record["code_verifier"],
         redirect_uri=f"{current().public_url}/login/{provider_id}/callback",
     )
+    demand = from_values(Demand, record["demand"]) if record.get("demand") else None
     outcome = callbacks.finish(
-        state, lambda: _write_outcome(_answer(actor, provider, callback, trip, journey, raw_browser, raw_session), journey)
+        state, lambda: _write_outcome(_answer(actor, provider, callback, trip, demand, journey, raw_browser, raw_session), journey)
     )
     return _read_outcome(outcome, journey)
 
@@ -153,6 +161,7 @@ def _answer(
     provider: providers.Provider,
     callback: Callback,
     trip: Trip,
+    demand: Demand | None,
     journey: Journey,
     raw_browser: str,
     raw_session: str | None,
@@ -161,9 +170,10 @@ def _answer(
     try:
         _check_callback(provider, callback)
         account = provider.fetch_account(callback, trip)
+        time = freshness.judge(provider.settings, account, demand)
         if journey.purpose != "sign-in":
-            return _for_session(actor, account, journey, raw_session)
-        return complete(actor, account, journey, raw_browser=raw_browser, raw_session=raw_session)
+            return _for_session(actor, account, journey, time, raw_session)
+        return complete(actor, account, journey, time, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
 
@@ -180,7 +190,9 @@ def _check_callback(provider: providers.Provider, callback: Callback) -> None:
         raise SignInRefused("provider_refused", detail="an error, or no code, in the callback")
 
 
-def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
+def complete(
+    actor: Actor, account: ProviderAccount, journey: Journey, time: SignInTime, *, raw_browser: str, raw_session: str | None
+) -> Outcome:
     """Sign in as whoever this account is. Commits: yes.   Raises SignInRefused."""
     settings = get_settings(account.provider_id)
     if settings.email_trust == "trusted":
@@ -190,9 +202,11 @@ def complete(actor: Actor, account: ProviderAccount, journey: Journey, *, raw_br
     except SignInRefused as refusal:
         if refusal.code != "email_not_verified" or settings.email_trust != "mail":
             raise
-        email_confirmations.begin(actor, account, raw_browser=raw_browser, journey=journey)
+        email_confirmations.begin(actor, account, time, raw_browser=raw_browser, journey=journey)
         return Outcome("/login/check-mail")
-    raw = user_sessions.start(actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    raw = user_sessions.start(
+        actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session, time=time
+    )
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw, account.provider_id)
 
 
@@ -200,7 +214,7 @@ def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_brows
     """Go on with a sign-in whose address was proved by mail. Commits: yes."""
     journey = Journey(handoff=confirmed.handoff, next_path=confirmed.next_path)
     try:
-        return complete(actor, confirmed.account, journey, raw_browser=raw_browser, raw_session=raw_session)
+        return complete(actor, confirmed.account, journey, confirmed.time, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=confirmed.account.provider_id, raw_browser=raw_browser)
 
@@ -214,7 +228,7 @@ def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw_new)
 
 
-def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_session: str | None) -> Outcome:
+def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, time: SignInTime, raw_session: str | None) -> Outcome:
     """Link, or confirm that it is still the same person. The session that asked must still be there."""
     signed_in = user_sessions.authenticate(raw_session) if raw_session else None
     if signed_in is None or str(signed_in.user.id) != journey.user_id:
@@ -230,7 +244,9 @@ def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, raw_s
         raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
     if identity.user_id != signed_in.user.id:
         raise SignInRefused("identity_in_use")
-    raw = user_sessions.start(actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session)
+    raw = user_sessions.start(
+        actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session, time=time
+    )
     return Outcome(onward(journey), raw, account.provider_id)
 
 
@@ -262,6 +278,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     db.session.commit()
     if raw_browser:
         note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
+        note["is_administrator"] = isinstance(refusal, AuthTimeMissing) and refusal.is_administrator
         browser_notes.leave(actor, "refusal", raw_browser, json.dumps(note).encode())
         if isinstance(refusal, AccountExists):
             pending_links.keep(actor, refusal, raw_browser)
@@ -274,7 +291,7 @@ def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
     values = json.loads(note) if note else None
     if not values or values["code"] != code:
         return None
-    return Refusal(code, values["provider_id"], values["email"], tuple(values["provider_ids"]))
+    return replace(from_values(Refusal, values), provider_ids=tuple(values["provider_ids"]))
 
 
 def _state_mismatch(raw_browser: str | None) -> Outcome:

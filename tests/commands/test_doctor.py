@@ -133,3 +133,22 @@ def test_an_unwise_setting_is_a_warning_and_not_a_fault(make_app):
     _, findings = _findings(app)
     for name in ("GATEPOST_RATE_LIMITS", "GATEPOST_MAIL_URL", "GATEPOST_PUBLIC_URL"):
         assert findings[name]["level"] == "warning", findings[name]
+
+
+def test_it_says_which_providers_prove_no_fresh_sign_in(make_app):
+    names = {"client_id": "gatepost", "client_secret": "swordfish"}
+    oidc = {**names, "issuer": "https://sso.example.com"}
+    groups = {
+        "github": names,
+        "google": {**names, "auth_time": "require"},
+        "oidc__staff": oidc,
+        "oidc__partners": {**oidc, "auth_time": "ignore"},
+    }
+    _, findings = _findings(make_app(**{f"{group}__{key}": value for group, values in groups.items() for key, value in values.items()}))
+    found = {group: findings[f"GATEPOST_{group.upper()}__AUTH_TIME"] for group in groups}
+    assert [finding["level"] for finding in found.values()] == ["warning", "ok", "ok", "warning"]
+    assert found["github"]["text"].startswith("ignore (default): GitHub proves no fresh sign-in")
+    assert found["oidc__partners"]["text"].startswith("ignore (environment): Partners proves no fresh sign-in")
+    assert [found[group]["text"] for group in ("google", "oidc__staff")] == ["require (environment)", "require (default)"]
+    _, findings = _findings(make_app(**{f"github__{key}": value for key, value in {**names, "auth_time": "require"}.items()}))
+    assert "cannot prove" in findings["GATEPOST_GITHUB__AUTH_TIME"]["text"]

@@ -1,7 +1,8 @@
 """OpenID Connect providers: a hand-written one that can lie, and npm's `oidc-provider`, which never does.
 
 The hand-written one is honest until told otherwise: `claims` are put over those of the id_token, `callback` over the
-parameters of the callback, `metadata` over the discovery document; a value of None takes one away.
+parameters of the callback, `metadata` over the discovery document; a value of None takes one away. It says in each id_token
+that its user signed in just now (`auth_time`).
 """
 
 import base64
@@ -132,6 +133,7 @@ class FakeOidc(FakeServer):
     def _id_token(self, kept: dict[str, Any], access_token: str) -> str:
         user, now = kept["user"], int(time.time())
         claims = {"iss": self.issuer, "sub": user.sub, "aud": CLIENT_ID, "exp": now + 300, "iat": now, "nonce": kept["query"].get("nonce")}
+        claims["auth_time"] = now
         half = hashlib.sha256(access_token.encode()).digest()[:16]
         claims["at_hash"] = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
         if self.in_id_token:

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
 from services.authorization.connected_apps import ConnectedApp
 from services.organizations.invitation_redemption import InvitationInfo
+from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
@@ -89,6 +91,15 @@ def _sign_in_pages(name: str | None) -> list[Page]:
     for code in sign_in_errors.TABLE:
         error = sign_in_errors.describe(code, facts)
         found.append(Page(f"sign-in-{code}", "sign_in/page.html", {**plain, "waiting": cli, "error": error, "invite_only": True}))
+    for_administrators = sign_in_errors.describe(
+        "auth_time_missing", replace(facts, provider_label="Northwind SSO", setting="GATEPOST_OIDC__NORTHWIND__AUTH_TIME")
+    )
+    again = {**plain, "purpose": "reauth", "providers": providers[2:]}
+    unproven = _reason(provider="northwind", auth_time_ms=user_sessions.UNPROVEN_MS)
+    found += [
+        Page("reauth-unproven", "sign_in/page.html", {**again, "reason": unproven}),
+        Page("reauth-administrator", "sign_in/page.html", {**again, "reason": unproven, "error": for_administrators}),
+    ]
     link = {"email": email, "action": "/login/link/token"}
     mail = {
         "email": email,
@@ -120,8 +131,8 @@ def _sign_in_pages(name: str | None) -> list[Page]:
     ]
 
 
-def _reason() -> str:
-    record = _record(1, FIREFOX, "81.166.20.4", "github", timedelta(minutes=25), timedelta())
+def _reason(provider: str = "github", **changes: Any) -> str:
+    record = replace(_record(1, FIREFOX, "81.166.20.4", provider, timedelta(minutes=25), timedelta()), **changes)
     user = UserInfo(ID, "maya@northwind.dev", True, "Maya Kovač", False)
     return why_again(Journey("reauth", next_path="/account/tokens/new"), SignedIn(record, user, ()))
 

@@ -93,6 +93,42 @@ def test_the_hints_go_upstream(op: FakeOidc) -> None:
     assert (query["nonce"], query["state"], query["code_challenge_method"]) == ("the-nonce", "state", "S256")
 
 
+def test_proof_of_a_fresh_sign_in_is_asked_for_where_it_is_needed(op: FakeOidc) -> None:
+    assert "claims" not in query_of(provider_of(op).authorize_url(TRIP, Hints(prompt="login", max_age=0)))
+    asked = query_of(provider_of(op).authorize_url(TRIP, Hints(needs_auth_time=True)))["claims"]
+    assert asked == '{"id_token":{"auth_time":{"essential":true}}}'
+
+
+@pytest.mark.parametrize(
+    ("claim", "milliseconds"),
+    [
+        (1795265358, 1795265358000),
+        (1795265358.25, 1795265358250),
+        (None, None),
+        ("1795265358", None),
+        (True, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (-1795265358, None),
+        (0, None),
+        (1795265358000, None),
+        (10**300, None),
+        ([1795265358], None),
+        ({"auth_time": 1795265358}, None),
+    ],
+)
+def test_only_a_possible_number_of_seconds_is_a_time(op: FakeOidc, claim: object, milliseconds: int | None) -> None:
+    op.claims = {"auth_time": claim}
+    assert sign_in(op).auth_time_ms == milliseconds
+
+
+@pytest.mark.parametrize("in_id_token", [True, False])
+def test_the_time_of_a_sign_in_is_in_the_id_token_only(op: FakeOidc, in_id_token: bool) -> None:
+    op.in_id_token = in_id_token
+    op.claims, op.userinfo = {"auth_time": None}, {"auth_time": 1795265358}
+    assert sign_in(op).auth_time_ms is None
+
+
 @pytest.mark.parametrize(
     "claims",
     [
@@ -353,4 +389,6 @@ def test_a_wrong_secret_is_provider_refused(op: FakeOidc) -> None:
 def test_google_is_this_with_its_own_prompt_word() -> None:
     google = providers.build(ProviderSettings("google", "google", "Google", "id", "secret", issuer="https://accounts.google.com"))
     assert google.upstream_hints(Hints(prompt="login"))["prompt"] == "select_account"  # type: ignore[attr-defined]
+    asked = google.upstream_hints(Hints(prompt="login", max_age=600, needs_auth_time=True))  # type: ignore[attr-defined]
+    assert (asked["prompt"], asked["max_age"], "auth_time" in asked["claims"]) == ("select_account", 600, True)
     google.check_issuer(Callback("code", None, "https://accounts.google.com"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from blueprints import browser, guards, rate_limits, session_cookie
@@ -23,6 +24,7 @@ from services.organizations.invitation_redemption import InvitationInfo
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.sign_in import sign_in
+from services.sign_in.freshness import Demand
 from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
 
@@ -115,6 +117,9 @@ def _card(
 
 def why_again(journey: Journey, signed_in: SignedIn) -> str:
     """Why it is asked for again: when the person signed in, and what for, where the address says so."""
+    if signed_in.record.auth_time_ms == user_sessions.UNPROVEN_MS:
+        label = identities.label_of(signed_in.record.provider)
+        return words.filled(_("%(provider)s didn’t say when you signed in there. Sign in again to carry on."), provider=label)
     path = (journey.next_path or "").partition("?")[0]
     otherwise = _l("You signed in %(when)s. Sign in again to carry on.")
     sentence = next((sentence for form, sentence in _ACTS if form.fullmatch(path)), otherwise)
@@ -165,9 +170,16 @@ def _error() -> sign_in_errors.SignInError | None:
         email=refusal.email if refusal else "",
         other_labels=[identities.label_of(provider_id) for provider_id in refusal.provider_ids] if refusal else (),
         domains=sign_in_errors.domains_of(current().signup_allowlist),
+        setting=f"{provider.prefix}AUTH_TIME" if provider and _is_administrator(refusal) else "",
         reference=request_id(),
     )
     return sign_in_errors.describe(code, facts)
+
+
+def _is_administrator(refusal: sign_in.Refusal | None) -> bool:
+    """Whether the page may speak of settings: to whoever is signed in, or was refused in this browser."""
+    signed_in = session_cookie.current_signed_in()
+    return bool((refusal and refusal.is_administrator) or (signed_in and signed_in.user.is_admin))
 
 
 def _session_ended() -> bool:
@@ -205,7 +217,8 @@ def start(provider_id: str) -> Any:
         handoffs.open_handoff(journey.handoff)
     rate_limits.count_browser("start")
     journey = replace(journey, user_id=str(signed_in.user.id) if signed_in else None, language=languages.current_language())
-    url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, _hints(journey, waiting), raw_browser=browser.browser_id())
+    hints, demand = _hints(journey, waiting), _demand(journey, waiting)
+    url = sign_in.begin(guards.anonymous_actor(), provider_id, journey, hints, demand=demand, raw_browser=browser.browser_id())
     response = redirect(url, 303)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -229,6 +242,17 @@ def _hints(journey: Journey, waiting: WaitingParty | None) -> sign_in.Hints:
         prompt="login" if waiting.must_sign_in_again else None,
         max_age=waiting.max_age_seconds,
     )
+
+
+def _demand(journey: Journey, waiting: WaitingParty | None) -> Demand | None:
+    """How recent the sign-in must be, for the waiting client or for the page that asked to confirm it's you."""
+    if journey.purpose == "reauth":
+        return Demand(max_age_seconds=guards.FRESH_SIGN_IN_SECONDS)
+    if journey.purpose == "link" or waiting is None:
+        return None
+    if waiting.must_sign_in_again:
+        return Demand(after_ms=waiting.started_ms)
+    return None if waiting.max_age_seconds is None else Demand(waiting.started_ms, waiting.max_age_seconds)
 
 
 @blueprint.get("/login/<provider_id>/callback")

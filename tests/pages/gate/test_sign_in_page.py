@@ -290,7 +290,7 @@ def test_a_strange_last_used_cookie_changes_nothing(browser: Browser, cookie: st
 @pytest.mark.parametrize(
     "code",
     "access_denied email_is_missing email_not_verified signup_not_allowed account_disabled account_exists identity_in_use "
-    "state_mismatch provider_unavailable provider_refused rate_limited".split(),
+    "state_mismatch provider_unavailable provider_refused auth_time_missing rate_limited".split(),
 )
 def test_every_error_code_has_its_words(browser: Browser, code: str) -> None:
     for provider in ("", "&provider=github", "&provider=unknown"):

@@ -17,9 +17,11 @@ from sqlalchemy import event
 
 from commands.door import OperatorCommand
 from extensions import db
+from infra.clock import now_ms
 from providers import ProviderAccount
 from services.mail import delivery
 from services.organizations import invitations
+from services.sessions.user_sessions import SignInTime
 from services.sign_in import email_confirmations
 from services.sign_in.journeys import Journey
 from tests import factories
@@ -56,7 +58,7 @@ def _invite(person: Any, email: str = "ann@example.com") -> invitations.Sent:
 def _begin() -> None:
     who = {"login": "ann", "name": "Ann", "email": "ann@example.com"}
     account = ProviderAccount("authentik", "https://idp.example", "1", **who, email_verified=False)
-    email_confirmations.begin(factories.make_actor(), account, raw_browser="x" * 43, journey=Journey())
+    email_confirmations.begin(factories.make_actor(), account, SignInTime(now_ms()), raw_browser="x" * 43, journey=Journey())
 
 
 # --- after the commit ------------------------------------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from flask import Flask
 
 from errors import Conflict, NotFound, SignInRefused
 from extensions import db
+from infra.clock import now_ms
 from models import AuditEvent, Identity, User
 from providers import ProviderAccount, ProviderTokens
 from services.access.actors import Actor
+from services.sessions.user_sessions import SignInTime
 from services.sign_in import sign_in
 from services.sign_in.journeys import Journey
 from services.users import identities
@@ -38,7 +40,7 @@ def account(
 def come(given: ProviderAccount) -> str:
     """Sign in; the refusal's code, or an empty string."""
     try:
-        outcome = sign_in.complete(ACTOR, given, Journey(), raw_browser=BROWSER, raw_session=None)
+        outcome = sign_in.complete(ACTOR, given, Journey(), SignInTime(now_ms()), raw_browser=BROWSER, raw_session=None)
     except SignInRefused as refusal:
         return refusal.code
     return "" if outcome.raw_session else outcome.location
@@ -97,8 +99,9 @@ def test_an_address_of_another_user_is_not_taken_over(context: Flask) -> None:
 @pytest.mark.both_databases
 def test_a_verified_address_of_another_user_is_account_exists_and_links_nothing(context: Flask) -> None:
     come(account("1"))
+    unverified = account("9", provider="trusted", verified=False)
     with pytest.raises(SignInRefused) as caught:
-        sign_in.complete(ACTOR, account("9", provider="trusted", verified=False), Journey(), raw_browser=BROWSER, raw_session=None)
+        sign_in.complete(ACTOR, unverified, Journey(), SignInTime(now_ms()), raw_browser=BROWSER, raw_session=None)
     assert (caught.value.code, caught.value.provider_ids, caught.value.email) == ("account_exists", ("claiming",), "ann@example.com")
     assert len(list(db.session.scalars(db.select(Identity)))) == 1
 
