@@ -42,7 +42,7 @@ threads = 8  # calls to other servers take half of them at most (infra/bulkhead.
 timeout = 60
 graceful_timeout = 6  # with the embedded Redis, which ends after the workers, within 10 s
 keepalive = _settings.keepalive_seconds
-worker_connections = 4096  # of each worker; a connection that says nothing costs a file descriptor
+worker_connections = 2048  # of each worker; a connection that says nothing costs a file descriptor
 # Our worker answers 414 and 431 itself. These are for another one (`-k gthread`): a login handoff is longer than gunicorn's limits.
 limit_request_line = 0
 limit_request_field_size = 16384

@@ -60,6 +60,8 @@ def main() -> int:
         loud.append("Chromium (Debian: apt-get install chromium)")
     if "tests/interop" in SLOW and not (machine.find_apache() or machine.install_apache()):
         loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
+    if "tests/interop" in SLOW and not (machine.find_nginx() or machine.install_nginx()):
+        loud.append("nginx (Debian: apt-get install nginx-light)")
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:

@@ -6,7 +6,8 @@ handed to Python when its head is complete, on one of `threads` threads, and onl
 
 - A head that does not end, or a connection that sends none, is closed after `keepalive` seconds. It costs a file descriptor.
 - A body is awaited in Rust too. After BODY_SECONDS the answer is 408. One that is longer than MAX_BODY_BYTES reaches the
-  application as its length alone, so that the door can say 413 in its own words.
+  application as its length alone, so that the door can say 413 in its own words. While a worker has more than MAX_AWAITED_BYTES of
+  bodies that are not complete, the answer to another such body is 503.
 - An answer is handed over whole and its thread is free. A file (`wsgi.file_wrapper`) is read piece by piece as its reader takes
   it. The kernel closes the connection of one that takes nothing for WRITE_SECONDS.
 

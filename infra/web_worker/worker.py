@@ -51,7 +51,7 @@ class WebWorker(Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.awaiting: dict[Exchange, None] = {}  # their bodies
+        self.awaiting: dict[Exchange, int] = {}  # the rest of their bodies; how many bytes they have so far
         self.running: dict[Exchange, float] = {}  # since when the application works on them
         self.answered = self._answered_before = 0
         self.is_stopping = False
@@ -81,6 +81,10 @@ class WebWorker(Worker):
     def handle_exit(self, sig: Any, frame: Any) -> None:
         self.alive = False
         self._wake.set()
+
+    def awaited_bytes(self) -> int:
+        """How much of bodies that are not complete is in memory."""
+        return sum(list(self.awaiting.values()))
 
     def has_answered(self) -> None:
         """A request is done. Called on the thread that answered it."""

@@ -38,6 +38,10 @@ REFUSALS = {"AuthorizeRefused", "OAuthRefused", "RedirectRefused", "SignInRefuse
 CODE = re.compile(r"[a-z]+(_[a-z]+)+|forbidden|conflict|unauthenticated")
 
 
+def test_no_merge_is_left_half_done() -> None:
+    assert [path.name for path in DOCS if re.search(r"^(<<<<<<<|>>>>>>>|=======)( |$)", path.read_text(), re.M)] == []
+
+
 def _names(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
