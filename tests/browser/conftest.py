@@ -68,7 +68,7 @@ def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Itera
 
     def settings(url: str) -> dict[str, Any]:
         try:
-            providers.append(NpmOidcProvider(_people(), f"{url}/login/northwind/callback"))
+            providers.append(NpmOidcProvider(_people(), f"{url}/login/northwind/callback", always_says_when=True))
         except NodeMissing as error:
             _missing(str(error))
         return {

@@ -157,13 +157,15 @@ class NodeMissing(Exception):
 
 
 class NpmOidcProvider:
-    """npm `oidc-provider` on a free port: users by login name, consent given, as Authentik would."""
+    """npm `oidc-provider` on a free port: users by login name, consent given, as Authentik would. `always_says_when`: auth_time is
+    in every id_token, as Gatepost's registration there asks; else only where a request asks for it."""
 
-    def __init__(self, users: dict[str, dict[str, Any]], callback: str) -> None:
+    def __init__(self, users: dict[str, dict[str, Any]], callback: str, *, always_says_when: bool = False) -> None:
         modules = fetch_modules()
         self.port = _free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         given = {"port": self.port, "users": users, "callback": callback, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        given["require_auth_time"] = always_says_when
         self._process = subprocess.Popen(
             [machine.find_node() or "node", str(HERE / "oidc_provider.mjs")],
             env={**os.environ, "OIDC_FAKE": json.dumps(given), "OIDC_MODULES": str(modules)},

@@ -1,5 +1,5 @@
 // npm oidc-provider as an Authentik-like provider for tests. Its settings come as JSON in OIDC_FAKE:
-// port, users (login name -> claims), callback, client_id, client_secret. Email is at userinfo only, its default.
+// port, users (login name -> claims), callback, client_id, client_secret, require_auth_time. Email is at userinfo only, its default.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import http from 'node:http'
@@ -16,6 +16,7 @@ const provider = new Provider(`http://127.0.0.1:${given.port}`, {
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
     token_endpoint_auth_method: 'client_secret_basic',
+    require_auth_time: given.require_auth_time,
   }],
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups'] },
   features: { devInteractions: { enabled: false } },

@@ -66,3 +66,20 @@ def test_an_altered_issuer_is_refused_and_the_code_stays_unspent(make_browser: C
     response = browser.come_back(back.replace("iss=", "iss=https%3A%2F%2Fevil.example&x="))
     assert query_of(response.headers["Location"])["error"] == "provider_refused"
     assert browser.session is None
+
+
+def test_it_says_when_somebody_signed_in_only_if_it_is_asked(make_browser: Callable[..., Browser], authentik: NpmOidcProvider) -> None:
+    browser = make_browser()
+    browser.come_back(authentik.visit(browser.start("authentik"), "ann"))
+    assert path_of(browser.get("/account/tokens/new")) == "/reauth"
+    url = browser.start("authentik", "purpose=reauth&next=/account/tokens/new")
+    assert browser.come_back(authentik.visit(url, "ann")).headers["Location"] == "/account/tokens/new"
+    assert browser.get("/account/tokens/new").status_code == 200
+
+
+def test_it_proves_what_prompt_login_asks_for(make_browser: Callable[..., Browser], authentik: NpmOidcProvider) -> None:
+    browser = make_browser()
+    handoff = make_handoff(browser.client.application, prompt="login")
+    response = browser.come_back(authentik.visit(browser.start("authentik", "handoff=" + handoff), "ann"))
+    assert path_of(response) == "/oauth/authorize"
+    assert browser.get("/login?handoff=" + handoff).headers["Location"].startswith("/oauth/authorize")
