@@ -48,17 +48,19 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 class LiveServer:
     """Started by `start`, ended by `stop`; `env` holds the settings it was given."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], *, workers: int = 2, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], *, workers: int = 2, arguments: tuple[str, ...] = (), application: str = "wsgi:app"
+    ) -> None:
         self.folder = linked_checkout(folder)
         self.port = int(env["GATEPOST_PUBLIC_URL"].rpartition(":")[2]) if "GATEPOST_PUBLIC_URL" in env else free_port()
         self.url = env.get("GATEPOST_PUBLIC_URL", f"http://127.0.0.1:{self.port}")
         self.env = {"GATEPOST_ENV": "development", "GATEPOST_PUBLIC_URL": self.url, **env}
-        self.workers, self.arguments = workers, arguments
+        self.workers, self.arguments, self.application = workers, arguments, application
         self.log_path = self.folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "LiveServer":
-        command = [sys.executable, "-m", "gunicorn", "--workers", str(self.workers), *self.arguments, "wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(self.workers), *self.arguments, self.application]
         environment = clean_environment({"PYTHONPATH": str(ROOT / "tests" / "closed_site"), "PYTHONDONTWRITEBYTECODE": "1", **self.env})
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(

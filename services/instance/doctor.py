@@ -95,6 +95,8 @@ def _problem(settings: Settings, name: str) -> str:
         return "nothing stops guessing"
     if name == "database_url" and is_production and settings.database_url.startswith("sqlite"):
         return "SQLite serves one machine and one writer at a time"
+    if name == "database_owner_url" and settings.sources[PREFIX + name.upper()] == "instance/gatepost.toml":
+        return "the web server can read this file: set it in the environment of commands"
     if name == "mail_url" and is_production and not settings.sends_mail:
         return "no mail is sent, it is written to the log"
     if name == "public_url" and not settings.providers:
