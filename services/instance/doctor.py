@@ -231,6 +231,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     is_new_enough = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= lowest
     wanted = f", needs {lowest[0]}.{lowest[1]} or newer"
     yield Finding("ok" if is_new_enough else "fault", "redis", "version", f"{product} {version}" + ("" if is_new_enough else wanted))
+    if info.get("cluster_enabled"):
+        yield Finding("fault", "redis", "cluster", "cluster mode is not in this version: name a server that is not part of a cluster")
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy == "noeviction":
         yield Finding("ok", "redis", "maxmemory-policy", policy)
