@@ -3,11 +3,9 @@
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from flask import Flask
 
@@ -22,20 +20,9 @@ from tests.fakes.fixtures import github_settings, vendor_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.vendor import FakeVendor
 from tests.oauth.flow import Program, bearer
+from tests.owner import revoked
 from tests.security import readiness
 from tests.stores import APPLICATION_ROLE
-
-
-@contextmanager
-def _without(database: Any, right: str) -> Iterator[None]:
-    """`right`: as in GRANT, without its role."""
-    with psycopg.connect(database.owner_url.replace("+psycopg", ""), autocommit=True) as owner:
-        owner.execute(f"REVOKE {right} FROM {APPLICATION_ROLE}")
-        try:
-            yield
-        finally:
-            owner.execute(f"GRANT {right} TO {APPLICATION_ROLE}")
-
 
 ALL = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
 LOST = pytest.mark.parametrize(
@@ -60,7 +47,7 @@ def _doctor(app: Flask) -> tuple[int, list[dict[str, str]]]:
 @LOST
 def test_readiness_and_doctor_name_what_is_lost_and_see_it_come_back(app: Flask, database: Any, right: str, named: str) -> None:
     client = app.test_client()
-    with _without(database, right):
+    with revoked(database, right):
         response = readiness.ask(client)
         assert (response.status_code, response.json["stores"]) == (503, {"database": "privileges", "redis": "ok"})
         assert int(response.headers["Retry-After"]) > 0
@@ -74,7 +61,7 @@ def test_readiness_and_doctor_name_what_is_lost_and_see_it_come_back(app: Flask,
 
 def test_the_doctor_of_the_applications_own_role_says_it_too(make_app: Callable[..., Flask], database: Any) -> None:
     app = make_app(database_url=database.url)
-    with _without(database, ALL):
+    with revoked(database, ALL):
         code, faults = _doctor(app)
     assert code == 1
     assert any(f"GRANT {ALL} TO {APPLICATION_ROLE}" in each["text"] for each in faults)
@@ -90,7 +77,7 @@ def test_a_statement_that_is_refused_is_503(app: Flask, database: Any, right: st
     other = program.get_tokens(browser, scope="openid", organization="northwind")["access_token"]
     code = program.get_code(browser, organization="northwind")
     key = factories.make_api_key(organization, person, scopes=["orgs", "orgs:write"]).raw_key
-    with _without(database, right):
+    with revoked(database, right):
         oauth_clients.forget()
         found = [program.exchange(code), program.refresh(tokens["refresh_token"]), program.revoke(other)]
         found += [app.test_client().get("/api/v1/whoami", headers=bearer(tokens["access_token"])), browser.get("/account/apps")]
@@ -109,7 +96,7 @@ def test_a_statement_that_is_refused_is_503(app: Flask, database: Any, right: st
 def test_jwks_and_metadata_keep_answering(app: Flask, database: Any) -> None:
     client = app.test_client()
     known = client.get("/.well-known/jwks.json").json
-    with _without(database, ALL):
+    with revoked(database, ALL):
         assert client.get("/.well-known/jwks.json").json == known
         assert client.get("/.well-known/openid-configuration").status_code == 200
         signing_keys.forget()
@@ -121,7 +108,7 @@ def test_no_code_is_exchanged_whose_result_could_not_be_stored(make_app: Callabl
     github.add(GitHubUser.make(101, "ann", "ann@example.com"))
     browser = Browser(app)
     back = github.visit(browser.start())
-    with _without(database, "INSERT ON identities"):
+    with revoked(database, "INSERT ON identities"):
         assert browser.come_back(back).status_code == 503
         assert github.count("/login/oauth/access_token") == 0
     assert browser.come_back(back).status_code == 303
@@ -138,7 +125,7 @@ def test_no_vendor_token_is_refreshed_that_could_not_be_stored(make_app: Callabl
     )
     headers = bearer(factories.make_api_key(organization, person, scopes=["connections:use"]).raw_key)
     path = f"/api/v1/orgs/northwind/connections/{connection.id}/token"
-    with _without(database, "UPDATE ON connections"):
+    with revoked(database, "UPDATE ON connections"):
         assert app.test_client().post(path, headers=headers).status_code == 503
         assert vendor.refreshes == 0
     assert app.test_client().post(path, headers=headers).status_code == 200
@@ -146,7 +133,7 @@ def test_no_vendor_token_is_refreshed_that_could_not_be_stored(make_app: Callabl
 
 def test_a_command_fails_in_one_line(make_app: Callable[..., Flask], database: Any) -> None:
     app = make_app(database_url=database.url)
-    with _without(database, ALL):
+    with revoked(database, ALL):
         result = app.test_cli_runner().invoke(args=["users", "list"])
     assert result.exit_code == 1
     assert "permission denied for table users" in result.stderr
