@@ -44,7 +44,9 @@ def server(environment, valkey_url, tmp_path):
 
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
-    below = [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
+    below: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        below = [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
     return [pid, *(each for child in below for each in tree(child))]
 
 
@@ -52,8 +54,9 @@ def assert_clean(server: LiveServer, pid: int) -> None:
     processes = tree(pid)
     assert len(processes) > server.workers
     for each in processes:
-        assert SECRET not in Path(f"/proc/{each}/environ").read_bytes()
-        assert SECRET not in Path(f"/proc/{each}/cmdline").read_bytes()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a worker that has ended since
+            assert SECRET not in Path(f"/proc/{each}/environ").read_bytes()
+            assert SECRET not in Path(f"/proc/{each}/cmdline").read_bytes()
     assert requests.get(f"{server.url}/told", timeout=20).json() == {"owner": None, "used": True}
 
 
