@@ -20,6 +20,11 @@ try:
     _settings = _config.load(instance_path=Path(__file__).parent / "instance")
 except _config.SettingError as error:
     sys.exit(str(error))  # we are in the arbiter here: in a worker this would make gunicorn respawn for ever
+if _settings.database_owner_url is not None:
+    # It is for commands. /proc/<pid>/environ shows a variable that was removed later, so gunicorn starts over without it.
+    _command = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, _command, {**os.environ, "GATEPOST_DATABASE_OWNER_URL": ""})  # noqa: S606 - this very command again
+os.environ["GATEPOST_DATABASE_OWNER_URL"] = ""  # wins over instance/gatepost.toml, in the workers and after a reload
 _health_socket: socket.socket | None = None
 _redis = EmbeddedRedis(_settings.instance_path) if _settings.redis_url == "embedded" else None
 

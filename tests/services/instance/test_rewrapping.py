@@ -16,6 +16,7 @@ from providers.base import ProviderTokens
 from services.access.actors import Actor
 from services.encryption.keyring import cipher
 from services.instance import rewrapping
+from services.sessions.user_sessions import SignInTime
 from services.sign_in import email_confirmations
 from services.tokens import signing_keys
 from services.users import identities
@@ -103,7 +104,7 @@ def test_every_kind_of_secret_opens_with_the_newest_key_alone_afterwards(app, ma
                 provider="acme",
                 email="ann@example.com",
                 claims_ciphertext=cipher().encrypt(
-                    email_confirmations._claims(account), context=f"email_confirmations:{confirmation_id}:claims"
+                    email_confirmations._claims(account, SignInTime(1)), context=f"email_confirmations:{confirmation_id}:claims"
                 ),
                 expires_at=moment,
             )
