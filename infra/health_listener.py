@@ -1,7 +1,7 @@
-"""`/healthz` and `/readyz` on an address of their own, for whoever restarts and balances servers (GATEPOST_HEALTH_BIND).
+"""`/healthz` and `/readyz` on an address of their own, for supervisors and load balancers (GATEPOST_HEALTH_BIND).
 
-A small process, started by gunicorn's arbiter, asks the workers by their public address, as everybody does: what it reports is
-what callers get. It proves itself with a secret that the workers inherit, and only to it do they name version and stores.
+A small process, started by gunicorn's arbiter, asks the workers through their public address, so it reports what callers see. It
+identifies itself with a secret that the workers inherit; they reveal version and stores to it alone.
 """
 
 import hmac

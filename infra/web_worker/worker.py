@@ -60,7 +60,7 @@ class WebWorker(Worker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """End the start when the certificate is no good: in a worker it would end one worker after the other."""
+        """Stop the start if the certificate cannot be used: otherwise every worker would fail, one after the other."""
         if cfg.is_ssl:
             try:
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cfg.ca_certs).load_cert_chain(cfg.certfile, cfg.keyfile)
@@ -109,7 +109,8 @@ class WebWorker(Worker):
             exchange.fail(error)
 
     def _beat(self) -> None:
-        """Tell gunicorn that this worker lives: a thread is free, or one has been since. Else, after `timeout`, it is replaced."""
+        """Tell gunicorn that this worker is alive: a thread is free, or has been since the last time. If not, gunicorn replaces it after
+        `timeout` seconds."""
         if len(self.running) < self.cfg.threads or self.answered != self._answered_before:
             self._answered_before = self.answered
             self.notify()
