@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from infra.web_worker.exchange import Exchange
 
 BIG = 20_000_000
+time.sleep(float(os.environ.get("PROBE_LOADS_FOR", "0")))
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -23,6 +24,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/crash":
         raise RuntimeError("an error that nobody caught")
     if path == "/wait":  # for a file to appear
+        Path(asked["file"][0] + ".begun").touch()
         while not Path(asked["file"][0]).exists():
             time.sleep(0.02)
     if path == "/big":

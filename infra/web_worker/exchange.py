@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import logging
 import sys
 import time
@@ -16,9 +17,18 @@ from werkzeug.exceptions import ClientDisconnected
 MAX_BODY_BYTES = 1_048_576
 MAX_PIECES = 4096
 MAX_AWAITED_BYTES = 64 * MAX_BODY_BYTES
+SMALL_BODY_BYTES = 16_384  # always has room: token requests go on while others send much, slowly
 BODY_SECONDS = 10.0
 DISCARD_BYTES = 8 * MAX_BODY_BYTES
 FILE_PIECE_BYTES = 65_536
+LARGE_ANSWER_BYTES = 4 * FILE_PIECE_BYTES  # what granian takes at once
+
+REFUSALS = {
+    400: ("invalid_request", "The request's framing is invalid."),
+    408: ("request_timeout", f"The request body did not arrive within {BODY_SECONDS:g} seconds."),
+    501: ("not_implemented", "The only transfer coding that is understood is chunked."),
+    503: ("temporarily_unavailable", "Too many request bodies are incomplete. Try again."),
+}
 
 log = logging.getLogger("gatepost.web_worker")
 _ENVIRON: dict[str, Any] = {
@@ -124,7 +134,7 @@ class Exchange:
         limit = DISCARD_BYTES if self._discards else MAX_BODY_BYTES
         is_long = self.received > limit or len(self.pieces) > MAX_PIECES
         if more and not is_long and self.received != self._declared:
-            if self._discards or self.worker.awaited_bytes() + self.received <= MAX_AWAITED_BYTES:
+            if self._discards or self.received <= SMALL_BODY_BYTES or self.worker.awaited_bytes() <= MAX_AWAITED_BYTES:
                 self._receive()
             else:
                 self.worker.awaiting.pop(self, None)
@@ -178,7 +188,7 @@ class Exchange:
             started[:] = int(status[:3]), headers
             return _no_write
 
-        worker.running[self] = time.monotonic()
+        worker.running.add(self)
         try:
             answer = worker.wsgi(environ, start_response)
             if isinstance(answer, FileWrapper):
@@ -189,13 +199,16 @@ class Exchange:
             finally:
                 if close := getattr(answer, "close", None):
                     close()
+            if len(content) > LARGE_ANSWER_BYTES:
+                self._send_file(*started, FileWrapper(io.BytesIO(content)))
+                return
             self._start(*started)
             self.proto.send({"type": "http.response.body", "body": content})
             self._log(*started, len(content))
         except BaseException as error:
             self.fail(error)
         finally:
-            del worker.running[self]
+            worker.running.discard(self)
             worker.has_answered()
 
     def _start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
@@ -208,15 +221,19 @@ class Exchange:
     def _send_file(self, status: int, headers: Iterable[tuple[str, str]], file: FileWrapper) -> None:
         self._start(status, headers)
         self._log(status, headers, None)
-        _Transfer(self.watcher, file).go_on()
+        _Transfer(self.worker, self.watcher, file).go_on()
 
     def refuse(self, status: int) -> None:
         """Answer without the application, and end the connection."""
         self.is_closing = True
-        self._start(status, [("Content-Length", "0"), *([("Retry-After", "1")] if status == 503 else [])])
-        self.proto.send(_EMPTY)
+        code, description = REFUSALS[status]
+        body = json.dumps({"error": code, "error_description": description}).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        headers += [("Retry-After", "1")] if status == 503 else []
+        self._start(status, headers)
+        self.proto.send({"type": "http.response.body", "body": body})
         self.watcher.done()
-        self._log(status, [], 0)
+        self._log(status, headers, len(body))
 
     def fail(self, error: BaseException) -> None:
         """An error of the application that it did not answer itself, or of ours: logged, and 500 unless an answer has begun."""
@@ -229,7 +246,8 @@ class Exchange:
             return
         environ = self.environ
         query = environ["QUERY_STRING"]
-        environ["RAW_URI"] = f"{environ['PATH_INFO']}?{query}" if query else environ["PATH_INFO"]
+        path = self.watcher.scope["raw_path"].decode("latin-1")
+        environ["RAW_URI"] = f"{path}?{query}" if query else path
         request = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_")]
         self.worker.log.access(
             SimpleNamespace(status=str(status), sent=sent, headers=list(headers)),
@@ -240,12 +258,13 @@ class Exchange:
 
 
 class _Transfer:
-    """A file on its way to a reader. Each piece waits in Rust until there is room; no thread waits with it."""
+    """A file, or a large answer, on its way to a reader. Each piece waits in Rust until there is room; no thread waits with it."""
 
-    __slots__ = ("_file", "_watcher")
+    __slots__ = ("_file", "_watcher", "_worker")
 
-    def __init__(self, watcher: Any, file: FileWrapper) -> None:
-        self._watcher, self._file = watcher, file
+    def __init__(self, worker: Any, watcher: Any, file: FileWrapper) -> None:
+        self._worker, self._watcher, self._file = worker, watcher, file
+        worker.sending.add(self)
 
     def go_on(self, _future: Any = None) -> None:
         """Send what there is room for. Called again when there is more."""
@@ -254,6 +273,7 @@ class _Transfer:
                 return
         except Exception:  # the file cannot be read: `done` breaks the answer off, so that it does not look whole
             log.exception("a file could not be sent")
+        self._worker.sending.discard(self)
         self._file.close()
         self._watcher.done()
 

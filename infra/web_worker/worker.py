@@ -22,6 +22,8 @@ MAX_HEAD_BYTES = 131_072
 WRITE_SECONDS = 10.0
 LAST_REQUEST_SECONDS = 0.5
 LAST_ANSWER_SECONDS = 2.0
+EXIT_SECONDS = 1.0  # gunicorn kills a worker that is still there after graceful_timeout
+SETTLE_SECONDS = 1.0
 FILES_BESIDES_CONNECTIONS = 512
 
 
@@ -52,7 +54,8 @@ class WebWorker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.awaiting: dict[Exchange, int] = {}  # the rest of their bodies; how many bytes they have so far
-        self.running: dict[Exchange, float] = {}  # since when the application works on them
+        self.running: set[Exchange] = set()  # the application works on them
+        self.sending: set[Any] = set()  # large answers on their way
         self.answered = self._answered_before = 0
         self.is_stopping = False
         self._counter = itertools.count(1)
@@ -68,6 +71,8 @@ class WebWorker(Worker):
                 sys.exit(f"the certificate ({cfg.certfile}) or its key cannot be used: {error}")
 
     def run(self) -> None:
+        if not self.alive:  # told to stop while it was loading
+            return
         logging.getLogger("_granian").setLevel(logging.WARNING)
         connections = self._allow_files(self.cfg.worker_connections)
         servings = [_Serving(self, listener, connections) for listener in self.sockets]
@@ -123,19 +128,20 @@ class WebWorker(Worker):
     def _stop(self, servings: "list[_Serving]") -> None:
         """Accept nothing more, and answer what is here. A connection that has sent no whole request is not waited for."""
         self.is_stopping = True
+        give_up_at = time.monotonic() + self.cfg.graceful_timeout - EXIT_SECONDS
         for serving, listener in zip(servings, self.sockets, strict=True):
             serving.stop_accepting()
             listener.close()
         time.sleep(LAST_REQUEST_SECONDS)  # who was accepted a moment ago is about to send a request
         for serving in servings:
             serving.stop()
-        began = active_at = time.monotonic()
+        active_at = time.monotonic()
         while not all(serving.stopped.wait(0.05) for serving in servings):
             self.notify()
             now = time.monotonic()
-            if self.running or self.awaiting:
+            if self.running or self.sending:
                 active_at = now
-            if now - began > self.cfg.graceful_timeout or now - active_at > LAST_ANSWER_SECONDS:
+            if now > give_up_at or now - active_at > LAST_ANSWER_SECONDS:
                 break
 
     @staticmethod
@@ -164,6 +170,9 @@ class _Serving:
             tls = (True, cfg.certfile, cfg.keyfile or cfg.certfile, None, "tls1.2", cfg.ca_certs, [], cfg.cert_reqs == ssl.CERT_REQUIRED)
         http = HTTP1Settings(header_read_timeout=int(cfg.keepalive * 1000), max_buffer_size=MAX_HEAD_BYTES)
         holder = SocketHolder(self._descriptor, is_unix, cfg.backlog)
+        # Its arguments have no names: worker id, socket, IPC; threads of Rust for HTTP and for files; threads of Python and seconds
+        # after which all but one of them end when they are idle; connections; HTTP version and its settings, HTTP/2's; WebSockets,
+        # static files; TLS (on, certificate, key, its password, lowest version, authority, revocations, clients verified); metrics
         server = ASGIWorker(
             1, (None, holder), None, 1, 512, cfg.threads, 30, connections, HTTPModes.http1, http, None, False, None, *tls, (None, None)
         )
@@ -172,6 +181,7 @@ class _Serving:
         self._signal.add_cb(self.stopped.set)
         serve = server.serve_mtr_uds if is_unix else server.serve_mtr
         serve(_Scheduler(_Inline, worker.begin), _Inline, self._signal)
+        self._settled_at = time.monotonic() + SETTLE_SECONDS  # it asks its listener for its address, in a thread of its own
 
     def stop_accepting(self) -> None:
         """Leave new connections to the other workers, and go on with those that are here.
@@ -179,6 +189,7 @@ class _Serving:
         granian can only stop with both at once, and then closes a connection whose request is on its way. So its listener
         becomes another one, to which nobody connects.
         """
+        time.sleep(max(0.0, self._settled_at - time.monotonic()))
         with socket.socket(socket.AF_UNIX) as nobody:
             nobody.setblocking(False)
             nobody.bind("")  # Linux finds a name for it
