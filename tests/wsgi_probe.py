@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from werkzeug.exceptions import HTTPException
+from gunicorn.http.errors import NoMoreData
 
 from infra.web_worker.exchange import Exchange
 
@@ -27,6 +27,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         Path(asked["file"][0] + ".begun").touch()
         while not Path(asked["file"][0]).exists():
             time.sleep(0.02)
+    if path == "/slow":
+        time.sleep(0.05)
     if path == "/big":
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(BIG))])
         return [b"x" * BIG]
@@ -44,8 +46,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         return [str(sum(type(each) is Exchange for each in gc.get_objects())).encode()]
     try:
         body, status = environ["wsgi.input"].read(), "200 OK"
-    except HTTPException as error:
-        body, status = b"", f"{error.code} refused"
+    except NoMoreData:
+        body, status = b"", "400 Bad Request"
     told = {name: value for name, value in environ.items() if isinstance(value, str)}
     content = json.dumps({"environ": told, "body": body.decode("latin-1"), "pid": os.getpid()}).encode()
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])

@@ -11,6 +11,8 @@ handed to Python when its head is complete, on one of `threads` threads, and onl
 - A response is handed over whole, which frees its thread. A file (`wsgi.file_wrapper`) is read piece by piece as the client accepts
   it. The kernel closes the connection of a client that accepts nothing for WRITE_SECONDS.
 
+Requests that are complete wait for a thread in a line for each client, and the lines are served in turn (`waiting.py`).
+
 `worker.py` is the process: listeners, limits, stopping. `exchange.py` is one request: its body, its WSGI environ, its answer.
 
 granian's ASGI protocol is used without an event loop and without coroutines: of its three interfaces it is the one that has the

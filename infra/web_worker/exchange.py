@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from werkzeug.exceptions import ClientDisconnected
+from gunicorn.http.errors import NoMoreData
 
 MAX_BODY_BYTES = 1_048_576
 MAX_PIECES = 4096
@@ -21,13 +21,14 @@ SMALL_BODY_BYTES = 16_384  # always has room: token requests go on while others 
 BODY_SECONDS = 10.0
 DISCARD_BYTES = 8 * MAX_BODY_BYTES
 FILE_PIECE_BYTES = 65_536
+KEPT_NAME_BYTES = 64
 LARGE_ANSWER_BYTES = 4 * FILE_PIECE_BYTES  # what granian takes at once
 
 REFUSALS = {
     400: ("invalid_request", "The request's framing is invalid."),
     408: ("request_timeout", f"The request body did not arrive within {BODY_SECONDS:g} seconds."),
     501: ("not_implemented", "The only transfer coding that is understood is chunked."),
-    503: ("temporarily_unavailable", "Too many request bodies are incomplete. Try again."),
+    503: ("temporarily_unavailable", "Too many requests are waiting. Try again."),
 }
 
 log = logging.getLogger("gatepost.web_worker")
@@ -71,7 +72,7 @@ class _BrokenBody(io.RawIOBase):
         return True
 
     def readinto(self, _buffer: Any) -> int:
-        raise ClientDisconnected()
+        raise NoMoreData()
 
 
 class Exchange:
@@ -100,7 +101,7 @@ class Exchange:
             else:
                 self.refuse(501)
         elif length is None or length == "0":
-            self._run(io.BytesIO())
+            self._hand_over(io.BytesIO())
         elif not length.isdecimal():
             self.refuse(400)
         else:
@@ -130,7 +131,7 @@ class Exchange:
         more = not is_broken and message["more_body"]
         if not is_broken:
             self.received += len(message["body"])
-            self.pieces += () if self._discards else (message["body"],)
+            self.pieces.append(b"" if self._discards else message["body"])
         limit = DISCARD_BYTES if self._discards else MAX_BODY_BYTES
         is_long = self.received > limit or len(self.pieces) > MAX_PIECES
         if more and not is_long and self.received != self._declared:
@@ -146,13 +147,13 @@ class Exchange:
         elif is_broken:
             self.is_closing = True
             self.environ["CONTENT_LENGTH"] = str(self.received + 1)
-            self._run(io.BufferedReader(_BrokenBody()))
+            self._hand_over(io.BufferedReader(_BrokenBody()))
         elif is_long:
             self.environ["CONTENT_LENGTH"] = str(max(self.received, MAX_BODY_BYTES + 1))
             self._run_without_body()
         else:
             self.environ["CONTENT_LENGTH"] = str(self.received)
-            self._run(io.BytesIO(b"".join(self.pieces)))
+            self._hand_over(io.BytesIO(b"".join(self.pieces)))
 
     def _run_without_body(self) -> None:
         """Let the application refuse a body that is too long. What still comes is read and dropped, so that the sender gets to
@@ -160,11 +161,13 @@ class Exchange:
         self.is_closing = self._discards = True
         self.pieces.clear()
         self.received = 0
-        self._run(io.BytesIO())
-        if "HTTP_EXPECT" in self.environ:  # it has not been told to send anything
-            self.watcher.done()
-        else:
-            self._receive()
+        self._hand_over(io.BytesIO())
+
+    def _hand_over(self, body: Any) -> None:
+        """The request is complete: it runs now, or waits for a thread in which it may."""
+        self.environ["wsgi.input"] = body
+        if not self.worker.run_or_wait(self):
+            self.refuse(503)
 
     def expire(self) -> None:
         """Give up on a body that has not come in time. Called on the worker's main thread."""
@@ -178,17 +181,15 @@ class Exchange:
 
     # --- the answer ---
 
-    def _run(self, body: Any) -> None:
-        """Run the application. It is the only thing that does."""
+    def run(self) -> None:
+        """Run the application. The worker calls this, on no more than `threads` threads at the same time."""
         worker, environ = self.worker, self.environ
-        environ["wsgi.input"] = body
         started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
             started[:] = int(status[:3]), headers
             return _no_write
 
-        worker.running.add(self)
         try:
             answer = worker.wsgi(environ, start_response)
             if isinstance(answer, FileWrapper):
@@ -207,9 +208,15 @@ class Exchange:
             self._log(*started, len(content))
         except BaseException as error:
             self.fail(error)
-        finally:
-            worker.running.discard(self)
-            worker.has_answered()
+        else:
+            if self._discards:
+                self._discard_rest()
+
+    def _discard_rest(self) -> None:
+        if "HTTP_EXPECT" in self.environ:  # it has not been told to send anything
+            self.watcher.done()
+        else:
+            self._receive()
 
     def _start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -313,10 +320,11 @@ def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1"
     environ["wsgi.url_scheme"] = scope["scheme"]
     environ["SERVER_NAME"], environ["SERVER_PORT"] = scope["server"]
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = scope["client"]
+    address, port = scope["client"]
+    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = ("", "") if port == "0" else (address, port)  # a Unix socket's client names itself
     environ["wsgi.file_wrapper"] = FileWrapper
     for raw_name, raw_value in scope["headers"]:
-        key = _key(raw_name)
+        key = _key(raw_name) if len(raw_name) <= KEPT_NAME_BYTES else _key.__wrapped__(raw_name)
         if key is None:
             continue
         value = raw_value.decode("latin-1")

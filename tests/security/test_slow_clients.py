@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.web_worker.exchange import BODY_SECONDS
+from infra.web_worker.worker import WebWorker
 from tests import factories
 from tests.live_server import LiveServer
 from tests.probe_server import ProbeServer, wait_for
@@ -144,6 +145,46 @@ def _connections_of(port: int) -> int:
 
 def _resident_megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+# --- more requests than threads ---
+
+
+def test_somebody_with_hundreds_of_requests_does_not_make_others_wait_for_all_of_them(probe: ProbeServer) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(probe.port)) for _ in range(400)]
+        for connection in held:  # 400 x 50 ms on four threads
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        with connect(probe.port, source="127.0.0.2") as other:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert status_of(read_answer(other)) == 200
+        assert sum(is_waiting(connection) for connection in held) > 100, "they were answered first"
+        assert {status_of(read_answer(connection)) for connection in held} == {200}
+
+
+def test_requests_that_find_too_many_waiting_are_told_to_come_back(probe: ProbeServer, tmp_path: Path) -> None:
+    go, head = tmp_path / "go", b"GET /wait?file=%b HTTP/1.1\r\nHost: a\r\n\r\n"
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(probe.port)) for _ in range(900)]
+        for connection in held:
+            connection.sendall(head % str(go).encode())
+        refused = wait_for(lambda: [each for each in held if not is_waiting(each)], probe)
+        answer = read_answer(refused[0])
+        assert status_of(answer) == 503 and b"retry-after: 1" in answer.lower() and b"temporarily_unavailable" in answer
+        with connect(probe.port, source="127.0.0.2") as other:  # waits, too, but has room
+            other.sendall(head % str(go).encode())
+            go.touch()
+            assert status_of(read_answer(other)) == 200
+        assert sum(status_of(read_answer(each)) == 200 for each in held if each is not refused[0]) >= 700
+
+
+def test_behind_a_proxy_clients_are_told_apart_as_configured() -> None:
+    worker = WebWorker.__new__(WebWorker)
+    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.9, 192.0.2.1, 192.0.2.2"}
+    found = []
+    for worker.trusted_proxies in (0, 1, 2, 4):
+        found.append(worker._client_of(environ))
+    assert found == ["10.0.0.1", "192.0.2.2", "192.0.2.1", "10.0.0.1"]
 
 
 # --- as configured ---
