@@ -108,6 +108,7 @@ def post_worker_init(worker: Any) -> None:
     from services.tokens import signing_keys
 
     bulkhead.resize(worker.cfg.threads)
+    worker.trusted_proxies = _settings.trusted_proxies
     if "sqlalchemy" not in getattr(worker.wsgi, "extensions", {}):
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():

@@ -106,7 +106,7 @@ def _is_lost_grant(error: BaseException | None) -> bool:
 
 
 def _unreadable_body(error: Exception) -> Response:
-    """The body's framing is broken. gunicorn ends the connection: it cannot tell where the next request would begin."""
+    """The body's framing is broken. Raised while it is read; the connection ends with the answer."""
     return answer(Malformed("The body cannot be read.", detail=type(error).__name__))
 
 

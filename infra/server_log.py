@@ -12,6 +12,7 @@ from gunicorn.glogging import Logger
 from infra.logging_setup import JsonLines, PlainLines, redact
 
 _QUERY = re.compile(r"\?[^\s\"']*")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HEADERS = frozenset({"host", "user-agent", "content-type", "content-length", "accept", "accept-language", "x-request-id"})
 
 
@@ -31,8 +32,13 @@ class ServerLog(Logger):
         kept = {name: value for name, value in atoms.items() if not name.startswith("{") or _is_harmless(name)}
         kept["q"] = "-"
         for name in ("r", "U", "f"):
-            kept[name] = redact(_QUERY.sub("", str(kept[name])))
+            kept[name] = _on_one_line(redact(_QUERY.sub("", str(kept[name]))))
         return kept
+
+
+def _on_one_line(text: str) -> str:
+    """A path is logged decoded, and may hold line ends."""
+    return _CONTROLS.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def _is_harmless(name: str) -> bool:

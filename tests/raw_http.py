@@ -6,9 +6,10 @@ import socket
 SECONDS = 30.0
 
 
-def connect(port: int, *, receive_buffer: int | None = None) -> socket.socket:
+def connect(port: int, *, receive_buffer: int | None = None, source: str = "127.0.0.1") -> socket.socket:
     """A connection to this machine; with a small `receive_buffer` little fits into it that nobody reads."""
     connection = socket.socket()
+    connection.bind((source, 0))
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(SECONDS)

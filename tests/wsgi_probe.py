@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from werkzeug.exceptions import HTTPException
+from gunicorn.http.errors import NoMoreData
 
 from infra.web_worker.exchange import Exchange
 
 BIG = 20_000_000
+time.sleep(float(os.environ.get("PROBE_LOADS_FOR", "0")))
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -23,8 +24,11 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/crash":
         raise RuntimeError("an error that nobody caught")
     if path == "/wait":  # for a file to appear
+        Path(asked["file"][0] + ".begun").touch()
         while not Path(asked["file"][0]).exists():
             time.sleep(0.02)
+    if path == "/slow":
+        time.sleep(0.05)
     if path == "/big":
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(BIG))])
         return [b"x" * BIG]
@@ -42,8 +46,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         return [str(sum(type(each) is Exchange for each in gc.get_objects())).encode()]
     try:
         body, status = environ["wsgi.input"].read(), "200 OK"
-    except HTTPException as error:
-        body, status = b"", f"{error.code} refused"
+    except NoMoreData:
+        body, status = b"", "400 Bad Request"
     told = {name: value for name, value in environ.items() if isinstance(value, str)}
     content = json.dumps({"environ": told, "body": body.decode("latin-1"), "pid": os.getpid()}).encode()
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import logging
 import sys
 import time
@@ -11,14 +12,24 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from werkzeug.exceptions import ClientDisconnected
+from gunicorn.http.errors import NoMoreData
 
 MAX_BODY_BYTES = 1_048_576
 MAX_PIECES = 4096
 MAX_AWAITED_BYTES = 64 * MAX_BODY_BYTES
+SMALL_BODY_BYTES = 16_384  # always has room: token requests go on while others send much, slowly
 BODY_SECONDS = 10.0
 DISCARD_BYTES = 8 * MAX_BODY_BYTES
 FILE_PIECE_BYTES = 65_536
+KEPT_NAME_BYTES = 64
+LARGE_ANSWER_BYTES = 4 * FILE_PIECE_BYTES  # what granian takes at once
+
+REFUSALS = {
+    400: ("invalid_request", "The request's framing is invalid."),
+    408: ("request_timeout", f"The request body did not arrive within {BODY_SECONDS:g} seconds."),
+    501: ("not_implemented", "The only transfer coding that is understood is chunked."),
+    503: ("temporarily_unavailable", "Too many requests are waiting. Try again."),
+}
 
 log = logging.getLogger("gatepost.web_worker")
 _ENVIRON: dict[str, Any] = {
@@ -61,7 +72,7 @@ class _BrokenBody(io.RawIOBase):
         return True
 
     def readinto(self, _buffer: Any) -> int:
-        raise ClientDisconnected()
+        raise NoMoreData()
 
 
 class Exchange:
@@ -90,7 +101,7 @@ class Exchange:
             else:
                 self.refuse(501)
         elif length is None or length == "0":
-            self._run(io.BytesIO())
+            self._hand_over(io.BytesIO())
         elif not length.isdecimal():
             self.refuse(400)
         else:
@@ -120,11 +131,11 @@ class Exchange:
         more = not is_broken and message["more_body"]
         if not is_broken:
             self.received += len(message["body"])
-            self.pieces += () if self._discards else (message["body"],)
+            self.pieces.append(b"" if self._discards else message["body"])
         limit = DISCARD_BYTES if self._discards else MAX_BODY_BYTES
         is_long = self.received > limit or len(self.pieces) > MAX_PIECES
         if more and not is_long and self.received != self._declared:
-            if self._discards or self.worker.awaited_bytes() + self.received <= MAX_AWAITED_BYTES:
+            if self._discards or self.received <= SMALL_BODY_BYTES or self.worker.awaited_bytes() <= MAX_AWAITED_BYTES:
                 self._receive()
             else:
                 self.worker.awaiting.pop(self, None)
@@ -136,13 +147,13 @@ class Exchange:
         elif is_broken:
             self.is_closing = True
             self.environ["CONTENT_LENGTH"] = str(self.received + 1)
-            self._run(io.BufferedReader(_BrokenBody()))
+            self._hand_over(io.BufferedReader(_BrokenBody()))
         elif is_long:
             self.environ["CONTENT_LENGTH"] = str(max(self.received, MAX_BODY_BYTES + 1))
             self._run_without_body()
         else:
             self.environ["CONTENT_LENGTH"] = str(self.received)
-            self._run(io.BytesIO(b"".join(self.pieces)))
+            self._hand_over(io.BytesIO(b"".join(self.pieces)))
 
     def _run_without_body(self) -> None:
         """Let the application refuse a body that is too long. What still comes is read and dropped, so that the sender gets to
@@ -150,11 +161,13 @@ class Exchange:
         self.is_closing = self._discards = True
         self.pieces.clear()
         self.received = 0
-        self._run(io.BytesIO())
-        if "HTTP_EXPECT" in self.environ:  # it has not been told to send anything
-            self.watcher.done()
-        else:
-            self._receive()
+        self._hand_over(io.BytesIO())
+
+    def _hand_over(self, body: Any) -> None:
+        """The request is complete: it runs now, or waits for a thread in which it may."""
+        self.environ["wsgi.input"] = body
+        if not self.worker.run_or_wait(self):
+            self.refuse(503)
 
     def expire(self) -> None:
         """Give up on a body that has not come in time. Called on the worker's main thread."""
@@ -168,17 +181,15 @@ class Exchange:
 
     # --- the answer ---
 
-    def _run(self, body: Any) -> None:
-        """Run the application. It is the only thing that does."""
+    def run(self) -> None:
+        """Run the application. The worker calls this, on no more than `threads` threads at the same time."""
         worker, environ = self.worker, self.environ
-        environ["wsgi.input"] = body
         started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
             started[:] = int(status[:3]), headers
             return _no_write
 
-        worker.running[self] = time.monotonic()
         try:
             answer = worker.wsgi(environ, start_response)
             if isinstance(answer, FileWrapper):
@@ -189,14 +200,23 @@ class Exchange:
             finally:
                 if close := getattr(answer, "close", None):
                     close()
+            if len(content) > LARGE_ANSWER_BYTES:
+                self._send_file(*started, FileWrapper(io.BytesIO(content)))
+                return
             self._start(*started)
             self.proto.send({"type": "http.response.body", "body": content})
             self._log(*started, len(content))
         except BaseException as error:
             self.fail(error)
-        finally:
-            del worker.running[self]
-            worker.has_answered()
+        else:
+            if self._discards:
+                self._discard_rest()
+
+    def _discard_rest(self) -> None:
+        if "HTTP_EXPECT" in self.environ:  # it has not been told to send anything
+            self.watcher.done()
+        else:
+            self._receive()
 
     def _start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -208,15 +228,19 @@ class Exchange:
     def _send_file(self, status: int, headers: Iterable[tuple[str, str]], file: FileWrapper) -> None:
         self._start(status, headers)
         self._log(status, headers, None)
-        _Transfer(self.watcher, file).go_on()
+        _Transfer(self.worker, self.watcher, file).go_on()
 
     def refuse(self, status: int) -> None:
         """Answer without the application, and end the connection."""
         self.is_closing = True
-        self._start(status, [("Content-Length", "0"), *([("Retry-After", "1")] if status == 503 else [])])
-        self.proto.send(_EMPTY)
+        code, description = REFUSALS[status]
+        body = json.dumps({"error": code, "error_description": description}).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        headers += [("Retry-After", "1")] if status == 503 else []
+        self._start(status, headers)
+        self.proto.send({"type": "http.response.body", "body": body})
         self.watcher.done()
-        self._log(status, [], 0)
+        self._log(status, headers, len(body))
 
     def fail(self, error: BaseException) -> None:
         """An error of the application that it did not answer itself, or of ours: logged, and 500 unless an answer has begun."""
@@ -229,7 +253,8 @@ class Exchange:
             return
         environ = self.environ
         query = environ["QUERY_STRING"]
-        environ["RAW_URI"] = f"{environ['PATH_INFO']}?{query}" if query else environ["PATH_INFO"]
+        path = self.watcher.scope["raw_path"].decode("latin-1")
+        environ["RAW_URI"] = f"{path}?{query}" if query else path
         request = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_")]
         self.worker.log.access(
             SimpleNamespace(status=str(status), sent=sent, headers=list(headers)),
@@ -240,12 +265,13 @@ class Exchange:
 
 
 class _Transfer:
-    """A file on its way to a reader. Each piece waits in Rust until there is room; no thread waits with it."""
+    """A file, or a large answer, on its way to a reader. Each piece waits in Rust until there is room; no thread waits with it."""
 
-    __slots__ = ("_file", "_watcher")
+    __slots__ = ("_file", "_watcher", "_worker")
 
-    def __init__(self, watcher: Any, file: FileWrapper) -> None:
-        self._watcher, self._file = watcher, file
+    def __init__(self, worker: Any, watcher: Any, file: FileWrapper) -> None:
+        self._worker, self._watcher, self._file = worker, watcher, file
+        worker.sending.add(self)
 
     def go_on(self, _future: Any = None) -> None:
         """Send what there is room for. Called again when there is more."""
@@ -254,6 +280,7 @@ class _Transfer:
                 return
         except Exception:  # the file cannot be read: `done` breaks the answer off, so that it does not look whole
             log.exception("a file could not be sent")
+        self._worker.sending.discard(self)
         self._file.close()
         self._watcher.done()
 
@@ -293,10 +320,11 @@ def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1"
     environ["wsgi.url_scheme"] = scope["scheme"]
     environ["SERVER_NAME"], environ["SERVER_PORT"] = scope["server"]
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = scope["client"]
+    address, port = scope["client"]
+    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = ("", "") if port == "0" else (address, port)  # a Unix socket's client names itself
     environ["wsgi.file_wrapper"] = FileWrapper
     for raw_name, raw_value in scope["headers"]:
-        key = _key(raw_name)
+        key = _key(raw_name) if len(raw_name) <= KEPT_NAME_BYTES else _key.__wrapped__(raw_name)
         if key is None:
             continue
         value = raw_value.decode("latin-1")

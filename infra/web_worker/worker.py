@@ -1,5 +1,6 @@
 """The worker process: its listeners, its limits, and how it stops."""
 
+import atexit
 import itertools
 import logging
 import os
@@ -17,12 +18,29 @@ from granian.http import HTTP1Settings
 from gunicorn.workers.base import Worker
 
 from infra.web_worker.exchange import BODY_SECONDS, Exchange
+from infra.web_worker.waiting import Waiting
 
-MAX_HEAD_BYTES = 131_072
+MAX_HEAD_BYTES = 65_536
+WAITING_REQUESTS = 1024
+WAITING_REQUESTS_OF_CLIENT = 768
+SPARE_THREADS = 2  # for heads and pieces of bodies and files while all others run the application
 WRITE_SECONDS = 10.0
 LAST_REQUEST_SECONDS = 0.5
 LAST_ANSWER_SECONDS = 2.0
+EXIT_SECONDS = 1.0  # gunicorn kills a worker that is still there after graceful_timeout
+SETTLE_SECONDS = 1.0
 FILES_BESIDES_CONNECTIONS = 512
+
+
+_is_left_running = False
+
+
+@atexit.register  # the first to be registered, so the last to be called
+def _leave_at_once() -> None:
+    """Where threads of granian are left, end without Python's own end: they would call into an interpreter that is gone, and abort."""
+    if _is_left_running:
+        logging.shutdown()
+        os._exit(0)
 
 
 class _Inline:
@@ -52,46 +70,74 @@ class WebWorker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.awaiting: dict[Exchange, int] = {}  # the rest of their bodies; how many bytes they have so far
-        self.running: dict[Exchange, float] = {}  # since when the application works on them
+        self.running: set[Exchange] = set()  # the application works on them
+        self.trusted_proxies = 0  # proxies in front whose X-Forwarded-For tells one client from another
+        self._waiting: Waiting[Exchange] = Waiting(WAITING_REQUESTS, WAITING_REQUESTS_OF_CLIENT)
+        self._lock = threading.Lock()
+        self.sending: set[Any] = set()  # large answers on their way
         self.answered = self._answered_before = 0
-        self.is_stopping = False
+        self.is_stopping = self._quits = False
         self._counter = itertools.count(1)
         self._wake = threading.Event()
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """End the start when the certificate is no good: in a worker it would end one worker after the other."""
+        """Stop the start if the certificate cannot be used: otherwise every worker would fail, one after the other."""
         if cfg.is_ssl:
+            if cfg.cert_reqs != ssl.CERT_NONE and not cfg.ca_certs:
+                sys.exit("--cert-reqs needs --ca-certs: without an authority no certificate of a client would be asked for")
             try:
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cfg.ca_certs).load_cert_chain(cfg.certfile, cfg.keyfile)
             except (OSError, ssl.SSLError) as error:
                 sys.exit(f"the certificate ({cfg.certfile}) or its key cannot be used: {error}")
 
     def run(self) -> None:
+        if not self.alive:  # told to stop while it was loading
+            return
         logging.getLogger("_granian").setLevel(logging.WARNING)
-        connections = self._allow_files(self.cfg.worker_connections)
+        connections = self._allow_files(self.cfg.worker_connections, 2 if self.cfg.is_ssl else 1)
         servings = [_Serving(self, listener, connections) for listener in self.sockets]
         self._beat()
         while self.alive and os.getppid() == self.ppid:
             self._wake.wait(1.0)
             self._beat()
             self._expire_bodies()
+            if self._lacks_files():
+                self.log.error("The worker has no open files left for connections and is replaced.")
+                self.alive = False
         self._stop(servings)
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         self.alive = False
         self._wake.set()
 
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """As base's, but granian has ended before Python does."""
+        self.cfg.worker_int(self)
+        self._quits = True
+        self.handle_exit(sig, frame)
+
+    def run_or_wait(self, exchange: Exchange) -> bool:
+        """Run a request on this thread if fewer than `threads` do so; else one of them takes it later. False when too many wait."""
+        with self._lock:
+            if len(self.running) >= self.cfg.threads:
+                return self._waiting.put(self._client_of(exchange.environ), exchange)
+            self.running.add(exchange)
+        following: Exchange | None = exchange
+        while following is not None:
+            exchange = following
+            exchange.run()
+            self._has_answered()
+            with self._lock:
+                self.running.discard(exchange)
+                following = self._waiting.take()
+                if following is not None:
+                    self.running.add(following)
+        return True
+
     def awaited_bytes(self) -> int:
         """How much of bodies that are not complete is in memory."""
         return sum(list(self.awaiting.values()))
-
-    def has_answered(self) -> None:
-        """A request is done. Called on the thread that answered it."""
-        self.answered = next(self._counter)
-        if self.answered >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.handle_exit(None, None)
 
     # --- inside ---
 
@@ -108,11 +154,36 @@ class WebWorker(Worker):
         except BaseException as error:
             exchange.fail(error)
 
+    def _has_answered(self) -> None:
+        self.answered = next(self._counter)
+        if self.answered >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.handle_exit(None, None)
+
+    def _client_of(self, environ: dict[str, Any]) -> str:
+        """The address that waits in one line: the one that the application will believe too."""
+        peer: str = environ["REMOTE_ADDR"]
+        if not self.trusted_proxies:
+            return peer
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        return forwarded[-self.trusted_proxies].strip() if len(forwarded) >= self.trusted_proxies else peer
+
     def _beat(self) -> None:
-        """Tell gunicorn that this worker lives: a thread is free, or one has been since. Else, after `timeout`, it is replaced."""
+        """Tell gunicorn that this worker is alive: a thread is free, or has been since the last time. If not, gunicorn replaces it after
+        `timeout` seconds."""
         if len(self.running) < self.cfg.threads or self.answered != self._answered_before:
             self._answered_before = self.answered
             self.notify()
+
+    @staticmethod
+    def _lacks_files() -> bool:
+        """TLS connections are accepted without a bound before their handshake; without a file for one, granian would try for ever."""
+        try:
+            lowest = os.dup(0)
+        except OSError:
+            return True
+        os.close(lowest)
+        return lowest > resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_BESIDES_CONNECTIONS // 2
 
     def _expire_bodies(self) -> None:
         oldest = time.monotonic() - BODY_SECONDS
@@ -122,30 +193,34 @@ class WebWorker(Worker):
     def _stop(self, servings: "list[_Serving]") -> None:
         """Accept nothing more, and answer what is here. A connection that has sent no whole request is not waited for."""
         self.is_stopping = True
+        global _is_left_running
+        give_up_at = time.monotonic() + (0.0 if self._quits else self.cfg.graceful_timeout - EXIT_SECONDS)
         for serving, listener in zip(servings, self.sockets, strict=True):
             serving.stop_accepting()
             listener.close()
-        time.sleep(LAST_REQUEST_SECONDS)  # who was accepted a moment ago is about to send a request
+        if not self._quits:
+            time.sleep(LAST_REQUEST_SECONDS)  # who was accepted a moment ago is about to send a request
         for serving in servings:
             serving.stop()
-        began = active_at = time.monotonic()
+        active_at = time.monotonic()
         while not all(serving.stopped.wait(0.05) for serving in servings):
             self.notify()
             now = time.monotonic()
-            if self.running or self.awaiting:
+            if self.running or self.sending:
                 active_at = now
-            if now - began > self.cfg.graceful_timeout or now - active_at > LAST_ANSWER_SECONDS:
+            if now > give_up_at or now - active_at > LAST_ANSWER_SECONDS:
+                _is_left_running = True
                 break
 
     @staticmethod
-    def _allow_files(connections: int) -> int:
+    def _allow_files(connections: int, files_each: int) -> int:
         """Allow more open files than connections, as far as the system lets us. Returns how many connections that makes."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = connections + FILES_BESIDES_CONNECTIONS
+        wanted = connections * files_each + FILES_BESIDES_CONNECTIONS
         if soft < wanted:
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return max(1, min(connections, soft - FILES_BESIDES_CONNECTIONS))
+        return max(1, min(connections, (soft - FILES_BESIDES_CONNECTIONS) // files_each))
 
 
 class _Serving:
@@ -158,19 +233,28 @@ class _Serving:
         if not is_unix and hasattr(socket, "TCP_USER_TIMEOUT"):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_SECONDS * 1000))  # its connections inherit it
         self._descriptor = own.detach()
+        self._nobody = socket.socket(socket.AF_UNIX)  # now, while there is a file for it
+        self._nobody.setblocking(False)
+        self._nobody.bind("")  # Linux finds a name for it
+        self._nobody.listen()
         tls: tuple[Any, ...] = (False, None, None, None, "tls1.2", None, [], False)
         if cfg.is_ssl:
             tls = (True, cfg.certfile, cfg.keyfile or cfg.certfile, None, "tls1.2", cfg.ca_certs, [], cfg.cert_reqs == ssl.CERT_REQUIRED)
         http = HTTP1Settings(header_read_timeout=int(cfg.keepalive * 1000), max_buffer_size=MAX_HEAD_BYTES)
         holder = SocketHolder(self._descriptor, is_unix, cfg.backlog)
+        # Its arguments have no names: worker id, socket, IPC; threads of Rust for HTTP and for files; threads of Python and seconds
+        # after which all but one of them end when they are idle; connections; HTTP version and its settings, HTTP/2's; WebSockets,
+        # static files; TLS (on, certificate, key, its password, lowest version, authority, revocations, clients verified); metrics
+        threads = cfg.threads + SPARE_THREADS
         server = ASGIWorker(
-            1, (None, holder), None, 1, 512, cfg.threads, 30, connections, HTTPModes.http1, http, None, False, None, *tls, (None, None)
+            1, (None, holder), None, 1, 512, threads, 30, connections, HTTPModes.http1, http, None, False, None, *tls, (None, None)
         )
         self.stopped = threading.Event()
         self._signal = WorkerSignal()
         self._signal.add_cb(self.stopped.set)
         serve = server.serve_mtr_uds if is_unix else server.serve_mtr
         serve(_Scheduler(_Inline, worker.begin), _Inline, self._signal)
+        self._settled_at = time.monotonic() + SETTLE_SECONDS  # it asks its listener for its address, in a thread of its own
 
     def stop_accepting(self) -> None:
         """Leave new connections to the other workers, and go on with those that are here.
@@ -178,11 +262,9 @@ class _Serving:
         granian can only stop with both at once, and then closes a connection whose request is on its way. So its listener
         becomes another one, to which nobody connects.
         """
-        with socket.socket(socket.AF_UNIX) as nobody:
-            nobody.setblocking(False)
-            nobody.bind("")  # Linux finds a name for it
-            nobody.listen()
-            os.dup2(nobody.fileno(), self._descriptor, inheritable=False)
+        time.sleep(max(0.0, self._settled_at - time.monotonic()))
+        os.dup2(self._nobody.fileno(), self._descriptor, inheritable=False)
+        self._nobody.close()
 
     def stop(self) -> None:
         """End idle connections, and the others after their answers. Sets `stopped` when all have ended. To be called once."""

@@ -12,7 +12,7 @@ from tests.house.test_imports import MODULES
 OPENERS = {
     "requests": {"infra/http.py", "providers/base.py"},
     "urllib3": {"infra/http.py"},
-    "http.client": {"infra/http.py", "infra/health_listener.py"},
+    "http.client": {"infra/http.py", "infra/health_process.py"},
     "authlib.integrations.requests_client": {"providers/base.py", "providers/oidc.py"},
     "authlib.integrations.httpx_client": set(),
     "smtplib": {"infra/mailer.py"},
@@ -21,6 +21,7 @@ OPENERS = {
         "infra/metrics.py",
         "infra/embedded_redis.py",
         "infra/health_listener.py",
+        "infra/health_process.py",
         "infra/web_worker/worker.py",  # the listeners that gunicorn opened
     },
     "urllib.request": set(),
@@ -39,7 +40,7 @@ MAKERS = {
     r"OAuth2Session\(": {"providers/base.py": 1},
     r"HTTPAdapter\(|\b(Http|Https)Pool\(|PoolManager\(|urlopen\(": {},
     r"smtplib\.SMTP(_SSL)?\(|\b_Smtp\(|\b_SmtpOverTls\(": {"infra/mailer.py": 2},
-    r"create_connection\(|open_connection\(": {"infra/health_listener.py": 1},
+    r"create_connection\(|open_connection\(": {"infra/health_process.py": 1},
     r"bulkhead\.call\(": {"providers/base.py": 1, "connectors/base.py": 1},
     r"bulkhead\.aside\(": {"infra/kept_documents.py": 1},
     r"bulkhead\.deadline\(": {"infra/mailer.py": 1},

@@ -1,5 +1,7 @@
 """Clients that send or read slowly, or not at all, hold nobody up: callers are answered while all of them are still stuck."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -8,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.web_worker.exchange import BODY_SECONDS
+from infra.web_worker.worker import WebWorker
 from tests import factories
 from tests.live_server import LiveServer
 from tests.probe_server import ProbeServer, wait_for
@@ -64,7 +67,9 @@ def test_two_hundred_half_requests_hold_nobody_up(server: LiveServer, token_requ
         if half != HALF_HEAD:  # a body has BODY_SECONDS; a head has as long as an idle connection
             for connection in held:
                 connection.settimeout(BODY_SECONDS * 3)
-                assert status_of(read_to_end(connection)) == 408
+                answer = read_to_end(connection)
+                assert status_of(answer) == 408 and b"cache-control: no-store" in answer
+                assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "request_timeout"
     assert status_of(_ask(port, token_request)) == 200
 
 
@@ -94,8 +99,11 @@ def test_bodies_that_are_not_complete_have_a_bound_in_all(probe: ProbeServer) ->
         wait_for(lambda: not all(is_waiting(connection) for connection in held), probe)
         assert _resident_megabytes(probe.worker_pid()) - before < 120
         wait_for(lambda: sum(not is_waiting(connection) for connection in held) >= 40, probe)
-        assert is_waiting(held[0]), "those that came first are not the ones that are refused"
-        assert status_of(_ask(probe.port, b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")) == 200
+        with probe.connect() as other:  # a small body has room, also when it comes in pieces
+            other.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            time.sleep(0.2)
+            other.sendall(b"1\r\nb\r\n0\r\n\r\n")
+            assert status_of(read_to_end(other)) == 200
 
 
 # --- readers ---
@@ -137,6 +145,73 @@ def _connections_of(port: int) -> int:
 
 def _resident_megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+# --- more requests than threads ---
+
+
+def test_somebody_with_hundreds_of_requests_does_not_make_others_wait_for_all_of_them(probe: ProbeServer) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(probe.port)) for _ in range(400)]
+        for connection in held:  # 400 x 50 ms on four threads
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        with connect(probe.port, source="127.0.0.2") as other:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert status_of(read_answer(other)) == 200
+        assert sum(is_waiting(connection) for connection in held) > 100, "they were answered first"
+        assert {status_of(read_answer(connection)) for connection in held} == {200}
+
+
+def test_requests_that_find_too_many_waiting_are_told_to_come_back(probe: ProbeServer, tmp_path: Path) -> None:
+    go, head = tmp_path / "go", b"GET /wait?file=%b HTTP/1.1\r\nHost: a\r\n\r\n"
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(probe.port)) for _ in range(900)]
+        for connection in held:
+            connection.sendall(head % str(go).encode())
+        refused = wait_for(lambda: [each for each in held if not is_waiting(each)], probe)
+        answer = read_answer(refused[0])
+        assert status_of(answer) == 503 and b"retry-after: 1" in answer.lower() and b"temporarily_unavailable" in answer
+        with connect(probe.port, source="127.0.0.2") as other:  # waits, too, but has room
+            other.sendall(head % str(go).encode())
+            go.touch()
+            assert status_of(read_answer(other)) == 200
+        assert sum(status_of(read_answer(each)) == 200 for each in held if each is not refused[0]) >= 700
+
+
+def test_behind_a_proxy_clients_are_told_apart_as_configured() -> None:
+    worker = WebWorker.__new__(WebWorker)
+    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.9, 192.0.2.1, 192.0.2.2"}
+    found = []
+    for worker.trusted_proxies in (0, 1, 2, 4):
+        found.append(worker._client_of(environ))
+    assert found == ["10.0.0.1", "192.0.2.2", "192.0.2.1", "10.0.0.1"]
+
+
+# --- as configured ---
+
+
+def test_the_setting_says_how_long_an_idle_connection_is_kept(app: object, live_server: Callable[..., LiveServer]) -> None:
+    server = live_server(workers=1, env={"GATEPOST_KEEPALIVE_SECONDS": "1"})
+    with connect(_port(server)) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(read_answer(connection)) == 200
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_forwarded_addresses_count_as_the_setting_says(app: object, live_server: Callable[..., LiveServer], proxies: int) -> None:
+    """Each address has one try in a minute here."""
+    env = {"GATEPOST_TRUSTED_PROXIES": str(proxies), "GATEPOST_RATE_LIMITS": "link=1"}
+    port = _port(live_server(workers=1, env=env))
+
+    def ask(*forwarded: str) -> int:
+        lines = "".join(f"{line}\r\n" for line in forwarded)
+        return status_of(_ask(port, f"GET /login/link/{'x' * 43} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n".encode()))
+
+    assert ask("X-Forwarded-For: 192.0.2.1") != 429
+    assert ask("X-Forwarded-For: 192.0.2.1") == 429
+    assert (ask("X-Forwarded-For: 192.0.2.2") == 429) == (proxies == 0)
+    assert ask("X_Forwarded_For: 192.0.2.3", "X-Forwarded-For: 192.0.2.1") == 429, "a name with an underscore is another header"
 
 
 # --- refused before its body was read ---

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import config
-from infra import health_listener
+from infra import health_listener, health_process
 from tests.live_server import LiveServer, ServerDidNotStart
 from tests.probe_server import wait_for
 from tests.stores import free_port
@@ -75,12 +75,12 @@ def test_it_says_when_a_store_is_away_and_when_no_worker_takes_requests(
 def test_healthz_fails_when_no_worker_has_answered_for_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a public address that accepts and says nothing, and the real handler and clock, but for the thirty seconds."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        workers = health_listener.Workers(silent.getsockname(), is_tls=False, secret="s" * 43)
-        monkeypatch.setattr(health_listener, "ANSWER_SECONDS", 0.2)
+        workers = health_process.Workers(silent.getsockname(), is_tls=False, secret="s" * 43)
+        monkeypatch.setattr(health_process, "ANSWER_SECONDS", 0.2)
         assert workers.ask("/healthz") is None
-        assert health_listener.health_of(workers) == (200, "ok")
-        workers.answered_at -= health_listener.DEAD_SECONDS + 1
-        assert health_listener.health_of(workers) == (503, "unavailable")
+        assert health_process.health_of(workers) == (200, "ok")
+        workers.answered_at -= health_process.DEAD_SECONDS + 1
+        assert health_process.health_of(workers) == (503, "unavailable")
 
 
 def test_an_address_that_is_taken_stops_the_start_with_the_settings_name(app: object, live_server: Callable[..., LiveServer]) -> None:
@@ -102,6 +102,6 @@ def _children(pid: int) -> list[int]:
 def _listeners_pid(server: LiveServer) -> int:
     assert server.process is not None
     for pid in _children(server.process.pid):
-        if b"infra.health_listener" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"infra.health_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     raise AssertionError("no listener was started")
