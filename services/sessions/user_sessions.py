@@ -25,8 +25,6 @@ from services.database.transactions import begin_write, engine
 from services.organizations import invitation_redemption, organizations
 from services.tokens import refresh_families
 
-# the time of a sign-in whose provider proved none: older than anything that is asked for, and positive, as libraries want it
-UNPROVEN_MS = 1000
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 

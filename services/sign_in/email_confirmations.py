@@ -28,7 +28,7 @@ from services.audit import audit
 from services.database.transactions import begin_write
 from services.encryption.keyring import cipher
 from services.mail import delivery, letters
-from services.sessions.user_sessions import UNPROVEN_MS, SignInTime
+from services.sessions.user_sessions import SignInTime
 from services.sign_in.journeys import Journey
 from services.users import identities, users
 
@@ -149,8 +149,7 @@ def _use(actor: Actor, *which: object) -> Confirmed:
         raise ConfirmationEnded()
     kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
     account = replace(ProviderAccount.from_values(kept), email_verified=True)
-    time = from_values(SignInTime, kept["time"]) if "time" in kept else SignInTime(UNPROVEN_MS)
-    confirmed = Confirmed(account, time, row.handoff, row.next_path)
+    confirmed = Confirmed(account, from_values(SignInTime, kept["time"]), row.handoff, row.next_path)
     audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)
     db.session.commit()
     return confirmed

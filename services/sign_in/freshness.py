@@ -1,6 +1,7 @@
 """When a person signed in at a provider, and whether that is as recent as a page or a client asked for.
 
-With AUTH_TIME = require the provider must prove it by `auth_time` in its id_token (OpenID Connect Core 2); with ignore, the moment
+With AUTH_TIME = require the provider must prove a fresh sign-in that was asked for by `auth_time` in its id_token (OpenID Connect
+Core 2), and an older `auth_time` counts for every sign-in. Where it says nothing and nothing was asked for, or with ignore, the moment
 of the callback counts.
 """
 
@@ -10,7 +11,7 @@ from config import ProviderSettings
 from errors import SignInRefused
 from infra.clock import now_ms
 from providers import Hints, ProviderAccount
-from services.sessions.user_sessions import UNPROVEN_MS, SignInTime
+from services.sessions.user_sessions import SignInTime
 from services.users import identities
 
 _CLOCKS_MS = 60_000
@@ -55,7 +56,7 @@ def judge(settings: ProviderSettings, account: ProviderAccount, demand: Demand |
     if told is None or told > moment + _CLOCKS_MS:  # a time that has not come yet proves nothing
         if demand is not None:
             raise AuthTimeMissing("no auth_time, or not a past one", is_administrator=_is_administrator(account))
-        return SignInTime(UNPROVEN_MS)
+        return SignInTime(moment)
     if demand is None:
         return SignInTime(min(told, moment))
     latest = min(told + _CLOCKS_MS, moment)

@@ -95,11 +95,7 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         "auth_time_missing", replace(facts, provider_label="Northwind SSO", setting="GATEPOST_OIDC__NORTHWIND__AUTH_TIME")
     )
     again = {**plain, "purpose": "reauth", "providers": providers[2:]}
-    unproven = _reason(provider="northwind", auth_time_ms=user_sessions.UNPROVEN_MS)
-    found += [
-        Page("reauth-unproven", "sign_in/page.html", {**again, "reason": unproven}),
-        Page("reauth-administrator", "sign_in/page.html", {**again, "reason": unproven, "error": for_administrators}),
-    ]
+    found.append(Page("reauth-administrator", "sign_in/page.html", {**again, "reason": _reason(), "error": for_administrators}))
     link = {"email": email, "action": "/login/link/token"}
     mail = {
         "email": email,

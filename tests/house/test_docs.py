@@ -11,6 +11,7 @@ from flask import Flask
 
 import config
 from blueprints.html import sign_in_errors
+from infra.web_worker import exchange as web_worker
 from services.access.actors import Actor
 from services.access.scopes import KNOWN_SCOPES
 from services.organizations import organization_import
@@ -66,7 +67,13 @@ def _codes() -> set[str]:
     table = next(
         node for node in ast.walk(from_http) if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HTTP_CODES"
     )
-    return found | OTHER_CODES | set(sign_in_errors.TABLE) | set(ast.literal_eval(table.value).values())
+    return (
+        found
+        | OTHER_CODES
+        | {code for code, _ in web_worker.REFUSALS.values()}
+        | set(sign_in_errors.TABLE)
+        | set(ast.literal_eval(table.value).values())
+    )
 
 
 def test_every_error_code_is_in_the_index_and_the_index_has_no_other() -> None:

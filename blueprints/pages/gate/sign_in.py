@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
-from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from blueprints import browser, guards, rate_limits, session_cookie
@@ -117,9 +116,6 @@ def _card(
 
 def why_again(journey: Journey, signed_in: SignedIn) -> str:
     """Why it is asked for again: when the person signed in, and what for, where the address says so."""
-    if signed_in.record.auth_time_ms == user_sessions.UNPROVEN_MS:
-        label = identities.label_of(signed_in.record.provider)
-        return words.filled(_("%(provider)s didn’t say when you signed in there. Sign in again to carry on."), provider=label)
     path = (journey.next_path or "").partition("?")[0]
     otherwise = _l("You signed in %(when)s. Sign in again to carry on.")
     sentence = next((sentence for form, sentence in _ACTS if form.fullmatch(path)), otherwise)

@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 
 from extensions import db
+from infra import clock
 from models import Identity, User
 from providers import oidc
 from tests.fakes.browser import Browser, path_of, query_of
@@ -71,6 +72,8 @@ def test_an_altered_issuer_is_refused_and_the_code_stays_unspent(make_browser: C
 def test_it_says_when_somebody_signed_in_only_if_it_is_asked(make_browser: Callable[..., Browser], authentik: NpmOidcProvider) -> None:
     browser = make_browser()
     browser.come_back(authentik.visit(browser.start("authentik"), "ann"))
+    assert browser.get("/account/tokens/new").status_code == 200, "it said nothing, and nobody had asked"
+    clock.move(601)
     assert path_of(browser.get("/account/tokens/new")) == "/reauth"
     url = browser.start("authentik", "purpose=reauth&next=/account/tokens/new")
     assert browser.come_back(authentik.visit(url, "ann")).headers["Location"] == "/account/tokens/new"
