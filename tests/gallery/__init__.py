@@ -27,7 +27,6 @@ from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
 from services.authorization.connected_apps import ConnectedApp
 from services.organizations.invitation_redemption import InvitationInfo
-from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
