@@ -34,6 +34,8 @@ RATE_LIMIT_DEFAULTS: dict[str, int] = {
     "link": 10,
 }
 EmailTrust = Literal["claim", "trusted", "mail"]
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+MAIL_ADDRESS = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})*")
 
 
 def read_version(root: Path) -> str:
@@ -239,6 +241,27 @@ def _mail_url(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class MailSender:
+    """Who letters are from: a name for people, perhaps empty, and an address."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.address}>" if self.name else self.address
+
+
+def _mail_from(text: str) -> MailSender:
+    match = re.fullmatch(r"(?:(?P<name>[^<>]*)<)?(?P<address>[^<>]*)(?(name)>)", text)
+    name, address = ((match["name"] or "").strip(), match["address"].strip()) if match else ("", "")
+    name = name[1:-1] if re.fullmatch(r'"[^"]*"', name) else name
+    # No encoded word (RFC 2047): mail programs would show something else.
+    if "=?" in text or '"' in name or not name.isprintable() or not MAIL_ADDRESS.fullmatch(address):
+        raise ValueError("must be name@example.com or Name <name@example.com>")
+    return MailSender(name, address)
+
+
 def _bind(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
@@ -375,6 +398,7 @@ class Settings:
     trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)
+    mail_from: MailSender | None = _setting("sender of outgoing mail: an address, or Name <address>", _mail_from)
     registration: str = _setting("dynamic client registration", _absent("off"), "off")
     client_id_metadata: str = _setting("client ID metadata documents", _absent("off"), "off")
     registration_scopes: str = _setting(

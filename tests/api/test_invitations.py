@@ -278,9 +278,9 @@ def test_an_invitation_is_mailed_and_a_mail_server_that_refuses_loses_nothing(ma
     company = Company(app)
     body = invite(company).json
     (letter,) = smtp.letters
-    assert (letter["To"], letter["Subject"]) == ("ann@example.com", "Invitation to Acme")
+    assert (letter["To"], letter["Subject"]) == ("ann@example.com", "Invitation to an organization")
     assert body["url"] in letter.get_content()
-    assert "Owner invited you to Acme" in letter.get_content()
+    assert "“Owner” invited you to “Acme”" in letter.get_content()
     smtp.refuses = True
     again = company.owner.send("POST", f"{INVITATIONS}/{body['id']}/resend")
     assert again.status_code == 200
