@@ -15,6 +15,7 @@ from blueprints.html import forms, languages, words
 from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
+from infra.lazy_rules import LazyRule
 from infra.web_worker.exchange import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parent
@@ -24,6 +25,7 @@ class Gatepost(Flask):
     """The application. None of its views or hooks is a coroutine, so none is asked for it on every request."""
 
     jinja_environment = Templates
+    url_rule_class = LazyRule
 
     def ensure_sync(self, func: Any) -> Any:
         return func

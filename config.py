@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 PREFIX = "GATEPOST_"
 RELEASE = "0.1.0"
@@ -219,18 +219,36 @@ def _database_url(text: str) -> str:
     return re.sub(r"^postgresql://", "postgresql+psycopg://", text)
 
 
+_REDIS_OPTION = re.compile(r"db|username|password|client_name|max_connections|socket_(timeout|connect_timeout|keepalive)|ssl_[a-z_]+")
+
+
 def _redis_url(text: str) -> str:
     if text == "embedded":
         return text
-    if re.match(r"redis\+(sentinel|cluster)://", text):
+    if re.match(r"rediss?\+(sentinel|cluster)://", text):
         raise ValueError("Sentinel and Cluster are not in this version")
     if not re.match(r"(rediss?|unix)://", text):
         raise ValueError("must be embedded, redis://... or rediss://...")
     _check_port(text)
     parts = urlsplit(text)
-    if parts.scheme != "unix" and not (parts.hostname and re.fullmatch(r"/?|/[0-9]{1,5}", parts.path)):
+    if not (parts.path if parts.scheme == "unix" else parts.hostname and re.fullmatch(r"/?|/[0-9]{1,5}", parts.path)):
         raise ValueError("must be redis://host:port/number")
+    unknown = [name for name in parse_qs(parts.query, keep_blank_values=True) if not _REDIS_OPTION.fullmatch(name)]
+    if unknown or not _makes_a_connection(text):
+        raise ValueError("has an option that is unknown or invalid; there are db, username, password, timeouts, and ssl_... with rediss://")
     return text
+
+
+def _makes_a_connection(redis_url: str) -> bool:
+    """Whether redis-py can read the address; its own reading counts. Nothing is opened."""
+    from redis import RedisError
+    from redis.connection import ConnectionPool
+
+    try:
+        ConnectionPool.from_url(redis_url).make_connection()
+    except (RedisError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _mail_url(text: str) -> str:
@@ -411,7 +429,7 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting("origins that may call /api/v1 from a browser", _origins, "")
     metrics_bind: tuple[str, int] | None = _setting("host:port for /metrics", _bind)
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)
-    keepalive_seconds: int = _setting("an idle connection, or an unfinished request head, is kept so long", _seconds(1, 3_600), "75")
+    keepalive_seconds: int = _setting("how long an idle connection or an incomplete request head is kept", _seconds(1, 3_600), "75")
     session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
     session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
     handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")
@@ -419,7 +437,7 @@ class Settings:
     access_token_seconds: int = _setting("life of an access token", _seconds(1, 86_400), "1800")
     refresh_token_seconds: int = _setting("idle life of a refresh token", _seconds(1, 31_536_000), "2592000")
     refresh_family_seconds: int = _setting("absolute life of a chain of refresh tokens", _seconds(1, 315_360_000), "7776000")
-    refresh_grace_seconds: int = _setting("a repeat of a just-rotated refresh token gets the identical answer", _seconds(0, 60), "30")
+    refresh_grace_seconds: int = _setting("a repeat of a just-rotated refresh token gets the same tokens", _seconds(0, 60), "30")
     providers: tuple[ProviderSettings, ...] = ()
     connectors: tuple[ConnectorSettings, ...] = ()
     instance_path: str = "instance"
@@ -557,7 +575,10 @@ def _development_default(name: str, text: str, instance: Path) -> str:
     if text != "generate":
         return text
     fresh = secrets.token_urlsafe(48) if name == "secret_keys" else "dev:" + base64.b64encode(secrets.token_bytes(32)).decode()
-    return _generated(instance / name, fresh)
+    try:
+        return _generated(instance / name, fresh)
+    except OSError as error:
+        raise SettingError(PREFIX + name.upper(), f"cannot be generated in {instance}: {error.strerror or error}") from None
 
 
 def _generated(path: Path, fresh: str) -> str:

@@ -20,6 +20,11 @@ try:
     _settings = _config.load(instance_path=Path(__file__).parent / "instance")
 except _config.SettingError as error:
     sys.exit(str(error))  # we are in the arbiter here: in a worker this would make gunicorn respawn for ever
+if _settings.database_owner_url is not None:
+    # It is for commands. /proc/<pid>/environ shows a variable that was removed later, so gunicorn starts over without it.
+    _command = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, _command, {**os.environ, "GATEPOST_DATABASE_OWNER_URL": ""})  # noqa: S606 - this very command again
+os.environ["GATEPOST_DATABASE_OWNER_URL"] = ""  # wins over instance/gatepost.toml, in the workers and after a reload
 _health_socket: socket.socket | None = None
 _redis = EmbeddedRedis(_settings.instance_path) if _settings.redis_url == "embedded" else None
 
@@ -42,7 +47,7 @@ threads = 8  # calls to other servers take half of them at most (infra/bulkhead.
 timeout = 60
 graceful_timeout = 6  # with the embedded Redis, which ends after the workers, within 10 s
 keepalive = _settings.keepalive_seconds
-worker_connections = 4096  # of each worker; a connection that says nothing costs a file descriptor
+worker_connections = 2048  # of each worker; a connection that says nothing costs a file descriptor
 # Our worker answers 414 and 431 itself. These are for another one (`-k gthread`): a login handoff is longer than gunicorn's limits.
 limit_request_line = 0
 limit_request_field_size = 16384

@@ -239,7 +239,8 @@ def main() -> int:
             with application_here(stores, folder, client, server_cpus) as here:
                 results.shares = shares.measure(here[0], stores, client, here[1])
             results.rewrap = rewrapping.measure(stores, folder, server_cpus)  # the last: the servers lack its key
-            (checkouts.ROOT / "bench" / "RESULTS.md").write_text(report.page(results))
+            page = checkouts.ROOT / "bench" / "RESULTS.md"
+            page.write_text(report.page(results, page.read_text()))
         print(report.tables(results))
         return 1 if results.failed else 0
 

@@ -1,6 +1,7 @@
 """The tables: for the terminal and for RESULTS.md."""
 
 import platform
+import re
 import time
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -135,8 +136,14 @@ def versions(stores: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def page(results: Results) -> str:
-    """RESULTS.md."""
+def storms(before: str) -> str:
+    """The section of RESULTS.md that `./run test --long` is the source of, not a benchmark: it stays as it is."""
+    found = re.search(r"^## Storms\n.*?(?=^## |\Z)", before, re.M | re.S)
+    return found.group() if found else ""
+
+
+def page(results: Results, before: str) -> str:
+    """RESULTS.md. before: its text until now."""
     return f"""# Results
 
 Made by `./run bench --write` on {time.strftime("%Y-%m-%d")}; [README.md](README.md) says how to read it. CPU microseconds
@@ -154,7 +161,7 @@ What the audit row and row-level security cost of an operation, measured without
 
 {results.rewrap}
 
-## How it was measured
+{storms(before)}## How it was measured
 
 {results.rounds} rounds of {results.seconds:g} s for each operation, {CONNECTIONS} connections, one worker with {THREADS} threads on
 one core, the load generator and both stores on another. Each operation is measured right after the bare Flask view under

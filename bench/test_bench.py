@@ -387,3 +387,12 @@ def test_what_does_not_go_with_another_checkout_is_refused(tmp_path: Path, capsy
     with pytest.raises(SystemExit):
         arguments(["--beside", str(tmp_path)])
     assert "is no checkout of Gatepost" in capsys.readouterr().err
+
+
+def test_what_the_long_tests_wrote_stays_in_the_results() -> None:
+    text = (checkouts.ROOT / "bench" / "RESULTS.md").read_text()
+    kept = report.storms(text)
+    assert kept.startswith("## Storms\n")
+    assert kept in text
+    assert "How it was measured" not in kept
+    assert report.storms("# Results\n") == ""

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from flask import Flask, Response, json, make_response, request
 from gunicorn.http.errors import NoMoreData, ParseException
-from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn, UndefinedFunction, UndefinedTable
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedColumn, UndefinedFunction, UndefinedTable
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -91,16 +91,22 @@ def _store_failed(error: Exception) -> Response:
 
 def _database_error(error: DBAPIError) -> Response:
     """A value that the database cannot hold (NUL, too long) is the caller's; a lost connection is a store fault, and so is
-    a database that is read-only or lacks a column or table."""
+    a database that is read-only, lacks a column or table, or has taken a privilege away."""
     if isinstance(error, DataError):
         return answer(Malformed(detail=str(error.orig)))
-    if error.connection_invalidated or isinstance(error.orig, _STORE_FAULTS):
+    if error.connection_invalidated or isinstance(error.orig, _STORE_FAULTS) or _is_lost_grant(error.orig):
         return _store_failed(error)
     return _broken(error)
 
 
+def _is_lost_grant(error: BaseException | None) -> bool:
+    """A refused table, column or function. PostgreSQL has one code for it and for a row that a policy refuses, which is a bug or an
+    attack and stays an error; the function that raised it tells them apart in every language."""
+    return isinstance(error, InsufficientPrivilege) and (error.diag.source_function or "").startswith("aclcheck_error")
+
+
 def _unreadable_body(error: Exception) -> Response:
-    """The body's framing is broken. gunicorn ends the connection: it cannot tell where the next request would begin."""
+    """The body's framing is broken. Raised by gunicorn's own workers (`-k gthread`); ours raises ClientDisconnected."""
     return answer(Malformed("The body cannot be read.", detail=type(error).__name__))
 
 

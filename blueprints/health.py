@@ -1,6 +1,6 @@
 """`/healthz`: this process lives; no store is asked. `/readyz`: its stores answer.
 
-With GATEPOST_HEALTH_BIND the public address tells the status alone; version and stores are for the listener there.
+With GATEPOST_HEALTH_BIND, the public address returns only the status; version and stores go to the health listener.
 """
 
 from flask import Blueprint, Response, json, request

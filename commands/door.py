@@ -5,10 +5,11 @@ output, everything else to standard error.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import click
@@ -41,13 +42,23 @@ class OperatorCommand(click.Command):
         except RedisError as error:
             problem = f"Redis does not answer: {_first_line(error)}"
         except SQLAlchemyError as error:
-            problem = f"the database does not answer as it should: {_first_line(getattr(error, 'orig', None) or error)}"
-        click.echo(f"error: {problem}", err=True)
-        raise click.exceptions.Exit(1)
+            problem = problem_of(error)
+        return fail(problem)
 
 
 class OperatorGroup(click.Group):
     command_class = OperatorCommand
+
+
+def problem_of(error: SQLAlchemyError) -> str:
+    """One line on a database that fails."""
+    return f"the database does not answer as it should: {_first_line(getattr(error, 'orig', None) or error)}"
+
+
+def fail(problem: str) -> NoReturn:
+    """End the command with one line on standard error and exit code 1."""
+    click.echo(f"error: {problem}", err=True)
+    sys.exit(1)
 
 
 def _first_line(error: object) -> str:

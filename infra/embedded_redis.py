@@ -130,9 +130,12 @@ class EmbeddedRedis:
         return Path(tempfile.gettempdir()) / f"gatepost-{os.geteuid()}-{name}" / "redis.sock"
 
     def _prepare(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = self.socket_path.parent
-        folder.mkdir(exist_ok=True, mode=0o700)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise EmbeddedRedisError(f"the embedded Redis cannot use {error.filename}: {error.strerror}") from None
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise EmbeddedRedisError(f"{folder} belongs to another user")

@@ -1,7 +1,7 @@
-"""`/healthz` and `/readyz` on an address of their own, for whoever restarts and balances servers (GATEPOST_HEALTH_BIND).
+"""`/healthz` and `/readyz` on an address of their own, for supervisors and load balancers (GATEPOST_HEALTH_BIND).
 
-A small process, started by gunicorn's arbiter, asks the workers by their public address, as everybody does: what it reports is
-what callers get. It proves itself with a secret that the workers inherit, and only to it do they name version and stores.
+A small process, started by gunicorn's arbiter, asks the workers through their public address, so it reports what callers see. It
+identifies itself with a secret that the workers inherit; they reveal version and stores to it alone.
 """
 
 import hmac
@@ -58,7 +58,8 @@ def serve(listener: socket.socket, public: Any, *, is_tls: bool) -> subprocess.P
 
     public: the address of a public listener as `getsockname` gives it.
     """
-    known = {"public": public, "is_tls": is_tls, "secret": _secret}
+    known = {"public": public, "is_tls": is_tls, "secret": _secret, "version": VERSION}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}  # it needs none of them
     reading, writing = os.pipe()  # not an argument and not the environment: others could read them
     os.write(writing, json.dumps(known).encode())
     os.close(writing)
@@ -66,13 +67,14 @@ def serve(listener: socket.socket, public: Any, *, is_tls: bool) -> subprocess.P
         return subprocess.Popen(
             [sys.executable, "-m", "infra.health_listener", str(listener.fileno())],
             cwd=_ROOT,
+            env=environment,
             pass_fds=(listener.fileno(),),
             stdin=words,
             start_new_session=True,
         )
 
 
-class _Workers:
+class Workers:
     """The workers as a caller sees them."""
 
     def __init__(self, public: Any, is_tls: bool, secret: str) -> None:
@@ -118,16 +120,22 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is called there, not bound
 
 
-def _answers_of(workers: _Workers) -> type[BaseHTTPRequestHandler]:
+def health_of(workers: Workers) -> tuple[int, str]:
+    """Status and word of `/healthz`: 503 when no worker has answered for DEAD_SECONDS."""
+    lives = time.monotonic() - workers.answered_at <= DEAD_SECONDS
+    return (200, "ok") if lives else (503, "unavailable")
+
+
+def _answers_of(workers: Workers, version: str) -> type[BaseHTTPRequestHandler]:
     class Answers(BaseHTTPRequestHandler):
         timeout = 5
 
         def do_GET(self) -> None:
             if self.path == "/healthz":
-                lives = time.monotonic() - workers.answered_at <= DEAD_SECONDS
-                self._send(200 if lives else 503, _json({"status": "ok" if lives else "unavailable", "version": VERSION}))
+                status, word = health_of(workers)
+                self._send(status, _json({"status": word, "version": version}))
             elif self.path == "/readyz":
-                nobody = 503, _json({"status": "unavailable", "version": VERSION, "stores": {}})
+                nobody = 503, _json({"status": "unavailable", "version": version, "stores": {}})
                 self._send(*(workers.ask("/readyz") or nobody))
             else:
                 self._send(404, b"only /healthz and /readyz are here\n", "text/plain")
@@ -153,9 +161,9 @@ def _json(body: dict[str, Any]) -> bytes:
 def _main() -> None:
     parent = os.getppid()
     known = json.load(sys.stdin)
-    workers = _Workers(known["public"], known["is_tls"], known["secret"])
+    workers = Workers(known["public"], known["is_tls"], known["secret"])
     listener = socket.socket(fileno=int(sys.argv[1]))
-    server = ThreadingHTTPServer(listener.getsockname()[:2], _answers_of(workers), bind_and_activate=False)
+    server = ThreadingHTTPServer(listener.getsockname()[:2], _answers_of(workers, known["version"]), bind_and_activate=False)
     server.socket.close()
     server.socket = listener
     for work in (workers.watch, server.serve_forever):

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from config import SettingError
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_TEMPORARY = "gatepost-metrics-"
 _ROOT = Path(__file__).resolve().parent.parent
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -88,11 +90,26 @@ def observe_request(*, endpoint: str, method: str, status: int, seconds: float) 
 
 
 def prepare_multiprocess(instance_path: str | os.PathLike[str]) -> None:
-    """Make an empty folder for the workers' counters and name it to them. For gunicorn's arbiter, before it forks."""
+    """Make an empty folder for the workers' counters and name it to them. For gunicorn's arbiter, before it forks.
+
+    Raises: SettingError when neither the instance folder nor a temporary one can be written.
+    """
     folder = Path(instance_path) / "metrics"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError:  # a checkout that the server may only read
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+        except OSError as error:
+            raise SettingError("GATEPOST_METRICS_BIND", f"needs a folder to write in: {error.strerror or error}") from None
     os.environ[_FOLDER] = str(folder)
+
+
+def _remove_temporary() -> None:
+    folder = Path(os.environ[_FOLDER])
+    if folder.name.startswith(_TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def mark_dead(pid: int) -> None:
@@ -108,7 +125,11 @@ def serve(bind: tuple[str, int]) -> subprocess.Popen[bytes]:
 
     A process and not a thread: the arbiter goes on forking, and a thread does not survive that well.
     """
-    listener = _listen(bind)
+    try:
+        listener = _listen(bind)
+    except SettingError:
+        _remove_temporary()
+        raise
     with listener:
         return subprocess.Popen(
             [sys.executable, "-m", "infra.metrics", str(listener.fileno())],
@@ -179,6 +200,7 @@ def _main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while os.getppid() == parent:
         time.sleep(0.5)
+    _remove_temporary()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ Keys:
 `binding` ties a state to one browser and one upstream: presented by another it is left as it is. Everything kept is compressed
 and sealed with a key made of the raw state or the raw browser name, so that a copy of Redis tells nothing.
 
-Anybody can begin a sign-in, so what that leaves is bounded: the newest of a group and of all stay, the oldest go. One script
-keeps the new key, counts and deletes, for all workers. So all states share one hash tag, and all notes another: on a Redis
+Anyone can start a sign-in, so the number of keys is limited per group and in total: the oldest are deleted first. One script
+stores the new key, counts and deletes, for all workers. So all states share one hash tag, and all notes another: on a Redis
 Cluster each is on one node, which a few hundred sign-ins a second do not fill.
 """
 

@@ -4,9 +4,12 @@ from typing import Any
 
 from alembic import context
 from flask import current_app
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 import models
+from commands import door
 from config import current
 from extensions import db
 from models.types import UtcDateTime
@@ -23,7 +26,8 @@ def _render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
 def _run() -> None:
     owner_url = current().owner_url
     # A connection of its own, without the application's statement_timeout: a migration takes as long as it takes.
-    engine = db.engine if owner_url.startswith("sqlite") else create_engine(owner_url, poolclass=pool.NullPool, hide_parameters=True)
+    own = {"poolclass": pool.NullPool, "hide_parameters": True, "connect_args": {"connect_timeout": 10}}
+    engine = db.engine if owner_url.startswith("sqlite") else create_engine(owner_url, **own)
     with engine.connect() as connection, migration_lock.hold(connection):
         if connection.dialect.name == "sqlite":
             # Once, here: from every worker's connect it fails with "database is locked".
@@ -38,4 +42,10 @@ def _run() -> None:
 
 if context.is_offline_mode():
     raise SystemExit("migrations run against a database; --sql is not supported")
-_run()
+try:
+    _run()
+except DBAPIError as error:
+    is_refusal = isinstance(error.orig, InsufficientPrivilege | ReadOnlySqlTransaction)
+    if not is_refusal and not error.connection_invalidated and not isinstance(error, OperationalError | InterfaceError):
+        raise  # a migration that is wrong: whoever mends it needs to see where
+    door.fail(door.problem_of(error))

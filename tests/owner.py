@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from flask import Flask
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from extensions import db, engine_options
 from models import AuditEvent
 from services.instance import operators
+from tests.stores import APPLICATION_ROLE
 
 
 @contextmanager
@@ -30,6 +32,17 @@ def rows(app: Flask, statement: Any) -> list[Any]:
     with session(app) as owners:
         result = owners.connection().execute(statement)
         return list(result.all()) if result.returns_rows else []
+
+
+@contextmanager
+def revoked(database: Any, right: str) -> Iterator[None]:
+    """Meanwhile the application's role lacks `right`, which is written as in GRANT."""
+    with psycopg.connect(database.owner_url.replace("+psycopg", ""), autocommit=True) as owners:
+        owners.execute(f"REVOKE {right} FROM {APPLICATION_ROLE}")
+        try:
+            yield
+        finally:
+            owners.execute(f"GRANT {right} TO {APPLICATION_ROLE}")
 
 
 @contextmanager

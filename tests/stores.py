@@ -154,9 +154,10 @@ class PostgresCluster:
 
 
 class Valkey:
-    """One private Valkey on a Unix socket, keeping nothing on disk."""
+    """One private Valkey on a Unix socket, keeping nothing on disk. `words`: more of its options."""
 
-    def __init__(self) -> None:
+    def __init__(self, *words: str) -> None:
+        self.words = words
         self.folder = _short_folder("gatepost-vk-")
         self._process: subprocess.Popen[bytes] | None = None
         self._owner_pid = os.getpid()
@@ -173,7 +174,7 @@ class Valkey:
         words = "--port 0 --save  --appendonly no --maxmemory-policy noeviction --loglevel warning".split(" ")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(get_binary_path()), "--unixsocket", str(path), "--dir", str(self.folder), *words],
+                [str(get_binary_path()), "--unixsocket", str(path), "--dir", str(self.folder), *words, *self.words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from config import SettingError
+from infra import metrics
 from tests import factories
-from tests.live_server import ServerDidNotStart
+from tests.live_server import LiveServer, ServerDidNotStart, linked_checkout
 from tests.stores import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,3 +95,45 @@ def test_without_gunicorn_the_first_request_opens_the_address():
     )
     assert 'gatepost_sign_ins_total{outcome="ok",provider="github"} 1.0' in told
     assert 'gatepost_requests_total{endpoint="a",method="GET",status="5xx"} 1.0' in told
+
+
+@pytest.fixture
+def read_only_instance(tmp_path, environment, valkey_url):
+    """A server that is not started yet, in whose instance folder nobody can make a file, not even root."""
+    folder = linked_checkout(tmp_path / "server")
+    (folder / "instance").symlink_to("/proc")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    assert valkey_url
+    addresses = {"GATEPOST_PUBLIC_URL": f"http://127.0.0.1:{free_port()}", "GATEPOST_METRICS_BIND": f"127.0.0.1:{free_port()}"}
+    server = LiveServer(folder, {**environment, **addresses, "TMPDIR": str(temporary)}, workers=1)
+    yield server
+    server.stop()
+
+
+def test_a_read_only_checkout_counts_in_a_temporary_folder_that_ends_with_the_server(app, read_only_instance):
+    server, temporary = read_only_instance, Path(read_only_instance.env["TMPDIR"])
+    server.start()
+    _read(server.url + "/healthz")
+    text = _read(f"http://{server.env['GATEPOST_METRICS_BIND']}/metrics")
+    assert _total(text, r'gatepost_requests_total{.*endpoint="health.healthz"') >= 1
+    assert [path.name.rpartition("-")[0] for path in temporary.glob("gatepost-*")] == ["gatepost-metrics"]
+    server.stop()
+    deadline = time.monotonic() + 10
+    while list(temporary.glob("gatepost-metrics-*")):
+        assert time.monotonic() < deadline, "the folder outlives its server"
+        time.sleep(0.1)
+
+
+def test_an_address_that_is_taken_leaves_no_temporary_folder(app, live_server, read_only_instance):
+    read_only_instance.env["GATEPOST_METRICS_BIND"] = live_server(workers=1).url.removeprefix("http://")
+    with pytest.raises(ServerDidNotStart, match=r"GATEPOST_METRICS_BIND: cannot listen there") as told:
+        read_only_instance.start()
+    assert "Traceback" not in str(told.value)
+    assert not list(Path(read_only_instance.env["TMPDIR"]).glob("gatepost-metrics-*"))
+
+
+def test_without_any_folder_to_write_in_the_setting_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(SettingError, match=r"^GATEPOST_METRICS_BIND: needs a folder to write in"):
+        metrics.prepare_multiprocess("/proc")

@@ -36,6 +36,13 @@ def oidc(name: str, **more: str) -> dict[str, str]:
         ("REDIS_URL", "redis://"),
         ("REDIS_URL", "redis://redis.example.com:post"),
         ("REDIS_URL", "redis://redis.example.com/first"),
+        ("REDIS_URL", "redis://a.example.com:6379,b.example.com:6379/0"),
+        ("REDIS_URL", "unix://"),
+        ("REDIS_URL", "redis://redis.example.com?socket_timeout=soon"),
+        ("REDIS_URL", "redis://redis.example.com?colour=blue"),
+        ("REDIS_URL", "redis://redis.example.com?decode_responses=true"),
+        ("REDIS_URL", "redis://redis.example.com?ssl_cert_reqs=none"),
+        ("REDIS_URL", "rediss://redis.example.com?ssl_cert_reqs=maybe"),
         ("MAIL_URL", "smtp://mail.example.com:post"),
         ("PUBLIC_URL", "https://id.example.com:70000"),
     ],
@@ -44,6 +51,34 @@ def test_an_address_of_the_wrong_form_is_named(tmp_path: Path, name: str, value:
     with pytest.raises(config.SettingError) as refused:
         load(tmp_path, **{name: value})
     assert refused.value.name == f"GATEPOST_{name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis+sentinel://a.example.com:26379,b.example.com:26379/gatepost",
+        "redis+cluster://a.example.com:6379,b.example.com",
+        "redis+cluster://user:word@a.example.com",
+        "rediss+cluster://a.example.com",
+        "rediss+sentinel://a.example.com/gatepost",
+    ],
+)
+def test_sentinel_and_cluster_are_not_in_this_version(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.SettingError, match=r"^GATEPOST_REDIS_URL: .*not in this version$"):
+        load(tmp_path, REDIS_URL=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rediss://user:p%40ss@redis.example.com:6380/2?ssl_ca_certs=/etc/ca.pem", "redis://[::1]", "redis://h?db=3", "unix:///run/redis.sock"],
+)
+def test_a_redis_may_have_an_address_of_several_forms(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, REDIS_URL=text).redis_url == text
+
+
+def test_keys_that_cannot_be_generated_are_named() -> None:
+    with pytest.raises(config.SettingError, match=r"^GATEPOST_SECRET_KEYS: cannot be generated in /proc: No such file"):
+        config.load({"GATEPOST_ENV": "development"}, "/proc")  # nobody can make a file there, not even root
 
 
 @pytest.mark.parametrize(

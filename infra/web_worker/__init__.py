@@ -1,14 +1,15 @@
-"""How a request gets in and its answer out: gunicorn's worker class, over granian's HTTP in Rust.
+"""gunicorn's worker class: HTTP is read and written by granian, in Rust; Python threads only run the application.
 
 gunicorn stays the process manager: its configuration, its signals, its time-outs, its log. In each worker granian accepts
 connections, and reads and writes HTTP in threads of Rust that hold no Python thread and no lock while they wait. A request is
 handed to Python when its head is complete, on one of `threads` threads, and only those ever run the application:
 
-- A head that does not end, or a connection that sends none, is closed after `keepalive` seconds. It costs a file descriptor.
-- A body is awaited in Rust too. After BODY_SECONDS the answer is 408. One that is longer than MAX_BODY_BYTES reaches the
-  application as its length alone, so that the door can say 413 in its own words.
-- An answer is handed over whole and its thread is free. A file (`wsgi.file_wrapper`) is read piece by piece as its reader takes
-  it. The kernel closes the connection of one that takes nothing for WRITE_SECONDS.
+- A connection that is idle, or whose head is incomplete, is closed after `keepalive` seconds. It costs a file descriptor.
+- A body is awaited in Rust too. After BODY_SECONDS the response is 408. For a body longer than MAX_BODY_BYTES the application gets
+  only the length, so that each door responds with 413 in its own format. Once the incomplete bodies of a worker exceed
+  MAX_AWAITED_BYTES, a body that would add to them gets 503.
+- A response is handed over whole, which frees its thread. A file (`wsgi.file_wrapper`) is read piece by piece as the client accepts
+  it. The kernel closes the connection of a client that accepts nothing for WRITE_SECONDS.
 
 `worker.py` is the process: listeners, limits, stopping. `exchange.py` is one request: its body, its WSGI environ, its answer.
 

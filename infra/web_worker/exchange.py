@@ -15,6 +15,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 MAX_BODY_BYTES = 1_048_576
 MAX_PIECES = 4096
+MAX_AWAITED_BYTES = 64 * MAX_BODY_BYTES
 BODY_SECONDS = 10.0
 DISCARD_BYTES = 8 * MAX_BODY_BYTES
 FILE_PIECE_BYTES = 65_536
@@ -100,7 +101,7 @@ class Exchange:
                 self._receive()
 
     def _receive(self) -> None:
-        self.worker.awaiting[self] = None
+        self.worker.awaiting[self] = 0 if self._discards else self.received
         self._future = self.proto.receive()
         self._future.add_done_callback(self._arrived)
 
@@ -123,7 +124,11 @@ class Exchange:
         limit = DISCARD_BYTES if self._discards else MAX_BODY_BYTES
         is_long = self.received > limit or len(self.pieces) > MAX_PIECES
         if more and not is_long and self.received != self._declared:
-            self._receive()
+            if self._discards or self.worker.awaited_bytes() + self.received <= MAX_AWAITED_BYTES:
+                self._receive()
+            else:
+                self.worker.awaiting.pop(self, None)
+                self.refuse(503)
             return
         self.worker.awaiting.pop(self, None)
         if self._discards:
@@ -208,7 +213,7 @@ class Exchange:
     def refuse(self, status: int) -> None:
         """Answer without the application, and end the connection."""
         self.is_closing = True
-        self._start(status, [("Content-Length", "0")])
+        self._start(status, [("Content-Length", "0"), *([("Retry-After", "1")] if status == 503 else [])])
         self.proto.send(_EMPTY)
         self.watcher.done()
         self._log(status, [], 0)

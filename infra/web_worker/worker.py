@@ -51,7 +51,7 @@ class WebWorker(Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.awaiting: dict[Exchange, None] = {}  # their bodies
+        self.awaiting: dict[Exchange, int] = {}  # the rest of their bodies; how many bytes they have so far
         self.running: dict[Exchange, float] = {}  # since when the application works on them
         self.answered = self._answered_before = 0
         self.is_stopping = False
@@ -60,7 +60,7 @@ class WebWorker(Worker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """End the start when the certificate is no good: in a worker it would end one worker after the other."""
+        """Stop the start if the certificate cannot be used: otherwise every worker would fail, one after the other."""
         if cfg.is_ssl:
             try:
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cfg.ca_certs).load_cert_chain(cfg.certfile, cfg.keyfile)
@@ -81,6 +81,10 @@ class WebWorker(Worker):
     def handle_exit(self, sig: Any, frame: Any) -> None:
         self.alive = False
         self._wake.set()
+
+    def awaited_bytes(self) -> int:
+        """How much of bodies that are not complete is in memory."""
+        return sum(list(self.awaiting.values()))
 
     def has_answered(self) -> None:
         """A request is done. Called on the thread that answered it."""
@@ -105,7 +109,8 @@ class WebWorker(Worker):
             exchange.fail(error)
 
     def _beat(self) -> None:
-        """Tell gunicorn that this worker lives: a thread is free, or one has been since. Else, after `timeout`, it is replaced."""
+        """Tell gunicorn that this worker is alive: a thread is free, or has been since the last time. If not, gunicorn replaces it after
+        `timeout` seconds."""
         if len(self.running) < self.cfg.threads or self.answered != self._answered_before:
             self._answered_before = self.answered
             self.notify()

@@ -1,4 +1,4 @@
-"""What condition the database is in: whether it takes writes, and whether it has what the models name."""
+"""What condition the database is in: whether it takes writes, has what the models name, and lets this role use all of it."""
 
 from sqlalchemy import Connection, text
 
@@ -26,6 +26,14 @@ _COLUMNS = {
 }
 _MISSING_FUNCTIONS = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regproc(name) IS NULL")
 
+_MISSING_PRIVILEGES = text(
+    "SELECT string_agg(privilege, ', ') || ' on ' || relname"
+    " FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
+    " WHERE pg_table_is_visible(pg_class.oid) AND relname = ANY(:tables) AND NOT has_table_privilege(pg_class.oid, privilege)"
+    " GROUP BY relname UNION ALL SELECT 'EXECUTE on ' || name FROM unnest(CAST(:names AS text[])) AS name"
+    " WHERE NOT has_function_privilege(to_regproc(name), 'EXECUTE')"
+)
+
 
 def takes_writes(connection: Connection) -> bool:
     """Return whether PostgreSQL takes writes on this connection and on new ones. SQLite always answers yes."""
@@ -49,6 +57,14 @@ def missing(connection: Connection) -> list[str]:
     return sorted(lacking)
 
 
+def missing_privileges(connection: Connection) -> list[str]:
+    """Return what this role may not do (`UPDATE on users`) of what docs/operating.md grants the application. Empty on SQLite."""
+    if connection.dialect.name != "postgresql":
+        return []
+    values = {"tables": list(db.metadata.tables), "names": list(db.metadata.info[FUNCTIONS])}
+    return sorted(connection.scalars(_MISSING_PRIVILEGES, values))
+
+
 def require_writes() -> None:
     """Find out before anything is spent elsewhere that the result could not be stored. Leaves no transaction open.
 
@@ -58,7 +74,10 @@ def require_writes() -> None:
     if db.engine.dialect.name == "sqlite":
         begin_write()  # fails where the file cannot be written
     does = takes_writes(db.session.connection())
+    refused = missing_privileges(db.session.connection())
     db.session.rollback()
     if not does:
         db.engine.dispose()  # the next request asks on new connections
         raise Unavailable(detail="the database is read-only")
+    if refused:
+        raise Unavailable(detail=f"the database role lacks {'; '.join(refused[:3])}")

@@ -60,10 +60,10 @@ def _begin(session: Session, _transaction: Any, connection: Connection) -> None:
 
 @event.listens_for(Session, "after_soft_rollback")
 def _after_savepoint(session: Session, ended: Any) -> None:
-    """A savepoint takes along what was told in it."""
+    """A savepoint takes along what was told in it. A connection that was lost is told nothing: that error must not replace its own."""
     settings = session.info.get(_KEY)
-    if settings and ended.nested and session.is_active and session.in_transaction():
-        _tell(session.connection(), settings)
+    if settings and ended.nested and session.is_active and session.in_transaction() and not (found := session.connection()).invalidated:
+        _tell(found, settings)
 
 
 def _tell(connection: Connection, settings: LocalSettings) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import InsufficientPrivilege
 from redis import RedisError
 from redis.exceptions import ResponseError
 from sqlalchemy import Connection, Engine, create_engine, func, select, text
@@ -48,7 +49,8 @@ def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings
     try:
         yield from judge(settings)
     except (SQLAlchemyError, RedisError) as error:
-        yield Finding("fault", area, area, f"does not answer ({type(error).__name__})")
+        is_refusal = isinstance(getattr(error, "orig", None), InsufficientPrivilege)
+        yield Finding("fault", area, area, "refuses to read a table" if is_refusal else f"does not answer ({type(error).__name__})")
     finally:
         db.session.rollback()
 
@@ -95,6 +97,8 @@ def _problem(settings: Settings, name: str) -> str:
         return "nothing stops guessing"
     if name == "database_url" and is_production and settings.database_url.startswith("sqlite"):
         return "SQLite serves one machine and one writer at a time"
+    if name == "database_owner_url" and settings.sources[PREFIX + name.upper()] == "instance/gatepost.toml":
+        return "the web server can read this file: set it in the environment of commands"
     if name == "mail_url" and is_production and not settings.sends_mail:
         return "no mail is sent, it is written to the log"
     if name == "public_url" and not settings.providers:
@@ -111,14 +115,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
         if _has_pooler(connection):
             yield _POOLER
+        if settings.database_url.startswith("postgresql"):
+            yield from _role(settings)  # before a table is read, which this may show to be refused
         yield _migrations(context)
         yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
-    if settings.database_url.startswith("postgresql"):
-        yield from _role(settings)
 
 
 def _migrations(context: MigrationContext) -> Finding:
@@ -180,7 +184,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
             takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
-            closed_functions = list(connection.scalars(_NOT_CALLABLE))
+            refused = condition.missing_privileges(connection)
     finally:
         engine.dispose()
     has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
@@ -197,8 +201,10 @@ def _role(settings: Settings) -> Iterator[Finding]:
         yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
     if open_tables:
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
-    if closed_functions:
-        yield Finding("fault", "database", "functions", f"{role} may not execute {', '.join(closed_functions)}: see docs/operating.md")
+    if refused:
+        grants = [f"GRANT {right} IN SCHEMA public TO {role}" for right in (_ON_TABLES, "EXECUTE ON ALL FUNCTIONS")]
+        problem = f"{role} lacks {'; '.join(refused[:10])}" + (f" and {len(refused) - 10} more" if len(refused) > 10 else "")
+        yield Finding("fault", "database", "privileges", f"{problem}; as the owner: {'; '.join(grants)}")
 
 
 _POWERS = text(
@@ -211,10 +217,7 @@ _UNGUARDED = text(
     " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
     " 'connections', 'audit_events') ORDER BY relname"
 )
-_NOT_CALLABLE = text(
-    "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND starts_with(proname, 'gatepost_')"
-    " AND NOT has_function_privilege(oid, 'EXECUTE') ORDER BY proname"
-)
+_ON_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------
@@ -229,6 +232,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     is_new_enough = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= lowest
     wanted = f", needs {lowest[0]}.{lowest[1]} or newer"
     yield Finding("ok" if is_new_enough else "fault", "redis", "version", f"{product} {version}" + ("" if is_new_enough else wanted))
+    if info.get("cluster_enabled"):
+        yield Finding("fault", "redis", "cluster", "cluster mode is not in this version: name a server that is not part of a cluster")
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy == "noeviction":
         yield Finding("ok", "redis", "maxmemory-policy", policy)

@@ -1,4 +1,4 @@
-"""Whether the stores answer, take writes and have what the models name, within about two seconds whatever they do."""
+"""Whether the stores answer, take writes, have what the models name and let us use it, within about two seconds whatever they do."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _running: dict[str, Future[str]] = {}
 
 
 def stores() -> dict[str, str]:
-    """Return `ok`, `away`, `read-only` or `schema` (a column or table is missing) for each store.
+    """Return `ok`, `away`, `read-only`, `schema` (a column or table is missing) or `privileges` (the role lost a GRANT) for each store.
 
     They are asked concurrently, in threads: one that hangs holds nobody up.
     """
@@ -59,10 +59,13 @@ def _state_of(database: Engine) -> str:
     with database.connect() as connection:
         takes_writes = condition.takes_writes(connection)
         is_whole = not condition.missing(connection)
+        is_allowed = not condition.missing_privileges(connection)
     if not takes_writes:
         database.dispose()  # connections that were opened meanwhile would stay read-only
         return "read-only"
-    return "ok" if is_whole else "schema"
+    if not is_whole:
+        return "schema"
+    return "ok" if is_allowed else "privileges"
 
 
 def _outcome(future: "Future[str]", deadline: float) -> str:

@@ -1,4 +1,4 @@
-"""How every letter leaves: handed over after the commit, sent outside of the request."""
+"""The one way to send a letter: queued after the commit, sent outside of the request."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit

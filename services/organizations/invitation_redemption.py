@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Select, literal, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from errors import Forbidden, NotFound
 from extensions import db
@@ -113,12 +113,16 @@ def accept(actor: Actor, raw: str) -> OrganizationInfo:
 
 def redeem(actor: Actor, user: User) -> None:
     """Take a person into every organization that invited their verified address. Inside another unit of work, which goes on
-    if this fails: never commits."""
+    if this fails: never commits.   Raises: DBAPIError when the connection to the database is lost."""
     row_security.enter(user_id=user.id)
+    savepoint = db.session.begin_nested()  # not a context manager: in its exit nobody can be told whose rows are entered
     try:
-        with db.session.begin_nested():
-            _redeem(actor, user)
+        _redeem(actor, user)
+        savepoint.commit()
     except SQLAlchemyError as error:
+        savepoint.rollback()
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise  # the savepoint ended with its transaction: nothing else of it can be stored either
         log.warning("invitations were not redeemed", extra={"detail": type(error).__name__})
 
 

@@ -1,4 +1,4 @@
-"""What the next page tells one browser about its sign-in. Anybody can have one left, so of each kind their number is bounded."""
+"""What the next page tells a browser about its sign-in. Anyone can cause such a note, so the number of each kind is limited."""
 
 from extensions import redis
 from infra import upstream_states

@@ -123,7 +123,12 @@ def create(request: CodeRequest) -> str:
     raw, moment = new_secret(), now()
     values = {"id": uuid7(), "code_hash": hash_secret(raw), "family_id": uuid7(), "created_at": moment, "used_at": None}
     try:
-        _INSERT.all(engine(), **values, expires_at=moment + timedelta(seconds=current().code_seconds), **vars(request))
+        _INSERT.all(
+            engine(),
+            **values,
+            expires_at=moment + timedelta(seconds=current().code_seconds),
+            **{**vars(request), "redirect_uri": request.redirect_uri and oauth_clients.same_redirect_uri(request.redirect_uri)},
+        )
     except IntegrityError as error:
         raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.") from error
     return raw
@@ -152,7 +157,7 @@ def exchange(
         "code_hash": hash_secret(raw_code),
         "client_pk": client.pk,
         "client_version": client.version,
-        "redirect_uri": redirect_uri,
+        "redirect_uri": redirect_uri and oauth_clients.same_redirect_uri(redirect_uri),
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "wanted_resource": resource,
         "may_refresh": "refresh_token" in client.grant_types,

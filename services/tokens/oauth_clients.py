@@ -88,20 +88,27 @@ class ClientInfo:
         return is_current or is_previous
 
     def has_redirect_uri(self, uri: str) -> bool:
-        """RFC 6749 section 3.1.2.3 (exact), RFC 8252 section 7.3 (any port on loopback)."""
+        """RFC 6749 section 3.1.2.3 (exact), RFC 8252 section 7.3 (any port on loopback, where an empty path is `/`)."""
         return uri in self.redirect_uris or (
             loopback_shape(uri) is not None and loopback_shape(uri) in map(loopback_shape, self.redirect_uris)
         )
 
 
 def loopback_shape(uri: str) -> tuple[str, str] | None:
-    """Host, and path with query, of a loopback redirect URI; None when it is not one, however it may look."""
+    """Host, and path with query, of a loopback redirect URI; None when it is not one, however it may look. An empty path is `/`."""
     if "#" in uri or "\\" in uri or "@" in uri:
         return None
     match = _LOOPBACK.fullmatch(uri)
     if match is None or (match[2] is not None and not 0 < int(match[2]) < 65536):
         return None
-    return match[1], match[3] or ""
+    rest = match[3] or ""
+    return match[1], rest if rest.startswith("/") else "/" + rest
+
+
+def same_redirect_uri(uri: str) -> str:
+    """One spelling for redirect URIs that are the same: an empty path on loopback is `/`. All others are exact strings."""
+    shape = loopback_shape(uri)
+    return uri if shape is None or uri.endswith(shape[1]) else uri.removesuffix(shape[1][1:]) + shape[1]
 
 
 def is_native(redirect_uris: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 
 import config
 from services.tokens import signing_keys
+from tests import stores
 
 
 def _findings(app) -> tuple[int, dict[str, dict]]:
@@ -88,6 +89,16 @@ def test_a_redis_that_evicts_is_a_fault(app, redis):
     finally:
         redis.config_set("maxmemory-policy", "noeviction")
     assert (code, findings["maxmemory-policy"]["level"]) == (1, "fault")
+
+
+def test_a_redis_in_cluster_mode_is_a_fault(make_app):
+    server = stores.Valkey("--cluster-enabled", "yes").start()
+    try:
+        code, findings = _findings(make_app(redis_url=server.url))
+    finally:
+        server.remove()
+    assert (code, findings["cluster"]["level"]) == (1, "fault")
+    assert "not in this version" in findings["cluster"]["text"]
 
 
 def test_stores_that_are_away_are_faults_and_not_tracebacks(make_app):

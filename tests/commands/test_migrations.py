@@ -1,6 +1,8 @@
 """Every migration up and down again, on both databases: a step back leaves the schema of the version before."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from flask import Flask
 from psycopg import sql
 
 from tests import factories, stores
+from tests.live_server import ROOT, clean_environment
 
 REVISIONS = [script.revision for script in ScriptDirectory("migrations").walk_revisions()][::-1]
 _POSTGRESQL = (
@@ -110,3 +113,40 @@ def test_rows_do_not_stand_in_the_way(place: Place) -> None:
         place.go(flask_migrate.downgrade, revision)
     place.go(flask_migrate.upgrade, "head")
     assert place.schema == before
+
+
+AWAY = "postgresql+psycopg://gatepost:the-password@127.0.0.1:1/gatepost"
+
+
+@pytest.mark.parametrize("words", ["db downgrade", "db current", "db check", "db stamp head", "db revision --autogenerate", "bootstrap"])
+def test_a_database_that_is_away_is_one_line(make_app: Callable[..., Flask], words: str) -> None:
+    result = make_app(database_url=AWAY).test_cli_runner().invoke(args=words.split())
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "the database does not answer as it should: " in result.stderr
+    assert "refused" in result.stderr
+    assert "the-password" not in result.output
+
+
+def test_nothing_else_is_said_of_a_database_that_is_away() -> None:
+    env = clean_environment({"GATEPOST_ENV": "development", "GATEPOST_DATABASE_URL": AWAY, "GATEPOST_REDIS_URL": "redis://127.0.0.1:1"})
+    command = [sys.executable, "-m", "flask", "db", "upgrade"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: the database does not answer as it should: connection failed")
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_database_that_takes_no_writes_is_one_line(place: Place, make_app: Callable[..., Flask]) -> None:
+    app = make_app(database_url=place.url + "&options=-c%20default_transaction_read_only%3Don")
+    result = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "read-only transaction" in result.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_role_that_may_not_migrate_is_one_line(place: Place, make_app: Callable[..., Flask]) -> None:
+    result = make_app(database_url=stores.application_url(place.url)).test_cli_runner().invoke(args=["db", "upgrade"])
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "permission denied for schema public" in result.stderr.strip().splitlines()[-1]

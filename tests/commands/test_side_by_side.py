@@ -49,7 +49,6 @@ def _environment(url: str, valkey_url: str) -> dict[str, str]:
             "GATEPOST_REDIS_URL": valkey_url,
             "GATEPOST_SECRET_KEYS": SECRET_KEY,
             "GATEPOST_ENCRYPTION_KEYS": ENCRYPTION_KEY,
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
 

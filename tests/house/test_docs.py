@@ -139,6 +139,18 @@ def test_every_file_that_is_named_exists(name: str) -> None:
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
+def test_every_line_about_failing_stores_names_its_tests() -> None:
+    section = (ROOT / "docs" / "threat-model.md").read_text().partition("## When a store fails\n")[2].partition("\n## ")[0]
+    lines = section.split("\n- ")[1:]
+    assert len(lines) > 5
+    assert [line for line in lines if not re.search(r"`tests/[\w/]+\.py`\.\s*$", line)] == []
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_names)
+def test_no_merge_is_left_unresolved(path: Path) -> None:
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", path.read_text(), re.M)
+
+
 def _blocks(kind: str) -> list[tuple[str, str]]:
     pattern = re.compile(rf"^ *```{kind}\n(.*?)^ *```", re.M | re.S)
     return [(_names(path), block) for path in DOCS for block in pattern.findall(path.read_text())]

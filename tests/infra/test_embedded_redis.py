@@ -51,6 +51,11 @@ def test_what_is_written_survives_a_restart(tmp_path: Path) -> None:
     server.stop()
 
 
+def test_a_folder_that_cannot_be_written_is_one_line() -> None:
+    with pytest.raises(EmbeddedRedisError, match="the embedded Redis cannot use /proc/redis: No such file"):
+        EmbeddedRedis("/proc").start()
+
+
 def test_many_commands_at_once_share_one_server(tmp_path: Path) -> None:
     several = [FORK.Process(target=_use, args=(tmp_path,)) for _ in range(8)]
     for process in several:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests import factories
 from tests.interop.gatepost import Gatepost, Person
+from tests.raw_http import connect
 from tests.stores import die_with_us, free_port
 
 RESOURCE = "https://mcp.example.com/mcp"
@@ -47,6 +49,7 @@ def conform(node: str, modules: Path, person: Person, folder: Path, *arguments: 
         for line in process.stdout:
             lines.append(line)
             if found := _AUTHORIZE.search(line):
+                _wait_for_its_listener(int(arguments[arguments.index("--port") + 1]))
                 person.open(found[0])
         return process.wait(), "".join(lines)
     finally:
@@ -54,6 +57,18 @@ def conform(node: str, modules: Path, person: Person, folder: Path, *arguments: 
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def _wait_for_its_listener(port: int) -> None:
+    """It prints the address before it listens for the answer."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            connect(port).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.05)
 
 
 def checks_of(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from tests import machine
+from tests.certificates import make_certificate
 from tests.conftest import _missing
-from tests.interop import apache
 from tests.interop.apache import Apache
 from tests.interop.gatepost import Gatepost, Person, running
 from tests.oauth.flow import CHALLENGE, VERIFIER
@@ -87,7 +87,7 @@ def tokens(gatepost: Gatepost) -> Tokens:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return apache.make_certificate(tmp_path_factory.mktemp("tls"))
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

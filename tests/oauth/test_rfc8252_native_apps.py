@@ -36,6 +36,27 @@ def test_the_exchange_names_the_very_port_of_the_request(quiet, browser, uri):
     assert_refused(quiet.exchange(code, redirect_uri=uri), "invalid_grant")
 
 
+@pytest.mark.parametrize(("host", "query"), [("127.0.0.1", ""), ("[::1]", "?x=1"), ("localhost", "")])
+@pytest.mark.parametrize(("registered", "asked", "named"), [("", "/", ""), ("/", "", "/"), ("", "", "/"), ("/", "/", "")])
+def test_an_empty_path_on_loopback_is_a_slash(register, browser, registered, asked, named, host, query):
+    program = register(trusted=True, confirm=False, redirect_uris=[f"http://{host}{registered}{query}"])
+    uri = f"http://{host}:5000{asked}{query}"
+    response = program.authorize(browser, redirect_uri=uri)
+    assert target_of(response) == uri.partition("?")[0], "the browser goes where the program said"
+    code = answer_of(response)["code"]
+    for other in (f"http://{host}:5001{named}{query}", f"http://{host}:5000//{query}", f"http://{host}:5000{named}?y"):
+        assert_refused(program.exchange(code, redirect_uri=other), "invalid_grant")
+    assert program.exchange(code, redirect_uri=f"http://{host}:5000{named}{query}").status_code == 200
+
+
+def test_an_empty_path_elsewhere_is_another_address(register, browser):
+    for uri in ("https://app.example.com", "https://localhost:3000", "com.example.notes:"):
+        program = register(trusted=True, confirm=False, redirect_uris=[f"{uri}/"])
+        assert_page(program.authorize(browser, redirect_uri=uri))
+        code = program.get_code(browser, redirect_uri=f"{uri}/")
+        assert_refused(program.exchange(code, redirect_uri=uri), "invalid_grant")
+
+
 def test_a_spelling_that_is_not_the_registered_address_is_a_page(quiet, browser):
     for uri in [
         "http://127.0.0.1:5000/callback/",

@@ -73,7 +73,7 @@ def test_a_statement_that_meets_it_is_503(app: Flask, database: Any, change: str
     with _changed(database, change, back):
         oauth_clients.forget()
         found = [program.exchange(code), program.refresh(tokens["refresh_token"]), program.revoke(tokens["access_token"])]
-        found += [app.test_client().get("/api/v1/whoami", headers=bearer(tokens["access_token"])), browser.get("/account/connected-apps")]
+        found += [app.test_client().get("/api/v1/whoami", headers=bearer(tokens["access_token"])), browser.get("/account/apps")]
         statuses = [response.status_code for response in found]
         assert 503 in statuses
         assert set(statuses) <= {200, 404, 503}

@@ -1,7 +1,7 @@
 """Clients that send or read slowly, or not at all, hold nobody up: callers are answered while all of them are still stuck."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,13 @@ def token_request(app: object) -> bytes:
     body = f"grant_type=client_credentials&client_id={client.client_id}&client_secret={client.raw_secret}".encode()
     head = "POST /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Iterator[ProbeServer]:
+    started = ProbeServer(tmp_path)
+    yield started
+    started.stop()
 
 
 def _port(server: LiveServer) -> int:
@@ -75,14 +82,23 @@ def test_a_body_that_drips_is_given_up_at_the_same_time(server: LiveServer) -> N
         assert status_of(answer) == 408 and b"connection: close" in answer.lower()
 
 
+def test_bodies_that_are_not_complete_have_a_bound_in_all(probe: ProbeServer) -> None:
+    """Else each connection keeps almost 1 MiB in memory, for as long as a body may take."""
+    before = _resident_megabytes(probe.worker_pid())
+    with ExitStack() as stack:
+        held = [stack.enter_context(probe.connect()) for _ in range(120)]
+        for connection in held:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")
+            with suppress(ConnectionError):  # it may have been refused meanwhile
+                connection.sendall(b"x" * 1_000_000)
+        wait_for(lambda: not all(is_waiting(connection) for connection in held), probe)
+        assert _resident_megabytes(probe.worker_pid()) - before < 120
+        wait_for(lambda: sum(not is_waiting(connection) for connection in held) >= 40, probe)
+        assert is_waiting(held[0]), "those that came first are not the ones that are refused"
+        assert status_of(_ask(probe.port, b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")) == 200
+
+
 # --- readers ---
-
-
-@pytest.fixture
-def probe(tmp_path: Path) -> Iterator[ProbeServer]:
-    started = ProbeServer(tmp_path)
-    yield started
-    started.stop()
 
 
 @pytest.mark.parametrize("path", ["/big", "/file"])
