@@ -108,6 +108,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _quota(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text):
+        raise ValueError("must be a whole number up to 9999999; 0 is no limit")
+    return int(text)
+
+
 def is_loopback_http(url: str) -> bool:
     """Whether `url` is plain http on a host that never leaves the machine."""
     parts = urlsplit(url)
@@ -426,6 +432,12 @@ class Settings:
     )
     registration_resources: str = _setting("resources self-registered clients may ask for", _absent(""), "")
     rate_limits: dict[str, int] | None = _setting("on, off, or overrides such as token=120", _rate_limits, "on")
+    max_credentials: int = _setting("credentials of an organization or person; 0 is no limit", _quota, "1000")
+    max_agents: int = _setting("agents of an organization; 0 is no limit", _quota, "500")
+    max_keys: int = _setting("API keys of a person and their agents; 0 is no limit", _quota, "500")
+    max_projects: int = _setting("projects of an organization; 0 is no limit", _quota, "1000")
+    max_organizations: int = _setting("organizations that a person owns; 0 is no limit", _quota, "50")
+    max_emails_per_day: int = _setting("emails that a person causes to others in 24 hours; 0 is no limit", _quota, "200")
     cors_origins: tuple[str, ...] = _setting("origins that may call /api/v1 from a browser", _origins, "")
     metrics_bind: tuple[str, int] | None = _setting("host:port for /metrics", _bind)
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)

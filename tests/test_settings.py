@@ -124,6 +124,12 @@ def test_a_sender_of_the_wrong_form_is_named_in_one_line(tmp_path: Path, text: s
     assert str(refused.value) == "GATEPOST_MAIL_FROM: must be name@example.com or Name <name@example.com>"
 
 
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "10000000", "1_000"])
+def test_a_quota_is_a_whole_number(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.SettingError, match="GATEPOST_MAX_AGENTS: must be a whole number up to 9999999; 0 is no limit"):
+        load(tmp_path, MAX_AGENTS=text)
+
+
 def test_a_refusal_shows_no_part_of_a_password(tmp_path: Path) -> None:
     with pytest.raises(config.SettingError) as refused:
         load(tmp_path, MAIL_URL="smtp://user:swordfish/x@mail.example.com:25")
