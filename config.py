@@ -35,6 +35,8 @@ RATE_LIMIT_DEFAULTS: dict[str, int] = {
 }
 EmailTrust = Literal["claim", "trusted", "mail"]
 AuthTime = Literal["require", "ignore"]
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+MAIL_ADDRESS = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})*")
 
 
 def read_version(root: Path) -> str:
@@ -104,6 +106,12 @@ def _words(text: str) -> tuple[str, ...]:
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise ValueError("must be a whole number of proxies")
+    return int(text)
+
+
+def _quota(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text):
+        raise ValueError("must be a whole number up to 9999999; 0 is no limit")
     return int(text)
 
 
@@ -258,6 +266,27 @@ def _mail_url(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class MailSender:
+    """Who letters are from: a name for people, perhaps empty, and an address."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.address}>" if self.name else self.address
+
+
+def _mail_from(text: str) -> MailSender:
+    match = re.fullmatch(r"(?:(?P<name>[^<>]*)<)?(?P<address>[^<>]*)(?(name)>)", text)
+    name, address = ((match["name"] or "").strip(), match["address"].strip()) if match else ("", "")
+    name = name[1:-1] if re.fullmatch(r'"[^"]*"', name) else name
+    # No encoded word (RFC 2047): mail programs would show something else.
+    if "=?" in text or '"' in name or not name.isprintable() or not MAIL_ADDRESS.fullmatch(address):
+        raise ValueError("must be name@example.com or Name <name@example.com>")
+    return MailSender(name, address)
+
+
 def _bind(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
@@ -400,6 +429,7 @@ class Settings:
     trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)
+    mail_from: MailSender | None = _setting("sender of outgoing mail: an address, or Name <address>", _mail_from)
     registration: str = _setting("dynamic client registration", _absent("off"), "off")
     client_id_metadata: str = _setting("client ID metadata documents", _absent("off"), "off")
     registration_scopes: str = _setting(
@@ -409,6 +439,12 @@ class Settings:
     )
     registration_resources: str = _setting("resources self-registered clients may ask for", _absent(""), "")
     rate_limits: dict[str, int] | None = _setting("on, off, or overrides such as token=120", _rate_limits, "on")
+    max_credentials: int = _setting("credentials of an organization or person; 0 is no limit", _quota, "1000")
+    max_agents: int = _setting("agents of an organization; 0 is no limit", _quota, "500")
+    max_keys: int = _setting("API keys of a person and their agents; 0 is no limit", _quota, "500")
+    max_projects: int = _setting("projects of an organization; 0 is no limit", _quota, "1000")
+    max_organizations: int = _setting("organizations that a person owns; 0 is no limit", _quota, "50")
+    max_emails_per_day: int = _setting("emails that a person causes to others in 24 hours; 0 is no limit", _quota, "200")
     cors_origins: tuple[str, ...] = _setting("origins that may call /api/v1 from a browser", _origins, "")
     metrics_bind: tuple[str, int] | None = _setting("host:port for /metrics", _bind)
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)

@@ -1,18 +1,21 @@
 """Outgoing mail: plain-text letters over SMTP, or into the log. `infra/mail_queue.py` calls it, on threads of its own."""
 
+import base64
 import io
 import logging
+import re
 import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from config import LOOPBACK_HOSTS
+from config import LOOPBACK_HOSTS, MAIL_ADDRESS, MailSender
 from infra import bulkhead
 from infra.bounded_reader import BoundedReader
 
@@ -22,6 +25,8 @@ _SECONDS_A_LETTER = 1.0
 _MOST_SECONDS = 30.0
 _MAX_REPLY_BYTES = 1_048_576
 _ENCODED_WORD = "=?"  # how one begins
+_MAX_LOGGED = 200
+_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"]*@[^\s<>()\[\],;:\"]*")
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,12 @@ class Letter:
 
 @dataclass(frozen=True)
 class MailServer:
-    """`url` may contain a password. `sender_host` names this instance if the account is no address."""
+    """`url` may contain a password. `sender`: who letters are from; None: the account, or this instance at `sender_host` if the account
+    is no address."""
 
     url: str = field(repr=False)
     sender_host: str
+    sender: MailSender | None = None
 
 
 Outcome = Literal["sent", "refused", "failed"]
@@ -54,7 +61,7 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
     report: called once for each letter, in their order: `sent`; `refused` by the server; `failed` if there was no answer to it. The
     second argument says why, without an address.
     """
-    parts, why = urlsplit(server.url), ""
+    why = ""
     seconds = min(_SECONDS + _SECONDS_A_LETTER * (len(letters) - 1), _MOST_SECONDS)
     reported = 0
 
@@ -65,9 +72,9 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
 
     try:
         with bulkhead.deadline(seconds):
-            _send_all(parts, server.sender_host, letters, report_one)
+            _send_all(server, letters, report_one)
     except (smtplib.SMTPException, OSError, ValueError) as error:
-        why = _why(error)
+        why = _why(error, hidden=_account_words(server.url))
     except bulkhead.UpstreamFailed as error:
         why = str(error)
     except Exception as error:  # whatever it is: each letter is reported
@@ -77,39 +84,66 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
         report("failed", why)
 
 
-def _send_all(parts: SplitResult, sender_host: str, letters: Sequence[Letter], report: Report) -> None:
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    sender = user if "@" in user else f"no-reply@{sender_host}"
-    with _connect(parts.scheme, parts.hostname or "", parts.port) as server:
-        _secure(server, parts.scheme, parts.hostname or "", needed=bool(password))
+def _send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> None:
+    parts = urlsplit(server.url)
+    user, password = _account(parts)
+    sender = server.sender or MailSender("Gatepost", _first_address(user, f"no-reply@{server.sender_host}"))
+    with _connect(parts.scheme, parts.hostname or "", parts.port) as client:
+        _secure(client, parts.scheme, parts.hostname or "", needed=bool(password))
         if password:
-            server.login(user, password)
+            client.login(user, password)
         for letter in letters:
-            report(*_hand_over(server, sender, letter))
+            report(*_hand_over(client, sender, letter))
 
 
-def _hand_over(server: smtplib.SMTP, sender: str, letter: Letter) -> tuple[Outcome, str]:
+def _first_address(*texts: str) -> str:
+    """An IPv6 host makes no address."""
+    return next((text for text in texts if MAIL_ADDRESS.fullmatch(text)), "no-reply@localhost")
+
+
+def _account(parts: SplitResult) -> tuple[str, str]:
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _hand_over(client: smtplib.SMTP, sender: MailSender, letter: Letter) -> tuple[Outcome, str]:
     if not letter.to.isprintable() or _ENCODED_WORD in letter.to:
         return "refused", "not an address"
     try:
-        server.send_message(_message(sender, letter), to_addrs=[letter.to])
+        client.send_message(_message(sender, letter), from_addr=sender.address, to_addrs=[letter.to])
     except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
-        return "refused", _why(error)
+        return "refused", _why(error, hidden=(letter.to, letter.to.rpartition("@")[0]))
     return "sent", ""
 
 
-def _why(error: Exception) -> str:
-    """The kind of error and the server's code, but not its text, which may repeat an address or a letter."""
-    codes = [error.smtp_code] if isinstance(error, smtplib.SMTPResponseException) else []
+def _why(error: Exception, *, hidden: Sequence[str] = ()) -> str:
+    """The kind of error, the server's code and the first line of its text, without addresses and the words of `hidden`: servers repeat
+    what they were told. The log cuts out what looks like a secret of ours."""
+    replies = [(error.smtp_code, error.smtp_error)] if isinstance(error, smtplib.SMTPResponseException) else []
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _text in error.recipients.values()]
-    return " ".join([type(error).__name__, *map(str, codes)])
+        replies = list(error.recipients.values())
+    return " ".join([type(error).__name__, *(f"{code} {_first_line(text, hidden)}".rstrip() for code, text in replies)])
 
 
-def _message(sender: str, letter: Letter) -> EmailMessage:
+def _first_line(text: bytes | str, hidden: Sequence[str]) -> str:
+    said = text.decode(errors="replace") if isinstance(text, bytes) else text
+    line = _ADDRESS.sub("[cut]", (said.strip().splitlines() or [""])[0])
+    for word in sorted(filter(None, hidden), key=len, reverse=True):
+        line = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "[cut]", line, flags=re.IGNORECASE)
+    return "".join(character if character.isprintable() else " " for character in line)[:_MAX_LOGGED]
+
+
+def _account_words(url: str) -> tuple[str, ...]:
+    """The account and its password, as they are and as a sign-in sends them."""
+    user, password = _account(urlsplit(url))
+    sent = (base64.b64encode(text.encode()).decode() for text in (user, password, f"\0{user}\0{password}"))
+    return (user, password, *sent) if user or password else ()
+
+
+def _message(sender: MailSender, letter: Letter) -> EmailMessage:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = f"Gatepost <{sender}>", letter.to, _literal(letter.subject)
-    message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.rpartition("@")[2])
+    message["From"] = Address(sender.name, addr_spec=sender.address)
+    message["To"], message["Subject"] = letter.to, _literal(letter.subject)
+    message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.address.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
     return message

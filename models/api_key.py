@@ -2,11 +2,13 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
 from models.types import CreatedAt, Id, Moment, SecretHash
+
+IS_KEPT = text("revoked_at IS NULL")  # for an index and for the query that it serves
 
 
 class ApiKey(db.Model):
@@ -21,6 +23,7 @@ class ApiKey(db.Model):
         Index("ix_api_keys_agent_id", "agent_id"),
         Index("ix_api_keys_organization_id", "organization_id"),
         Index("ix_api_keys_expires_at", "expires_at"),
+        Index("ix_api_keys_kept", "user_id", postgresql_where=IS_KEPT, sqlite_where=IS_KEPT),
     )
 
     id: Mapped[Id]

@@ -9,6 +9,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from extensions import db
 from models.types import CreatedAt, Id, JsonValue
 
+# Conditions as text, for an index and for the queries that it serves
+IS_LETTER = text("action IN ('invitation.created', 'invitation.renewed')")
+IS_UPDATE = text("action = 'organization.updated'")
+
 
 class AuditEvent(db.Model):
     """No foreign keys: an event outlives what it speaks of. `details` never holds a secret.
@@ -36,6 +40,8 @@ class AuditEvent(db.Model):
             postgresql_where=text("sequence IS NULL"),
             sqlite_where=text("sequence IS NULL"),
         ),
+        Index("ix_audit_events_letters", "actor_id", "at", postgresql_where=IS_LETTER, sqlite_where=IS_LETTER),
+        Index("ix_audit_events_updates", "organization_id", "at", postgresql_where=IS_UPDATE, sqlite_where=IS_UPDATE),
     )
 
     id: Mapped[Id]

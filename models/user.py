@@ -13,7 +13,8 @@ class User(db.Model):
     """A person. `email` is spelled as its provider spells it, `email_key` is it in lower case, for looking up.
 
     Two users never have the same verified address; an unverified one claims nothing and blocks nobody. `has_invitations`:
-    there may be some for the address, to be looked at by the next call that reads the account.
+    there may be some for the address, to be looked at by the next call that reads the account. `created_by_operator`: not by a sign-in of
+    their own.
     """
 
     __tablename__ = "users"
@@ -39,6 +40,7 @@ class User(db.Model):
     is_admin: Mapped[bool] = mapped_column(default=False)
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonValue, default=dict)
     has_invitations: Mapped[bool] = mapped_column(default=False, server_default=false())
+    created_by_operator: Mapped[bool] = mapped_column(default=False, server_default=false())
     disabled_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

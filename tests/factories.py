@@ -97,7 +97,7 @@ def make_user(
             name=name,
             is_admin=is_admin,
             updated_at=now(),
-            **columns,
+            **{"created_by_operator": True, **columns},
         )
         db.session.add(user)
         db.session.flush()

@@ -81,6 +81,55 @@ def test_keys_that_cannot_be_generated_are_named() -> None:
         config.load({"GATEPOST_ENV": "development"}, "/proc")  # nobody can make a file there, not even root
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        ("id@example.com", "", "id@example.com"),
+        ("<id@example.com>", "", "id@example.com"),
+        ("Acme <no-reply+id@mail.example.com>", "Acme", "no-reply+id@mail.example.com"),
+        ('"Acme, Inc." <id@example.com>', "Acme, Inc.", "id@example.com"),
+        ("Zoë & Söhne  <id@localhost>", "Zoë & Söhne", "id@localhost"),
+    ],
+)
+def test_the_sender_of_mail_is_an_address_with_or_without_a_name(tmp_path: Path, text: str, name: str, address: str) -> None:
+    sender = load(tmp_path, MAIL_FROM=text).mail_from
+    assert sender is not None
+    assert (sender.name, sender.address) == (name, address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Acme",
+        "Acme id@example.com",
+        "id@",
+        "@example.com",
+        "id@example.com, x@example.com",
+        "id@@example.com",
+        "id@-example.com",
+        "id@example..com",
+        "id@exämple.com",
+        "Acme <id@example.com> x",
+        "Acme <<id@example.com>>",
+        "Acme <id@example.com",
+        "Acme\r\nBcc: x@example.com <id@example.com>",
+        "Acme\x1b <id@example.com>",
+        'A"c"me <id@example.com>',
+        "=?utf-8?q?Acme?= <id@example.com>",
+    ],
+)
+def test_a_sender_of_the_wrong_form_is_named_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.SettingError) as refused:
+        load(tmp_path, MAIL_FROM=text)
+    assert str(refused.value) == "GATEPOST_MAIL_FROM: must be name@example.com or Name <name@example.com>"
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "10000000", "1_000"])
+def test_a_quota_is_a_whole_number(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.SettingError, match="GATEPOST_MAX_AGENTS: must be a whole number up to 9999999; 0 is no limit"):
+        load(tmp_path, MAX_AGENTS=text)
+
+
 def test_a_refusal_shows_no_part_of_a_password(tmp_path: Path) -> None:
     with pytest.raises(config.SettingError) as refused:
         load(tmp_path, MAIL_URL="smtp://user:swordfish/x@mail.example.com:25")

@@ -385,7 +385,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/orgs/{slug}/invitations/{invitation_id}/resend": {
         "parameters": [_path_parameter("slug"), _path_parameter("invitation_id")],
-        "post": _operation("Send it again with a new link", "orgs:write", answer=_ref("NewInvitation"), also=("404",)),
+        "post": _operation("Send it again with a new link", "orgs:write", answer=_ref("NewInvitation"), also=("404", "409")),
     },
     "/invitations/accept": {
         "post": _operation(
@@ -422,7 +422,7 @@ PATHS: dict[str, dict[str, Any]] = {
             body=_body(required=("name",), name=_TEXT, acts_for_owner=_FLAG),
             answer=_ref("Agent"),
             statuses=("201",),
-            also=("404", "422"),
+            also=("404", "409", "422"),
         ),
     },
     "/orgs/{slug}/agents/{agent_id}": {
@@ -477,7 +477,7 @@ PATHS: dict[str, dict[str, Any]] = {
             body=_body(kind=_TEXT, set_by={"enum": ["both", "organization", "person"], "default": "both"}, note=_TEXT),
             answer=_ref("Declaration"),
             statuses=("200", "201"),
-            also=("404", "422"),
+            also=("404", "409", "422"),
         ),
         "delete": _operation("Take the declaration back; values stay", "credentials:write", also=("404", "422")),
     },
@@ -496,7 +496,7 @@ PATHS: dict[str, dict[str, Any]] = {
             ),
             answer=_ref("NewApiKey"),
             statuses=("201",),
-            also=("404", "422"),
+            also=("404", "409", "422"),
         ),
     },
     "/api-keys/{key_id}": {

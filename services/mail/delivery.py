@@ -18,7 +18,7 @@ def deliver(letters: Sequence[Letter]) -> bool:
     """
     settings = current()
     if settings.sends_mail:
-        server = MailServer(settings.mail_url, urlsplit(settings.public_url).hostname or "localhost")
+        server = MailServer(settings.mail_url, urlsplit(settings.public_url).hostname or "localhost", settings.mail_from)
         return not letters or mail_queue.put(server, letters)
     if settings.env != "production":
         mailer.write_to_log(letters)

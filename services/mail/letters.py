@@ -1,9 +1,12 @@
-"""What letters say, in the language of whoever reads them. The words stand in the catalogues beside those of the pages."""
+"""What letters say, in the language of whoever reads them. The words stand in the catalogues beside those of the pages.
+
+Subjects are fixed text. Inside a letter, a name that a stranger chose is `_quoted`: nothing in it becomes a link.
+"""
 
 from dataclasses import dataclass
 
 from infra.mailer import Letter
-from services.mail import catalogues
+from services.mail import catalogues, quoted_names
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,15 @@ class Place:
 def confirmation(place: Place, *, to: str, provider: str, login: str | None, url: str) -> Letter:
     """Asks the reader whether the address is theirs."""
     _ = catalogues.read(place.language).gettext
-    if login:
+    account = _quoted(login or "", place)
+    if account:
         who = _(
             "Somebody is signing in to Gatepost at %(host)s with the %(provider)s account %(login)s, and says that this address is theirs."
         )
     else:
         who = _("Somebody is signing in to Gatepost at %(host)s with a %(provider)s account, and says that this address is theirs.")
     parts = (
-        who % {"host": place.host, "provider": provider, "login": login},
+        who % {"host": place.host, "provider": provider, "login": account},
         _("If it was you, open this link in the browser where you began:"),
         url,
         _("It works once, for 24 hours. If it was not you, do nothing: the address stays yours."),
@@ -35,14 +39,24 @@ def confirmation(place: Place, *, to: str, provider: str, login: str | None, url
 def invitation(place: Place, *, to: str, inviter: str, organization: str, url: str) -> Letter:
     """Invites the reader into an organization."""
     _ = catalogues.read(place.language).gettext
-    named = {"inviter": inviter or _("Somebody"), "organization": organization, "host": place.host}
+    named = {
+        "inviter": _quoted(inviter, place) or _("Somebody"),
+        "organization": _quoted(organization, place) or _("an organization"),
+        "host": place.host,
+    }
     parts = (
         _("%(inviter)s invited you to %(organization)s on Gatepost at %(host)s.") % named,
         _("To join, open this link and sign in with this address:"),
         url,
         _("It works for 7 days. If you did not expect it, do nothing."),
     )
-    return Letter(to, _("Invitation to %(organization)s") % named, _text(parts))
+    return Letter(to, _("Invitation to an organization"), _text(parts))
+
+
+def _quoted(name: str, place: Place) -> str:
+    """Empty if nothing of the name can be shown."""
+    shown = quoted_names.plain(name)
+    return catalogues.read(place.language).gettext("“%(name)s”") % {"name": shown} if shown else ""
 
 
 def _text(parts: tuple[str, ...]) -> str:

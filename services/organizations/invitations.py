@@ -20,8 +20,9 @@ from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import AuditEvent, Invitation, Membership, User
+from models.audit_event import IS_LETTER
 from providers.base import clean_email
-from services.access import organization_access, roles
+from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.row_security import rows_of
@@ -32,7 +33,8 @@ from services.pagination.numbered_pages import NumberedPage
 from services.users import users
 
 LIFE_SECONDS = 7 * 24 * 60 * 60
-LETTERS_AN_HOUR = 200  # by one person
+NEW_ACCOUNT_LETTERS = 10  # a day, while an account is younger than that
+_DAY = timedelta(days=1)
 _TIMES_AN_HOUR = 5  # to one address from one organization
 PREFIX = "gpi_"
 
@@ -119,7 +121,8 @@ def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
     """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the letter
-    is handed over.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited."""
+    is handed over.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited;
+    QuotaReached."""
     invited = invite_all(actor, slug, emails=[email], role=role)
     if not invited.sent:
         raise AlreadyMember()
@@ -167,7 +170,7 @@ def is_address(email: str) -> bool:
 def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     """Send an open invitation again, with a new link and expiry; the old link ends. Commits: yes, before the letters are handed over.
 
-    Raises: NotFound; Forbidden; RateLimited.
+    Raises: NotFound; Forbidden; RateLimited; QuotaReached.
     """
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
@@ -215,7 +218,7 @@ def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.
 def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]]) -> list[Sent]:
     """The end of a unit of work: new secrets and expiries, then the letters. made: invitations, and whether they are new.
 
-    Raises: RateLimited.
+    Raises: RateLimited, QuotaReached.
     """
     secrets = [new_secret(PREFIX) for _ in made]
     for (invitation, _), raw in zip(made, secrets, strict=True):
@@ -228,6 +231,8 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
         record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
+    if made and current().sends_mail:
+        _check_quota(actor)
     db.session.commit()
     return _mail(sent, organization, languages)
 
@@ -262,11 +267,7 @@ def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
     """So that nobody's mailbox is filled from here.   Raises: RateLimited."""
     hour, keys = timedelta(hours=1), {invitation.email_key for invitation in made}
     lately = db.session.scalars(
-        select(AuditEvent.target_id).where(
-            AuditEvent.actor_id == actor.id,
-            AuditEvent.action.in_(("invitation.created", "invitation.renewed")),
-            AuditEvent.at > now() - hour,
-        )
+        select(AuditEvent.target_id).where(AuditEvent.actor_id == actor.id, IS_LETTER, AuditEvent.at > now() - hour)
     ).all()
     # Revoked ones too: inviting anew after that must not begin the count anew.
     same = select(Invitation.id, Invitation.email_key).where(
@@ -274,9 +275,21 @@ def _check_letters_lately(actor: Actor, made: Sequence[Invitation]) -> None:
     )
     address_of = {str(invitation_id): key for invitation_id, key in db.session.execute(same)}
     times = Counter(address_of.get(target) for target in lately)
-    if len(lately) + len(made) > LETTERS_AN_HOUR or any(times[key] >= _TIMES_AN_HOUR for key in keys):
+    if any(times[key] >= _TIMES_AN_HOUR for key in keys):
         db.session.rollback()
-        raise RateLimited(detail="invitations of one person", retry_after_seconds=int(hour.total_seconds()))
+        raise RateLimited(detail="invitations to one address", retry_after_seconds=int(hour.total_seconds()))
+
+
+def _check_quota(actor: Actor) -> None:
+    """After the events of the new letters.   Raises: QuotaReached."""
+    person = db.session.get_one(User, actor.user.id) if actor.user else None
+    limit = quotas.limit_of("emails_per_day")
+    if person is None or not limit:
+        return
+    if not person.created_by_operator and person.created_at > now() - _DAY:
+        limit = min(limit, NEW_ACCOUNT_LETTERS)
+    letters_today = select(AuditEvent.id).where(AuditEvent.actor_id == actor.id, IS_LETTER, AuditEvent.at > now() - _DAY)
+    quotas.check("emails_per_day", person.id, letters_today, limit=limit)
 
 
 def _check_may_manage(organization: OrganizationInfo, *wanted: str) -> None:

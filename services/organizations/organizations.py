@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Select, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -19,8 +19,9 @@ from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
-from models import Agent, ApiKey, Credential, Membership, Organization, User
-from services.access import organization_access, roles
+from models import Agent, ApiKey, AuditEvent, Credential, Membership, Organization, User
+from models.audit_event import IS_UPDATE
+from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
@@ -31,6 +32,7 @@ from services.tokens import live
 from services.validation import metadata, names, slugs
 
 RESTORE_SECONDS = 7 * 24 * 60 * 60
+SLUG_CHANGES, SLUG_CHANGE_SECONDS = 5, 30 * 24 * 60 * 60
 NAME_LENGTH = 200
 _NUMBERED = 5
 
@@ -135,7 +137,7 @@ def _insert(model: Any, **values: Any) -> bool:
 def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
     """Make an organization with the actor's person as its owner. Commits: yes.
 
-    Raises: Forbidden for who is no person; Invalid; Conflict slug_taken.
+    Raises: Forbidden for who is no person; Invalid; Conflict slug_taken; QuotaReached for who owns as many as a person may.
     """
     if actor.user is None:
         raise Forbidden()
@@ -146,6 +148,8 @@ def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
     db.session.add(organization)
     _flush_slug()
     db.session.add(Membership(organization_id=organization.id, user_id=actor.user.id, role="owner"))
+    owned = select(Membership.organization_id).where(Membership.user_id == actor.user.id, Membership.role == "owner")
+    quotas.check("organizations", actor.user.id, owned)
     _record(actor, "organization.created", organization.id, slug=slug)
     db.session.commit()
     return OrganizationInfo(organization.id, slug, name, "owner")
@@ -155,7 +159,7 @@ def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationR
     """Merge `changes` (`name`, `slug`, `metadata`) into an organization, as RFC 7396 says. With another slug the old one is
     unknown at once. Commits: yes.
 
-    Raises: NotFound, Forbidden, Invalid; Conflict slug_taken.
+    Raises: NotFound, Forbidden, Invalid; Conflict slug_taken; QuotaReached for too many slugs in 30 days.
     """
     found = organization_access.enter_to_write(actor, slug, "organization:update", alone=True)
     organization = db.session.get_one(Organization, found.id)
@@ -178,9 +182,19 @@ def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationR
             **({"before": names_before, "after": {field: wanted[field] for field in names_before}} if names_before else {}),
         }
         _record(actor, "organization.updated", found.id, **details)
+        if "slug" in before:
+            quotas.check("slug_changes", found.id, _slug_changes(found.id), limit=SLUG_CHANGES)
     row = _row(organization, found.role)
     db.session.commit()
     return row
+
+
+def _slug_changes(organization_id: uuid.UUID) -> Select[tuple[uuid.UUID]]:
+    """Those of the last 30 days."""
+    since = now() - timedelta(seconds=SLUG_CHANGE_SECONDS)
+    return select(AuditEvent.id).where(
+        AuditEvent.organization_id == organization_id, IS_UPDATE, AuditEvent.at > since, AuditEvent.details["slug"].as_string().is_not(None)
+    )
 
 
 def delete(actor: Actor, slug: str) -> None:

@@ -11,7 +11,7 @@ from errors import Invalid, NotFound
 from extensions import db
 from infra.rows import reader
 from models import Organization, Project
-from services.access import organization_access
+from services.access import organization_access, quotas
 from services.access.actors import Actor
 from services.audit import audit
 from services.database import row_security
@@ -54,7 +54,7 @@ def list_of(actor: Actor, *, organization: str | None = None, after: str | None 
 def create(actor: Actor, *, name: str, slug: str, organization: str | None = None) -> ProjectRow:
     """Make a project. organization: its slug, where the actor has several. Commits: yes.
 
-    Raises: NotFound, Forbidden, Invalid; Conflict slug_taken, also by a project of somebody else.
+    Raises: NotFound, Forbidden, Invalid; Conflict slug_taken, also by a project of somebody else; QuotaReached.
     """
     name, slug = names.checked(name, max_length=NAME_LENGTH), slugs.checked(slug)
     found = organization_access.enter_to_write(actor, organization or _only_one(actor), "projects:create")
@@ -65,6 +65,7 @@ def create(actor: Actor, *, name: str, slug: str, organization: str | None = Non
     except IntegrityError:
         db.session.rollback()
         raise slugs.SlugTaken() from None
+    quotas.check("projects", found.id, select(Project.id).where(Project.organization_id == found.id))
     audit.record(actor, "project.created", target_type="project", target_id=project.id, organization_id=found.id, details={"slug": slug})
     row = ProjectRow(project.id, slug, name, found.slug, project.created_at)
     db.session.commit()

@@ -53,7 +53,7 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
         db.session.rollback()
         raise NotFound("There is no user with this address.")
     if user is None:
-        user = users.add(actor, email=email, email_verified=True, name=email.partition("@")[0])
+        user = users.add(actor, email=email, email_verified=True, name=email.partition("@")[0], by_operator=True)
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
     audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)

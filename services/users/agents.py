@@ -15,7 +15,7 @@ from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
 from models import Agent, ApiKey, Membership, User
-from services.access import organization_access, roles
+from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.pagination import keyset, numbered_pages
@@ -101,13 +101,16 @@ def find(actor: Actor, slug: str, agent_id: str) -> AgentRow | None:
 
 
 def create(actor: Actor, slug: str, *, name: str, acts_for_owner: bool = False) -> AgentRow:
-    """Make an agent that belongs to the actor's person. Commits: yes.   Raises: NotFound, Forbidden, Invalid."""
+    """Make an agent that belongs to the actor's person. Commits: yes.
+
+    Raises: NotFound, Forbidden, Invalid, QuotaReached.
+    """
     organization = organization_access.enter_to_write(actor, slug, "agents:create")
     if actor.user is None:
         raise Forbidden()
     agent = Agent(organization_id=organization.id, owner_id=actor.user.id, name=names.checked(name), acts_for_owner=acts_for_owner)
     db.session.add(agent)
-    db.session.flush()
+    quotas.check("agents", organization.id, select(Agent.id).where(Agent.organization_id == organization.id))
     details = {"name": agent.name, "acts_for_owner": acts_for_owner}
     audit.record(actor, "agent.created", target_type="agent", target_id=agent.id, organization_id=organization.id, details=details)
     row = _row(agent, actor.user.name, actor=actor, role=organization.role)

@@ -22,9 +22,10 @@ from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret
 from models import Agent, ApiKey, Membership, Organization, User
+from models.api_key import IS_KEPT
 from models.definer import agent_acts_for_owner
 from models.types import UtcDateTime
-from services.access import organization_access
+from services.access import organization_access, quotas
 from services.access.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
 from services.access.scopes import API_SCOPES, join, split
 from services.audit import audit
@@ -145,7 +146,7 @@ def mint(
 
     organization: its slug, where "self" could mean several. expires_in: seconds.   Returns: the key and its raw value, which
     is shown once.   Raises: NotFound; Forbidden for another person's agent; InsufficientScope for more than the actor has;
-    Invalid.
+    Invalid; QuotaReached.
     """
     if actor.user is None or actor.credential_type == "api_key":
         raise Forbidden()
@@ -171,7 +172,7 @@ def mint(
         expires_at=now() + timedelta(seconds=expires_in or DEFAULT_SECONDS),
     )
     db.session.add(row)
-    db.session.flush()
+    quotas.check("keys", actor.user.id, _counted_of(actor.user.id))
     details = {"owner": owner, "name": name, "scope": row.scope, "expires_at": f"{row.expires_at:%Y-%m-%dT%H:%M:%SZ}"}
     audit.record(actor, "api_key.created", target_type="api_key", target_id=key_id, organization_id=bound_to, details=details)
     slug = db.session.scalar(select(Organization.slug).where(Organization.id == bound_to)) or ""
@@ -345,6 +346,12 @@ def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
         .join(Organization, Organization.id == ApiKey.organization_id)
         .where(*which, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))
     )
+
+
+def _counted_of(user_id: uuid.UUID) -> Select[tuple[uuid.UUID]]:
+    """As many as `list_own` shows a person, the keys of their agents too."""
+    kept = (IS_KEPT, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))  # the first finds the index
+    return select(ApiKey.id).join(Organization, Organization.id == ApiKey.organization_id).where(ApiKey.user_id == user_id, *kept)
 
 
 def _get(*which: ColumnElement[bool]) -> KeyRow:

@@ -101,9 +101,10 @@ def get(email_or_id: str) -> User:
     return user
 
 
-def add(actor: Actor, *, email: str | None, email_verified: bool, name: str) -> User:
-    """A new person. Inside another unit of work: never commits."""
+def add(actor: Actor, *, email: str | None, email_verified: bool, name: str, by_operator: bool = False) -> User:
+    """A new person. by_operator: an operator or administrator answers for them. Inside another unit of work: never commits."""
     user = User(email=email, email_key=email_key(email) if email else None, email_verified=email_verified, name=name, updated_at=now())
+    user.created_by_operator = by_operator
     user.has_invitations = True  # perhaps: one that is being made now does not see this person yet
     db.session.add(user)
     db.session.flush()

@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from config import current
 from connectors.credential_kinds import all_kinds, kind_for
 from errors import Invalid, NotFound
 from extensions import db
 from infra.clock import now
-from models import CredentialDeclaration
-from services.access import organization_access
+from models import Credential, CredentialDeclaration
+from services.access import organization_access, quotas
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.transactions import insert_into
+from services.vault.credential_scope import Owner
 from services.vault.credential_values import check_name
 
 SET_BY = ("both", "organization", "person")
@@ -55,7 +58,7 @@ def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
 def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | None, note: str | None) -> DeclarationInfo:
     """Declare a name. Values that are there stay, also on the side that may not set it any more. Commits: yes.
 
-    Raises: Invalid; Forbidden; NotFound.
+    Raises: Invalid; Forbidden; NotFound; QuotaReached for a new name too many.
     """
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
     declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
@@ -76,10 +79,20 @@ def declare(
         .values(organization_id=organization.id, name=name, created_at=now(), **values)
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )
+    if before is None:
+        check_quota(Owner("org", organization.id))
     after = {"kind": values["kind"], "set_by": values["set_by"]}
     changed = {"before": before, "after": after} if before not in (None, after) else {}
     _record(actor, organization, "credential_declaration.put", name, {**after, **changed})
     return DeclarationInfo(name=name, is_new=before is None, **values)
+
+
+def check_quota(owner: Owner) -> None:
+    """After a name was added that is set or declared: what the list shows counts. Inside another unit of work.   Raises: QuotaReached."""
+    names = [select(Credential.name).where(owner.owns(Credential))]
+    if owner.scope == "org":
+        names.append(select(CredentialDeclaration.name).where(CredentialDeclaration.organization_id == owner.id))
+    quotas.check("credentials", owner.id, *names)
 
 
 def remove(actor: Actor, slug: str, name: str) -> None:

@@ -267,7 +267,7 @@ def put(
 ) -> CredentialInfo:
     """Store a value as the next version, at the scope that the actor's role gives or that is asked for. Commits: yes.
 
-    Raises: Invalid; Forbidden org_scope_requires_admin; Conflict scope_not_allowed; NotFound.
+    Raises: Invalid; Forbidden org_scope_requires_admin; Conflict scope_not_allowed; QuotaReached for a new one too many; NotFound.
     """
     organization = _enter_to_write(actor, slug)
     check_name(name)
@@ -280,7 +280,7 @@ def put(
 
 def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str, value: str | None) -> None:
     """Declare a name that is new to the organization, and set its value: the organization's, or the actor's own where only
-    persons set one. Commits: yes.   Raises: Invalid; Forbidden; NotFound; Conflict."""
+    persons set one. Commits: yes.   Raises: Invalid; Forbidden; NotFound; Conflict; QuotaReached."""
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
     owner = owner_at(actor, organization, "user" if set_by == "person" else "org")
     checked = check_value(value, None) if value is not None else None
@@ -376,6 +376,8 @@ def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name
         )
         .returning(Credential.id, Credential.version)
     ).one()
+    if row.version == 1:
+        credential_declarations.check_quota(owner)
     envelope = seal(value, owner=owner, name=name, number=row.version)
     db.session.add(
         CredentialVersion(

@@ -54,6 +54,16 @@ def count(app, model) -> int:
         return len(db.session.scalars(db.select(model)).all())
 
 
+def test_quotas_do_not_bound_it(make_app, tmp_path: Path):
+    app = make_app(max_projects="1", max_organizations="1")
+    ann = factories.make_user(email="ann@example.com")
+    factories.make_organization(owner=ann)
+    path = tmp_path / "orgs.toml"
+    path.write_text(FILE + '[[organization.project]]\nslug = "app"\nname = "App"\n')
+    done = app.test_cli_runner().invoke(args=["orgs", "import", str(path)])
+    assert (done.exit_code, done.stdout.splitlines()) == (0, [f"created {line}" for line in [*ALL, "project app"]])
+
+
 def test_it_makes_what_the_file_names_and_then_changes_nothing(app, run, ann):
     first, again = run(FILE), run(FILE)
     assert (first.exit_code, first.stdout.splitlines()) == (0, [f"created {line}" for line in ALL])

@@ -15,7 +15,8 @@ from infra import mail_queue
 
 class FakeSmtp:
     """`letters` as they came in and `recipients` of their envelopes, once this process has nothing left to send; `arrived`: what is here
-    already; `wait_for`: a letter of another process. `refuses`: it takes none, or none to that address. `logins` are AUTH lines.
+    already; `wait_for`: a letter of another process. `refuses`: it takes none, or none to that address; `refusal`: the reply, which may
+    have several lines. `logins` are AUTH lines, `senders` those of the envelopes; `refuses_login` is the reply to a sign-in.
 
     `fault`: "" or one of STUCK, which keep their callers until `go_on`, in place of a greeting. `held` has the callers that are kept at
     this moment, `most_held` how many there were at most."""
@@ -25,7 +26,10 @@ class FakeSmtp:
     def __init__(self) -> None:
         self.arrived: list[EmailMessage] = []
         self.logins: list[str] = []
+        self.senders: list[str] = []
         self.refuses: bool | str = False
+        self.refusal = "550 secret upstream text about {recipient}"
+        self.refuses_login = ""
         self.fault = ""
         self.held: set[int] = set()
         self.most_held = 0
@@ -106,13 +110,16 @@ class FakeSmtp:
                 say("250-fake\r\n250 AUTH PLAIN")
             elif word == "AUTH":
                 self.logins.append(line.strip().decode())
-                say("235 ok")
+                say(self.refuses_login or "235 ok")
             elif word == "MAIL" and self.refuses is True:
                 say("451 secret upstream text")
+            elif word == "MAIL":
+                self.senders.append(line.decode().partition("<")[2].partition(">")[0])
+                say("250 ok")
             elif word == "RCPT":
                 recipient = line.strip().decode().partition("<")[2].partition(">")[0]
                 if recipient == self.refuses:
-                    say(f"550 secret upstream text about {recipient}")
+                    say(self.refusal.format(recipient=recipient))
                     continue
                 self._recipients.append(recipient)
                 say("250 ok")

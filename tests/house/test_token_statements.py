@@ -64,6 +64,7 @@ OF_LIVE_ROWS = {
     "tokens.refresh_families.revoke_where",
     "users.agents._works",
     "users.agents.delete",
+    "users.api_keys._counted_of",
     "users.api_keys._kept",
     "users.api_keys._revoke",
     "users.api_keys.list_of_agent",

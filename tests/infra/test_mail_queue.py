@@ -101,7 +101,7 @@ def test_a_letter_that_is_not_sent_is_logged_without_its_address(
     assert (record.levelno, record.__dict__["outcome"], record.__dict__["detail"]) == (
         logging.WARNING,
         "refused",
-        "SMTPRecipientsRefused 550",
+        "SMTPRecipientsRefused 550 secret upstream text about [cut]",
     )
     assert "guest" not in str(record.__dict__)
     assert len(smtp.arrived) == 2

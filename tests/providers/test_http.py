@@ -1,5 +1,6 @@
 """Outgoing HTTP and mail: which certificates, which addresses, which passwords."""
 
+import base64
 import datetime
 import socket
 import ssl
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from config import MailSender
 from infra import bulkhead, http, mailer
 from tests.fakes.github import FakeGitHub
 from tests.fakes.smtp import FakeSmtp
@@ -165,12 +168,17 @@ def test_an_upstream_is_an_origin(url: str, origin: str) -> None:
 # --- mail -------------------------------------------------------------------------------------------------------
 
 
+def report(url: str, *to: str, sender: MailSender | None = None, host: str = "gatepost.example") -> list[tuple[str, str]]:
+    """The outcome of each letter, and why."""
+    reported: list[tuple[str, str]] = []
+    letters = [mailer.Letter(one, "Hello", "A line\n.\nand the end\n") for one in to or ("ann@example.com",)]
+    mailer.send_all(mailer.MailServer(url, host, sender), letters, lambda outcome, why: reported.append((outcome, why)))
+    return reported
+
+
 def send(url: str, *to: str) -> list[str]:
     """The outcome of each letter."""
-    outcomes: list[str] = []
-    letters = [mailer.Letter(one, "Hello", "A line\n.\nand the end\n") for one in to or ("ann@example.com",)]
-    mailer.send_all(mailer.MailServer(url, "gatepost.example"), letters, lambda outcome, _why: outcomes.append(outcome))
-    return outcomes
+    return [outcome for outcome, _why in report(url, *to)]
 
 
 def test_a_letter_arrives_whole(smtp: FakeSmtp) -> None:
@@ -178,6 +186,51 @@ def test_a_letter_arrives_whole(smtp: FakeSmtp) -> None:
     (letter,) = smtp.letters
     assert (letter["To"], letter["From"]) == ("ann@example.com", "Gatepost <no-reply@gatepost.example>")
     assert letter.get_content().replace("\r\n", "\n") == "A line\n.\nand the end\n"
+
+
+@pytest.mark.parametrize(
+    ("sender", "header"),
+    [
+        (MailSender("", "id@example.org"), "id@example.org"),
+        (MailSender("Acme, Inc.", "id@example.org"), '"Acme, Inc." <id@example.org>'),
+        (MailSender("Zoë & Söhne", "id@example.org"), "Zoë & Söhne <id@example.org>"),
+    ],
+)
+def test_a_sender_that_is_set_is_on_the_envelope_and_in_the_letter(smtp: FakeSmtp, sender: MailSender, header: str) -> None:
+    assert report(smtp.url.replace("smtp://", "smtp://me%40elsewhere.example:word@"), sender=sender) == [("sent", "")]
+    (letter,) = smtp.letters
+    assert (letter["From"], smtp.senders) == (header, ["id@example.org"])
+    assert letter["Message-ID"].endswith("@example.org>")
+
+
+@pytest.mark.parametrize(("user", "host"), [("", "::1"), ("me@office@", "::1"), ("a b@c.example", "::1")])
+def test_what_makes_no_address_is_not_the_sender(smtp: FakeSmtp, user: str, host: str) -> None:
+    account = f"{quote(user)}:word@" if user else ""
+    assert report(smtp.url.replace("smtp://", f"smtp://{account}"), host=host) == [("sent", "")]
+    assert smtp.senders == ["no-reply@localhost"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        ("550 5.1.1 <{recipient}>: Recipient address rejected", "550 5.1.1 <[cut]>: Recipient address rejected"),
+        ("550-5.7.1 Blocked, see https://mail.example/help\r\n550 for {recipient}", "550 5.7.1 Blocked, see https://mail.example/help"),
+        ("550 No mailbox ann, try Bob@Example.org", "550 No mailbox [cut], try [cut]"),
+        ("550 ANN@EXAMPLE.COM; +ann+x@example.com", "550 [cut]; [cut]"),
+        ("550 \x1b[31m\xe9" + "x" * 500, "550 " + " [31mé" + "x" * 194),
+        ("550", "550"),
+    ],
+)
+def test_a_refusal_is_reported_with_the_first_line_but_no_address(smtp: FakeSmtp, refusal: str, why: str) -> None:
+    smtp.refuses, smtp.refusal = "ann@example.com", refusal
+    assert report(smtp.url) == [("refused", f"SMTPRecipientsRefused {why}")]
+
+
+def test_a_refused_sign_in_is_reported_without_the_account(smtp: FakeSmtp) -> None:
+    plain = base64.b64encode(b"\0relay\0pass word").decode()
+    smtp.refuses_login = f"535 5.7.8 relay may not use 'pass word' or {plain}"
+    expected = [("failed", "SMTPAuthenticationError 535 5.7.8 [cut] may not use '[cut]' or [cut]")]
+    assert report(smtp.url.replace("smtp://", "smtp://relay:pass%20word@")) == expected
 
 
 def test_a_password_goes_out_on_loopback_or_encrypted_only(smtp: FakeSmtp, monkeypatch: pytest.MonkeyPatch) -> None:

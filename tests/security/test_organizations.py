@@ -18,19 +18,47 @@ def company(make_app: Any, smtp: FakeSmtp) -> Company:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "shown"),
     [
-        "=?utf-8?q?x=0D=0ABcc=3A_eve=40evil.example=0D=0A=0D=0AYour_account_is_locked?=",
-        "=?utf-8?b?eA0KQmNjOiBldmVAZXZpbC5leGFtcGxlDQoNCllvdXIgYWNjb3VudCBpcyBsb2NrZWQ=?=",
+        (
+            "=?utf-8?q?x=0D=0ABcc=3A_eve=40evil.example=0D=0A=0D=0AYour_account_is_locked?=",
+            "utf-8 q x 0D 0ABcc 3A eve 40evil. example 0D 0A 0D 0AYour a…",
+        ),
+        ("=?utf-8?b?eA0KQmNjOiBldmVAZXZpbC5leGFtcGxl?=", "utf-8 b eA0KQmNjOiBldmVAZXZpbC5leGFtcGxl"),
+        ("Your account is locked: https://evil.example/x", "Your account is locked https evil. example x"),
+        ("Acme” on Gatepost. “Ring +1 900 555 0100", "Acme on Gatepost. Ring …"),
+        ("//evil.example or eve@evil.example", "evil. example or eve evil. example"),
+        ("🚀", ""),
     ],
 )
-def test_an_organizations_name_adds_no_header_and_no_text_to_a_letter(company: Company, smtp: FakeSmtp, name: str) -> None:
+@pytest.mark.parametrize("language", [None, "de"])
+def test_an_organizations_name_is_quoted_and_adds_no_header_and_no_link(
+    company: Company, smtp: FakeSmtp, name: str, shown: str, language: str | None
+) -> None:
     assert company.owner.send("PATCH", "/orgs/acme", {"name": name}).status_code == 200
+    if language:
+        factories.make_user(email="ann@example.com", language=language)
     assert invite(company, "ann@example.com").status_code == 201
     (letter,) = smtp.letters
     assert letter["Bcc"] is None
-    assert letter.get_content().startswith("Owner invited you to =?utf-8?")
+    assert letter["Subject"] == ("Einladung in eine Organisation" if language else "Invitation to an organization")
+    if language:
+        named = f"„{shown}“" if shown else "einer Organisation"
+        expected = f"„Owner“ hat dich zu {named} bei Gatepost auf 127.0.0.1:8000 eingeladen."
+    else:
+        named = f"“{shown}”" if shown else "an organization"
+        expected = f"“Owner” invited you to {named} on Gatepost at 127.0.0.1:8000."
+    assert letter.get_content().splitlines()[0] == expected
     assert smtp.recipients == ["ann@example.com"]
+
+
+def test_an_inviters_name_is_quoted_and_adds_no_link(company: Company, smtp: FakeSmtp) -> None:
+    for name in ("https://evil.example/" + "x" * 60, "🚀"):
+        assert company.owner.send("PATCH", "/user", {"name": name}).status_code == 200
+        assert invite(company, "ann@example.com").status_code in (200, 201)
+    first, second = (letter.get_content().splitlines()[0] for letter in smtp.letters)
+    assert first.startswith("“https evil. example " + "x" * 39 + "…” invited you to “Acme”")
+    assert second.startswith("Somebody invited you to “Acme”")
 
 
 @pytest.mark.parametrize("email", ["a@=?utf-8?q?b.example=2C_c=40d.example?=", "=?utf-8?q?a=0D=0ABcc=3A_b=40c.example?=@d.example"])

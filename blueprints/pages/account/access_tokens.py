@@ -9,9 +9,10 @@ from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import fresh_sign_in, session_cookie
-from blueprints.html import frame, key_forms, leafing, words
+from blueprints.html import frame, key_forms, leafing, quotas, words
 from blueprints.html.forms import is_first, nothing_changed
 from services.access import organization_access
+from services.access.quotas import QuotaReached
 from services.access.scopes import API_SCOPES
 from services.sessions import shown_once
 from services.users import api_keys
@@ -60,14 +61,18 @@ def create() -> Response | tuple[str, int]:
         is_good = False
     if not is_good:
         return frame.render("account/tokens_new.html", "tokens", form=form), 422
-    made, raw = api_keys.mint(
-        g.actor,
-        owner=api_keys.SELF,
-        organization=form.organization.data,
-        name=form.name.data,
-        scopes=form.scopes.data,
-        expires_in=form.expires_in,
-    )
+    try:
+        made, raw = api_keys.mint(
+            g.actor,
+            owner=api_keys.SELF,
+            organization=form.organization.data,
+            name=form.name.data,
+            scopes=form.scopes.data,
+            expires_in=form.expires_in,
+        )
+    except QuotaReached as error:
+        form.name.errors = [quotas.reached(error)]
+        return frame.render("account/tokens_new.html", "tokens", form=form), error.status
     shown_once.keep(session_cookie.current_raw() or "", f"api_key:{made.id}", raw)
     return redirect(f"/account/tokens/{made.id}/created", 303)
 

@@ -7,9 +7,10 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import fresh_sign_in, session_cookie
-from blueprints.html import frame, key_forms, words
+from blueprints.html import frame, key_forms, quotas, words
 from blueprints.html.forms import is_first, nothing_changed
 from config import current
+from services.access.quotas import QuotaReached
 from services.access.scopes import AGENT_SCOPES
 from services.sessions import shown_once
 from services.users import agents, api_keys
@@ -33,9 +34,13 @@ def create(slug: str, agent_id: uuid.UUID) -> Response | tuple[str, int]:
         return _new_page(slug, agent, form), 422
     if not is_first():
         return nothing_changed(f"/orgs/{slug}/agents/{agent_id}")
-    made, raw = api_keys.mint(
-        g.actor, owner=str(agent_id), organization=slug, name=form.name.data, scopes=form.scopes.data, expires_in=form.expires_in
-    )
+    try:
+        made, raw = api_keys.mint(
+            g.actor, owner=str(agent_id), organization=slug, name=form.name.data, scopes=form.scopes.data, expires_in=form.expires_in
+        )
+    except QuotaReached as error:
+        form.name.errors = [quotas.reached(error)]
+        return _new_page(slug, agent, form), error.status
     shown_once.keep(session_cookie.current_raw() or "", f"api_key:{made.id}", raw)
     return redirect(f"/orgs/{slug}/agents/{agent_id}/keys/{made.id}/created", 303)
 

@@ -11,12 +11,13 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField
 
-from blueprints.html import frame, leafing, words
+from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.audit_sentences import Told
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from blueprints.pages.organizations import audit_events as audit_pages
 from blueprints.pages.organizations import connections
 from services.access import organization_access, roles
+from services.access.quotas import QuotaReached
 from services.audit import audit_events, audit_names
 from services.users import agents, api_keys
 from services.users.agents import AgentRow
@@ -55,7 +56,11 @@ def create(slug: str) -> Response | tuple[str, int]:
         return frame.render_organization("agents/new.html", slug, "agents", form=form), 422
     if not is_first():
         return nothing_changed(f"/orgs/{slug}/agents")
-    made = agents.create(g.actor, slug, name=form.name.data or "", acts_for_owner=form.acts_for_owner.data)
+    try:
+        made = agents.create(g.actor, slug, name=form.name.data or "", acts_for_owner=form.acts_for_owner.data)
+    except QuotaReached as error:
+        form.name.errors = [quotas.reached(error)]
+        return frame.render_organization("agents/new.html", slug, "agents", form=form), error.status
     flash(_("%(agent)s created. Create a key so it can work.", agent=words.plain(made.name)), "ok")
     return redirect(f"/orgs/{slug}/agents/{made.id}", 303)
 

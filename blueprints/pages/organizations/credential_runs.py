@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 
 from flask import g
 from flask_babel import gettext as _
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from blueprints import background, session_cookie
-from blueprints.html import words
+from blueprints.html import quotas, words
 from errors import Unavailable
+from services.access.quotas import QuotaReached
 from services.sessions import background_runs
 from services.vault import credential_checks
 
@@ -37,7 +38,10 @@ def put_tested(slug: str, name: str, *, scope: str, service: str, value: str) ->
     actor, raw_session = g.actor, session_cookie.current_raw() or ""
 
     def work() -> Mapping[str, str]:
-        trial, stored = credential_checks.put_tried(actor, slug, name, scope=scope, value=value, raw_session=raw_session)
+        try:
+            trial, stored = credential_checks.put_tried(actor, slug, name, scope=scope, value=value, raw_session=raw_session)
+        except QuotaReached as error:
+            return {"status": error.code, "code": str(error.limit)}
         return {"status": trial.status, "code": trial.code, "is_new": "yes" if stored and stored.is_new else ""}
 
     return _begin(slug, name, service, "put", work)
@@ -52,7 +56,7 @@ def _begin(slug: str, name: str, service: str, kind: str, work: Callable[[], Map
 def told(about: Mapping[str, str], outcome: Mapping[str, str]) -> Told:
     """How it ended."""
     status, service, key = outcome["status"], words.untrusted(about["service"]), words.mono(about["name"])
-    if status not in ("ok", "rejected", "unavailable", "rate_limited", "missing"):
+    if status not in ("ok", "rejected", "unavailable", "rate_limited", "missing", QuotaReached.code):
         return "warn", words.filled(_("It didn’t finish. Look at %(key)s to see what it has now."), key=key)
     if about["kind"] == "put":
         if status == "ok":
@@ -76,6 +80,8 @@ def stored(key: Markup | str, *, is_new: bool) -> Markup:
 
 def refusal(status: str, code: str, service: Markup | str) -> Markup:
     """Why a new value was not put."""
+    if status == QuotaReached.code:
+        return escape(quotas.reached(QuotaReached("credentials", int(code))))
     if status == "unavailable":
         return words.filled(_("%(service)s isn’t answering. Nothing changed. Try again, or save it without a test"), service=service)
     if not code:

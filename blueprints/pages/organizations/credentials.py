@@ -14,11 +14,12 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringField, TextAreaField, ValidationError
 
-from blueprints.html import forms, frame, leafing, words
+from blueprints.html import forms, frame, leafing, quotas, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.pages.organizations import credential_runs
 from errors import NotFound
 from services.access import roles
+from services.access.quotas import QuotaReached
 from services.pagination import numbered_pages
 from services.users import users
 from services.vault import agent_uses, credential_declarations, credentials
@@ -356,11 +357,16 @@ def add(slug: str) -> Response | tuple[str, int]:
         form.forget_value()
         return _new_page(slug, form), 422
     name, value = form.key.data, form.value.data or None
-    if isinstance(form, AddCredentialForm):
-        kind, set_by, note = form.kind.data, form.set_by.data, form.note.data or ""
-        credentials.add(g.actor, slug, name, kind=kind, set_by=set_by, note=note, value=value)
-    else:
-        credentials.put(g.actor, slug, name, value=value, fields=None, scope="user")
+    try:
+        if isinstance(form, AddCredentialForm):
+            kind, set_by, note = form.kind.data, form.set_by.data, form.note.data or ""
+            credentials.add(g.actor, slug, name, kind=kind, set_by=set_by, note=note, value=value)
+        else:
+            credentials.put(g.actor, slug, name, value=value, fields=None, scope="user")
+    except QuotaReached as error:
+        form.key.errors = [quotas.reached(error)]
+        form.forget_value()
+        return _new_page(slug, form), error.status
     flash(_("%(key)s added. It’s used from the next request.", key=name) if value else _("%(key)s added.", key=name), "ok")
     return redirect(_base(slug), 303)
 
@@ -411,6 +417,15 @@ def set_value(slug: str, name: str) -> Response | tuple[str, int]:
         return _value_page(slug, line, scope, form), 422
     if not forms.is_first():
         return nothing_changed(slug)
+    try:
+        return _put_value(slug, line, scope, form)
+    except QuotaReached as error:
+        form.value.errors = [quotas.reached(error)]
+        return _value_page(slug, line, scope, form), error.status
+
+
+def _put_value(slug: str, line: CredentialLine, scope: Scope, form: ValueForm) -> Response | tuple[str, int]:
+    name = line.pair.name
     if "test" in form and form.test.data:
         run_id, outcome = credential_runs.put_tested(slug, name, scope=scope, service=line.service, value=form.value.data or "")
         if outcome is None:

@@ -10,11 +10,12 @@ from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
-from blueprints.html import frame, leafing, words
+from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.forms import Form, is_first, nothing_changed
 from config import current
 from errors import NotFound, RateLimited
 from services.access import organization_access
+from services.access.quotas import QuotaReached
 from services.organizations import invitations, members
 from services.organizations.invitations import Invited, Sent
 
@@ -72,8 +73,11 @@ def create(slug: str) -> Response | tuple[str, int]:
     try:
         invited = invitations.invite_all(g.actor, slug, emails=[line for _number, line in form.lines()], role=form.role.data)
     except RateLimited:
-        form.emails.errors = [_("You’ve sent many invitations in the last hour. Wait, then try again. Nothing was sent")]
+        form.emails.errors = [_("One of these was invited several times in the last hour. Wait, then try again. Nothing was sent")]
         return _new_page(slug, form), 429
+    except QuotaReached as error:
+        form.emails.errors = [quotas.reached(error)]
+        return _new_page(slug, form), error.status
     flash(_result(invited), _kind(invited.sent))
     return redirect(_list_href(slug), 303)
 
@@ -121,6 +125,9 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
         sent = invitations.resend(g.actor, slug, str(invitation_id))
     except NotFound:
         return nothing_changed(_list_href(slug))
+    except QuotaReached as error:
+        flash(quotas.reached(error), "warn")
+        return redirect(_list_href(slug), 303)
     flash(_sent_to(sent), _kind([sent]))
     return redirect(_list_href(slug), 303)
 

@@ -6,9 +6,10 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
 
-from blueprints.html import frame, words
+from blueprints.html import frame, quotas, words
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from services.access import organization_access
+from services.access.quotas import QuotaReached
 from services.organizations import organizations
 from services.validation import slugs
 from services.validation.slugs import SlugTaken
@@ -61,6 +62,9 @@ def create() -> Response | tuple[str, int]:
     except SlugTaken:
         form.slug.errors = [form.taken()]
         return _new_page(form), 422
+    except QuotaReached as error:
+        form.name.errors = [quotas.reached(error)]
+        return _new_page(form), error.status
     flash(_("%(organization)s was created. Next: add a credential, or create an agent.", organization=words.plain(made.name)), "ok")
     return redirect(f"/orgs/{made.slug}", 303)
 

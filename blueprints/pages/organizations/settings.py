@@ -7,11 +7,12 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import fresh_sign_in
-from blueprints.html import frame, words
+from blueprints.html import frame, quotas, words
 from blueprints.html.forms import DeleteForm
 from blueprints.pages.organizations.orgs import OrganizationForm
 from config import Settings, current
 from services.access import organization_access
+from services.access.quotas import QuotaReached
 from services.organizations import members, organizations
 from services.organizations.invitations import LIFE_SECONDS
 from services.organizations.members import Person
@@ -38,6 +39,9 @@ def save(slug: str) -> Response | tuple[str, int]:
     except SlugTaken:
         form.slug.errors = [form.taken()]
         return _page(slug, form), 422
+    except QuotaReached as error:
+        form.slug.errors = [quotas.reached(error)]
+        return _page(slug, form), error.status
     flash(_("Saved."), "ok")
     return redirect(f"/orgs/{row.slug}/settings", 303)
 

@@ -50,6 +50,7 @@ def test_a_first_sign_in_makes_user_identity_and_personal_organization(browser: 
     app = browser.client.application
     (user,), (identity,), (organization,), (membership,) = (rows(app, model) for model in (User, Identity, Organization, Membership))
     assert (user.email, user.email_verified, user.name) == ("ann@example.com", True, "Ann Example")
+    assert not user.created_by_operator
     assert (identity.provider, identity.issuer, identity.subject, identity.supplies_email) == ("github", github.url, "101", True)
     assert (organization.id, organization.slug, organization.name) == (user.id, "ann", "Ann Example")
     assert (membership.user_id, membership.role) == (user.id, "owner")

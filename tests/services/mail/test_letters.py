@@ -1,5 +1,6 @@
 """In which language letters are written: of the reader's account, else of whoever caused them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -38,14 +39,35 @@ def test_a_confirmation_is_in_the_language_of_whoever_has_the_address(app: Flask
 
 
 @pytest.mark.parametrize(
+    ("login", "account"),
+    [
+        ("maya", "the Authentik account “maya”"),
+        ("https://evil.example/x", "the Authentik account “https evil. example x”"),
+        ("eve@evil.example", "the Authentik account “eve evil. example”"),
+        ("x”\r\n\r\nRing +1 900 555 0100", "the Authentik account “x Ring …”"),
+        ("m" * 70, "the Authentik account “" + "m" * 60 + "”"),
+        ("🚀", "a Authentik account"),
+    ],
+)
+def test_the_login_in_a_confirmation_is_quoted_and_adds_no_link(app: Flask, op: FakeOidc, smtp: FakeSmtp, login: str, account: str) -> None:
+    op.signed_in.claims["preferred_username"] = login
+    Browser(app).sign_in(op, "authentik")
+    (letter,) = smtp.letters
+    assert letter["Subject"] == "Confirm your address"
+    assert letter.get_content().splitlines()[0] == (
+        f"Somebody is signing in to Gatepost at 127.0.0.1:8000 with {account}, and says that this address is theirs."
+    )
+
+
+@pytest.mark.parametrize(
     ("inviter", "reader", "browser", "subject"),
     [
-        (None, None, {}, "Invitation to Northwind"),
-        (None, None, GERMAN, "Einladung zu Northwind"),
-        ("de", None, {}, "Einladung zu Northwind"),
-        ("en", None, GERMAN, "Invitation to Northwind"),
-        ("en", "de", {}, "Einladung zu Northwind"),
-        ("de", "en", GERMAN, "Invitation to Northwind"),
+        (None, None, {}, "Invitation to an organization"),
+        (None, None, GERMAN, "Einladung in eine Organisation"),
+        ("de", None, {}, "Einladung in eine Organisation"),
+        ("en", None, GERMAN, "Invitation to an organization"),
+        ("en", "de", {}, "Einladung in eine Organisation"),
+        ("de", "en", GERMAN, "Invitation to an organization"),
     ],
 )
 def test_an_invitation_is_in_the_readers_language_else_in_the_inviters(
@@ -62,5 +84,5 @@ def test_an_invitation_is_in_the_readers_language_else_in_the_inviters(
     assert post(client, "/orgs/northwind/invitations/new", emails="ann@example.com", role="member").status_code == 303
     (letter,) = smtp.letters
     assert letter["Subject"] == subject
-    assert "Tom Halvorsen" in letter.get_content()
+    assert re.search("[“„]Tom Halvorsen[”“].*[“„]Northwind[”“]", letter.get_content())
     assert "/invitations/gpi_" in letter.get_content()
