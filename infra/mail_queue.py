@@ -43,9 +43,9 @@ class MailQueue:
             is_taken = len(self._waiting) + len(letters) <= self._limit and self._has_thread()
             if is_taken:
                 self._waiting.extend((server, letter) for letter in letters)
+        metrics.count("mail_letters", len(letters), outcome="accepted" if is_taken else "dropped")
         if not is_taken:
-            metrics.count("mail_letters", len(letters), outcome="dropped")
-            log.warning("letters were not sent: too many are waiting", extra={"letters": len(letters)})
+            log.warning("letters were not sent: too many are waiting, or no thread can be started", extra={"letters": len(letters)})
         return is_taken
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -76,7 +76,10 @@ class MailQueue:
 
     def _run(self) -> None:
         while batch := self._take():
-            mailer.send_all(*batch, self._report)
+            try:
+                mailer.send_all(*batch, self._report)
+            except Exception:  # a report that failed; the thread goes on, or nobody would know that it ended
+                log.exception("what became of letters was not counted")
 
     def _take(self) -> tuple[MailServer, list[Letter]] | None:
         """The next letters for one connection. None when there are no more: the thread ends."""

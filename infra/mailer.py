@@ -22,7 +22,6 @@ from infra.bounded_reader import BoundedReader
 log = logging.getLogger("gatepost.mail")
 _SECONDS = 10.0
 _SECONDS_A_LETTER = 1.0
-_MOST_SECONDS = 30.0
 _MAX_REPLY_BYTES = 1_048_576
 _ENCODED_WORD = "=?"  # how one begins
 _MAX_LOGGED = 200
@@ -62,7 +61,7 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
     second argument says why, without an address.
     """
     why = ""
-    seconds = min(_SECONDS + _SECONDS_A_LETTER * (len(letters) - 1), _MOST_SECONDS)
+    seconds = _SECONDS + _SECONDS_A_LETTER * (len(letters) - 1)
     reported = 0
 
     def report_one(outcome: Outcome, why: str) -> None:
@@ -78,7 +77,7 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
     except bulkhead.UpstreamFailed as error:
         why = str(error)
     except Exception as error:  # whatever it is: each letter is reported
-        log.exception("broken")
+        log.exception("mail could not be sent")
         why = _why(error)
     for _ in letters[reported:]:
         report("failed", why)

@@ -141,8 +141,8 @@ def _keep(client: Redis, key: str, tag: str, bound: Bound, group: str, seconds: 
     everything = f"gatepost:kept:{{{tag}}}:{bound.kind}"
     keys = [key, everything, f"{everything}:{hex_hash(group)[:32]}"] if group else [key, everything]
     pushed_out: int = client.eval(_KEEP, len(keys), *keys, seconds, bound.in_all, bound.of_group, *command)  # type: ignore[assignment]
-    for _ in range(pushed_out):
-        metrics.count("states_pushed_out", kind=bound.kind)
+    if pushed_out:
+        metrics.count("states_pushed_out", pushed_out, kind=bound.kind)
 
 
 def _seal(secret: str, plain: bytes, purpose: str) -> bytes:
