@@ -62,7 +62,8 @@ def test_only_so_many_wait_and_one_too_many_refuses_all_of_its_call(
     assert not queue.put(server, letters(2, "late"))
     assert queue.put(server, letters(1, "third"))
     assert not queue.put(server, letters(1, "late"))
-    assert [record.getMessage() for record in caplog.records] == ["letters were not sent: too many are waiting, or no thread can be started"] * 2
+    told = "letters were not sent: too many are waiting, or no thread can be started"
+    assert [record.getMessage() for record in caplog.records] == [told] * 2
     assert "late" not in str([record.__dict__ for record in caplog.records])
     smtp.go_on()
     assert queue.wait(60)

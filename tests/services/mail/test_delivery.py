@@ -1,12 +1,14 @@
 """When letters leave: after the commit, outside of the request, before a command ends; and what is counted."""
 
 import logging
+import os
 import re
 import signal
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -157,9 +159,12 @@ class Site:
         return {outcome: int(number) for outcome, number in found}
 
     def replace_worker(self) -> None:
-        """As after a change of settings: the old worker ends gracefully."""
+        """The worker ends gracefully, at once: the mail server's deadline runs meanwhile. gunicorn starts another."""
         assert self.server.process is not None
-        self.server.process.send_signal(signal.SIGHUP)
+        arbiter = self.server.process.pid
+        children = Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split()
+        (worker,) = [pid for pid in children if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(worker), signal.SIGTERM)
 
 
 def test_letters_are_counted_by_outcome(app: Flask, live_server: Callable[..., LiveServer], smtp: FakeSmtp) -> None:
