@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -446,7 +447,7 @@ def live_server(
 
     yield start
     for server in started:
-        server.stop()
+        server.stop(signal.SIGQUIT)
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,8 @@ class LiveServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "LiveServer":
-        command = [sys.executable, "-m", "gunicorn", "--workers", str(self.workers), *self.arguments, self.application]
+        program = Path(sys.executable).with_name("gunicorn")  # as people start it: with -m, its own `http` is found first after SIGUSR2
+        command = [sys.executable, str(program), "--workers", str(self.workers), *self.arguments, self.application]
         environment = clean_environment({"PYTHONPATH": str(ROOT / "tests" / "closed_site"), **self.env})
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -74,12 +75,12 @@ class LiveServer:
             time.sleep(0.05)
         return self
 
-    def stop(self) -> int:
-        """End it as an operator would; its exit code."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it as an operator would, or with SIGQUIT without waiting for anything; its exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(how)
         try:
             return self.process.wait(15)
         except subprocess.TimeoutExpired:

@@ -79,9 +79,9 @@ class ProbeServer:
     def worker_pid(self) -> int:
         return int(self.tell("GET / HTTP/1.1")["pid"])
 
-    def stop(self) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(how)
         return self.process.wait(SECONDS)
 
 

@@ -38,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ProbeServer]]:
 
     yield make
     for each in started:
-        each.stop()
+        each.stop(signal.SIGQUIT)
 
 
 # --- what reaches the application ---

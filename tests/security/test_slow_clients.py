@@ -1,6 +1,7 @@
 """Clients that send or read slowly, or not at all, hold nobody up: callers are answered while all of them are still stuck."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -38,7 +39,7 @@ def token_request(app: object) -> bytes:
 def probe(tmp_path: Path) -> Iterator[ProbeServer]:
     started = ProbeServer(tmp_path)
     yield started
-    started.stop()
+    started.stop(signal.SIGQUIT)
 
 
 def _port(server: LiveServer) -> int:
