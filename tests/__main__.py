@@ -57,7 +57,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         return subprocess.call([sys.executable, "-m", "pytest", *sys.argv[1:]], cwd=ROOT)
     counts, loud = Counts(), []
-    workers = max(2, min(os.cpu_count() or 2, 8)) + 1  # one more than can work: tests that start servers mostly wait
+    workers = max(2, min(os.cpu_count() or 2, 8)) + 2  # more than can work: tests that start servers mostly wait
     counts.run(
         f"part 1 of 2: without browsers and foreign clients, {workers} at a time",
         "-n",
