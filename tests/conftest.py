@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -69,8 +70,16 @@ def _start_cluster() -> stores.PostgresCluster:
     return _cluster
 
 
+def _open_many_files() -> None:
+    """Some tests hold hundreds of connections; a shell's usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 4096:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096 if hard == resource.RLIM_INFINITY else min(4096, hard), hard))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     closed_network.close()
+    _open_many_files()
     bulkhead.resize(THREADS)
     for name in [name for name in os.environ if name.startswith("GATEPOST_")]:
         del os.environ[name]
