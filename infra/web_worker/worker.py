@@ -175,15 +175,15 @@ class WebWorker(Worker):
             self._answered_before = self.answered
             self.notify()
 
-    @staticmethod
-    def _lacks_files() -> bool:
+    def _lacks_files(self) -> bool:
         """TLS connections are accepted without a bound before their handshake; without a file for one, granian would try for ever."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         try:
-            lowest = os.dup(0)
+            lowest = os.dup(self.tmp.fileno())
         except OSError:
             return True
         os.close(lowest)
-        return lowest > resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_BESIDES_CONNECTIONS // 2
+        return lowest > limit - min(FILES_BESIDES_CONNECTIONS, limit // 2) // 2
 
     def _expire_bodies(self) -> None:
         oldest = time.monotonic() - BODY_SECONDS
@@ -192,8 +192,8 @@ class WebWorker(Worker):
 
     def _stop(self, servings: "list[_Serving]") -> None:
         """Accept nothing more, and answer what is here. A connection that has sent no whole request is not waited for."""
-        self.is_stopping = True
         global _is_left_running
+        self.is_stopping = True
         give_up_at = time.monotonic() + (0.0 if self._quits else self.cfg.graceful_timeout - EXIT_SECONDS)
         for serving, listener in zip(servings, self.sockets, strict=True):
             serving.stop_accepting()
@@ -220,7 +220,7 @@ class WebWorker(Worker):
         if soft < wanted:
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return max(1, min(connections, (soft - FILES_BESIDES_CONNECTIONS) // files_each))
+        return max(1, min(connections, (soft - min(FILES_BESIDES_CONNECTIONS, soft // 2)) // files_each))
 
 
 class _Serving:

@@ -468,6 +468,17 @@ def test_it_opens_more_files_than_connections(start: Callable[..., ProbeServer])
         connection.close()
 
 
+def test_a_low_limit_on_open_files_makes_fewer_connections_and_no_restarts(start: Callable[..., ProbeServer]) -> None:
+    server = start(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)))
+    with server.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(read_answer(connection)) == 200
+        time.sleep(2.5)  # it looks once a second
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(read_answer(connection)) == 200
+    assert server.log.count("Booting worker") == 1
+
+
 def test_idle_connections_are_kept_as_long_as_the_setting_says(server: ProbeServer, start: Callable[..., ProbeServer]) -> None:
     short = start("--keep-alive", "1")
     with short.connect() as closed, server.connect() as kept, short.connect() as half:
