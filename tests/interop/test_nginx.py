@@ -1,7 +1,7 @@
 """Slow clients behind an nginx that buffers nothing: what reaches Gatepost is as slow as they are."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -74,11 +74,13 @@ def test_fifty_readers_that_never_read_hold_nobody_up(nginx: Nginx, server: Prob
     assert server.worker_pid() == pid
 
 
-def test_requests_that_follow_on_one_connection_of_the_proxy_are_all_answered(nginx: Nginx) -> None:
-    """Also after one that was refused before its body was read."""
-    with connect(nginx.port) as connection:
-        for number in range(50):
-            size = 1_100_000 if number % 10 == 0 else 10
-            connection.sendall(b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (number, size) + b"x" * size)
+def test_a_refused_body_spoils_no_connection_of_the_proxy(nginx: Nginx) -> None:
+    """It keeps its connections to Gatepost, and what follows on one of them must be answered."""
+    for number in range(50):
+        size = 1_100_000 if number % 10 == 0 else 10
+        head = b"POST /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (number, size)
+        with connect(nginx.port) as connection:
+            with suppress(BrokenPipeError):  # nginx may answer without reading all that it is sent
+                connection.sendall(head + b"x" * size)
             answer = read_answer(connection)
-            assert status_of(answer) == 200 and b'"PATH_INFO": "/%d"' % number in answer
+        assert status_of(answer) == 200 and b'"PATH_INFO": "/%d"' % number in answer
