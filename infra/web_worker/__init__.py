@@ -2,7 +2,7 @@
 
 gunicorn stays the process manager: its configuration, its signals, its time-outs, its log. In each worker granian accepts
 connections, and reads and writes HTTP in threads of Rust that hold no Python thread and no lock while they wait. A request is
-handed to Python when its head is complete, on one of `threads` threads, and only those ever run the application:
+handed to Python when its head is complete, and runs when its body is too, on at most `threads` threads:
 
 - A connection that is idle, or whose head is incomplete, is closed after `keepalive` seconds. It costs a file descriptor.
 - A body is awaited in Rust too. After BODY_SECONDS the response is 408. For a body longer than MAX_BODY_BYTES the application gets

@@ -22,7 +22,7 @@ BODY_SECONDS = 10.0
 DISCARD_BYTES = 8 * MAX_BODY_BYTES
 FILE_PIECE_BYTES = 65_536
 KEPT_NAME_BYTES = 64
-LARGE_ANSWER_BYTES = 4 * FILE_PIECE_BYTES  # what granian takes at once
+LARGE_ANSWER_BYTES = 4 * FILE_PIECE_BYTES  # as much as granian buffers of an answer
 
 REFUSALS = {
     400: ("invalid_request", "The request's framing is invalid."),

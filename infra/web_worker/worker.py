@@ -176,7 +176,7 @@ class WebWorker(Worker):
             self.notify()
 
     def _lacks_files(self) -> bool:
-        """TLS connections are accepted without a bound before their handshake; without a file for one, granian would try for ever."""
+        """granian accepts TLS connections without a limit before their handshake, and retries endlessly if there is no file for one."""
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         try:
             lowest = os.dup(self.tmp.fileno())
@@ -259,7 +259,7 @@ class _Serving:
     def stop_accepting(self) -> None:
         """Leave new connections to the other workers, and go on with those that are here.
 
-        granian can only stop with both at once, and then closes a connection whose request is on its way. So its listener
+        granian itself only stops both together, and then closes a connection whose request is on its way. So its listener
         becomes another one, to which nobody connects.
         """
         time.sleep(max(0.0, self._settled_at - time.monotonic()))
