@@ -450,6 +450,7 @@ class Settings:
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)
     keepalive_seconds: int = _setting("how long an idle connection or an incomplete request head is kept", _seconds(1, 3_600), "75")
     session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
+    session_max_seconds: int = _setting("absolute life of a session; 0 means no limit", _seconds(0, 315_360_000), "2592000")
     session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
     handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")
     code_seconds: int = _setting("life of an authorization code", _seconds(1, 600), "60")

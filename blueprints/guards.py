@@ -14,7 +14,7 @@ from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
 from blueprints import csrf, rate_limits, session_cookie
-from blueprints.html import languages
+from blueprints.html import forms, languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
@@ -107,10 +107,7 @@ def pages() -> ResponseReturnValue | None:
     """A person with a session; without one the way leads through sign-in and back here."""
     if isinstance(request.routing_exception, NotFound | MethodNotAllowed):
         return None
-    redirection = _lead_through_sign_in()
-    if redirection is None and request.method not in _SAFE_METHODS:
-        csrf.check()
-    return redirection
+    return _lead_through_sign_in() or _judge_form()
 
 
 def admin_pages() -> ResponseReturnValue | None:
@@ -119,8 +116,7 @@ def admin_pages() -> ResponseReturnValue | None:
     if redirection is None:
         if not g.actor.user.is_admin:
             raise NothingThere()
-        if request.method not in _SAFE_METHODS:
-            csrf.check()
+        return _judge_form()
     return redirection
 
 
@@ -138,11 +134,18 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
     return None
 
 
-def gate() -> None:
+def gate() -> ResponseReturnValue | None:
     """A page without navigation; a form post is judged here, whoever sends it."""
     g.page_kind = "gate"
-    if request.method not in _SAFE_METHODS:
-        csrf.check()
+    return _judge_form()
+
+
+def _judge_form() -> ResponseReturnValue | None:
+    """Raises FormExpired; a form of another session than this is rendered again."""
+    if request.method in _SAFE_METHODS:
+        return None
+    csrf.check()
+    return None if csrf.is_of_this_session() else forms.render_again()
 
 
 def api() -> None:

@@ -4,6 +4,7 @@ Authorize is the one endpoint that people see: a client's request comes in, ever
 `?handoff=`, our own forms post to that address. The rules are in services/authorization/authorize_requests.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from flask import Blueprint, Response, json, make_response, redirect, render_tem
 
 from blueprints import csrf, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.html import languages, onward, permissions
+from blueprints.html import forms, languages, onward, permissions
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
@@ -76,16 +77,17 @@ def authorize() -> Response:
         raise AuthorizeRefused("handoff_altered", "This sign-in link was changed on its way. Start again from the app.")
     is_our_form = request.method == "POST" and raw_handoff is not None
     handoff = handoffs.open_handoff(raw_handoff) if raw_handoff is not None else None
-    decision = None
-    if is_our_form:
-        csrf.check()
-        decision = request.form.get("decision")
+    form, asks_again = _our_form() if is_our_form else ({}, False)
+    decision = form.get("decision")
     asked = authorize_requests.parse(handoff.query if handoff else _query_of_client())
     signed_in = session_cookie.current_signed_in()
     if decision == "deny":
         raise asked.refuse("access_denied", "The person chose not to allow it.")
-    organization = _organization(asked, signed_in)
+    organization = _organization(asked, signed_in, form.get("organization"))
     step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
+    if asks_again:
+        step = Step.CONSENT if step is Step.ANSWER else step
+        forms.tell_other_session()
     if step is Step.ANSWER and signed_in is not None and organization is not None:
         code = _code(asked, signed_in, organization, has_decided=decision == "allow")
         if code is not None:
@@ -103,9 +105,16 @@ def authorize() -> Response:
     raw_handoff = raw_handoff or handoffs.sign(asked.query)
     if step in (Step.SIGN_IN, Step.CHOOSE_ACCOUNT) or signed_in is None:
         return _no_store(redirect("/login?" + urlencode({"handoff": raw_handoff}), 303))
-    status = 422 if is_our_form else 200
+    status = 422 if is_our_form and not asks_again else 200
     languages.set_page_address("/oauth/authorize?" + urlencode({"handoff": raw_handoff}))
     return make_response(render_template(_TEMPLATES[step], view=_view(asked, signed_in, raw_handoff)), status)
+
+
+def _our_form() -> tuple[Mapping[str, str], bool]:
+    """The fields of our form, and whether the person is asked again instead: it was rendered for another session, and what was
+    chosen there is not this person's choice."""
+    csrf.check()
+    return (request.form, False) if csrf.is_of_this_session() else ({}, True)
 
 
 def _query_of_client() -> bytes:
@@ -119,10 +128,9 @@ def _query_of_client() -> bytes:
     return query
 
 
-def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> OrganizationInfo | None:
+def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None) -> OrganizationInfo | None:
     if signed_in is None:
         return None
-    chosen = request.form.get("organization") if request.method == "POST" and "handoff" in request.args else None
     try:
         return authorize_requests.choose_organization(asked, signed_in, chosen)
     except RedirectRefused:
@@ -277,8 +285,8 @@ def _refused(error: OAuthRefused) -> Response:
 @blueprint.route("/oauth/logout", methods=["GET", "POST"])
 def logout() -> Response:
     """End the browser session. Only a hint that names this very session spares the question."""
-    if request.method == "POST" and "confirmed" in request.form:
-        csrf.check()
+    form, asks_again = _our_form() if request.method == "POST" and "confirmed" in request.form else ({}, False)
+    is_confirmed = form.get("confirmed") == "yes"
     values = request.form if request.method == "POST" else request.args
     asked = logout_requests.parse(
         id_token_hint=values.get("id_token_hint"),
@@ -287,10 +295,11 @@ def logout() -> Response:
         state=values.get("state"),
     )
     signed_in = session_cookie.current_signed_in()
-    is_confirmed = request.method == "POST" and values.get("confirmed") == "yes"
     if signed_in is not None and not is_confirmed and asked.sid != signed_in.record.sid:
         if request.method == "GET":  # what an app posts, so that no address has it, gets into none
             languages.set_page_address("/oauth/logout?" + urlencode(asked.values()))
+        if asks_again:
+            forms.tell_other_session()
         return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
     target = asked.target or "/signed-out"
     if is_confirmed and asked.target:

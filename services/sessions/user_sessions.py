@@ -98,7 +98,6 @@ def start(
     time: when the person proved who they are; now without it.
     Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
     """
-    settings = current()
     raw, moment = new_secret(), now_ms()
     record = SessionRecord(
         sid=str(uuid7()),
@@ -107,7 +106,7 @@ def start(
         proved_ms=time.proved_ms if time else None,
         created_at_ms=moment,
         last_seen_ms=moment,
-        expires_at_ms=moment + settings.session_seconds * 1000,
+        expires_at_ms=_expires_at(moment, created_at_ms=moment),
         provider=provider,
         ip=actor.ip,
         user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
@@ -136,14 +135,26 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
     cookie_hash = hex_hash(raw)
     record = _store().find(cookie_hash)
     moment = now_ms()
-    if record is None or record.expires_at_ms <= moment:
+    if record is None or not _is_live(record, moment):
         return None, False
     if moment - record.last_seen_ms <= _TOUCH_EVERY_MS:
         return record, False
     record.last_seen_ms = moment
-    record.expires_at_ms = moment + current().session_seconds * 1000
+    record.expires_at_ms = _expires_at(moment, created_at_ms=record.created_at_ms)
     is_kept = _store().save(cookie_hash, record)
     return (record, True) if is_kept else (None, False)
+
+
+def _is_live(record: SessionRecord, moment: int) -> bool:
+    """Whether a session has not ended by itself; by the settings of now, so that a shorter maximum ends sessions at once."""
+    return moment < min(record.expires_at_ms, _expires_at(moment, created_at_ms=record.created_at_ms))
+
+
+def _expires_at(moment: int, *, created_at_ms: int) -> int:
+    """When a session ends that is used now, in milliseconds: it slides, up to the absolute life."""
+    settings = current()
+    slid = moment + settings.session_seconds * 1000
+    return min(slid, created_at_ms + settings.session_max_seconds * 1000) if settings.session_max_seconds else slid
 
 
 def authenticate(raw: str) -> SignedIn | None:
@@ -201,7 +212,7 @@ def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
 
 def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
     moment = now_ms()
-    return [record for record in _store().list_for(user_id) if record.expires_at_ms > moment]
+    return [record for record in _store().list_for(user_id) if _is_live(record, moment)]
 
 
 def end(actor: Actor, record: SessionRecord) -> None:

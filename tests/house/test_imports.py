@@ -40,7 +40,7 @@ ALLOWED = {
         "blueprints.rate_limits": "blueprints.browser services errors config",
         "blueprints.session_cookie": "blueprints.cookies services config",
         "blueprints.headers": "blueprints.browser config",
-        "blueprints.csrf": "blueprints.browser errors config",
+        "blueprints.csrf": "blueprints.browser blueprints.session_cookie errors config",
         "blueprints.browser": "blueprints.cookies config",
         "blueprints.background": "services",
         "blueprints.request_log": "services config",

@@ -15,6 +15,7 @@ from services.sessions import user_sessions
 from tests import owner
 from tests.factories import make_user
 
+DAY = 86_400
 OPERATOR = Actor(type="operator", ip="192.0.2.1", user_agent="Tests")
 
 
@@ -49,6 +50,47 @@ def test_expiry_slides_but_is_written_at_most_once_a_minute(context, redis):
     later = user_sessions.find(raw)
     assert later.last_seen_ms > first.last_seen_ms
     assert later.expires_at_ms > first.expires_at_ms
+
+
+@pytest.fixture
+def short_lived(app, settings):
+    """Sessions of ten days at most, seven without use."""
+    app.extensions["gatepost.settings"] = settings(session_seconds=7 * DAY, session_max_seconds=10 * DAY)
+    with app.app_context():
+        yield app
+
+
+def test_a_session_in_daily_use_ends_at_its_absolute_lifetime(short_lived):
+    user = make_user()
+    raw = _start(user.id)
+    began_ms = user_sessions.find(raw).created_at_ms
+    for day in range(1, 10):
+        clock.move(day * DAY)
+        record = user_sessions.find(raw)
+        assert record.expires_at_ms <= began_ms + 10 * DAY * 1000
+    clock.move(10 * DAY - 1)
+    assert user_sessions.find(raw).expires_at_ms == began_ms + 10 * DAY * 1000
+    clock.move(10 * DAY + 1)
+    assert user_sessions.find(raw) is None
+    assert user_sessions.list_for(user.id) == []
+
+
+def test_a_shorter_absolute_lifetime_ends_older_sessions_at_once(app, settings, short_lived):
+    user = make_user()
+    raw = _start(user.id)
+    clock.move(3 * DAY)
+    app.extensions["gatepost.settings"] = settings(session_max_seconds=2 * DAY)
+    assert user_sessions.find(raw) is None
+    assert user_sessions.list_for(user.id) == []
+
+
+@pytest.mark.parametrize("seconds", [0, 400 * DAY])
+def test_without_an_absolute_lifetime_use_keeps_a_session(app, settings, short_lived, seconds):
+    app.extensions["gatepost.settings"] = settings(session_max_seconds=seconds)
+    raw = _start(make_user().id)
+    for day in range(5, 101, 5):
+        clock.move(day * DAY)
+        assert user_sessions.find(raw) is not None
 
 
 def test_the_cookie_lives_on_with_its_session(client, sign_in):
