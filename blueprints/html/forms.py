@@ -13,8 +13,8 @@ from wtforms import StringField, ValidationError
 from wtforms.csrf.core import CSRF
 
 from blueprints import session_cookie
-from blueprints.html import errors
 from blueprints.csrf import FIELD, is_own_token, new_token
+from blueprints.html import errors
 from services.sessions import form_posts
 
 NAME_LENGTH = 80
