@@ -602,7 +602,7 @@ def _development_default(name: str, text: str, instance: Path) -> str:
 
 def _generated(path: Path, fresh: str) -> str:
     """The content of `path`, written once: of several processes that start at once, one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -1,6 +1,8 @@
 """`GET /api/v1/openapi.json`: OpenAPI 3.1 of this version's API. A test holds it against the routes."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from flask import Blueprint, Response, json
@@ -192,11 +194,12 @@ def _operation(
     statuses: tuple[str, ...] = ("200",),
     cookie_only: bool = False,
     also: tuple[str, ...] = (),
+    others: Mapping[str, Any] = MappingProxyType({}),
     **more: Any,
 ) -> Any:
     """One method of one path. `scopes` are what a token needs; a session has all. `body` and `answer` are schemas of JSON.
 
-    statuses: of an answer; two where they say whether something is new.
+    statuses: of an answer; two where they say whether something is new. others: schemas of the answer in media types other than JSON.
     """
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{status}"} for status in ("400", "401", "403", *also, "429", "503")
@@ -204,8 +207,9 @@ def _operation(
     if answer is None:
         responses["204"] = {"description": "Done"}
     else:
+        content = {mimetype: {"schema": schema} for mimetype, schema in {"application/json": answer, **others}.items()}
         for status in statuses:
-            responses[status] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+            responses[status] = {"description": "The answer", "content": content}
     if body is not None:
         responses["413"] = {"$ref": "#/components/responses/413"}
         more["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -455,6 +459,10 @@ PATHS: dict[str, dict[str, Any]] = {
             "What happened, newest first; also as application/x-ndjson or text/csv",
             "audit:read",
             answer=_list_of("AuditEvent"),
+            others={
+                "application/x-ndjson": {"type": "string", "description": "An AuditEvent in JSON on each line"},
+                "text/csv": {"type": "string", "description": "A line of names, then an event on each line"},
+            },
             also=("404", "422"),
             parameters=[
                 _query("actor"),

@@ -96,6 +96,7 @@ SENTENCES: dict[str, LazyString] = {
     "user.email_changed": lazy_gettext("The email address of %(target)s changed"),
     "user.email_not_taken_over": lazy_gettext("%(target)s didn’t get an email address that is someone else’s here"),
     "user.enabled": lazy_gettext("%(actor)s enabled %(target)s"),
+    "user.admin_revoked": lazy_gettext("%(target)s is no longer an administrator of this Gatepost"),
     "user.made_admin": lazy_gettext("%(target)s became an administrator of this Gatepost"),
     "user.profile_changed": lazy_gettext("%(actor)s changed the profile of %(target)s"),
     "user_session.ended": lazy_gettext("%(actor)s signed out"),

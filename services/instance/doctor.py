@@ -1,5 +1,7 @@
 """Judging an installation: settings, database, Redis, keys. Each finding is ok, a warning or a fault. No secret is told."""
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +74,18 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         source, problem = settings.sources.get(name, "default"), _proof_problem(provider)
         shown = f"{provider.auth_time} ({source})" + (f": {problem}" if problem else "")
         yield Finding("warning" if problem else "ok", "settings", name, shown)
+    if _is_open_to_others(settings.instance_path):
+        yield Finding("warning", "settings", "instance/", "other users of this machine can read it: chmod o= instance")
     for warning in settings.warnings:
         name, _, problem = warning.partition(" ")
         yield Finding("warning", "settings", name, problem)
+
+
+def _is_open_to_others(folder: str) -> bool:
+    try:
+        return bool(stat.S_IMODE(os.stat(folder).st_mode) & 0o007)
+    except FileNotFoundError:
+        return False
 
 
 def _shown(value: Any, *, is_secret: bool) -> str:

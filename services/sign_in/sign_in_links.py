@@ -2,9 +2,10 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.orm import aliased
 
 from errors import Invalid, NotFound, SignInRefused
 from extensions import db
@@ -64,9 +65,7 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
 def get_info(raw: str) -> LinkInfo:
     """Who a link signs in; looking does not use it. Raises LinkEnded."""
     row = db.session.execute(
-        select(User.id, User.email, User.name)
-        .join(SignInLink, SignInLink.user_id == User.id)
-        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > now())
+        select(User.id, User.email, User.name).join(SignInLink, SignInLink.user_id == User.id).where(*_works(raw, now()))
     ).first()
     if row is None:
         raise LinkEnded()
@@ -76,17 +75,16 @@ def get_info(raw: str) -> LinkInfo:
 def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> tuple[uuid.UUID, str]:
     """Sign in with a link, once; who it is, and the raw value of the new session. Commits: yes, before the session begins.
 
-    The link that a fresh server prints makes its person administrator.
+    The link that a fresh server prints makes its person administrator, and ends when there is one.
 
     Raises: LinkEnded; SignInRefused account_disabled, and then the link is not spent.
     """
     begin_write()
     moment = now()
+    if db.session.scalar(select(SignInLink.is_bootstrap).where(SignInLink.token_hash == hash_secret(raw))):
+        wait_for_turn("administrators")
     used = db.session.execute(
-        update(SignInLink)
-        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment)
-        .values(used_at=moment)
-        .returning(SignInLink.user_id, SignInLink.is_bootstrap)
+        update(SignInLink).where(*_works(raw, moment)).values(used_at=moment).returning(SignInLink.user_id, SignInLink.is_bootstrap)
     ).first()
     if used is None:
         db.session.rollback()
@@ -104,3 +102,10 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
     return user_id, user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)
+
+
+def _works(raw: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Known, not used, not expired; the first administrator's link only while there is none."""
+    others = aliased(User)
+    is_wanted = or_(~SignInLink.is_bootstrap, ~exists().where(others.is_admin))
+    return SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment, is_wanted

@@ -56,6 +56,14 @@ def test_passwords_in_addresses_are_not_told(make_app):
     assert "hunter2" not in json.dumps(findings)
 
 
+def test_a_folder_that_others_can_read_is_a_warning(app, folder):
+    instance = folder / "instance"
+    instance.mkdir(exist_ok=True)
+    for mode, is_warned in ((0o700, False), (0o750, False), (0o755, True), (0o701, True)):
+        instance.chmod(mode)
+        assert ("instance/" in _findings(app)[1]) is is_warned, oct(mode)
+
+
 def test_unknown_settings_are_a_warning(make_app):
     _, findings = _findings(make_app(colour="red"))
     assert findings["GATEPOST_COLOUR"]["level"] == "warning"

@@ -87,7 +87,8 @@ def test_each_step_back_leaves_the_schema_of_the_version_before(place: Place) ->
     for revision in REVISIONS:
         place.go(flask_migrate.upgrade, revision)
         schemas[revision] = place.schema
-    assert len({tuple(schema) for schema in schemas.values()}) == len(REVISIONS) - (place.url.startswith("sqlite"))  # policies
+    only_postgresql = 2 if place.url.startswith("sqlite") else 0  # policies; times that Python cannot read
+    assert len({tuple(schema) for schema in schemas.values()}) == len(REVISIONS) - only_postgresql
     for revision in REVISIONS[-2::-1]:
         place.go(flask_migrate.downgrade, revision)
         assert place.schema == schemas[revision]
