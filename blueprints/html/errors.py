@@ -167,7 +167,7 @@ def page_of_form() -> str:
         return f"/login?handoff={handoff}" if re.fullmatch(r"[A-Za-z0-9._-]{1,8192}", handoff) else "/login"
     if request.path == "/login/continue":
         return "/login"
-    return own(request.path) if _has_page(request.path) else "/account"
+    return own(whole) if _has_page(request.path) else "/account"
 
 
 def _has_page(path: str) -> bool:

@@ -210,6 +210,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
             refused = condition.missing_privileges(connection)
+            isolation = connection.scalar(text("SHOW default_transaction_isolation"))
     finally:
         engine.dispose()
     has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
@@ -224,6 +225,10 @@ def _role(settings: Settings) -> Iterator[Finding]:
     if not takes_writes:
         problem = "takes no writes: a standby, or default_transaction_read_only is on"
         yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
+    if isolation != "read committed":  # quotas count what others have committed while they waited
+        yield Finding(
+            "fault", "database", "isolation", f"default_transaction_isolation is {isolation} for {role}; it must be read committed"
+        )
     if open_tables:
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
     if refused:

@@ -349,9 +349,8 @@ def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
 
 
 def _counted_of(user_id: uuid.UUID) -> Select[tuple[uuid.UUID]]:
-    """As many as `list_own` shows a person, the keys of their agents too."""
-    kept = (IS_KEPT, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))  # the first finds the index
-    return select(ApiKey.id).join(Organization, Organization.id == ApiKey.organization_id).where(ApiKey.user_id == user_id, *kept)
+    """As many as `list_own` shows a person, the keys of their agents too, and those of organizations that can be restored."""
+    return select(ApiKey.id).where(ApiKey.user_id == user_id, IS_KEPT, live.none_of(ApiKey, live.is_revoked))  # IS_KEPT finds the index
 
 
 def _get(*which: ColumnElement[bool]) -> KeyRow:

@@ -61,15 +61,17 @@ def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | N
     Raises: Invalid; Forbidden; NotFound; QuotaReached for a new name too many.
     """
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
-    declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    declared = insert(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    if declared.is_new:
+        check_quota(Owner("org", organization.id))
     db.session.commit()
     return declared
 
 
-def declare(
+def insert(
     actor: Actor, organization: OrganizationInfo, name: str, *, kind: str | None, set_by: str | None, note: str | None
 ) -> DeclarationInfo:
-    """The same inside another unit of work: never commits."""
+    """The same inside another unit of work, which checks the quota of a new name: never commits."""
     values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
     _check(values)
     row = db.session.get(CredentialDeclaration, (organization.id, name))
@@ -79,8 +81,6 @@ def declare(
         .values(organization_id=organization.id, name=name, created_at=now(), **values)
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )
-    if before is None:
-        check_quota(Owner("org", organization.id))
     after = {"kind": values["kind"], "set_by": values["set_by"]}
     changed = {"before": before, "after": after} if before not in (None, after) else {}
     _record(actor, organization, "credential_declaration.put", name, {**after, **changed})

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import config
+from extensions import db
 from services.tokens import signing_keys
 from tests import stores
 
@@ -62,6 +63,19 @@ def test_a_folder_that_others_can_read_is_a_warning(app, folder):
     for mode, is_warned in ((0o700, False), (0o750, False), (0o755, True), (0o701, True)):
         instance.chmod(mode)
         assert ("instance/" in _findings(app)[1]) is is_warned, oct(mode)
+
+
+def test_another_isolation_level_than_the_one_that_quotas_count_on_is_a_fault(app, database):
+    with psycopg.connect(database.owner_url.replace("+psycopg", ""), autocommit=True) as owners:
+        owners.execute(f"ALTER ROLE {stores.APPLICATION_ROLE} SET default_transaction_isolation = 'repeatable read'")
+        try:
+            code, findings = _findings(app)
+        finally:
+            owners.execute(f"ALTER ROLE {stores.APPLICATION_ROLE} RESET default_transaction_isolation")
+            with app.app_context():
+                db.engine.dispose()  # connections of that time
+    assert (code, findings["isolation"]["level"]) == (1, "fault")
+    assert "isolation" not in _findings(app)[1]
 
 
 def test_unknown_settings_are_a_warning(make_app):
