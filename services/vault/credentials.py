@@ -377,7 +377,7 @@ def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name
 def _insert_version(
     actor: Actor, organization: OrganizationInfo | None, owner: Owner, name: str, value: Value, action: str, **details: object
 ) -> int:
-    """The same without a look at the quota. One statement makes or takes the row, so that writers at once get numbers one after the other."""
+    """The same, whatever the quota. One statement makes or takes the row, so that writers at once get numbers one after the other."""
     moment, person = now(), actor.user.id if actor.user else None
     fresh = {"status": "set", "checked_at": None, "updated_at": moment, "updated_by": person}
     row = db.session.execute(
