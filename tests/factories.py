@@ -119,7 +119,9 @@ def make_organization(*, owner: User | None = None, slug: str | None = None, nam
         return _kept(organization)
 
 
-def make_membership(organization: Organization, user: User, role: str = "member", *, origin: str = "accepted", **columns: Any) -> Membership:
+def make_membership(
+    organization: Organization, user: User, role: str = "member", *, origin: str = "accepted", **columns: Any
+) -> Membership:
     with _writing():
         row_security.enter(organization_ids=[organization.id])
         membership = Membership(organization_id=organization.id, user_id=user.id, role=role, origin=origin, **columns)

@@ -91,7 +91,8 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     db.session.flush()
     name = user.name or login or "Personal"
     for slug in _slugs(user.id, login or user.name):
-        if organization_slugs.take(user.id, slug) and _insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now()):
+        values = {"id": user.id, "slug": slug, "name": name, "metadata": {}, "created_at": now()}
+        if organization_slugs.take(user.id, slug) and _insert(Organization, **values):
             row_security.enter(user_id=user.id, organization_ids=[user.id])
             _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", origin="created", created_at=now())
             audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
@@ -288,7 +289,8 @@ def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) ->
         found = db.session.execute(select(*place).where(Membership.user_id == actor.user.id, Membership.organization_id == last)).first()
         if found is None:
             raise keyset.unknown_cursor()
-        statement = statement.where(tuple_(*place) > tuple_(*(literal(value, column.type) for value, column in zip(found, place, strict=True))))
+        before = [literal(value, column.type) for value, column in zip(found, place, strict=True)]
+        statement = statement.where(tuple_(*place) > tuple_(*before))
     return [organization_of(row) for row in db.session.execute(statement.order_by(*place).limit(limit + 1))]
 
 

@@ -56,9 +56,9 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A usable session: the record, its person and their organizations in their order (`in_own_order`), read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet. `language`,
-    `time_zone`, `theme`: what the person chose for pages."""
+    """A usable session: the record, its person and their organizations in their order (`in_own_order`), read just now. `has_slid`: it
+    lives longer now, and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet.
+    `language`, `time_zone`, `theme`: what the person chose for pages."""
 
     record: SessionRecord
     user: UserInfo
@@ -196,7 +196,7 @@ def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
 
 
 def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
-    """The organization used last: a default for pages and choices, which authorizes nothing."""
+    """The organization that the person used last: a default for pages and choices, which authorizes nothing."""
     record.organization_slug = slug
     save(raw, record)
 

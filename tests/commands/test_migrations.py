@@ -11,10 +11,10 @@ from uuid import UUID
 import flask_migrate
 import psycopg
 import pytest
+import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from flask import Flask
 from psycopg import sql
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from extensions import db
@@ -125,12 +125,12 @@ def test_rows_do_not_stand_in_the_way(place: Place) -> None:
 
 def _write(place: Place, change: str, values: dict[str, Any]) -> None:
     with place.app.app_context(), db.engine.begin() as connection:
-        connection.execute(text(change), values)
+        connection.execute(sa.text(change), values)
 
 
 def _read(place: Place, question: str) -> set[tuple[Any, ...]]:
     with place.app.app_context(), db.engine.connect() as connection:
-        return {tuple(row) for row in connection.execute(text(question))}
+        return {tuple(row) for row in connection.execute(sa.text(question))}
 
 
 def test_memberships_learn_how_they_came_about_and_slugs_who_had_them(place: Place) -> None:
@@ -161,8 +161,8 @@ def test_memberships_learn_how_they_came_about_and_slugs_who_had_them(place: Pla
         (joined.id, ada.id): "accepted",
         (joined.id, bob.id): "created",
     }
-    slugs = {slug: UUID(str(organization_id)) for slug, organization_id in _read(place, "SELECT slug, organization_id FROM organization_slugs")}
-    assert slugs == {
+    slugs = _read(place, "SELECT slug, organization_id FROM organization_slugs")
+    assert {slug: UUID(str(organization_id)) for slug, organization_id in slugs} == {
         "ada": ada.id,
         "made": made.id,
         "first-name": made.id,
@@ -182,7 +182,7 @@ def test_grants_without_an_organization_end_with_the_version_that_knows_them(pla
     place.go(flask_migrate.downgrade, "0005")
     assert _read(place, "SELECT sid FROM refresh_families") == {(kept.sid,)}
     for table in ("access_tokens", "refresh_tokens"):
-        assert _read(place, f"SELECT count(*) FROM {table}") == {(1,)}  # noqa: S608 - two names of this test
+        assert _read(place, f"SELECT count(*) FROM {table}") == {(1,)}
     place.go(flask_migrate.upgrade, "head")
     with place.app.app_context(), pytest.raises(IntegrityError):
         _write(place, "UPDATE refresh_tokens SET family_id = :unknown", {"unknown": uuid7().hex})  # foreign keys are looked at again

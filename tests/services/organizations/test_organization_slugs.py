@@ -20,6 +20,16 @@ from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases
 
+FILE = """
+[[organization]]
+slug = "northwind"
+name = "Northwind"
+
+[[organization.member]]
+email = "ann@example.com"
+role = "owner"
+"""
+
 
 @pytest.fixture
 def ann(app: Flask) -> User:
@@ -95,9 +105,7 @@ def test_nor_an_import(context: Flask, cli: FlaskCliRunner, tmp_path: Path, ann:
     make(ann, "northwind")
     end(context, ann)
     file = tmp_path / "orgs.toml"
-    file.write_text(
-        '[[organization]]\nslug = "northwind"\nname = "Evil"\n[[organization.member]]\nemail = "mallory@example.com"\nrole = "owner"\n'
-    )
+    file.write_text(FILE)
     for arguments in (["orgs", "import", str(file)], ["orgs", "import", "--update", str(file)]):
         answer = cli.invoke(args=arguments)
         assert answer.exit_code == 1, answer.output
@@ -112,7 +120,7 @@ def test_the_slug_of_a_personal_organization_goes_to_no_other_person_of_that_nam
 
 def test_an_imported_organization_keeps_its_slug_too(context: Flask, cli: FlaskCliRunner, tmp_path: Path, ann: User, mallory: User) -> None:
     file = tmp_path / "orgs.toml"
-    file.write_text('[[organization]]\nslug = "northwind"\nname = "N"\n[[organization.member]]\nemail = "ann@example.com"\nrole = "owner"\n')
+    file.write_text(FILE)
     assert cli.invoke(args=["orgs", "import", str(file)]).exit_code == 0
     assert cli.invoke(args=["orgs", "import", str(file)]).exit_code == 0
     _renamed(context, ann)
