@@ -168,7 +168,9 @@ def _render(
 ) -> str:
     signed_in = _signed_in()
     switches, has_more = _switcher(more.get("organization"), section)
-    frame = Frame(signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more)
+    frame = Frame(
+        signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more
+    )
     return render_template(template, frame=frame, **values)
 
 

@@ -83,6 +83,18 @@ class Contents:
 # --- the personal one ---
 
 
+def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
+    """The organizations of somebody who has a session and is in none: the personal one is made. Commits: yes."""
+    if not current().personal_organizations:
+        return []
+    begin_write()
+    user = db.session.get(User, user_id)
+    if user is not None:
+        add_personal(actor, user)
+    db.session.commit()
+    return organization_access.list_joined(user_id)
+
+
 def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     """Make the personal organization of a person who signs in, if they have none. Any number at once make one. Inside another
     unit of work: never commits."""

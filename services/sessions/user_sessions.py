@@ -23,7 +23,7 @@ from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
-from services.organizations import invitation_redemption
+from services.organizations import invitation_redemption, organizations
 from services.tokens import refresh_families
 
 _TOUCH_EVERY_MS = 60_000
@@ -151,7 +151,7 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
 def authenticate(raw: str) -> SignedIn | None:
     """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
 
-    Commits: yes, when invitations wait.
+    Commits: yes, when invitations wait or there is no organization.
     """
     record, has_slid = _find(raw)
     if record is None:
@@ -167,6 +167,8 @@ def authenticate(raw: str) -> SignedIn | None:
         for row in rows
         if row.organization_id is not None
     )
+    # Whoever signed in while the setting was off, or left all that they were in before everybody had one of their own, gets it here.
+    joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
 

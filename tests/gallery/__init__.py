@@ -418,7 +418,9 @@ def _account_pages(name: str | None) -> list[Page]:
         account_page("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
         account_page("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
         account_page("remove-app", "account/remove_app.html", "apps", name, app=registered),
-        account_page("app-no-organization", "account/app.html", "apps", name, app=replace(web, organizations=()), permissions=rows, nots=nots),
+        account_page(
+            "app-no-organization", "account/app.html", "apps", name, app=replace(web, organizations=()), permissions=rows, nots=nots
+        ),
     ]
 
 

@@ -106,7 +106,9 @@ def _members(name: str | None) -> list[Page]:
     wrong.role.errors = ["Choose a role"]
     return [
         *(organization_page(key, "members/list.html", "members", name, role=who, **values) for key, (who, values) in pages.items()),
-        organization_page("member", "members/member.html", "members", name, person=lena, how=invited, tells_activity=True, last_active=clock.now()),
+        organization_page(
+            "member", "members/member.html", "members", name, person=lena, how=invited, tells_activity=True, last_active=clock.now()
+        ),
         organization_page("member-off", "members/member.html", "members", name, person=tom, how="", tells_activity=True, last_active=None),
         organization_page(
             "member-self",
@@ -116,9 +118,12 @@ def _members(name: str | None) -> list[Page]:
             role="member",
             person=_person(1, name, "Maya Kovač", "member"),
             how="Imported by an operator",
-            tells_activity=False, last_active=None,
+            tells_activity=False,
+            last_active=None,
         ),
-        organization_page("member-last-owner", "members/member.html", "members", name, person=last, how=founder, tells_activity=True, last_active=None),
+        organization_page(
+            "member-last-owner", "members/member.html", "members", name, person=last, how=founder, tells_activity=True, last_active=None
+        ),
         organization_page("member-role", "members/role.html", "members", name, person=lena, form=role),
         organization_page("member-role-wrong", "members/role.html", "members", name, role="admin", person=lena, form=wrong),
         organization_page("member-role-last-owner", "members/role.html", "members", name, person=last, form=role),

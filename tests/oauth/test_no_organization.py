@@ -64,7 +64,9 @@ def test_a_jwt_has_no_org_and_opens_the_api(browser: FlaskClient, notes: Program
     assert notes.http.get("/api/v1/whoami", headers=bearer(access)).json["org"] is None
     assert notes.http.get("/api/v1/orgs", headers=bearer(access)).json["items"] == []
     assert "org" not in server_side.introspect(access).json
-    assert notes.http.post("/api/v1/api-keys", headers=bearer(access), json={"owner": "self", "name": "x", "scopes": ["orgs"]}).status_code in (
+    assert notes.http.post(
+        "/api/v1/api-keys", headers=bearer(access), json={"owner": "self", "name": "x", "scopes": ["orgs"]}
+    ).status_code in (
         404,
         422,
     )
