@@ -53,7 +53,10 @@ def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:
 
 def _form(name: str | None) -> OrganizationForm:
     form = OrganizationForm(data={"name": name if name is not None else "Northwind", "slug": "northwind"})
-    form.slug.description = "Links and CLI profiles that use northwind stop working when you change it."
+    form.slug.description = (
+        "Links and CLI profiles that use northwind stop working when you change it. Nobody else can take it, and you can change it five"
+        " times in 30 days."
+    )
     return form
 
 

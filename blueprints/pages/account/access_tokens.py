@@ -97,7 +97,7 @@ def _form() -> TokenForm:
 
 
 def _none_yet() -> Response:
-    flash(_("An access token works in one organization. Create one first, or ask an owner to invite you."), "info")
+    flash(_("An access token works in one organization. Create an organization first, or ask an owner to invite you."), "info")
     return redirect("/orgs", 303)
 
 
