@@ -195,7 +195,7 @@ def origins(app: Flask, user: User) -> dict[str, str]:
             .join(Membership, Membership.organization_id == Organization.id)
             .where(Membership.user_id == user.id)
         )
-        return dict(rows.tuples().all())
+        return dict(rows.all())
 
 
 @pytest.mark.both_databases
