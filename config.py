@@ -329,6 +329,10 @@ def _text(text: str) -> str:
     return text
 
 
+def _is_on(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
 def _openid_scopes(text: str) -> str:
     if "openid" not in text.split():
         raise ValueError("must have openid among them")
@@ -426,6 +430,7 @@ class Settings:
     database_url: str = _setting("PostgreSQL or SQLite", _database_url, dev="instance", secret=True)
     database_owner_url: str | None = _setting("migrations, sweeping, operator commands", _database_url, secret=True)
     redis_url: str = _setting("sessions, states, replays; Redis 7.0 or Valkey 7.2 and newer", _redis_url, dev="embedded", secret=True)
+    personal_organizations: bool = _setting("whether everybody gets an organization of their own at first sign-in", _is_on, "on")
     trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)

@@ -14,12 +14,12 @@ from flask import Blueprint, Response, json, make_response, redirect, render_tem
 
 from blueprints import csrf, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.html import forms, languages, onward, permissions
+from blueprints.html import forms, languages, onward, permissions, words
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
 from oauth.server import read_request, token_response
-from services.access.actors import OrganizationInfo
+from services.access.actors import OrganizationInfo, active_of
 from services.authorization import authorize_requests, consents, handoffs, logout_requests
 from services.authorization.authorize_requests import AuthorizeRequest, Step
 from services.sessions import user_sessions
@@ -38,8 +38,10 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class OrganizationChoice:
+    """`label` is the name, and the slug where another of the person's organizations has the same name."""
+
     slug: str
-    name: str
+    label: str
     is_selected: bool
 
 
@@ -88,7 +90,7 @@ def authorize() -> Response:
     if asks_again:
         step = Step.CONSENT if step is Step.ANSWER else step
         forms.tell_other_session()
-    if step is Step.ANSWER and signed_in is not None and organization is not None:
+    if step is Step.ANSWER and signed_in is not None:
         code = _code(asked, signed_in, organization, has_decided=decision == "allow")
         if code is not None:
             return _to_client(
@@ -139,19 +141,19 @@ def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: s
         raise
 
 
-def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool) -> str | None:
+def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None, *, has_decided: bool) -> str | None:
     """The code for the client; None when the session was ended while it was made. Whoever ends a session spends its codes
     after that, so a code whose session is still there was written in time to be spent."""
     raw_session = session_cookie.current_raw() or ""
     if has_decided and authorize_requests.needs_consent(asked, signed_in, organization):
         consents.record(guards.session_actor(signed_in), asked, user_id=signed_in.user.id, organization=organization)
-    if has_decided and signed_in.record.organization_slug != organization.slug:
-        user_sessions.remember_organization(raw_session, signed_in.record, organization.slug)
+    if has_decided and organization is not None:
+        session_cookie.remember_organization(guards.session_actor(signed_in), organization)
     code = authorization_codes.create(
         CodeRequest(
             client_pk=asked.client.pk,
             user_id=signed_in.user.id,
-            organization_id=organization.id,
+            organization_id=organization.id if organization else None,
             redirect_uri=asked.sent_redirect_uri,
             scope=asked.scope,
             resource=asked.resource,
@@ -197,9 +199,9 @@ def _refused_to_client(error: RedirectRefused) -> Response:
 def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:
     parts = urlsplit(asked.redirect_uri)
     kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
-    wanted = asked.organization or signed_in.record.organization_slug
     offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
-    selected = wanted if wanted in [org.slug for org in offered] else offered[0].slug if offered else None
+    active = active_of(offered, signed_in.record.organization_slug)
+    labels = words.labels_of(signed_in.organizations)
     return ConsentView(
         client_id=asked.client.client_id,
         client_name=asked.client.name,
@@ -211,12 +213,12 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         user_id=signed_in.user.id,
         user_name=signed_in.user.name,
         user_email=signed_in.user.email or "",
-        organizations=[OrganizationChoice(org.slug, org.name, org.slug == selected) for org in offered],
+        organizations=[OrganizationChoice(org.slug, labels[org.slug], org == active) for org in offered],
         permissions=permissions.in_words(
             asked.scopes,
             organization=offered[0].name if len(offered) == 1 else None,
             refresh_days=current().refresh_token_seconds // 86_400,
-            allowed=_allowed_before(asked, signed_in, selected),
+            allowed=_allowed_before(asked, signed_in, active),
         ),
         nots=permissions.what_not(asked.scopes),
         scope=asked.scope,
@@ -226,10 +228,10 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
     )
 
 
-def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | None) -> list[str]:
-    """The scopes that the person has allowed this client in an organization; what is asked beyond them is new."""
-    organization = next((org for org in signed_in.organizations if org.slug == slug), None)
-    return authorize_requests.consented_scopes(asked, signed_in, organization) if organization else []
+def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
+    """The scopes that the person has allowed this client in an organization, or in none; what is asked beyond them is new."""
+    is_chosen = organization is not None or not signed_in.organizations
+    return authorize_requests.consented_scopes(asked, signed_in, organization) if is_chosen else []
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ class AuthorizationCode(db.Model):
     """`family_id` is chosen when the code is made; the family is written when the code is exchanged.
 
     `sid` is the public id of the session that answered; `auth_time` is that session's sign-in.
+    `organization_id` is null for a person who is in none.
     """
 
     __tablename__ = "authorization_codes"
@@ -28,7 +29,7 @@ class AuthorizationCode(db.Model):
     code_hash: Mapped[SecretHash] = mapped_column(unique=True)
     client_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    organization_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     family_id: Mapped[uuid.UUID]
     redirect_uri: Mapped[str | None]
     scope: Mapped[str]

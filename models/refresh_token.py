@@ -13,6 +13,7 @@ class RefreshFamily(db.Model):
     """What a code exchange began: every token that follows belongs to it and dies with it.
 
     `sid` is the public id of the session that it began in; `expires_at` its absolute end.
+    `organization_id` is null where the person was in none when it began.
     """
 
     __tablename__ = "refresh_families"
@@ -27,7 +28,7 @@ class RefreshFamily(db.Model):
     id: Mapped[Id]
     client_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    organization_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     scope: Mapped[str]
     resource: Mapped[str | None]
     nonce: Mapped[str | None]

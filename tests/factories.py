@@ -115,14 +115,16 @@ def make_organization(*, owner: User | None = None, slug: str | None = None, nam
         db.session.flush()
         if owner is not None:
             row_security.enter(organization_ids=[organization.id])
-            db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner"))
+            db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner", origin="created"))
         return _kept(organization)
 
 
-def make_membership(organization: Organization, user: User, role: str = "member") -> Membership:
+def make_membership(
+    organization: Organization, user: User, role: str = "member", *, origin: str = "accepted", **columns: Any
+) -> Membership:
     with _writing():
         row_security.enter(organization_ids=[organization.id])
-        membership = Membership(organization_id=organization.id, user_id=user.id, role=role)
+        membership = Membership(organization_id=organization.id, user_id=user.id, role=role, origin=origin, **columns)
         db.session.add(membership)
         return _kept(membership)
 

@@ -5,6 +5,7 @@ from flask import Blueprint, Response, json
 from blueprints import guards, session_cookie
 from blueprints.api.times import from_milliseconds
 from errors import Unauthenticated
+from services.access.actors import active_of
 
 blueprint = Blueprint("api_session", __name__)
 
@@ -16,8 +17,7 @@ def show() -> Response:
     if signed_in is None:
         raise Unauthenticated()
     user, record, organizations = signed_in.user, signed_in.record, signed_in.organizations
-    last_used = next((org for org in organizations if org.slug == record.organization_slug), None)
-    active = last_used or (organizations[0] if organizations else None)
+    active = active_of(organizations, record.organization_slug)
     body = {
         "user": {
             "id": str(user.id),

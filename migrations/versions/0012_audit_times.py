@@ -4,7 +4,7 @@
 from alembic import op
 
 revision = '0012'
-down_revision = '0005'
+down_revision = '0006'
 branch_labels = None
 depends_on = None
 

@@ -29,7 +29,7 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
         "at": now_ms(),
         "record": signed_in.record.to_json(),
         "user": {**asdict(signed_in.user), "id": str(signed_in.user.id)},
-        "orgs": [organization.to_values() for organization in signed_in.organizations],
+        "orgs": [{**organization.to_values(), "origin": organization.origin} for organization in signed_in.organizations],
         "has_deleted": signed_in.has_deleted,
         "pages": [signed_in.language, signed_in.time_zone, signed_in.theme],
     }

@@ -18,6 +18,7 @@ from infra.rows import reader
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import Membership, Organization, RefreshFamily, User
+from models.membership import in_own_order
 from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.audit import audit
 from services.database.row_security import rows_of
@@ -41,6 +42,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         Organization.slug,
         Organization.name.label("organization_name"),
         Membership.role,
+        Membership.origin,
         User.language,
         User.time_zone,
         User.theme,
@@ -48,15 +50,15 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
     .where(User.id == bindparam("user_id"))
-    .order_by(Membership.created_at, Organization.id)
+    .order_by(*in_own_order())
 )
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet. `language`,
-    `time_zone`, `theme`: what the person chose for pages."""
+    """A usable session: the record, its person and their organizations in their order (`in_own_order`), read just now. `has_slid`: it
+    lives longer now, and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet.
+    `language`, `time_zone`, `theme`: what the person chose for pages."""
 
     record: SessionRecord
     user: UserInfo
@@ -172,9 +174,11 @@ def authenticate(raw: str) -> SignedIn | None:
     if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
         rows = _read_user(record.user_id)
     joined = tuple(
-        OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) for row in rows if row.organization_id is not None
+        OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role, row.origin)
+        for row in rows
+        if row.organization_id is not None
     )
-    # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
+    # Whoever signed in while the setting was off, or left all that they were in before everybody had one of their own, gets it here.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
@@ -205,7 +209,7 @@ def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
 
 
 def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
-    """The organization used last: a default for pages and choices, which authorizes nothing."""
+    """The organization that the person used last: a default for pages and choices, which authorizes nothing."""
     record.organization_slug = slug
     save(raw, record)
 

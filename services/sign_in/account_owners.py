@@ -59,8 +59,8 @@ def _resolve_once(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) 
             db.session.commit()
             raise refusal
         identities.touch(identity)
-    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user, login=account.login)
+    invitation_redemption.redeem(actor, user)
     db.session.commit()
     return user.id
 

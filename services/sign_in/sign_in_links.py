@@ -94,8 +94,8 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
     if user.disabled_at is not None:
         db.session.rollback()
         raise SignInRefused("account_disabled")
-    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user)
+    invitation_redemption.redeem(actor, user)
     if is_bootstrap and not user.is_admin:
         user.is_admin, user.updated_at = True, moment
         audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)

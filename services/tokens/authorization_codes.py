@@ -42,11 +42,12 @@ from services.tokens.spending import spend
 
 @dataclass(frozen=True)
 class CodeRequest:
-    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none."""
+    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none, `organization_id`
+    for a person who is in none."""
 
     client_pk: uuid.UUID
     user_id: uuid.UUID
-    organization_id: uuid.UUID
+    organization_id: uuid.UUID | None
     redirect_uri: str | None
     scope: str
     resource: str | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, false, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -303,13 +303,11 @@ def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
 
 def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
     """Raises: NotFound; Invalid when it must be named."""
-    mine = [found for found in organization_access.opened_by(actor) if slug in (None, found.slug)]
-    if slug is not None and not mine:
-        raise NotFound()
-    if len(mine) != 1:
+    found = organization_access.get(actor, slug) if slug is not None else organization_access.only_one_of(actor)
+    if found is None:
         raise Invalid("Name the organization of the key.", fields={"organization": "is required: you are in several or in none"})
-    row_security.enter(user_id=_person(actor), organization_ids=[mine[0].id])
-    return mine[0].id
+    row_security.enter(user_id=_person(actor), organization_ids=[found.id])
+    return found.id
 
 
 def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
@@ -363,6 +361,8 @@ def _get(*which: ColumnElement[bool]) -> KeyRow:
 
 def _own(actor: Actor) -> list[ColumnElement[bool]]:
     mine = [ApiKey.user_id == _person(actor)]
+    if actor.opens_none:
+        return [*mine, false()]
     return [*mine, ApiKey.organization_id == actor.organization.id] if actor.organization else mine
 
 

@@ -25,7 +25,7 @@ from infra import clock
 from infra.session_store import SessionRecord
 from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
-from services.authorization.connected_apps import ConnectedApp
+from services.authorization.connected_apps import ConnectedApp, InOrganization
 from services.organizations.invitation_redemption import InvitationInfo
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
@@ -173,6 +173,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
         scope=everything,
     )
     cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False)
+    two = [OrganizationChoice(slug, f"{name if name is not None else 'Northwind'} ({slug})", False) for slug in ("northwind", "fjord-labs")]
     one = {"organizations": [OrganizationChoice("northwind", name if name is not None else "Northwind", True)]}
     target = "http://127.0.0.1:33418/callback?code=abc&state=x%22y&iss=http%3A%2F%2F127.0.0.1"
     return [
@@ -201,6 +202,10 @@ def _oauth_pages(name: str | None) -> list[Page]:
         ),
         Page("confirm-native-organizations", "oauth/confirm_native.html", {"view": cli}),
         Page("choose-organization", "oauth/choose_organization.html", {"view": cli}),
+        Page("choose-organization-imported", "oauth/choose_organization.html", {"view": replace(cli, organizations=two)}),
+        Page("consent-imported", "oauth/consent.html", {"view": _view(name, organizations=two)}),
+        Page("consent-no-organization", "oauth/consent.html", {"view": _view(name, organizations=[])}),
+        Page("confirm-native-imported", "oauth/confirm_native.html", {"view": replace(cli, organizations=two[:1])}),
         Page(
             "onward",
             "oauth/onward.html",
@@ -351,7 +356,7 @@ def _account_pages(name: str | None) -> list[Page]:
         True,
         "loopback",
         "127.0.0.1",
-        (org,),
+        (InOrganization("northwind", org),),
         ("https://mcp.northwind.dev/github",),
         scopes,
         moment - 9 * day,
@@ -364,7 +369,7 @@ def _account_pages(name: str | None) -> list[Page]:
         False,
         "https",
         "boards.example",
-        (org, "Fjord Labs"),
+        (InOrganization("northwind", org), InOrganization("fjord-labs", org)),
         (),
         scopes,
         moment - 90 * day,
@@ -412,7 +417,10 @@ def _account_pages(name: str | None) -> list[Page]:
         account_page("apps-none", "account/apps.html", "apps", name, apps=[]),
         account_page("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
         account_page("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
-        account_page("remove-app", "account/remove_app.html", "apps", name, app=registered, organizations=words.names([org])),
+        account_page("remove-app", "account/remove_app.html", "apps", name, app=registered),
+        account_page(
+            "app-no-organization", "account/app.html", "apps", name, app=replace(web, organizations=()), permissions=rows, nots=nots
+        ),
     ]
 
 

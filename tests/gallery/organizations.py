@@ -53,7 +53,10 @@ def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:
 
 def _form(name: str | None) -> OrganizationForm:
     form = OrganizationForm(data={"name": name if name is not None else "Northwind", "slug": "northwind"})
-    form.slug.description = "Links and CLI profiles that use northwind stop working when you change it."
+    form.slug.description = (
+        "Links and CLI profiles that use northwind stop working when you change it. Nobody else can take it, and you can change it five"
+        " times in 30 days."
+    )
     return form
 
 
@@ -106,8 +109,10 @@ def _members(name: str | None) -> list[Page]:
     wrong.role.errors = ["Choose a role"]
     return [
         *(organization_page(key, "members/list.html", "members", name, role=who, **values) for key, (who, values) in pages.items()),
-        organization_page("member", "members/member.html", "members", name, person=lena, how=invited, last_seen_ms=clock.now_ms()),
-        organization_page("member-off", "members/member.html", "members", name, person=tom, how="", last_seen_ms=0),
+        organization_page(
+            "member", "members/member.html", "members", name, person=lena, how=invited, tells_activity=True, last_active=clock.now()
+        ),
+        organization_page("member-off", "members/member.html", "members", name, person=tom, how="", tells_activity=True, last_active=None),
         organization_page(
             "member-self",
             "members/member.html",
@@ -116,9 +121,12 @@ def _members(name: str | None) -> list[Page]:
             role="member",
             person=_person(1, name, "Maya Kovač", "member"),
             how="Imported by an operator",
-            last_seen_ms=None,
+            tells_activity=False,
+            last_active=None,
         ),
-        organization_page("member-last-owner", "members/member.html", "members", name, person=last, how=founder, last_seen_ms=0),
+        organization_page(
+            "member-last-owner", "members/member.html", "members", name, person=last, how=founder, tells_activity=True, last_active=None
+        ),
         organization_page("member-role", "members/role.html", "members", name, person=lena, form=role),
         organization_page("member-role-wrong", "members/role.html", "members", name, role="admin", person=lena, form=wrong),
         organization_page("member-role-last-owner", "members/role.html", "members", name, person=last, form=role),

@@ -35,8 +35,8 @@ ALLOWED = {
         "blueprints.guards": "blueprints.html blueprints.csrf blueprints.rate_limits blueprints.session_cookie blueprints.request_log"
         " services errors config",
         "blueprints.error_handlers": "blueprints.html blueprints.request_log errors config",
-        "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.request_log"
-        " services errors config",
+        "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.browser"
+        " blueprints.request_log services errors config",
         "blueprints.rate_limits": "blueprints.browser services errors config",
         "blueprints.session_cookie": "blueprints.cookies services config",
         "blueprints.headers": "blueprints.browser config",

@@ -16,7 +16,6 @@ from errors import NotFound
 from services.access import organization_access, roles
 from services.organizations import invitations, members
 from services.organizations.members import Person
-from services.sessions import user_sessions
 
 blueprint = Blueprint("members", __name__)
 
@@ -86,8 +85,15 @@ def _invitation_count(slug: str) -> int | None:
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>")
 def show(slug: str, user_id: uuid.UUID) -> str:
     person = members.get_person(g.actor, slug, str(user_id))
+    manages = _manages(slug)
     return frame.render_organization(
-        "members/member.html", slug, "members", person=person, how=_how_joined(slug, person), last_seen_ms=_last_seen_ms(slug, person)
+        "members/member.html",
+        slug,
+        "members",
+        person=person,
+        how=_how_joined(slug, person),
+        tells_activity=manages,
+        last_active=members.last_active(g.actor, slug, person) if manages else None,
     )
 
 
@@ -101,11 +107,8 @@ def _how_joined(slug: str, person: Person) -> str | Markup:
     return {"invited": _("Invited"), "imported": _("Imported by an operator"), "founder": _("Created the organization")}[joined.way]
 
 
-def _last_seen_ms(slug: str, person: Person) -> int | None:
-    """When a browser session of theirs was used last, for who manages members; 0 when there is none."""
-    if not roles.may(frame.organization_here(slug).role, "members:manage"):
-        return None
-    return max((record.last_seen_ms for record in user_sessions.list_for(person.user_id)), default=0)
+def _manages(slug: str) -> bool:
+    return roles.may(frame.organization_here(slug).role, "members:manage")
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/role")

@@ -48,7 +48,11 @@ def save(slug: str) -> Response | tuple[str, int]:
 
 def _page(slug: str, form: OrganizationForm) -> str:
     organization = organization_access.get(g.actor, slug)
-    form.slug.description = _("Links and CLI profiles that use %(name)s stop working when you change it.", name=organization.slug)
+    form.slug.description = _(
+        "Links and CLI profiles that use %(name)s stop working when you change it. Nobody else can take it,"
+        " and you can change it five times in 30 days.",
+        name=organization.slug,
+    )
     is_personal = organizations.is_personal(organization.id)
     return frame.render_organization(
         "organizations/settings.html", slug, "settings", form=form, is_personal=is_personal, limits=limits_of(current())

@@ -1,6 +1,7 @@
 """Members through their pages: who sees and may do what, filters, roles, taking out."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -132,8 +133,8 @@ def test_the_list_asks_as_much_for_fifty_people_as_for_three(company: Company, a
 @pytest.mark.both_databases
 def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here(company: Company, app: Flask) -> None:
     new = company.person("new@example.com", name="New")
-    company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"})
-    new.http.get("/account")
+    token = company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"}).json["token"]
+    new.send("POST", "/invitations/accept", {"token": token})
     page = f"{MEMBERS}/{new.id}"
     text = said(company.owner.http.get(page))
     assert "How Invited by Owner Last active just now" in text
@@ -142,8 +143,40 @@ def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here
     away = factories.make_user(name="Away", personal=False)
     factories.make_membership(company.acme, away)
     text = said(company.owner.http.get(f"{MEMBERS}/{away.id}"))
-    assert "Last active Not signed in now" in text
+    assert "Last active Not yet" in text
     assert "How" not in text, "nothing tells"
+
+
+@pytest.mark.both_databases
+def test_last_active_is_what_happened_in_this_organization(company: Company, app: Flask) -> None:
+    """Where else somebody is, and when, is nobody's business here."""
+    quiet = company.person("quiet@example.com", name="Quiet")
+    factories.make_membership(company.acme, quiet.user)
+    factories.make_membership(company.other, quiet.user)
+
+    def told() -> str:
+        return said(company.owner.http.get(f"{MEMBERS}/{quiet.id}")).partition("Last active ")[2]
+
+    quiet.http.get("/account")
+    quiet.send("POST", "/orgs", {"name": "Mine", "slug": "mine"})
+    quiet.send("POST", "/projects", {"name": "Web", "slug": "web", "organization": "other"})
+    for organization in (company.other, company.acme):
+        factories.make_agent(organization, quiet.user)
+    used = {"last_used_at": clock.now()}
+    factories.make_api_key(company.other, quiet.user, **used)
+    factories.make_api_key(company.acme, quiet.user, agent=factories.make_agent(company.acme, quiet.user), **used)
+    factories.make_grant(quiet.user, organization=company.other)
+    assert told().startswith("Not yet")
+    factories.make_api_key(company.acme, quiet.user, last_used_at=clock.now() - timedelta(days=40))
+    assert "ago" not in told() and not told().startswith("Not yet")
+    factories.make_grant(quiet.user, organization=company.acme)
+    assert told().startswith("just now")
+    clock.move(7200)
+    factories.sign_in(company.owner.http, company.owner.user)
+    factories.sign_in(quiet.http, quiet.user)
+    assert told().startswith("2 hours ago")
+    quiet.send("POST", "/projects", {"name": "Web", "slug": "web-2", "organization": "acme"})
+    assert told().startswith("just now")
 
 
 def test_who_made_an_organization_joined_by_that(company: Company) -> None:
