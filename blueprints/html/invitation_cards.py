@@ -50,4 +50,6 @@ def joined(organization: str, role: str) -> str:
     named = {"organization": words.plain(organization)}
     if role == "owner":
         return _("You joined %(organization)s as an owner.", **named)
-    return _("You joined %(organization)s as an admin.", **named) if role == "admin" else _("You joined %(organization)s as a member.", **named)
+    if role == "admin":
+        return _("You joined %(organization)s as an admin.", **named)
+    return _("You joined %(organization)s as a member.", **named)

@@ -176,6 +176,15 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
 
     Raises: NotFound; Forbidden; RateLimited; QuotaReached.
     """
+    return _renew(actor, slug, invitation_id, is_letter=True)
+
+
+def new_link(actor: Actor, slug: str, invitation_id: str) -> Sent:
+    """The same without a letter, for a link to hand over. Commits: yes.   Raises: NotFound; Forbidden."""
+    return _renew(actor, slug, invitation_id, is_letter=False)
+
+
+def _renew(actor: Actor, slug: str, invitation_id: str, *, is_letter: bool) -> Sent:
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
     db.session.execute(_mark(User.email_key == key))
@@ -183,7 +192,7 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     if invitation is None:
         raise NotFound()
     _check_may_manage(organization, invitation.role)
-    return _send(actor, organization, [(invitation, False)])[0]
+    return _send(actor, organization, [(invitation, False)], is_letter=is_letter)[0]
 
 
 def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
@@ -219,7 +228,7 @@ def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.
         record(actor, "invitation.revoked", invitation_id, organization_id)
 
 
-def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]]) -> list[Sent]:
+def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]], *, is_letter: bool = True) -> list[Sent]:
     """The end of a unit of work: new secrets and expiries, then the letters. made: invitations, and whether they are new.
 
     Raises: RateLimited, QuotaReached.
@@ -228,17 +237,18 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
     for (invitation, _), raw in zip(made, secrets, strict=True):
         invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
-    if made and current().rate_limits is not None:
+    if made and is_letter and current().rate_limits is not None:
         _check_letters_lately(actor, [invitation for invitation, _ in made])
     languages = _languages(actor, [invitation.email_key for invitation, _ in made])
     inviter, sent = actor.user.name if actor.user else "", []
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
-        record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
+        action = "invitation.created" if is_new else "invitation.renewed" if is_letter else "invitation.link_created"
+        record(actor, action, invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
-    if made and current().sends_mail:
+    if made and is_letter and current().sends_mail:
         _check_quota(actor)
     db.session.commit()
-    return _mail(sent, organization, languages)
+    return _mail(sent, organization, languages) if is_letter else sent
 
 
 def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:

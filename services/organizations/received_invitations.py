@@ -126,9 +126,7 @@ def list_for(user_id: uuid.UUID) -> list[ReceivedInvitation]:
     if not rows:
         _unmark(user_id)
     return [
-        ReceivedInvitation(
-            row.id, row.organization_id, row.slug, row.organization, row.role, row.inviter_name or "", row.expires_at
-        )
+        ReceivedInvitation(row.id, row.organization_id, row.slug, row.organization, row.role, row.inviter_name or "", row.expires_at)
         for row in rows
         if _would_raise(row.role, row.own_role)
     ]

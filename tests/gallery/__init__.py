@@ -26,7 +26,7 @@ from infra.session_store import SessionRecord
 from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
 from services.authorization.connected_apps import ConnectedApp
-from services.organizations.invitation_redemption import InvitationInfo
+from services.organizations.received_invitations import InvitationInfo
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
