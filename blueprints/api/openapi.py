@@ -310,7 +310,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
 
 
 PATHS: dict[str, dict[str, Any]] = {
-    "/session": {"get": _operation("The browser session, its person, organizations and invitations", answer=_ref("Session"), cookie_only=True)},
+    "/session": {"get": _operation("The browser session, its person and what is theirs", answer=_ref("Session"), cookie_only=True)},
     "/whoami": {"get": _operation("The caller, as its credential tells", answer=_ref("Whoami"))},
     "/user-sessions": {
         "get": _operation("Where the caller's person is signed in", "sessions:write", answer=_list_of("UserSession")),
@@ -379,7 +379,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/orgs/{slug}/invitations": {
         "parameters": [_path_parameter("slug")],
-        "get": _operation("Invitations that were not revoked", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
+        "get": _operation("Invitations in every state", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
         "post": _operation(
             "Invite an address; 200 when it was invited already",
             "orgs:write",

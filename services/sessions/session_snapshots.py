@@ -57,7 +57,9 @@ def _read(raw_session: str, content: dict[str, Any]) -> SignedIn | None:
         return None
     user = UserInfo(**{**content["user"], "id": uuid.UUID(content["user"]["id"])})
     organizations = tuple(OrganizationInfo(**{**row, "id": uuid.UUID(row["id"])}) for row in content["orgs"])
-    return SignedIn(record, user, organizations, False, content["has_deleted"], *content["pages"], content["has_invitations"])
+    language, time_zone, theme = content["pages"]
+    more = {"language": language, "time_zone": time_zone, "theme": theme, "has_invitations": content["has_invitations"]}
+    return SignedIn(record, user, organizations, has_deleted=content["has_deleted"], **more)
 
 
 def _mac(key: bytes, body: str) -> str:

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 from alembic.script import ScriptDirectory
 from flask import Flask
 from psycopg import sql
+from sqlalchemy.exc import IntegrityError
 
+from extensions import db
+from infra.clock import now
 from tests import factories, stores
 from tests.live_server import ROOT, clean_environment
 
@@ -113,6 +117,22 @@ def test_rows_do_not_stand_in_the_way(place: Place) -> None:
         place.go(flask_migrate.downgrade, revision)
     place.go(flask_migrate.upgrade, "head")
     assert place.schema == before
+
+
+def test_a_step_back_turns_declined_invitations_into_revoked_ones(place: Place) -> None:
+    """The version before knows one open invitation of an address, and would let people in by what they declined."""
+    place.go(flask_migrate.upgrade, "head")
+    organization = factories.make_organization(owner=factories.make_user())
+    declined = factories.make_invitation(organization, "ann@example.com", declined_at=now())
+    asked_again = factories.make_invitation(organization, "ann@example.com")
+    place.go(flask_migrate.downgrade, "0005")
+    with place.app.app_context():
+        rows = db.session.execute(db.text("SELECT id, revoked_at IS NOT NULL FROM invitations")).all()
+    assert {uuid.UUID(str(id)): bool(is_revoked) for id, is_revoked in rows} == {declined.id: True, asked_again.id: False}
+    place.go(flask_migrate.upgrade, "head")
+    with pytest.raises(IntegrityError):
+        factories.make_invitation(organization, "ann@example.com")
+    factories.make_invitation(organization, "ann@example.com", declined_at=now())
 
 
 AWAY = "postgresql+psycopg://gatepost:the-password@127.0.0.1:1/gatepost"

@@ -9,12 +9,11 @@ import re
 import pytest
 from flask import Flask
 
-from tests import factories, owner
+from tests import owner
 from tests.api import every_route
 from tests.api.callers import CALLERS
 from tests.api.company import Company
 from tests.live_server import ROOT
-from tests.oauth.flow import bearer
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
