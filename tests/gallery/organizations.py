@@ -177,7 +177,8 @@ def _invitations(name: str | None) -> list[Page]:
     wrong.emails.errors = [f"Line {number}: enter an email address like name@example.com" for number in (1, 2)]
 
     def listed(key: str, found: list[InvitationRow], pager: Pager = ALONE, role: str = "owner") -> Page:
-        values = {"page": NumberedPage(found, 1, len(found)), "pager": pager, "member_count": 14, "invitation_count": len(found)}
+        pending = sum(row.state == "pending" for row in found)
+        values = {"page": NumberedPage(found, 1, len(found)), "pager": pager, "member_count": 14, "invitation_count": pending}
         return organization_page(key, "invitations/list.html", "members", name, role=role, **values)
 
     return [
