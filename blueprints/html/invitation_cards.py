@@ -1,4 +1,4 @@
-"""The invitations that wait for the person of a page, as rows of a card; and the words when somebody has joined."""
+"""The card with a person's open invitations, and the banner after they joined an organization."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class Card:
-    """`named_twice`: slugs of the organizations that share their name with another one of the person's or of the card. `more`: how many are
+    """`named_twice`: slugs of organizations that share their name with another one, the person's or on the card. `more`: how many are
     not in `rows`."""
 
     rows: tuple[ReceivedInvitation, ...] = ()
@@ -26,7 +26,7 @@ class Card:
 
 
 def read(*, rows: int | None = None) -> Card:
-    """The card for whoever is signed in. The database is asked only where something may wait. rows: at most as many, else all."""
+    """The card of the signed-in person. Asks the database only if there may be invitations. rows: the limit, None for all."""
     signed_in = session_cookie.current_signed_in()
     if signed_in is None or not signed_in.has_invitations:
         return Card()
@@ -46,7 +46,7 @@ def _shown(name: str) -> str:
 
 
 def joined(organization: str, role: str) -> str:
-    """For the banner."""
+    """The text of the banner."""
     named = {"organization": words.plain(organization)}
     if role == "owner":
         return _("You joined %(organization)s as an owner.", **named)

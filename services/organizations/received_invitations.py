@@ -1,14 +1,14 @@
-"""Invitations in the eyes of those who are invited: what waits for them, what a link is about, accepting and declining. Until its person
-accepts, an invitation changes nothing. Whoever has a link still needs the address, proved.
+"""Invitations for the people who are invited: listing open ones, looking at a link, accepting and declining. An invitation changes nothing
+until its person accepts it. A link works only for a person with the invited address, verified.
 
-`users.has_invitations` says that there may be some for a person; only then is it worth asking. GATEPOST_AUTOMATIC_INVITATIONS names the
+`users.has_invitations` says that there may be some for a person; without it nobody needs to look. GATEPOST_AUTOMATIC_INVITATIONS names the
 organizations that people join by signing in.
 """
 
 import logging
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -71,7 +71,7 @@ class ReceivedInvitation:
 
 @dataclass(frozen=True)
 class InvitationInfo:
-    """What whoever has the link may know. `state` is the reader's: `member` of that organization already, or why they cannot join."""
+    """What a link tells its reader. `state` is the reader's: `member` of that organization already, or why they cannot join."""
 
     id: uuid.UUID
     organization_id: uuid.UUID
@@ -120,8 +120,8 @@ _WAITING = HotStatement(
 
 
 def list_for(user_id: uuid.UUID) -> list[ReceivedInvitation]:
-    """The open invitations to a person's verified address, newest first, at most AT_MOST; without those that would give a member nothing.
-    Commits: yes, if there are none: then nobody looks again until somebody invites them."""
+    """The open invitations to a person's verified address, newest first, at most AT_MOST, without those that would give a member nothing.
+    Commits: yes, if there are none: the mark is taken away, and set again by the next invitation."""
     rows = _read_waiting(user_id)
     if not rows:
         _unmark(user_id)
@@ -137,7 +137,8 @@ def _read_waiting(user_id: uuid.UUID) -> list[Row]:
 
 
 def _unmark(user_id: uuid.UUID) -> None:
-    """Best effort. The mark is taken away before the second look: whoever is inviting meanwhile is waited for, or sets it again."""
+    """Best effort. The mark is taken away before the second look: this waits for invitations that are being made, and later ones set it
+    again."""
     try:
         begin_write()
         unmark = update(User).where(User.id == user_id, User.has_invitations).values(has_invitations=False)
@@ -155,7 +156,7 @@ def _unmark(user_id: uuid.UUID) -> None:
 
 
 def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
-    """What a link is about, for who reads it. Looking changes nothing.   Raises: InvitationEnded."""
+    """The invitation of a link, and its state for the reader. Changes nothing.   Raises: InvitationEnded."""
     invitation = _find(raw)
     organization = _live_organization(invitation.organization_id)
     user = db.session.get(User, reader) if reader else None
@@ -174,7 +175,7 @@ def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
 
 
 def find_info(raw: str) -> InvitationInfo | None:
-    """The same for pages that name what waits and must not fail for it."""
+    """The same, or None, for pages that only mention it."""
     try:
         return get_info(raw)
     except InvitationEnded:
@@ -200,16 +201,19 @@ def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "me
 
 
 def accept(actor: Actor, invitation_id: str) -> OrganizationInfo:
-    """Join the organization of an invitation to the person's verified address; again is no error for who joined by it. Commits: yes.
+    """Join the organization of an invitation to the person's verified address; again is no error once they joined by it. Commits: yes.
 
-    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for who is no person.
+    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
     """
     user, invitation = _get_own(actor, invitation_id)
     return _join(actor, user, invitation)
 
 
 def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
-    """The same by a link. Commits: yes.   Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for who is no person."""
+    """The same by a link. Commits: yes.
+
+    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for callers that are not people.
+    """
     if actor.user is None:
         raise Forbidden()
     begin_write()
@@ -223,10 +227,10 @@ def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
 
 
 def decline(actor: Actor, invitation_id: str) -> None:
-    """End an invitation to the person's verified address; again is no error. Whoever invited them sees that it was declined, and nothing
-    else: the event is not the organization's. Commits: yes.
+    """Decline an invitation to the person's verified address; again is no error. The inviter sees that it was declined, and nothing else:
+    the event belongs to the person, not to the organization. Commits: yes.
 
-    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for who is no person.
+    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
     """
     _user, invitation = _get_own(actor, invitation_id)
     declined = (
@@ -237,8 +241,8 @@ def decline(actor: Actor, invitation_id: str) -> None:
         .execution_options(synchronize_session=False)
     )
     if db.session.scalar(declined) is not None:
-        details = {"organization": str(invitation.organization_id)}
-        audit.record(actor, "invitation.declined", target_type="invitation", target_id=invitation.id, details=details)
+        own, details = replace(actor, organization=None), {"organization": str(invitation.organization_id)}
+        audit.record(own, "invitation.declined", target_type="invitation", target_id=invitation.id, details=details)
     else:
         db.session.refresh(invitation)
         if invitation.declined_at is None:
@@ -247,8 +251,8 @@ def decline(actor: Actor, invitation_id: str) -> None:
 
 
 def redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
-    """At a sign-in: take a person into the organizations of GATEPOST_AUTOMATIC_INVITATIONS that invited their verified address, never as
-    an owner; which they are. A failure is logged and stops no sign-in. Commits: yes."""
+    """At a sign-in, accept the person's invitations to the organizations in GATEPOST_AUTOMATIC_INVITATIONS, except those as owner. Returns
+    the organizations joined. A failure is logged and does not stop the sign-in. Commits: yes."""
     if not current().automatic_invitations:
         return []
     try:
@@ -290,8 +294,10 @@ def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo
 
 
 def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
-    """The beginning of a unit of work: an invitation to the verified address of the actor's person, in whatever state; its organization's
-    rows are entered.   Raises: NotFound; Forbidden."""
+    """Begin a unit of work on an invitation to the person's verified address, in whatever state; enters its organization's rows.
+
+    Raises: NotFound; Forbidden.
+    """
     if actor.user is None:
         raise Forbidden()
     begin_write()
@@ -306,7 +312,7 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
 
 
 def _join(actor: Actor, user: User, invitation: Invitation) -> OrganizationInfo:
-    """The end of a unit of work, for somebody with the address of the invitation. Commits: yes.   Raises: InvitationEnded."""
+    """End a unit of work by joining; the person's address is that of the invitation. Commits: yes.   Raises: InvitationEnded."""
     organization = _live_organization(invitation.organization_id)
     row_security.enter(user_id=user.id, organization_ids=[organization.id])
     is_first = _take(actor, user, invitation.id, organization.id)

@@ -234,6 +234,7 @@ def test_a_token_accepts_and_declines_too(app, company):
     http, headers = app.test_client(), bearer(factories.make_grant(ann, scope="orgs:write").raw_token)
     declined, accepted = invite(company).json["id"], None
     assert http.post(f"/api/v1/invitations/{declined}/decline", headers=headers).status_code == 204
+    assert [event.organization_id for event in declined_events(app)] == [None], "not that of the token either"
     accepted = invite(company).json["id"]
     assert http.post(f"/api/v1/invitations/{accepted}/accept", headers=headers).status_code == 200
     assert role_of(app, company.acme, ann) == "member"
