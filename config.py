@@ -103,6 +103,13 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
 
+def _slugs(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if any(not re.fullmatch(r"[a-z0-9-]{3,40}", word) for word in words):
+        raise ValueError("must be short names of organizations")
+    return words
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise ValueError("must be a whole number of proxies")
@@ -433,6 +440,7 @@ class Settings:
     personal_organizations: bool = _setting("whether everybody gets an organization of their own at first sign-in", _is_on, "on")
     trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
+    automatic_invitations: tuple[str, ...] = _setting("organizations whose invitations are accepted by signing in", _slugs, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)
     mail_from: MailSender | None = _setting("sender of outgoing mail: an address, or Name <address>", _mail_from)
     registration: str = _setting("dynamic client registration", _absent("off"), "off")

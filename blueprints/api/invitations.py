@@ -1,4 +1,4 @@
-"""`/api/v1/orgs/<slug>/invitations`, `/api/v1/invitations/accept`: inviting people, and joining."""
+"""`/api/v1/orgs/<slug>/invitations`, `/api/v1/invitations`: inviting people; accepting and declining."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g
 from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services.organizations import invitation_redemption, invitations
+from services.organizations import invitations, received_invitations
 from services.organizations.invitations import InvitationRow, Sent
 
 blueprint = Blueprint("api_invitations", __name__)
@@ -46,13 +46,26 @@ def revoke(slug: str, invitation_id: str) -> Response:
 
 @blueprint.post("/invitations/accept")
 @guards.requires("orgs:write")
-def accept() -> Response:
+def accept_by_link() -> Response:
     body = bodies.read({"token": str}, required=["token"])
-    return bodies.answer(invitation_redemption.accept(g.actor, body["token"]).to_values())
+    return bodies.answer(received_invitations.accept_by_link(g.actor, body["token"]).to_values())
+
+
+@blueprint.post("/invitations/<invitation_id>/accept")
+@guards.requires("orgs:write")
+def accept(invitation_id: str) -> Response:
+    return bodies.answer(received_invitations.accept(g.actor, invitation_id).to_values())
+
+
+@blueprint.post("/invitations/<invitation_id>/decline")
+@guards.requires("orgs:write")
+def decline(invitation_id: str) -> Response:
+    received_invitations.decline(g.actor, invitation_id)
+    return Response(status=204)
 
 
 def _body(row: InvitationRow) -> dict[str, Any]:
-    return {"id": str(row.id), "email": row.email, "role": row.role, "expires_at": from_datetime(row.expires_at)}
+    return {"id": str(row.id), "email": row.email, "role": row.role, "state": row.state, "expires_at": from_datetime(row.expires_at)}
 
 
 def _shown_once(sent: Sent) -> dict[str, Any]:

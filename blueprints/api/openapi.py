@@ -37,7 +37,13 @@ _ROLE = {"enum": ["owner", "admin", "member"]}
 _ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": _ROLE}
 _METADATA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _METADATA_PATCH = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-_INVITATION = {"id": _TEXT, "email": _TEXT, "role": _ROLE, "expires_at": _TIME}
+_INVITATION = {
+    "id": _TEXT,
+    "email": _TEXT,
+    "role": _ROLE,
+    "state": {"enum": ["pending", "accepted", "declined", "expired"]},
+    "expires_at": _TIME,
+}
 _MAYBE_TYPE_AND_ID = {"oneOf": [_object(type=_MAYBE_TEXT, id=_MAYBE_TEXT), {"type": "null"}]}
 _API_KEY = {
     "id": _TEXT,
@@ -65,6 +71,7 @@ _SCHEMAS: dict[str, Any] = {
         session=_object(id=_TEXT, created_at=_TIME, expires_at=_TIME, auth_time=_TIME),
         orgs={"type": "array", "items": _ref("Org")},
         active_org=_MAYBE_TEXT,
+        invitations={"type": "array", "items": _ref("ReceivedInvitation")},
     ),
     "Whoami": _object(
         actor=_object(type={"enum": ["user", "agent", "client"]}, id=_TEXT),
@@ -78,6 +85,9 @@ _SCHEMAS: dict[str, Any] = {
     "User": _object(id=_TEXT, email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT, admin=_FLAG, metadata=_METADATA, created_at=_TIME),
     "Member": _object(user_id=_TEXT, email=_MAYBE_TEXT, name=_TEXT, role=_ROLE),
     "Invitation": _object(**_INVITATION),
+    "ReceivedInvitation": _object(
+        id=_TEXT, organization=_object(slug=_TEXT, name=_TEXT), role=_ROLE, invited_by=_MAYBE_TEXT, expires_at=_TIME
+    ),
     "NewInvitation": _object(**_INVITATION, url=_TEXT, token=_TEXT),
     "Project": _object(id=_TEXT, slug=_TEXT, name=_TEXT, organization=_TEXT, created_at=_TIME),
     "UserSession": _object(
@@ -178,7 +188,7 @@ _ERRORS = {
     "403": "The credential is too narrow, or a cookie came from another site",
     "404": "Not there, or not yours to see",
     "409": "It stands otherwise; the code says how",
-    "410": "The invitation has ended",
+    "410": "The invitation is no longer valid",
     "413": "The body is over 1 MiB",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
@@ -304,7 +314,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
 
 
 PATHS: dict[str, dict[str, Any]] = {
-    "/session": {"get": _operation("The browser session, its person and their organizations", answer=_ref("Session"), cookie_only=True)},
+    "/session": {"get": _operation("The browser session, its person and what is theirs", answer=_ref("Session"), cookie_only=True)},
     "/whoami": {"get": _operation("The caller, as its credential tells", answer=_ref("Whoami"))},
     "/user-sessions": {
         "get": _operation("Where the caller's person is signed in", "sessions:write", answer=_list_of("UserSession")),
@@ -373,7 +383,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/orgs/{slug}/invitations": {
         "parameters": [_path_parameter("slug")],
-        "get": _operation("Invitations that wait", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
+        "get": _operation("Invitations in every state", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
         "post": _operation(
             "Invite an address; 200 when it was invited already",
             "orgs:write",
@@ -399,6 +409,14 @@ PATHS: dict[str, dict[str, Any]] = {
             answer=_ref("Org"),
             also=("410", "422"),
         ),
+    },
+    "/invitations/{invitation_id}/accept": {
+        "parameters": [_path_parameter("invitation_id")],
+        "post": _operation("Accept an invitation to the person's address", "orgs:write", answer=_ref("Org"), also=("404", "410")),
+    },
+    "/invitations/{invitation_id}/decline": {
+        "parameters": [_path_parameter("invitation_id")],
+        "post": _operation("Decline an invitation to the person's address", "orgs:write", statuses=("204",), also=("404", "410")),
     },
     "/projects": {
         "get": _operation(

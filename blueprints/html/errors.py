@@ -80,8 +80,8 @@ _BY_CODE = {
     "handoff_expired": ErrorWords(_("That sign-in took too long"), _("Start again from the app.")),
     "handoff_altered": ErrorWords(_("That sign-in link was changed on its way"), _("Start again from the app.")),
     "invitation_ended": ErrorWords(
-        _("This invitation has ended"),
-        _("It was used, revoked or is older than 7 days. Ask for a new one."),
+        _("This invitation is no longer valid"),
+        _("It was used, declined, revoked or is older than 7 days. Ask for a new one."),
         _("Sign in"),
         "/login",
     ),

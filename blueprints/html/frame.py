@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Literal
 
-from flask import g, render_template
+from flask import flash, g, render_template, session
 
 from blueprints import browser, session_cookie
-from blueprints.html import words
+from blueprints.html import invitation_cards, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.request_log import request_id
 from errors import Unauthenticated
@@ -21,7 +21,7 @@ from services.authorization import connected_apps
 from services.organizations import organizations
 from services.organizations.organizations import OrganizationRow
 from services.sessions import user_sessions
-from services.sessions.user_sessions import SignedIn
+from services.sessions.user_sessions import JOINED, SignedIn
 from services.tokens import grant_lists
 
 SWITCHES = 8
@@ -167,6 +167,8 @@ def _render(
     **more: Any,
 ) -> str:
     signed_in = _signed_in()
+    for organization, role in session.pop(JOINED, ()):  # by the sign-in
+        flash(invitation_cards.joined(organization, role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(
         signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
+from models import Organization
 from services.database import condition
 from services.instance import readiness, rewrapping
 from services.tokens import signing_keys
@@ -148,6 +149,18 @@ def _database(settings: Settings) -> Iterator[Finding]:
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
+    yield from _automatic_invitations(settings)
+
+
+def _automatic_invitations(settings: Settings) -> Iterator[Finding]:
+    if not settings.automatic_invitations:
+        return
+    named = select(Organization.slug).where(Organization.slug.in_(settings.automatic_invitations), Organization.deleted_at.is_(None))
+    known = set(db.session.scalars(named))
+    for slug in settings.automatic_invitations:
+        if slug not in known:
+            problem = f"there is no organization {slug}: people whom its creator invites would join it by signing in"
+            yield Finding("warning", "settings", f"{PREFIX}AUTOMATIC_INVITATIONS", problem)
 
 
 def _migrations(context: MigrationContext) -> Finding:

@@ -29,7 +29,7 @@ from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write, insert_into
-from services.organizations import invitation_redemption, invitations, organization_slugs
+from services.organizations import invitations, organization_slugs
 from services.pagination import keyset
 from services.tokens import live
 from services.validation import metadata, names, slugs
@@ -287,10 +287,8 @@ def _record(actor: Actor, action: str, organization_id: uuid.UUID, **details: An
 
 def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) -> list[OrganizationInfo]:
     """The organizations of the actor's person in their own order, one more than `limit` when there are more; a credential bound
-    to one, or to none, sees no other. Nobody's: none. Redeems invitations that wait.   Raises Invalid."""
+    to one, or to none, sees no other. Nobody's: none.   Raises Invalid."""
     last = keyset.after_id(after)
-    if actor.user is not None and actor.credential_type != "session":  # a session did when it was checked
-        invitation_redemption.redeem_marked(actor, actor.user.id)
     if actor.organization is not None:
         return [actor.organization] if last is None else []
     if actor.user is None or actor.opens_none:

@@ -23,9 +23,10 @@ from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations, received_invitations
 from services.tokens import refresh_families
 
+JOINED = "joined"
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 
@@ -58,7 +59,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
 class SignedIn:
     """A usable session: the record, its person and their organizations in their order (`in_own_order`), read just now. `has_slid`: it
     lives longer now, and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet.
-    `language`, `time_zone`, `theme`: what the person chose for pages."""
+    `language`, `time_zone`, `theme`: what the person chose for pages. `has_invitations`: there may be some for them."""
 
     record: SessionRecord
     user: UserInfo
@@ -68,6 +69,7 @@ class SignedIn:
     language: str | None = None
     time_zone: str | None = None
     theme: str | None = None
+    has_invitations: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,10 @@ def start(
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it.
+    Joins the organizations of GATEPOST_AUTOMATIC_INVITATIONS, and remembers them for the next page (JOINED).
     Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
     """
+    joined = received_invitations.redeem_automatic(actor, user_id)
     raw, moment = new_secret(), now_ms()
     record = SessionRecord(
         sid=str(uuid7()),
@@ -113,6 +117,7 @@ def start(
         ip=actor.ip,
         user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
         handoff_hash=hex_hash(handoff) if handoff else None,
+        data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
     )
     previous = find(replaces) if replaces else None
     if previous and previous.user_id == user_id:
@@ -162,7 +167,7 @@ def _expires_at(moment: int, *, created_at_ms: int) -> int:
 def authenticate(raw: str) -> SignedIn | None:
     """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
 
-    Commits: yes, when invitations wait or there is no organization.
+    Commits: yes, when there is no organization.
     """
     record, has_slid = _find(raw)
     if record is None:
@@ -171,8 +176,6 @@ def authenticate(raw: str) -> SignedIn | None:
     if not rows or rows[0].disabled_at is not None:
         return None
     user = _user_info(rows[0])
-    if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
-        rows = _read_user(record.user_id)
     joined = tuple(
         OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role, row.origin)
         for row in rows
@@ -181,7 +184,8 @@ def authenticate(raw: str) -> SignedIn | None:
     # Whoever signed in while the setting was off, or left all that they were in before everybody had one of their own, gets it here.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
-    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
+    has_invitations = rows[0].has_invitations and user.email_verified
+    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme, has_invitations)
 
 
 def _read_user(user_id: uuid.UUID) -> list[Row]:

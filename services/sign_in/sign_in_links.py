@@ -16,7 +16,7 @@ from providers.base import clean_email
 from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write, wait_for_turn
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations
 from services.sessions import user_sessions
 from services.users import users
 
@@ -95,7 +95,6 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
         db.session.rollback()
         raise SignInRefused("account_disabled")
     organizations.add_personal(actor, user)
-    invitation_redemption.redeem(actor, user)
     if is_bootstrap and not user.is_admin:
         user.is_admin, user.updated_at = True, moment
         audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)

@@ -9,8 +9,9 @@ from sqlalchemy import create_engine, text
 
 import config
 from extensions import db
+from infra.clock import now
 from services.tokens import signing_keys
-from tests import stores
+from tests import factories, stores
 
 
 def _findings(app) -> tuple[int, dict[str, dict]]:
@@ -185,3 +186,15 @@ def test_it_says_which_providers_prove_no_fresh_sign_in(make_app):
     assert [found[group]["text"] for group in ("google", "oidc__staff")] == ["require (environment)", "require (default)"]
     _, findings = _findings(make_app(**{f"github__{key}": value for key, value in {**names, "auth_time": "require"}.items()}))
     assert "cannot prove" in findings["GATEPOST_GITHUB__AUTH_TIME"]["text"]
+
+
+def test_an_unknown_organization_that_people_would_join_by_signing_in_is_a_warning(make_app):
+    app = make_app(automatic_invitations="northwind,not-there, gone")
+    factories.make_organization(slug="northwind")
+    factories.make_organization(slug="gone", deleted_at=now())
+    result = app.test_cli_runner().invoke(args=["doctor", "--json"])
+    found = [finding for finding in json.loads(result.stdout) if finding["subject"] == "GATEPOST_AUTOMATIC_INVITATIONS"]
+    assert [finding["level"] for finding in found] == ["ok", "warning", "warning"]
+    assert found[0]["text"].startswith("northwind, not-there, gone (")
+    assert "there is no organization not-there" in found[1]["text"]
+    assert "there is no organization gone" in found[2]["text"]

@@ -18,6 +18,7 @@ from psycopg import sql
 from sqlalchemy.exc import IntegrityError
 
 from extensions import db
+from infra.clock import now
 from infra.ids import uuid7
 from services.audit import audit
 from services.database.transactions import begin_write
@@ -187,6 +188,22 @@ def test_grants_without_an_organization_end_with_the_version_that_knows_them(pla
     place.go(flask_migrate.upgrade, "head")
     with place.app.app_context(), pytest.raises(IntegrityError):
         _write(place, "UPDATE refresh_tokens SET family_id = :unknown", {"unknown": uuid7().hex})  # foreign keys are looked at again
+
+
+def test_a_step_back_turns_declined_invitations_into_revoked_ones(place: Place) -> None:
+    """The version before knows one open invitation of an address, and would let people in by what they declined."""
+    place.go(flask_migrate.upgrade, "head")
+    organization = factories.make_organization(owner=factories.make_user())
+    declined = factories.make_invitation(organization, "ann@example.com", declined_at=now())
+    asked_again = factories.make_invitation(organization, "ann@example.com")
+    place.go(flask_migrate.downgrade, "0005")
+    with place.app.app_context():
+        rows = db.session.execute(db.text("SELECT id, revoked_at IS NOT NULL FROM invitations")).all()
+    assert {UUID(str(id)): bool(is_revoked) for id, is_revoked in rows} == {declined.id: True, asked_again.id: False}
+    place.go(flask_migrate.upgrade, "head")
+    with pytest.raises(IntegrityError):
+        factories.make_invitation(organization, "ann@example.com")
+    factories.make_invitation(organization, "ann@example.com", declined_at=now())
 
 
 AWAY = "postgresql+psycopg://gatepost:the-password@127.0.0.1:1/gatepost"

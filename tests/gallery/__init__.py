@@ -15,6 +15,7 @@ from flask_babel import get_locale
 from wtforms import SelectChoice
 
 from blueprints.html import permissions, sign_in_errors, words
+from blueprints.html.invitation_cards import Card
 from blueprints.oauth import ConsentView, OrganizationChoice
 from blueprints.pages.account.account import ProfileForm, zones
 from blueprints.pages.account.user_sessions import AppSession
@@ -26,7 +27,7 @@ from infra.session_store import SessionRecord
 from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
 from services.authorization.connected_apps import ConnectedApp, InOrganization
-from services.organizations.invitation_redemption import InvitationInfo
+from services.organizations.received_invitations import InvitationInfo
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
@@ -229,7 +230,11 @@ def _oauth_pages(name: str | None) -> list[Page]:
 
 def _invitation(name: str | None, state: str = "open") -> InvitationInfo:
     organization, email, inviter = (name, name, name) if name is not None else ("Northwind", "maya@northwind.dev", "Tom Halvorsen")
-    return InvitationInfo(ID, organization, "admin", email, inviter, state)
+    return InvitationInfo(OTHER_ID, ID, "northwind", organization, "admin", email, inviter, state)
+
+
+def _profile_page(page_name: str, name: str | None, **values: Any) -> Page:
+    return account_page(page_name, "account/profile.html", "profile", name, **{"card": Card(), **values})
 
 
 def _other_gate_pages(name: str | None) -> list[Page]:
@@ -248,11 +253,11 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "text": "It’s been recorded. Try again in a minute.",
         "reference": "3f1c2a9e77d0b412",
     }
-    joining = {"reader": email, "action": "/invitations/gpi_x", "switch_href": "/login?switch=1"}
+    joining = {"reader": email, "action": "/invitations/x/accept", "onward_href": "/orgs/northwind", "switch_href": "/login?switch=1"}
     return [
         *(
             Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})
-            for state in ("open", "other_address", "not_verified")
+            for state in ("open", "member", "other_address", "not_verified")
         ),
         Page("done", "done.html", {"email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
@@ -386,9 +391,10 @@ def _account_pages(name: str | None) -> list[Page]:
     }
     began = words.joined([words.untrusted(client)])
     return [
-        account_page("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
-        account_page("profile-emails", "account/profile.html", "profile", name, form=_profile_form(name, emails=emails), source=github),
-        account_page("profile-wrong", "account/profile.html", "profile", name, form=_profile_form(name, wrong=True), source=None),
+        _profile_page("profile", name, form=_profile_form(name), source=github),
+        _profile_page("profile-emails", name, form=_profile_form(name, emails=emails), source=github),
+        _profile_page("profile-wrong", name, form=_profile_form(name, wrong=True), source=None),
+        _profile_page("profile-invited", name, form=_profile_form(name), source=github, card=organizations.card(name, 7)),
         account_page("linked", "account/linked.html", "linked", name, ways=[github, sso], kinds=kinds, others=[google]),
         account_page("linked-only", "account/linked.html", "linked", name, ways=[github], kinds=kinds, others=[google]),
         account_page("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),

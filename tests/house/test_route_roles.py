@@ -54,6 +54,8 @@ POST /orgs/<slug>/invitations                         orgs:write        401 201 
 POST /orgs/<slug>/invitations/<invitation_id>/resend  orgs:write        401 200 200 403 404 404 200 403 403 404 401 200 403
 DELETE /orgs/<slug>/invitations/<invitation_id>       orgs:write        401 204 204 403 404 404 204 403 403 404 401 204 403
 POST /invitations/accept                              orgs:write        401 403 403 403 200 403 403 403 403 403 401 403 403
+POST /invitations/<invitation_id>/accept              orgs:write        401 404 404 404 200 404 404 403 403 403 401 404 403
+POST /invitations/<invitation_id>/decline             orgs:write        401 404 404 404 204 404 404 403 403 403 401 404 403
 
 GET /projects                                         projects:read     401 200 200 200 404 404 200 403 200 404 401 200 200
 POST /projects                                        projects:write    401 201 201 201 404 404 201 403 201 404 401 201 403

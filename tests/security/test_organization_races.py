@@ -15,7 +15,7 @@ from extensions import db
 from models import Invitation, Membership, Project
 from services.access.actors import Actor
 from services.database import row_security
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations, received_invitations
 from tests import factories
 from tests.api.company import Company
 from tests.api.test_invitations import invite
@@ -108,10 +108,10 @@ def test_an_invitation_that_is_being_revoked_lets_nobody_in(app: Flask, company:
     assert audited(app, "invitation.accepted") == []
 
 
-@pytest.mark.parametrize("what", ["accept", "redeem"])
-def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, company: Company, what: str) -> None:
+@pytest.mark.parametrize("what", ["link", "both"])
+def test_links_and_buttons_at_once_make_one_membership_and_one_event(app: Flask, company: Company, what: str) -> None:
     ann = factories.make_user(email="ann@example.com")
-    token = invite(company).json["token"]
+    made = invite(company).json
     barrier, failures = threading.Barrier(12), []
 
     def run(n: int) -> None:
@@ -119,10 +119,10 @@ def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, c
         barrier.wait(10)
         with app.app_context():
             try:
-                if what == "accept" or n % 2:
-                    assert invitation_redemption.accept(actor, token).slug == "acme"
+                if what == "link" or n % 2:
+                    assert received_invitations.accept_by_link(actor, made["token"]).slug == "acme"
                 else:
-                    invitation_redemption.redeem_marked(actor, ann.id)
+                    assert received_invitations.accept(actor, made["id"]).slug == "acme"
             except BaseException as error:
                 failures.append(error)
 

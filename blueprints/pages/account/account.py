@@ -9,8 +9,9 @@ from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice, SelectField
 
-from blueprints.html import frame, languages
+from blueprints.html import frame, invitation_cards, languages
 from blueprints.html.forms import NamedForm
+from blueprints.html.invitation_cards import Card
 from services.users import identities, users
 from services.users.identities import IdentityInfo
 
@@ -76,14 +77,16 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
     return form
 
 
-def _page(form: ProfileForm, ways: list[IdentityInfo]) -> str:
-    return frame.render("account/profile.html", "profile", form=form, source=next((way for way in ways if way.supplies_email), None))
+def _page(form: ProfileForm, ways: list[IdentityInfo], card: Card | None = None) -> str:
+    source = next((way for way in ways if way.supplies_email), None)
+    return frame.render("account/profile.html", "profile", form=form, source=source, card=card or Card())
 
 
 @blueprint.get("/account")
 def profile() -> str:
+    card = invitation_cards.read(rows=invitation_cards.ROWS)
     ways = identities.list_for(g.actor.user.id)
-    return _page(_form(ways), ways)
+    return _page(_form(ways), ways, card)
 
 
 @blueprint.post("/account")

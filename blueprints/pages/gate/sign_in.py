@@ -18,8 +18,8 @@ from blueprints.request_log import request_id
 from config import current
 from services.authorization import authorize_requests, handoffs
 from services.authorization.authorize_requests import WaitingParty
-from services.organizations import invitation_redemption
-from services.organizations.invitation_redemption import InvitationInfo
+from services.organizations import received_invitations
+from services.organizations.received_invitations import InvitationInfo
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.sign_in import sign_in
@@ -125,7 +125,7 @@ def why_again(journey: Journey, signed_in: SignedIn) -> str:
 def _invitation(journey: Journey) -> InvitationInfo | None:
     """The invitation that waits behind this sign-in."""
     path = journey.next_path or ""
-    return invitation_redemption.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
+    return received_invitations.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
 
 
 def _provider_links(journey: Journey, only: set[str] | None) -> list[ProviderLink]:

@@ -1,4 +1,4 @@
-"""`/orgs/<slug>/invitations`: who is invited; inviting many at once, sending again, revoking."""
+"""`/orgs/<slug>/invitations`: who was invited and what they answered; inviting many at once, sending again, a new link, revoking."""
 
 import uuid
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
+from blueprints import session_cookie
 from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.forms import Form, is_first, nothing_changed
 from config import current
@@ -18,6 +19,7 @@ from services.access import organization_access
 from services.access.quotas import QuotaReached
 from services.organizations import invitations, members
 from services.organizations.invitations import Invited, Sent
+from services.sessions import shown_once
 
 blueprint = Blueprint("invitations_sent", __name__)
 
@@ -52,8 +54,8 @@ class InviteForm(Form):
 @blueprint.get("/orgs/<slug>/invitations")
 def index(slug: str) -> str:
     page = invitations.search(g.actor, slug, number=leafing.number())
-    values = {"page": page, "pager": leafing.pager(page), "member_count": members.count_of(g.actor, slug), "invitation_count": page.total}
-    return frame.render_organization("invitations/list.html", slug, "members", **values)
+    counts = {"member_count": members.count_of(g.actor, slug), "invitation_count": invitations.count_of(g.actor, slug)}
+    return frame.render_organization("invitations/list.html", slug, "members", page=page, pager=leafing.pager(page), **counts)
 
 
 @blueprint.get("/orgs/<slug>/invitations/new")
@@ -130,6 +132,24 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
         return redirect(_list_href(slug), 303)
     flash(_sent_to(sent), _kind([sent]))
     return redirect(_list_href(slug), 303)
+
+
+@blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/link")
+def create_link(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
+    try:
+        sent = invitations.new_link(g.actor, slug, str(invitation_id))
+    except NotFound:
+        return nothing_changed(_list_href(slug))
+    shown_once.keep(session_cookie.current_raw() or "", f"invitation:{invitation_id}", sent.url)
+    return redirect(f"{_list_href(slug)}/{invitation_id}/link", 303)
+
+
+@blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/link")
+def link(slug: str, invitation_id: uuid.UUID) -> str:
+    invitation = invitations.get(g.actor, slug, str(invitation_id))
+    url = shown_once.take(session_cookie.current_raw() or "", f"invitation:{invitation_id}")
+    return frame.render_organization("invitations/link.html", slug, "members", invitation=invitation, url=url)
 
 
 @blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")

@@ -133,8 +133,9 @@ def test_the_list_asks_as_much_for_fifty_people_as_for_three(company: Company, a
 @pytest.mark.both_databases
 def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here(company: Company, app: Flask) -> None:
     new = company.person("new@example.com", name="New")
-    token = company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"}).json["token"]
-    new.send("POST", "/invitations/accept", {"token": token})
+    made = company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"}).json
+    new.send("POST", f"/invitations/{made['id']}/accept")
+    new.http.get("/account")
     page = f"{MEMBERS}/{new.id}"
     text = said(company.owner.http.get(page))
     assert "How Invited by Owner Last active just now" in text
