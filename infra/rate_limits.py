@@ -14,6 +14,7 @@ from limits import RateLimitItemPerMinute
 from limits.strategies import RateLimiter
 from redis.exceptions import ReadOnlyError
 
+from infra.client_address import Address, parse
 from infra.quick_redis import leave_replica
 
 NAMESPACE = "gatepost"
@@ -59,24 +60,16 @@ def key_of(*parts: str) -> str:
 @lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str:
     """What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. Empty when the address is unknown."""
-    parsed = _parsed(address)
+    parsed = parse(address or "")
     return _network(parsed, 64) if isinstance(parsed, ipaddress.IPv6Address) else str(parsed or "")
 
 
 @lru_cache(maxsize=4096)
 def site_of(address: str | None) -> str:
     """What one company or hosting customer may have: the /24 of an IPv4 address, the /48 of an IPv6 one. Empty when it is unknown."""
-    parsed = _parsed(address)
+    parsed = parse(address or "")
     return _network(parsed, 48 if parsed.version == 6 else 24) if parsed else ""
 
 
-def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return None
-    return (parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None) or parsed
-
-
-def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:
+def _network(address: Address, prefix: int) -> str:
     return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests import factories
+from models import AuditEvent
+from tests import factories, owner
 
 FAST = "token=3,revoke=3,introspect=3,api=3,authorize=4,authorize_address=6,link=2"
 
@@ -213,6 +214,39 @@ def test_a_declared_proxy_tells_callers_apart(make_app):
     assert _is_limited(ask("203.0.113.9", worker.raw_secret))
     assert ask("203.0.113.10", worker.raw_secret).status_code == 200
     assert _is_limited(ask("198.51.100.1, 203.0.113.9", worker.raw_secret)), "what the caller wrote itself does not count"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "same"),
+    [
+        ("203.0.113.9:5000", "203.0.113.9"),
+        ("203.0.113.9", "::ffff:203.0.113.9"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]:443", "[2001:db8::ffff]:444"),
+        ("unknown", "198.51.100.7 198.51.100.8"),
+    ],
+)
+def test_one_caller_is_one_however_a_proxy_writes_the_address(make_app, forwarded, same):
+    app = make_app(rate_limits=FAST, trusted_proxies=1)
+    http = app.test_client()
+
+    def ask(address: str, secret: str = "wrong"):
+        headers = {**_basic("nobody", secret), "X-Forwarded-For": address}
+        return http.post("/oauth/token", data={"grant_type": "client_credentials"}, headers=headers)
+
+    assert [ask(forwarded).status_code for _ in range(3)] == [401, 401, 401]
+    assert _is_limited(ask(same))
+    assert ask("203.0.113.10").status_code == 401
+
+
+def test_the_audit_trail_has_the_address_that_is_counted(make_app, sign_in):
+    app = make_app(trusted_proxies=1)
+    browser = app.test_client()
+    browser.environ_base["HTTP_X_FORWARDED_FOR"] = "[2001:db8::1]:443"
+    sign_in(browser, factories.make_user())
+    origin = {"Origin": "http://127.0.0.1:8000"}
+    assert browser.post("/api/v1/orgs", json={"slug": "northwind", "name": "Northwind"}, headers=origin).status_code == 201
+    assert owner.events(app, AuditEvent.action == "organization.created")[-1].ip == "2001:db8::1"
 
 
 def test_workers_share_one_count_and_good_clients_do_not_notice(app, live_server):
