@@ -18,6 +18,7 @@ from blueprints.html import forms, languages, onward, permissions
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from oauth import client_authentication, endpoints
+from oauth.requests import ProtocolRequest
 from oauth.server import read_request, token_response
 from services.access.actors import OrganizationInfo
 from services.authorization import authorize_requests, consents, handoffs, logout_requests
@@ -237,14 +238,14 @@ def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | No
 
 @blueprint.post("/oauth/token")
 def token() -> Response:
-    protocol_request = read_request()
+    protocol_request = _read_post()
     with rate_limits.refusals("token", client_authentication.presented_client_id(protocol_request)):
         return token_response(guards.anonymous_actor(), protocol_request)
 
 
 @blueprint.post("/oauth/revoke")
 def revoke() -> Response:
-    protocol_request = read_request()
+    protocol_request = _read_post()
     with rate_limits.refusals("revoke", client_authentication.presented_client_id(protocol_request)):
         endpoints.revoke(guards.anonymous_actor(), protocol_request)
     return _json({})
@@ -252,9 +253,14 @@ def revoke() -> Response:
 
 @blueprint.post("/oauth/introspect")
 def introspect() -> Response:
-    protocol_request = read_request()
+    protocol_request = _read_post()
     with rate_limits.refusals("introspect", client_authentication.presented_client_id(protocol_request)):
         return _json(endpoints.introspect(protocol_request))
+
+
+def _read_post() -> ProtocolRequest:
+    csrf.refuse_blind_post()
+    return read_request()
 
 
 @blueprint.route("/oauth/userinfo", methods=["GET", "POST"])
