@@ -154,15 +154,10 @@ def api() -> None:
     authorization = request.headers.get("Authorization")
     if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
-    asks_first = authorization is not None and authorization.count(".") != 2  # a JWT is proven without a store
-    if asks_first:
-        rate_limits.check_if_redis_answers("api")
     try:
         g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:
         if error.code == "invalid_token" or session_cookie.current_raw():
-            if not asks_first:
-                rate_limits.check("api")
             rate_limits.count_refusal("api")
         raise
     _check_needs(needs, g.actor)
@@ -233,7 +228,8 @@ def bearer_actor() -> Actor:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         raise Unauthenticated()
-    actor = _actor_from_bearer(authorization, reads_store=True)
+    with rate_limits.refusals("api"):
+        actor = _actor_from_bearer(authorization, reads_store=True)
     if actor.credential_type == "api_key":
         raise Unauthenticated("An API key is not an access token.", code="invalid_token")
     return actor

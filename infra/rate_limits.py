@@ -1,6 +1,6 @@
 """Counters of one minute in Redis: a window opens with its first event and closes sixty seconds later.
 
-Counting and looking are Flask-Limiter's fixed-window strategy (the `limits` library). Keys hold a hash: what they are
+Counting is Flask-Limiter's fixed-window strategy (the `limits` library). Keys hold a hash: what they are
 made of comes from outside and may be long.
 """
 
@@ -27,16 +27,11 @@ class MinuteCounters:
         self._strategy = strategy
         self._items: dict[int, RateLimitItemPerMinute] = {}
 
-    def seconds_until_free(self, key: str, per_minute: int) -> int | None:
-        """None while fewer than `per_minute` events were counted (one GET); else how long the window still lasts."""
-        item = self._item(per_minute)
-        return None if self._strategy.test(item, key) else self._remaining(item, key)
-
     def count(self, key: str, per_minute: int) -> int | None:
         """Count one event. None while it is within `per_minute`; else how long the window still lasts."""
         item = self._item(per_minute)
         try:
-            return None if self._strategy.hit(item, key) else self._remaining(item, key)
+            return None if self._strategy.hit(item, key) else self._seconds_left(item, key)
         except ReadOnlyError:
             storage: Any = self._strategy.storage
             leave_replica(storage.storage.connection_pool)
@@ -48,8 +43,8 @@ class MinuteCounters:
             item = self._items[per_minute] = RateLimitItemPerMinute(per_minute, namespace=NAMESPACE)
         return item
 
-    def _remaining(self, item: RateLimitItemPerMinute, key: str) -> int:
-        return max(1, round(self._strategy.get_window_stats(item, key).reset_time - time.time()))
+    def _seconds_left(self, item: RateLimitItemPerMinute, key: str) -> int:
+        return max(1, round(self._strategy.storage.get_expiry(item.key_for(key)) - time.time()))
 
 
 def key_of(*parts: str) -> str:

@@ -29,7 +29,10 @@ class Parameters(OAuth2Payload):
 
 
 class ProtocolRequest(OAuth2Request):
-    """Authlib's request object over our parameters. Transport is the public URL's business, not the socket's."""
+    """Authlib's request object over our parameters. Transport is the public URL's business, not the socket's.
+
+    known_client_id: the client that the request says it is from, once it was found, proven or not.
+    """
 
     def __init__(self, request: Request) -> None:
         self.method = request.method
@@ -37,6 +40,7 @@ class ProtocolRequest(OAuth2Request):
         self.headers = request.headers
         self.payload = read_parameters(request)
         self.client = None
+        self.known_client_id = ""
         self.auth_method = None
         self.user = None
         self.authorization_code = None

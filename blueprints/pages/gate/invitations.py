@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request
 from flask_babel import gettext as _
 
-from blueprints import guards, session_cookie
+from blueprints import guards, rate_limits, session_cookie
 from blueprints.html import journeys, words
 from services.access.actors import OrganizationInfo
 from services.organizations import invitation_redemption
@@ -17,7 +17,8 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.route("/invitations/<token>", methods=["GET", "POST"])
 def show_or_join(token: str) -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
-    info = invitation_redemption.get_info(token, reader=signed_in.user.id if signed_in else None)
+    with rate_limits.refusals("link"):
+        info = invitation_redemption.get_info(token, reader=signed_in.user.id if signed_in else None)
     here = f"/invitations/{token}"
     if signed_in is None:
         return redirect(address("/login", journey if journey.handoff else Journey(next_path=here)), 303)
