@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
 from jinja2 import StrictUndefined
 
 import blueprints
@@ -14,6 +14,7 @@ from blueprints.html import forms, languages, words
 from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
+from infra.bounded_forms import BoundedFormParser
 from infra.client_address import ClientAddress
 from infra.lazy_rules import LazyRule
 from infra.web_worker.exchange import MAX_BODY_BYTES
@@ -21,10 +22,17 @@ from infra.web_worker.exchange import MAX_BODY_BYTES
 ROOT = Path(__file__).parent
 
 
+class GatepostRequest(Request):
+    """A request whose forms have an end."""
+
+    form_data_parser_class = BoundedFormParser
+
+
 class Gatepost(Flask):
     """The application. None of its views or hooks is a coroutine, so none is asked for it on every request."""
 
     jinja_environment = Templates
+    request_class = GatepostRequest
     url_rule_class = LazyRule
 
     def ensure_sync(self, func: Any) -> Any:
