@@ -11,7 +11,7 @@ from flask import request
 from blueprints import session_cookie
 from blueprints.browser import browser_id, known_browser_id
 from config import current
-from errors import Malformed
+from errors import Forbidden, Malformed
 
 FIELD = "csrf_token"
 
@@ -71,3 +71,12 @@ def check() -> None:
     """Reject this post unless it comes from a form that we served to this browser.   Raises: FormExpired."""
     if not came_from_here() or not is_own_token(request.form.get(FIELD, "")):
         raise FormExpired()
+
+
+def refuse_blind_post() -> None:
+    """Refuse what a page of another origin makes its visitor's browser post to an endpoint of programs: a form that it submits, or a
+    fetch with `no-cors`. The page cannot read the answer, so it can only be after what the request does here.   Raises: Forbidden.
+    """
+    headers = request.headers
+    if headers.get("Sec-Fetch-Mode") in ("no-cors", "navigate") and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        raise Forbidden("This endpoint is for programs, not for forms of other sites.", code="bad_origin")

@@ -4,7 +4,8 @@ Authorize is the one endpoint that people see: a client's request comes in, ever
 `?handoff=`, our own forms post to that address. The rules are in services/authorization/authorize_requests.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,8 @@ from blueprints.error_handlers import answer
 from blueprints.html import forms, languages, onward, permissions, words
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
-from oauth import client_authentication, endpoints
+from oauth import endpoints
+from oauth.requests import ProtocolRequest
 from oauth.server import read_request, token_response
 from services.access.actors import OrganizationInfo, active_of
 from services.authorization import authorize_requests, consents, handoffs, logout_requests
@@ -239,30 +241,35 @@ def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: 
 
 @blueprint.post("/oauth/token")
 def token() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("token", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("token") as protocol_request:
         return token_response(guards.anonymous_actor(), protocol_request)
 
 
 @blueprint.post("/oauth/revoke")
 def revoke() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("revoke", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("revoke") as protocol_request:
         endpoints.revoke(guards.anonymous_actor(), protocol_request)
-    return _json({})
+        return _json({})
 
 
 @blueprint.post("/oauth/introspect")
 def introspect() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("introspect", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("introspect") as protocol_request:
         return _json(endpoints.introspect(protocol_request))
+
+
+@contextmanager
+def _program_post(door: str) -> Iterator[ProtocolRequest]:
+    """A program's request. What is refused while it is answered counts for its client and address."""
+    csrf.refuse_blind_post()
+    protocol_request = read_request()
+    with rate_limits.refusals(door, lambda: protocol_request.known_client_id):
+        yield protocol_request
 
 
 @blueprint.route("/oauth/userinfo", methods=["GET", "POST"])
 def userinfo() -> Response:
-    with rate_limits.refusals("api"):
-        return _json(endpoints.userinfo(guards.bearer_actor()))
+    return _json(endpoints.userinfo(guards.bearer_actor()))
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from blueprints import guards, session_cookie
+from blueprints import guards, rate_limits, session_cookie
 from blueprints.html import invitation_cards, journeys
 from services.organizations import received_invitations
 from services.sign_in.journeys import Journey, address, onward
@@ -17,7 +17,8 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.get("/invitations/<token>")
 def show(token: str) -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
-    info = received_invitations.get_info(token, reader=signed_in.user.id if signed_in else None)
+    with rate_limits.refusals("link"):
+        info = received_invitations.get_info(token, reader=signed_in.user.id if signed_in else None)
     back = journey if journey.handoff else Journey(next_path=f"/invitations/{token}")
     if signed_in is None:
         return redirect(address("/login", back), 303)
