@@ -202,7 +202,8 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
     parts = urlsplit(asked.redirect_uri)
     kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
     offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
-    active = active_of(offered, signed_in.record.organization_slug)
+    named = offered[0] if offered and asked.organization else None
+    active = named or active_of(offered, signed_in.record.organization_slug)
     labels = words.labels_of(signed_in.organizations)
     return ConsentView(
         client_id=asked.client.client_id,

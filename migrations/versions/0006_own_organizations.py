@@ -71,7 +71,7 @@ def _fill() -> None:
         .order_by(events.c.id)
     )
     for organization_id, details in connection.execute(told):
-        for slug in (details.get('before', {}).get('slug'), details.get('slug')):
+        for slug in ((details.get('before') or {}).get('slug'), details.get('slug')):
             if isinstance(slug, str):
                 taken.setdefault(slug, organization_id)
     table = sa.table('organization_slugs', sa.column('slug'), sa.column('organization_id', sa.Uuid()))

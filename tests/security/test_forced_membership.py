@@ -188,6 +188,17 @@ def test_who_has_no_other_is_asked(make_app: Callable[..., Flask]) -> None:
     assert "code" in answer_of(trusted.authorize(browser, prompt="none"))
 
 
+def test_one_that_a_client_names_is_shown_and_what_was_allowed_there_is_not_new(
+    app: Flask, signed_in: FlaskClient, register: Callable[..., Program], imported: Organization
+) -> None:
+    program = register(scope="openid profile orgs")
+    page = program.authorize(signed_in, scope="openid", organization="imported")
+    assert re.search(r"<bdi>Aaa Imported</bdi><input type=\"hidden\" name=\"organization\" value=\"imported\">", page.text)
+    assert "code" in answer_of(press(signed_in, page, "allow", organization="imported"))
+    grown = program.authorize(signed_in, scope="openid profile", organization="imported").text
+    assert 1 == grown.count(">New<"), "the other one is known"
+
+
 def origins(app: Flask, user: User) -> dict[str, str]:
     with owner.session(app) as session:
         rows = session.execute(
