@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index, LargeBinary
+from sqlalchemy import ForeignKey, Index, LargeBinary, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -13,6 +13,7 @@ class RefreshFamily(db.Model):
     """What a code exchange began: every token that follows belongs to it and dies with it.
 
     `sid` is the public id of the session that it began in; `expires_at` its absolute end.
+    `can_confirm`: whether the sign-in behind it, at `auth_time`, can confirm who the person is: not for a grant that no session gave.
     """
 
     __tablename__ = "refresh_families"
@@ -33,6 +34,7 @@ class RefreshFamily(db.Model):
     nonce: Mapped[str | None]
     sid: Mapped[str]
     auth_time: Mapped[Moment]
+    can_confirm: Mapped[bool] = mapped_column(default=True, server_default=true())
     ip: Mapped[str | None]
     user_agent: Mapped[str | None]
     created_at: Mapped[CreatedAt]
