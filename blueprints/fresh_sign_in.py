@@ -85,7 +85,7 @@ def is_missing() -> bool:
     found = of(request.endpoint)
     if found is None or (_is_fresh(g.actor) and not (found.by_own_way and _came_by_a_link())):
         return False
-    return found.when is None or _is_such_an_act(found.when)
+    return _is_such_an_act(found.when)
 
 
 def _is_fresh(actor: Actor) -> bool:
@@ -99,11 +99,15 @@ def _came_by_a_link() -> bool:
     return by_link and bool(identities.list_for(g.actor.user.id))
 
 
-def _is_such_an_act(when: Condition) -> bool:
+def _is_such_an_act(when: Condition | None) -> bool:
+    """What is not there, or not the caller's to see, is not told apart here: the view says so itself."""
+    parts = request.view_args or {}
     try:
-        return when(request.view_args or {})
+        if "slug" in parts:
+            organization_access.get(g.actor, parts["slug"])
+        return when is None or when(parts)
     except (NotFound, Forbidden):
-        return False  # the view says so itself
+        return False
 
 
 def lead_through() -> Response:

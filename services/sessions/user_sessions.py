@@ -121,7 +121,7 @@ def start(
     confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and previous.user_id == user_id else None
     if confirmed is None:
         _store().add(hex_hash(raw), record)
-        if previous:
+        if previous and previous.user_id != user_id:
             _store().remove(previous.user_id, previous.sid)
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()

@@ -130,6 +130,7 @@ def _sent_to(sent: Sent) -> str:
 @blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
 def show_resend(slug: str, invitation_id: uuid.UUID) -> Response:
     """To the button, for who signed in again to press it."""
+    organization_access.get(g.actor, slug)
     return redirect(_list_href(slug), 303)
 
 
