@@ -98,6 +98,7 @@ SENTENCES: dict[str, LazyString] = {
     "user.enabled": lazy_gettext("%(actor)s enabled %(target)s"),
     "user.made_admin": lazy_gettext("%(target)s became an administrator of this Gatepost"),
     "user.profile_changed": lazy_gettext("%(actor)s changed the profile of %(target)s"),
+    "user_session.confirmed": lazy_gettext("%(target)s confirmed who they are with %(provider)s"),
     "user_session.ended": lazy_gettext("%(actor)s signed out"),
     "user_session.revoked": lazy_gettext("%(actor)s revoked a session"),
     "user_session.started": lazy_gettext("%(target)s signed in with %(provider)s"),
