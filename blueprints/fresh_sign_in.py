@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from blueprints import session_cookie
+from config import current
 from errors import Forbidden, NotFound
 from services.access import organization_access
 from services.access.actors import Actor
@@ -132,7 +133,10 @@ def why(path: str) -> tuple[str, dict[str, str]] | None:
     found = of(endpoint)
     if found is None or found.why is None:
         return None
-    return str(found.why), {"provider": identities.label_of(parts["provider_id"])} if "provider_id" in parts else {}
+    if "provider_id" not in parts:
+        return str(found.why), {}
+    provider = current().find_provider(parts["provider_id"])  # an address that somebody made up puts no words on the page
+    return (str(found.why), {"provider": provider.label}) if provider else None
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------

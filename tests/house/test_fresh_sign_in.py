@@ -3,6 +3,9 @@
 """
 
 import re
+import uuid
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 
@@ -103,8 +106,9 @@ def test_every_administrative_change_is_on_the_list_unconditionally(app: Flask) 
     assert {route for route, needed in admin.items() if needed != Needed(Act.ADMINISTRATION, why=needed and needed.why)} == set()
 
 
-def test_every_form_on_the_list_says_what_for_and_has_a_page_at_its_address(app: Flask) -> None:
+def test_every_form_on_the_list_says_what_for_and_has_a_page_at_its_address(make_app: Callable[..., Flask], database: Any) -> None:
     """Whoever signed in again comes back there, and /reauth finds the sentence by it."""
+    app = make_app(github__client_id="x", github__client_secret="x")
     everything = _routes(app)
     for route, needed in _changing(app).items():
         path = route.partition(" ")[2]
@@ -112,11 +116,16 @@ def test_every_form_on_the_list_says_what_for_and_has_a_page_at_its_address(app:
             continue
         assert f"GET {path}" in everything, route
         with app.test_request_context():
-            found = fresh_sign_in.why(
-                re.sub(r"<\w+_id>|<client_pk>", "00000000-0000-0000-0000-000000000001", path).replace("<slug>", "acme")
-            )
+            here = path.replace("<slug>", "acme").replace("<provider_id>", "github")
+            found = fresh_sign_in.why(re.sub(r"<\w+_id>|<client_pk>", str(uuid.UUID(int=1)), here))
             assert found is not None, route
             assert found[0].startswith("You signed in %(when)s. Sign in again to "), route
+
+
+def test_an_address_that_somebody_made_up_puts_no_words_on_the_page(app: Flask) -> None:
+    with app.test_request_context():
+        for path in ("/account/linked/your-bank/link", "/account/linked/link", "/orgs/acme", "/%00", "//x", "/account/tokens"):
+            assert fresh_sign_in.why(path) is None, path
 
 
 def test_a_page_that_asks_before_its_form_is_filled_in_stands_where_the_form_does(app: Flask) -> None:

@@ -32,7 +32,7 @@ ALLOWED = {
         " blueprints.session_cookie oauth services errors config",
         "blueprints.well_known": "oauth services errors config",
         "blueprints.health": "services config",
-        "blueprints.fresh_sign_in": "blueprints.session_cookie services errors",
+        "blueprints.fresh_sign_in": "blueprints.session_cookie services errors config",
         "blueprints.guards": "blueprints.fresh_sign_in blueprints.html blueprints.csrf blueprints.rate_limits"
         " blueprints.session_cookie blueprints.request_log services errors config",
         "blueprints.error_handlers": "blueprints.html blueprints.request_log errors config",

@@ -184,7 +184,9 @@ def test_nothing_that_is_older_does_any_of_it_through_the_api(app: Flask, attack
     assert _everything(app) == before
 
 
-def test_nothing_that_is_older_does_any_of_it_on_the_pages(app: Flask, attacked: Attacked) -> None:
+def test_nothing_that_is_older_does_any_of_it_on_the_pages(make_app: Callable[..., Flask], database: Any) -> None:
+    app = make_app(google__client_id="x", google__client_secret="x")
+    attacked = Attacked(app)
     http = attacked.owner.http
     clock.move(HOUR)
     before = _everything(app)
