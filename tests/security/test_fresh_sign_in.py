@@ -7,6 +7,7 @@ program with it, and have an API key with all scopes. The list itself, and that 
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -251,3 +252,19 @@ def test_a_body_that_cannot_be_read_is_no_way_around(app: Flask, attacked: Attac
         answer = attacked.owner.http.open("/api/v1" + path, method=method, data=body, content_type="application/json", headers=SAME_ORIGIN)
         assert answer.status_code in (400, 401, 422), body
     assert _everything(app) == before
+
+
+def test_a_form_that_was_posted_too_late_comes_back_with_its_choice(attacked: Attacked) -> None:
+    http = attacked.owner.http
+    clock.move(HOUR)
+    forms = {
+        "/orgs/acme/invitations/new": ({"emails": "eve@example.com", "role": "admin"}, '<option value="admin" selected>'),
+        "/orgs/acme/agents/new": ({"name": "deploy & co", "acts_for_owner": "y"}, 'value="deploy &amp; co"'),
+        f"/orgs/acme/members/{attacked.member.id}/role": ({"role": "owner"}, 'value="owner" checked'),
+    }
+    late = {path: post(http, "/account", path, **fields).location for path, (fields, _) in forms.items()}
+    factories.sign_in(http, attacked.owner.user)
+    for path, (_, chosen) in forms.items():
+        (address,) = parse_qs(urlsplit(late[path]).query)["next"]
+        assert urlsplit(address).path == path
+        assert chosen in http.get(address).text.replace('selected=""', "selected"), path
