@@ -13,14 +13,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
-from blueprints import csrf, rate_limits, session_cookie
+from blueprints import csrf, fresh_sign_in, rate_limits, session_cookie
 from blueprints.html import forms, languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
 from errors import NotFound as NothingThere
 from services.access.actors import Actor, OrganizationInfo, UserInfo
-from services.instance.moments import now_ms
 from services.sessions.user_sessions import SignedIn
 from services.tokens import access_tokens
 from services.tokens.access_tokens import TokenInfo
@@ -34,16 +33,12 @@ MAX_ADDRESS_BYTES = 16_384
 MAX_ADDRESS_PARAMETERS = 200
 
 
-FRESH_SIGN_IN_SECONDS = 600
-
-
 @dataclass(frozen=True)
 class Needs:
     """What an API view asks of its caller beside an identity.
 
     scopes: what a token or key needs (a session has all). session_only, bearer_only: a browser's session, or anything but
-    it. agents: agent keys may. keys: API keys may. fresh_sign_in: not older than ten minutes. reads_store: a JWT is checked
-    against what has happened since it was signed.
+    it. agents: agent keys may. keys: API keys may. reads_store: a JWT is checked against what has happened since it was signed.
     """
 
     scopes: tuple[str, ...] = ()
@@ -51,7 +46,6 @@ class Needs:
     bearer_only: bool = False
     agents: bool = False
     keys: bool = True
-    fresh_sign_in: bool = False
     reads_store: bool = True
 
 
@@ -118,11 +112,21 @@ def pages() -> ResponseReturnValue | None:
 def admin_pages() -> ResponseReturnValue | None:
     """The same for an administrator of the instance; for anybody else there is nothing here. No token or key opens pages."""
     redirection = _lead_through_sign_in()
-    if redirection is None:
-        if not g.actor.user.is_admin:
-            raise NothingThere()
-        return _judge_form()
-    return redirection
+    if redirection is not None:
+        return redirection
+    if not g.actor.user.is_admin:
+        raise NothingThere()
+    return _judge_form()
+
+
+def _judge_form() -> ResponseReturnValue | None:
+    """Whether a form is ours and was rendered for this session; and on the way to one, or after it, whether its sign-in is recent
+    enough (`fresh_sign_in`).   Raises: FormExpired."""
+    if request.method not in _SAFE_METHODS:
+        csrf.check()
+        if not csrf.is_of_this_session():
+            return forms.render_again()
+    return fresh_sign_in.lead_through() if "actor" in g and fresh_sign_in.is_missing() else None
 
 
 def _lead_through_sign_in() -> ResponseReturnValue | None:
@@ -142,15 +146,9 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
 def gate() -> ResponseReturnValue | None:
     """A page without navigation; a form post is judged here, whoever sends it."""
     g.page_kind = "gate"
+    if fresh_sign_in.of(request.endpoint) is not None and (signed_in := session_cookie.current_signed_in()) is not None:
+        g.actor = session_actor(signed_in)
     return _judge_form()
-
-
-def _judge_form() -> ResponseReturnValue | None:
-    """Raises FormExpired; a form of another session than this is rendered again."""
-    if request.method in _SAFE_METHODS:
-        return None
-    csrf.check()
-    return None if csrf.is_of_this_session() else forms.render_again()
 
 
 def api() -> None:
@@ -179,20 +177,10 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
-    if needs.fresh_sign_in:
-        _require_fresh(actor)
-
-
-def require_fresh_session() -> None:
-    """For views whose page asks for a fresh sign-in: a browser's session is no more here than there. Tokens and keys have scopes
-    for it.   Raises SignInTooOld."""
-    if g.actor.credential_type == "session":
-        _require_fresh(g.actor)
-
-
-def _require_fresh(actor: Actor) -> None:
-    if actor.auth_time_ms is None or now_ms() - actor.auth_time_ms > FRESH_SIGN_IN_SECONDS * 1000:
-        raise SignInTooOld(FRESH_SIGN_IN_SECONDS)
+    if fresh_sign_in.is_missing():
+        if actor.credential_type == "api_key":
+            raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
+        raise SignInTooOld(fresh_sign_in.SECONDS)
 
 
 # --- actors -------------------------------------------------------------------------------------------------------
@@ -209,7 +197,7 @@ def session_actor(signed_in: SignedIn) -> Actor:
         credential_type="session",
         credential_id=signed_in.record.sid,
         user=signed_in.user,
-        auth_time_ms=signed_in.record.recent_ms,
+        auth_time_ms=signed_in.record.confirmed_ms,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),
@@ -287,7 +275,7 @@ def _token_actor(token: TokenInfo) -> Actor:
         user=token.user,
         organization=token.organization,
         scopes=frozenset(token.scopes),
-        auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time else None,
+        auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time and token.can_confirm else None,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),

@@ -163,6 +163,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
             nonce=asked.nonce,
             sid=signed_in.record.sid,
             auth_time=authorize_requests.auth_time(signed_in),
+            can_confirm=signed_in.record.can_confirm,
         )
     )
     return code if user_sessions.is_live(raw_session) else None

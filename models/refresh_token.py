@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index, LargeBinary
+from sqlalchemy import ForeignKey, Index, LargeBinary, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -14,6 +14,7 @@ class RefreshFamily(db.Model):
 
     `sid` is the public id of the session that it began in; `expires_at` its absolute end.
     `organization_id` is null where the person was in none when it began.
+    `can_confirm`: whether the sign-in behind it, at `auth_time`, can confirm who the person is: not for a grant that no session gave.
     """
 
     __tablename__ = "refresh_families"
@@ -34,6 +35,7 @@ class RefreshFamily(db.Model):
     nonce: Mapped[str | None]
     sid: Mapped[str]
     auth_time: Mapped[Moment]
+    can_confirm: Mapped[bool] = mapped_column(default=True, server_default=true())
     ip: Mapped[str | None]
     user_agent: Mapped[str | None]
     created_at: Mapped[CreatedAt]

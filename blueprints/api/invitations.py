@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
+from blueprints.fresh_sign_in import Act
 from services.organizations import invitations, received_invitations
 from services.organizations.invitations import InvitationRow, Sent
 
@@ -23,16 +24,16 @@ def index(slug: str) -> Response:
 
 @blueprint.post("/orgs/<slug>/invitations")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.asks_for_a_manager)
 def create(slug: str) -> Response:
     body = bodies.read({"email": str, "role": str}, required=["email", "role"])
-    if body["role"] == "owner":
-        guards.require_fresh_session()
     sent = invitations.invite(g.actor, slug, email=body["email"], role=body["role"])
     return bodies.answer(_shown_once(sent), 201 if sent.is_new else 200)
 
 
 @blueprint.post("/orgs/<slug>/invitations/<invitation_id>/resend")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.invites_a_manager)
 def resend(slug: str, invitation_id: str) -> Response:
     return bodies.answer(_shown_once(invitations.resend(g.actor, slug, invitation_id)))
 

@@ -102,6 +102,7 @@ SENTENCES: dict[str, LazyString] = {
     "user.admin_revoked": lazy_gettext("%(target)s is no longer an administrator of this Gatepost"),
     "user.made_admin": lazy_gettext("%(target)s became an administrator of this Gatepost"),
     "user.profile_changed": lazy_gettext("%(actor)s changed the profile of %(target)s"),
+    "user_session.confirmed": lazy_gettext("%(target)s confirmed who they are with %(provider)s"),
     "user_session.ended": lazy_gettext("%(actor)s signed out"),
     "user_session.revoked": lazy_gettext("%(actor)s revoked a session"),
     "user_session.started": lazy_gettext("%(target)s signed in with %(provider)s"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Select, bindparam, literal, select, update
+from sqlalchemy import Select, bindparam, case, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
@@ -340,9 +340,11 @@ def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: u
     if before is None:
         db.session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
         db.session.flush()
-    elif _would_raise(role, before):
-        raised = update(Membership).where(Membership.organization_id == organization_id, Membership.user_id == user.id)
-        db.session.execute(raised.values(role=role).execution_options(synchronize_session=False))
+    else:
+        own = update(Membership).where(Membership.organization_id == organization_id, Membership.user_id == user.id)
+        raised = own.values(role=role) if _would_raise(role, before) else own
+        accepted = case((Membership.origin == "imported", "accepted"), else_=Membership.origin)
+        db.session.execute(raised.values(origin=accepted).execution_options(synchronize_session=False))
     record(actor, "invitation.accepted", invitation_id, organization_id, user=str(user.id), role=role)
     return True
 

@@ -4,7 +4,7 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, select
 
@@ -27,6 +27,7 @@ from services.organizations import organizations, received_invitations
 from services.tokens import refresh_families
 
 JOINED = "joined"
+BY_LINK = "link"  # the `provider` of a session that began with a one-time link
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 
@@ -74,10 +75,11 @@ class SignedIn:
 
 @dataclass(frozen=True)
 class SignInTime:
-    """When a person proved who they are: see SessionRecord."""
+    """When a person proved who they are, and whether that can confirm it: see SessionRecord."""
 
     auth_time_ms: int
     proved_ms: int | None = None
+    can_confirm: bool = True
 
 
 _user_info = reader(UserInfo)
@@ -96,7 +98,8 @@ def start(
     replaces: str | None = None,
     time: SignInTime | None = None,
 ) -> str:
-    """Begin a session for a person who has just signed in; the raw cookie value, shown once.
+    """Begin a session for a person who has just signed in, or confirm the one that this browser has of them already: it stays what
+    it is, with another cookie value. The raw value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it.
@@ -105,11 +108,13 @@ def start(
     """
     joined = received_invitations.redeem_automatic(actor, user_id)
     raw, moment = new_secret(), now_ms()
+    previous = find(replaces) if replaces else None
     record = SessionRecord(
         sid=str(uuid7()),
         user_id=user_id,
         auth_time_ms=time.auth_time_ms if time else moment,
         proved_ms=time.proved_ms if time else None,
+        can_confirm=time.can_confirm if time else True,
         created_at_ms=moment,
         last_seen_ms=moment,
         expires_at_ms=_expires_at(moment, created_at_ms=moment),
@@ -119,17 +124,31 @@ def start(
         handoff_hash=hex_hash(handoff) if handoff else None,
         data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
     )
-    previous = find(replaces) if replaces else None
-    if previous and previous.user_id == user_id:
-        record.organization_slug = previous.organization_slug
-    _store().add(hex_hash(raw), record)
-    if previous:
-        _store().remove(previous.user_id, previous.sid)
+    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and previous.user_id == user_id else None
+    if confirmed is None:
+        _store().add(hex_hash(raw), record)
+        if previous and previous.user_id != user_id:
+            _store().remove(previous.user_id, previous.sid)
+    action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
-    audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
+    audit.record(actor, action, target_type="user", target_id=user_id, details={"provider": provider, "sid": sid})
     db.session.commit()
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
+
+
+def _confirm(raw: str, record: SessionRecord, previous: SessionRecord, raw_before: str) -> SessionRecord | None:
+    """Let the session of before go on with this sign-in: what began in it stays with it. None when it was ended in this very moment,
+    and then the sign-in begins one of its own."""
+    confirmed = replace(
+        record,
+        sid=previous.sid,
+        created_at_ms=previous.created_at_ms,
+        handoff_hash=record.handoff_hash or previous.handoff_hash,
+        organization_slug=previous.organization_slug,
+        data=previous.data,
+    )
+    return confirmed if _store().move(hex_hash(raw), confirmed, before=hex_hash(raw_before)) else None
 
 
 def find(raw: str) -> SessionRecord | None:

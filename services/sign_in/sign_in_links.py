@@ -100,7 +100,7 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
         audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
-    return user_id, user_sessions.start(actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session)
+    return user_id, user_sessions.start(actor, user_id=user_id, provider=user_sessions.BY_LINK, handoff=handoff, replaces=raw_session)
 
 
 def _works(raw: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:

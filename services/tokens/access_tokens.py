@@ -34,7 +34,8 @@ INACTIVE: dict[str, Any] = {"active": False}
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """A live token, with whom it speaks for. `id` is public: the row's id, or a JWT's `jti`."""
+    """A live token, with whom it speaks for. `id` is public: the row's id, or a JWT's `jti`. `can_confirm`: whether the sign-in at
+    `auth_time` can confirm who the person is, which only the store knows."""
 
     id: str
     kind: Literal["access_token", "refresh_token", "jwt"]
@@ -45,6 +46,7 @@ class TokenInfo:
     family_id: uuid.UUID | None
     sid: str | None
     auth_time: datetime | None
+    can_confirm: bool
     resource: str | None
     user: UserInfo | None
     organization: OrganizationInfo | None
@@ -61,6 +63,7 @@ _SUBJECT = (
     RefreshFamily.id.label("family_id"),
     RefreshFamily.sid,
     RefreshFamily.auth_time,
+    RefreshFamily.can_confirm,
     RefreshFamily.resource,
     User.id.label("user_id"),
     User.email,
@@ -135,7 +138,12 @@ _FAMILY_ID = cast(bindparam("family_id", type_=Uuid()), Uuid())
 _FIND_JWT = HotStatement(
     live.judged(
         _join_subject(
-            select(Organization.slug, Organization.name.label("organization_name"), live.role(RefreshFamily).label("role"))
+            select(
+                Organization.slug,
+                Organization.name.label("organization_name"),
+                live.role(RefreshFamily).label("role"),
+                RefreshFamily.can_confirm,
+            )
             .select_from(OAuthClient)
             .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
             .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
@@ -177,6 +185,7 @@ def _read(kind: Literal["access_token", "refresh_token"], row: Row | None) -> To
         family_id=row.family_id,
         sid=row.sid,
         auth_time=row.auth_time,
+        can_confirm=bool(row.can_confirm),
         resource=row.resource,
         user=UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin) if is_of_person else None,
         organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) if is_of_organization else None,
@@ -207,9 +216,10 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
     if row is None or row.ended is not None:
         return None
     token = info_from_claims(claims)
-    if family_id is None or token.organization is None:
+    if family_id is None:
         return token
-    return replace(token, organization=OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role))
+    organization = OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role) if token.organization else None
+    return replace(token, organization=organization, can_confirm=bool(row.can_confirm))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
@@ -226,6 +236,7 @@ def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
         family_id=family_id,
         sid=claims.get("sid"),
         auth_time=datetime.fromtimestamp(claims["auth_time"], UTC) if "auth_time" in claims else None,
+        can_confirm=False,
         resource=claims["aud"],
         user=UserInfo(user_id, claims.get("email"), claims.get("email_verified", False), claims.get("name", "")) if user_id else None,
         organization=OrganizationInfo(uuid.UUID(org["id"]), org["slug"], org["name"], org["role"]) if org else None,

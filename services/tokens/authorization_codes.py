@@ -55,6 +55,7 @@ class CodeRequest:
     nonce: str | None
     sid: str
     auth_time: datetime
+    can_confirm: bool
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -64,7 +65,17 @@ def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], En
 
 
 _INVALID = "The authorization code is unknown, expired or was issued for another request."
-_COPIED = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")  # from the code to its family
+_COPIED = (
+    "client_pk",
+    "user_id",
+    "organization_id",
+    "scope",
+    "resource",
+    "nonce",
+    "sid",
+    "auth_time",
+    "can_confirm",
+)  # from the code to its family
 _INSERT = HotStatement(insert(AuthorizationCode))
 _FACTS = select_grant(
     AuthorizationCode,

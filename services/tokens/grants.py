@@ -30,6 +30,7 @@ class Grant:
     nonce: str | None
     sid: str
     auth_time: datetime
+    can_confirm: bool
     email: str | None
     email_verified: bool
     name: str
@@ -112,6 +113,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             source.nonce,
             source.sid,
             source.auth_time,
+            source.can_confirm,
             User.email,
             User.email_verified,
             User.name,

@@ -16,7 +16,7 @@ from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.transactions import insert_into
 from services.vault.credential_scope import Owner
-from services.vault.credential_values import check_name
+from services.vault.credential_values import check_name, is_name
 
 SET_BY = ("both", "organization", "person")
 MAX_NOTE_LENGTH = 500
@@ -53,6 +53,13 @@ def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
     organization = organization_access.enter(actor, slug)
     row = _get_row(organization, name)
     return DeclarationInfo(row.name, row.kind, row.set_by, row.note)
+
+
+def find_set_by(actor: Actor, slug: str, name: str) -> str:
+    """Who sets a name now; without a declaration, and for what is no name, everybody.   Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    row = db.session.get(CredentialDeclaration, (organization.id, name)) if is_name(name) else None
+    return row.set_by if row else "both"
 
 
 def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | None, note: str | None) -> DeclarationInfo:

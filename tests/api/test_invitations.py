@@ -466,3 +466,20 @@ def test_the_sweep_takes_what_has_expired_and_leaves_what_waits(app, company, cl
     assert cli.invoke(args=["sweep", "--kind", "invitations", "--dry-run"]).stdout == "invitations: 1\n"
     assert cli.invoke(args=["sweep", "--kind", "invitations"]).stdout == "invitations: 1\n"
     assert [str(row.id) for row in rows(app)] == [kept]
+
+
+def test_who_was_imported_and_accepts_an_invitation_has_accepted_the_organization(app, company):
+    ann = factories.make_user(email="ann@example.com")
+    factories.make_membership(company.organization, ann, "member", origin="imported")
+    person = Person(app, ann)
+    made = invite(company, "ann@example.com", "admin")
+    assert made.status_code == 409  # a member, as everybody can see
+    invited = factories.make_invitation(company.organization, "ann@example.com", role="admin")
+    assert person.send("POST", f"/invitations/{invited.id}/accept").status_code == 200
+    with app.app_context():
+        row_security.enter(user_id=ann.id)
+        own = db.session.scalars(db.select(factories.Membership).where(factories.Membership.user_id == ann.id))
+        assert {(row.organization_id == ann.id, row.role, row.origin) for row in own} == {
+            (True, "owner", "created"),
+            (False, "admin", "accepted"),
+        }

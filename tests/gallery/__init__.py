@@ -79,6 +79,7 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         "next_path": None,
         "invite_only": False,
         "invitation": None,
+        "too_new": "",
     }
     found = [
         Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),
@@ -87,6 +88,12 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         Page("sign-in-no-provider", "sign_in/page.html", {**plain, "providers": []}),
         Page("sign-in-continue", "sign_in/page.html", {**plain, "waiting": cli, "continue_as": email, "handoff": "h.1.s"}),
         Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "reason": _reason()}),
+        Page("reauth-nothing", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": [], "reason": _reason()}),
+        Page(
+            "reauth-too-new",
+            "sign_in/page.html",
+            {**plain, "purpose": "reauth", "providers": [], "reason": _reason(), "too_new": words.joined(["Northwind SSO"])},
+        ),
     ]
     for code in sign_in_errors.TABLE:
         error = sign_in_errors.describe(code, facts)
@@ -215,7 +222,13 @@ def _oauth_pages(name: str | None) -> list[Page]:
                 "host": "127.0.0.1:33418",
                 "app_name": name if name is not None else "Gatepost CLI",
                 "is_self_registered": name is not None,
+                "is_back": True,
             },
+        ),
+        Page(
+            "onward-to-link",
+            "oauth/onward.html",
+            {"target": target, "host": "github.com", "app_name": "GitHub", "is_self_registered": False, "is_back": False},
         ),
         Page(
             "logout",

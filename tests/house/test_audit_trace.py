@@ -79,6 +79,7 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /account": "user.profile_changed",
     "POST /account/delete": "user.deleted",
     "POST /account/link": "identity.linked",
+    "POST /account/linked/<provider_id>/link": LeavesNone("leads to the provider; what comes back is linked by POST /account/link"),
     "POST /account/linked/<identity_id>/unlink": "identity.unlinked",
     "POST /account/sessions/<sid>/revoke": "user_session.revoked",
     "POST /account/sessions/revoke-others": "user_sessions.revoked",

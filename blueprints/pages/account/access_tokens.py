@@ -5,10 +5,12 @@ import uuid
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, key_forms, leafing, quotas, words
 from blueprints.html.forms import is_first, nothing_changed
 from services.access import organization_access
@@ -45,7 +47,7 @@ def show() -> str:
 
 
 @blueprint.get("/account/tokens/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.KEYS)
 def new() -> Response | str:
     if not organization_access.opened_by(g.actor):
         return _none_yet()
@@ -53,7 +55,7 @@ def new() -> Response | str:
 
 
 @blueprint.post("/account/tokens/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.KEYS, why=_l("You signed in %(when)s. Sign in again to create an access token."))
 def create() -> Response | tuple[str, int]:
     if not organization_access.opened_by(g.actor):
         return _none_yet()

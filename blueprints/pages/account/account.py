@@ -6,9 +6,12 @@ from zoneinfo import available_timezones
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice, SelectField
 
+from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, invitation_cards, languages
 from blueprints.html.forms import NamedForm
 from blueprints.html.invitation_cards import Card
@@ -32,7 +35,9 @@ class ProfileForm(NamedForm):
 
     email = SelectField(
         lazy_gettext("Email address"),
-        description=lazy_gettext("From the accounts you sign in with. Only verified addresses can be chosen."),
+        description=lazy_gettext(
+            "From the accounts you sign in with. Only verified addresses can be chosen. To choose another, you confirm it’s you."
+        ),
     )
     time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Times on these pages are shown in it."))
     language = SelectField(
@@ -90,6 +95,9 @@ def profile() -> str:
 
 
 @blueprint.post("/account")
+@fresh_sign_in.needed(
+    Act.ADDRESS, when=fresh_sign_in.chooses_an_address, why=_l("You signed in %(when)s. Sign in again to choose another address.")
+)
 def save_profile() -> Response | tuple[str, int]:
     ways = identities.list_for(g.actor.user.id)
     form = _form(ways)

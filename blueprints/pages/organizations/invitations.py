@@ -3,14 +3,15 @@
 import uuid
 from collections.abc import Sequence
 
-from flask import Blueprint, flash, g, redirect
+from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
-from blueprints import session_cookie
+from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.forms import Form, is_first, nothing_changed
 from config import current
@@ -32,7 +33,7 @@ class InviteForm(Form):
     emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))
     role = SelectField(
         _l("Role"),
-        description=_l("Someone can be made an owner after they’ve joined."),
+        description=_l("Someone can be made an owner after they’ve joined. To invite an admin, you confirm it’s you."),
         choices=[SelectChoice(role, words.ROLES[role]) for role in ("member", "admin")],
     )
 
@@ -61,10 +62,17 @@ def index(slug: str) -> str:
 @blueprint.get("/orgs/<slug>/invitations/new")
 def new(slug: str) -> str:
     organization_access.get(g.actor, slug, "invitations:manage")
-    return _new_page(slug, InviteForm())
+    wanted = request.args.get("role")
+    return _new_page(slug, InviteForm(data={"role": "admin" if wanted == "admin" else "member"}))
 
 
 @blueprint.post("/orgs/<slug>/invitations/new")
+@fresh_sign_in.needed(
+    Act.MANAGERS,
+    when=fresh_sign_in.asks_for_a_manager,
+    keeps=("role",),
+    why=_l("You signed in %(when)s. Sign in again to invite an admin."),
+)
 def create(slug: str) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug, "invitations:manage")
     form = InviteForm()
@@ -120,7 +128,17 @@ def _sent_to(sent: Sent) -> str:
     return _("Invited %(email)s, but too many emails are waiting to be sent. Resend this invitation later.", email=email)
 
 
+@blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
+def show_resend(slug: str, invitation_id: uuid.UUID) -> Response:
+    """To the button, for who signed in again to press it."""
+    organization_access.get(g.actor, slug)
+    return redirect(_list_href(slug), 303)
+
+
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.invites_a_manager, why=_l("You signed in %(when)s. Sign in again to invite an admin.")
+)
 def resend(slug: str, invitation_id: uuid.UUID) -> Response:
     organization_access.get(g.actor, slug)
     try:
@@ -135,6 +153,9 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
 
 
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/link")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.invites_a_manager, why=_l("You signed in %(when)s. Sign in again to invite an admin.")
+)
 def create_link(slug: str, invitation_id: uuid.UUID) -> Response:
     organization_access.get(g.actor, slug)
     try:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice
 
 from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, words
 from blueprints.html.forms import Form, nothing_changed
 from errors import NotFound
@@ -31,8 +32,6 @@ class RoleForm(Form):
         offered = [role for role in roles.ROLES if roles.may_manage(given_by, role)]
         self.role.choices = [SelectChoice(role, words.role(role), render_kw={"hint": _meaning(before, role)}) for role in offered]
         self.role.invalid_choice_message = _("Choose a role")
-        if "owner" in offered and before != "owner":
-            self.role.description = _("To make someone an owner, you confirm it’s you.")
 
 
 def _meaning(before: str, role: str) -> str:
@@ -112,6 +111,7 @@ def _manages(slug: str) -> bool:
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/role")
+@fresh_sign_in.needed(Act.MANAGERS)
 def choose_role(slug: str, user_id: uuid.UUID) -> str:
     person = members.get_manageable(g.actor, slug, str(user_id))
     wanted = request.args.get("role", "")
@@ -119,6 +119,9 @@ def choose_role(slug: str, user_id: uuid.UUID) -> str:
 
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/role")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.changes_a_manager, keeps=("role",), why=_l("You signed in %(when)s. Sign in again to change a role.")
+)
 def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug)
     try:
@@ -132,8 +135,6 @@ def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     role = form.role.data
     if role == person.role:
         return nothing_changed(f"/orgs/{slug}/members")
-    if role == "owner" and not fresh_sign_in.is_fresh():
-        return fresh_sign_in.lead_through(f"{request.path}?role=owner")
     members.change_role(g.actor, slug, str(user_id), role)
     name = name_of(person)
     results = {
@@ -151,6 +152,7 @@ def _role_page(slug: str, person: Person, form: RoleForm) -> str:
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/remove")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.concerns_a_manager)
 def confirm_remove(slug: str, user_id: uuid.UUID) -> Response | str:
     if user_id == g.actor.user.id:
         return redirect(f"/orgs/{slug}/leave", 303)
@@ -158,6 +160,9 @@ def confirm_remove(slug: str, user_id: uuid.UUID) -> Response | str:
 
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/remove")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.concerns_a_manager, why=_l("You signed in %(when)s. Sign in again to remove an owner or admin.")
+)
 def remove(slug: str, user_id: uuid.UUID) -> Response:
     if user_id == g.actor.user.id:
         return redirect(f"/orgs/{slug}/leave", 303)
