@@ -343,37 +343,6 @@ def test_one_that_was_sent_again_is_shown_again(app, company):
     assert [item["id"] for item in shown(ann)] == [made]
 
 
-def test_nobody_loses_an_invitation_that_is_made_while_the_mark_is_taken_away(app, company):
-    """Whoever looks in vain takes the mark away; an inviter who is at it meanwhile sets it again."""
-    ann = company.person("ann@example.com", personal=True)
-    for _ in range(8):
-        with app.app_context():
-            db.session.get_one(User, ann.user.id).has_invitations = True
-            db.session.commit()
-        barrier, made = threading.Barrier(5), []
-
-        def look() -> None:
-            barrier.wait(5)  # noqa: B023 - joined before the next turn
-            received_invitations_of(app, ann)
-
-        def make() -> None:
-            barrier.wait(5)  # noqa: B023
-            made.append(invite(company).json["id"])  # noqa: B023
-
-        threads = [threading.Thread(target=work) for work in (look, look, look, look, make)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-        assert [item["id"] for item in shown(ann)] == made
-        company.owner.send("DELETE", f"{INVITATIONS}/{made[0]}")
-
-
-def received_invitations_of(app, person: Person) -> None:
-    with app.app_context():
-        received_invitations.list_for(person.user.id)
-
-
 def test_a_hundred_invitations_are_shown_newest_first_and_no_more(app, company):
     ann = factories.make_user(email="ann@example.com", has_invitations=True)
     for number in range(103):

@@ -12,6 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from extensions import db
+from infra.clock import now
 from models import Invitation, Membership, Project
 from services.access.actors import Actor
 from services.database import row_security
@@ -134,6 +135,17 @@ def test_links_and_buttons_at_once_make_one_membership_and_one_event(app: Flask,
     assert failures == []
     assert len(audited(app, "invitation.accepted")) == 1
     assert role_of(app, company.acme, ann) == "member"
+
+
+def test_somebody_who_looks_while_they_are_being_invited_finds_it_the_next_time(app: Flask, company: Company, database: Any) -> None:
+    """Whoever finds nothing takes the mark away that says where to look; not while an inviter is setting it."""
+    ann = company.person("ann@example.com", personal=True, has_invitations=True)
+    made = factories.make_invitation(company.acme, "ann@example.com", revoked_at=now())
+    invites = "UPDATE users SET has_invitations = true WHERE id = %(user)s"
+    with held(database, company, invites, user=ann.user.id) as connection:
+        connection.execute("UPDATE invitations SET revoked_at = NULL")
+        assert meanwhile(app, connection, lambda: ann.get("/session")).json["invitations"] == []
+    assert [item["id"] for item in ann.get("/session").json["invitations"]] == [str(made.id)]
 
 
 def test_a_personal_organization_that_exists_is_not_joined_again(app: Flask, company: Company) -> None:
