@@ -196,7 +196,7 @@ def test_one_that_a_client_names_is_shown_and_what_was_allowed_there_is_not_new(
     assert re.search(r"<bdi>Aaa Imported</bdi><input type=\"hidden\" name=\"organization\" value=\"imported\">", page.text)
     assert "code" in answer_of(press(signed_in, page, "allow", organization="imported"))
     grown = program.authorize(signed_in, scope="openid profile", organization="imported").text
-    assert 1 == grown.count(">New<"), "the other one is known"
+    assert grown.count(">New<") == 1, "the other one is known"
 
 
 def origins(app: Flask, user: User) -> dict[str, str]:
