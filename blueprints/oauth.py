@@ -140,6 +140,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
     if has_decided and signed_in.record.organization_slug != organization.slug:
         user_sessions.remember_organization(raw_session, signed_in.record, organization.slug)
     code = authorization_codes.create(
+        guards.session_actor(signed_in),
         CodeRequest(
             client_pk=asked.client.pk,
             user_id=signed_in.user.id,
@@ -151,7 +152,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
             nonce=asked.nonce,
             sid=signed_in.record.sid,
             auth_time=authorize_requests.auth_time(signed_in),
-        )
+        ),
     )
     return code if user_sessions.is_live(raw_session) else None
 

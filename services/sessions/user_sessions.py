@@ -5,6 +5,7 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
@@ -19,6 +20,7 @@ from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import Membership, Organization, RefreshFamily, User
 from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.activity import places
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
@@ -44,6 +46,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         User.language,
         User.time_zone,
         User.theme,
+        User.secured_at,
     )
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
@@ -91,11 +94,14 @@ def start(
     handoff: str | None = None,
     replaces: str | None = None,
     time: SignInTime | None = None,
+    raw_browser: str | None = None,
+    began_ms: int | None = None,
 ) -> str:
     """Begin a session for a person who has just signed in; the raw cookie value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
-    time: when the person proved who they are; now without it.
+    time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
+    began_ms: when their account was looked up, if earlier than now: it may have been secured since.
     Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
     """
     settings = current()
@@ -105,7 +111,7 @@ def start(
         user_id=user_id,
         auth_time_ms=time.auth_time_ms if time else moment,
         proved_ms=time.proved_ms if time else None,
-        created_at_ms=moment,
+        created_at_ms=moment if began_ms is None else began_ms,
         last_seen_ms=moment,
         expires_at_ms=moment + settings.session_seconds * 1000,
         provider=provider,
@@ -121,6 +127,8 @@ def start(
         _store().remove(previous.user_id, previous.sid)
     begin_write()
     audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
+    if raw_browser is not None:
+        places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=record.sid)
     db.session.commit()
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
@@ -147,7 +155,8 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
 
 
 def authenticate(raw: str) -> SignedIn | None:
-    """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
+    """Who a cookie value is: None unless the session lives, began after the account was last secured, and its user exists and is
+    not disabled.
 
     Commits: yes, when invitations wait or there is no organization.
     """
@@ -155,7 +164,7 @@ def authenticate(raw: str) -> SignedIn | None:
     if record is None:
         return None
     rows = _read_user(record.user_id)
-    if not rows or rows[0].disabled_at is not None:
+    if not rows or rows[0].disabled_at is not None or _began_before(record, rows[0].secured_at):
         return None
     user = _user_info(rows[0])
     if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
@@ -167,6 +176,11 @@ def authenticate(raw: str) -> SignedIn | None:
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
+
+
+def _began_before(record: SessionRecord, secured_at: datetime | None) -> bool:
+    """Whether the account was secured since the session began; it may have been written just after the others were ended."""
+    return secured_at is not None and record.created_at_ms <= secured_at.timestamp() * 1000
 
 
 def _read_user(user_id: uuid.UUID) -> list[Row]:
