@@ -10,17 +10,17 @@ from models.types import Id, Moment, SecretHash
 
 
 class SignInPlace(db.Model):
-    """`mark` is the hash of a network (/24, /48) or of a browser's cookie. `previous_at`: the sign-in before the last one."""
+    """`place_hash` is the hash of a network (/24, /48) or of a browser's cookie. `previous_at`: the sign-in before the last one."""
 
     __tablename__ = "sign_in_places"
     __table_args__ = (
-        Index("uq_sign_in_places_mark", "user_id", "mark", unique=True),
+        Index("uq_sign_in_places_place_hash", "user_id", "place_hash", unique=True),
         Index("ix_sign_in_places_expires_at", "expires_at"),
     )
 
     id: Mapped[Id]
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    mark: Mapped[SecretHash]
+    place_hash: Mapped[SecretHash]
     previous_at: Mapped[Moment | None]
     last_at: Mapped[Moment]
     expires_at: Mapped[Moment]

@@ -46,14 +46,14 @@ def upgrade() -> None:
     op.create_table('sign_in_places',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('user_id', sa.Uuid(), nullable=False),
-    sa.Column('mark', sa.LargeBinary(length=32), nullable=False),
+    sa.Column('place_hash', sa.LargeBinary(length=32), nullable=False),
     sa.Column('previous_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('last_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_sign_in_places_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_in_places'))
     )
-    op.create_index('uq_sign_in_places_mark', 'sign_in_places', ['user_id', 'mark'], unique=True)
+    op.create_index('uq_sign_in_places_place_hash', 'sign_in_places', ['user_id', 'place_hash'], unique=True)
     op.create_index('ix_sign_in_places_expires_at', 'sign_in_places', ['expires_at'])
     op.create_table('known_apps',
     sa.Column('user_id', sa.Uuid(), nullable=False),

@@ -4,24 +4,30 @@ Whoever reads the email decides, without signing in, so it only takes away: sess
 addresses of the last seven days. What the account was created with stays, and so does the last way in.
 """
 
+import logging
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select, update
+from redis import RedisError
+from sqlalchemy import delete, select, update
 
 from errors import NotFound
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
-from models import ApiKey, Consent, Identity, RefreshFamily, SecureLink, SignInLink, User
+from models import Consent, Identity, SecureLink, SignInLink, User
 from services.access.actors import Actor
 from services.activity import account_events, addresses, known_apps, places, security_letters
 from services.activity.account_events import AccountEventInfo
 from services.audit import audit
+from services.authorization import connected_apps
 from services.database.transactions import begin_write
 from services.sessions import user_sessions
-from services.tokens import grant_lists, live, refresh_families
+from services.tokens import grant_lists, refresh_families
 from services.users import api_keys, identities, users
+
+log = logging.getLogger("gatepost.account_securing")
 
 _WITH_THE_ACCOUNT = timedelta(minutes=1)  # both rows are written by one unit of work
 
@@ -49,26 +55,23 @@ class SecureInfo:
 def get_info(raw: str) -> SecureInfo:
     """What a link is about; looking changes nothing, mail scanners look too.   Raises SecureLinkEnded."""
     link, user = _find(raw)
-    consented = select(Consent.client_pk).where(Consent.user_id == user.id)
-    granted = select(RefreshFamily.client_pk).where(RefreshFamily.id.in_([grant.id for grant in grant_lists.list_for(user.id)]))
-    keys = select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user.id, live.key_works(now()))
     return SecureInfo(
         email=user.email,
         name=user.name,
         event=account_events.find(user.id, link.event_id),
         sessions=len(user_sessions.list_for(user.id)),
-        apps=len(set(db.session.scalars(consented)) | set(db.session.scalars(granted))),
-        keys=db.session.scalar(keys) or 0,
+        apps=connected_apps.count_for(user.id, grant_lists.list_for(user.id)),
+        keys=api_keys.count_working(user.id),
         identities=[(identities.label_of(row.provider), row.login or row.email or "") for row in _late_identities(user)],
         addresses=list(addresses.list_added_lately(user).values()),
     )
 
 
 def use(actor: Actor, raw: str) -> None:
-    """Secure the account, once. Commits: yes, twice.   Raises: SecureLinkEnded; redis.RedisError, and then nothing was done.
+    """Secure the account, once. Commits: yes, several times.   Raises: SecureLinkEnded; redis.RedisError, and then the link is not spent.
 
-    The sessions go first, so that a link is not spent while Redis is away. What they began until the commit ends after it: by then a
-    session is refused because it began before, and a grant of one that was still there is revoked.
+    The sessions go first, so that a link is not spent while Redis is away, and again after the commit, with what they began meanwhile.
+    From the commit on, a session that began before is refused wherever it may still be kept.
     """
     user_id = _find(raw)[1].id
     user_sessions.forget_all(user_id)
@@ -82,7 +85,18 @@ def use(actor: Actor, raw: str) -> None:
     audit.record(actor, "account.secured", target_type="user", target_id=user_id, details=details)
     account_events.record(actor, user_id, "account_secured", **details)
     db.session.commit()
-    user_sessions.revoke_all(actor, user_id=user_id)
+    _forget_places(user_id)
+    try:
+        user_sessions.revoke_all(actor, user_id=user_id)
+    except RedisError as error:  # nothing more can begin in them: a code is handed out only after Redis says that its session is there
+        log.warning("sessions of a secured account are still in Redis, where they are of no use", extra={"detail": type(error).__name__})
+
+
+def _forget_places(user_id: uuid.UUID) -> None:
+    """By itself: a sign-in holds its places before it needs the person, who is held above. Commits: yes."""
+    begin_write()
+    places.forget_all(user_id)
+    db.session.commit()
 
 
 def _take_away(actor: Actor, user: User) -> dict[str, int]:
@@ -92,7 +106,6 @@ def _take_away(actor: Actor, user: User) -> dict[str, int]:
     grants = refresh_families.revoke_of_person(user.id, lambda table: table.user_id == user.id, because="account_secured")
     db.session.execute(delete(Consent).where(Consent.user_id == user.id).execution_options(synchronize_session=False))
     known_apps.forget(user.id)
-    places.forget_all(user.id)
     waiting = (SignInLink.user_id == user.id, SignInLink.used_at.is_(None), SignInLink.is_bootstrap.is_(False))
     db.session.execute(update(SignInLink).where(*waiting).values(used_at=now()).execution_options(synchronize_session=False))
     late = _late_identities(user)

@@ -26,18 +26,18 @@ def visit(actor: Actor, user_id: uuid.UUID, *, raw_browser: str, provider: str, 
     """Remember where a person signs in, and report a place that is new. One statement for a known one. Never commits."""
     moment, network = now(), site_of(actor.ip)
     known_since = moment - timedelta(days=KNOWN_DAYS)
-    marks = sorted([_mark("browser", raw_browser), *([_mark("network", network)] if network else [])])
+    hashes = sorted([_hash("browser", raw_browser), *([_hash("network", network)] if network else [])])
     row = {"user_id": user_id, "previous_at": None, "last_at": moment, "expires_at": moment + timedelta(days=KNOWN_DAYS)}
-    insert = insert_into(SignInPlace).values([{**row, "id": uuid7(), "mark": mark} for mark in marks])
+    insert = insert_into(SignInPlace).values([{**row, "id": uuid7(), "place_hash": place} for place in hashes])
     seen = db.session.scalars(
         insert.on_conflict_do_update(
-            index_elements=[SignInPlace.user_id, SignInPlace.mark],
+            index_elements=[SignInPlace.user_id, SignInPlace.place_hash],
             set_={"previous_at": SignInPlace.last_at, "last_at": insert.excluded.last_at, "expires_at": insert.excluded.expires_at},
         ).returning(SignInPlace.previous_at)
     ).all()
     if all(previous is not None and previous > known_since for previous in seen):
         return
-    if not any(previous is not None and previous > known_since for previous in seen) and _has_others(user_id, marks, seen):
+    if not any(previous is not None and previous > known_since for previous in seen) and _has_others(user_id, hashes, seen):
         account_events.record(actor, user_id, "sign_in_from_new_place", provider=provider, sid=sid)
     _drop_oldest(user_id)
 
@@ -51,11 +51,11 @@ def forget_all(user_id: uuid.UUID) -> None:
     )
 
 
-def _has_others(user_id: uuid.UUID, marks: list[bytes], seen: list[object]) -> bool:
+def _has_others(user_id: uuid.UUID, hashes: list[bytes], seen: list[object]) -> bool:
     """Whether the person has signed in before, as far as anybody remembers."""
     if any(previous is not None for previous in seen):
         return True
-    others = select(SignInPlace.mark).where(SignInPlace.user_id == user_id, SignInPlace.mark.not_in(marks)).limit(1)
+    others = select(SignInPlace.place_hash).where(SignInPlace.user_id == user_id, SignInPlace.place_hash.not_in(hashes)).limit(1)
     return db.session.scalar(others) is not None
 
 
@@ -71,5 +71,5 @@ def _drop_oldest(user_id: uuid.UUID) -> None:
     db.session.execute(delete(SignInPlace).where(*which).execution_options(synchronize_session=False))
 
 
-def _mark(kind: str, value: str) -> bytes:
+def _hash(kind: str, value: str) -> bytes:
     return hashlib.sha256(f"gatepost/place\0{kind}\0{value}".encode("utf-8", "surrogatepass")).digest()

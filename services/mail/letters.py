@@ -66,7 +66,7 @@ def security(place: Place, *, to: str, kind: str, names: Mapping[str, str], at: 
     parts = (
         sentence % {"host": place.host, **shown},
         _("When: %(time)s UTC") % {"time": f"{at:%Y-%m-%d %H:%M}"} + ("\n" + _("From: %(address)s") % {"address": ip} if ip else ""),
-        _("If this was you, there is nothing to do. If it wasn't, open this link:"),
+        _("If this was you, there is nothing to do. If it wasn’t, open this link:"),
         url,
         _(
             "It needs no sign-in and shows what it will end before it does anything. It works once, for 7 days. Your activity page lists"
@@ -102,7 +102,7 @@ def _security_words(place: Place) -> dict[str, tuple[str, str]]:
         ),
         "sign_in_from_new_place": (
             _("New sign-in to your account"),
-            _("Somebody signed in to your account on Gatepost at %(host)s with a browser and from a network that you haven't used before."),
+            _("Somebody signed in to your account on Gatepost at %(host)s with a browser and from a network that you haven’t used before."),
         ),
         "sign_in_link_created": (
             _("A sign-in link for your account was created"),

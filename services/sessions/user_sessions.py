@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
+from sqlalchemy.exc import IntegrityError
 
 from config import current
+from errors import SignInRefused
 from extensions import db, redis
 from infra import metrics
 from infra.clock import now_ms
@@ -102,7 +104,7 @@ def start(
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
     began_ms: when their account was looked up, if earlier than now: it may have been secured since.
-    Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
+    Commits: yes.   Raises: SignInRefused, redis.RedisError, and then there is no session.
     """
     settings = current()
     raw, moment = new_secret(), now_ms()
@@ -127,9 +129,14 @@ def start(
         _store().remove(previous.user_id, previous.sid)
     begin_write()
     audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
-    if raw_browser is not None:
-        places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=record.sid)
-    db.session.commit()
+    try:
+        if raw_browser is not None:
+            places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=record.sid)
+        db.session.commit()
+    except IntegrityError as error:
+        db.session.rollback()
+        _store().remove(user_id, record.sid)
+        raise SignInRefused("state_mismatch", detail="the account was deleted meanwhile") from error
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
 

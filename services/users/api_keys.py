@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, func, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -202,6 +202,11 @@ def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> lis
 def list_tokens(actor: Actor, *, number: int) -> NumberedPage[KeyRow]:
     """The person's access tokens that are not revoked, oldest first."""
     return numbered_pages.read(_kept(*_tokens_of(actor)).order_by(ApiKey.id), _read, number=number)
+
+
+def count_working(user_id: uuid.UUID) -> int:
+    """How many keys of a person and of their agents work."""
+    return db.session.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id, live.key_works(now()))) or 0
 
 
 def list_kept(user_id: uuid.UUID, key_ids: Sequence[str]) -> list[str]:

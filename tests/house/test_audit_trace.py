@@ -83,6 +83,7 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /account/sessions/revoke-others": "user_sessions.revoked",
     "POST /account/apps/<app_id>/remove": "connected_app.removed",
     "POST /invitations/<token>": "invitation.accepted",
+    "POST /secure/<token>": "account.secured",
     "POST /orgs/new": "organization.created",
     "POST /orgs/<slug>/restore": "organization.restored",
     "POST /orgs/<slug>/members/<user_id>/role": "member.role_changed",

@@ -55,9 +55,9 @@ ALLOWED = {
         "services": "",
         "services.instance": "services.sign_in services.vault services.users services.tokens services.audit services.access"
         f" services.encryption services.database {_BELOW}",
-        "services.accounts": "services.vault services.sessions services.organizations services.users services.tokens services.activity"
-        " services.audit"
-        f" services.access services.pagination services.database connectors {_BELOW}",
+        "services.accounts": "services.vault services.authorization services.sessions services.organizations services.users"
+        " services.tokens services.activity services.audit services.access services.pagination services.database connectors"
+        f" {_BELOW}",
         "services.sign_in": "services.sessions services.organizations services.users services.activity services.audit services.access"
         " services.mail"
         f" services.encryption services.database providers {_BELOW}",

@@ -49,7 +49,7 @@ def show() -> str:
         identities=frozenset(str(way.id) for way in identities.list_for(user_id)),
         sids=frozenset(record.sid for record in records),
         apps=frozenset(str(app.id) for app in connected_apps.list_for(user_id, grants)),
-        keys=frozenset(api_keys.list_kept(user_id, [event.details["key"] for event in page.rows if event.kind == "key_created"])),
+        keys=frozenset(api_keys.list_kept(user_id, [str(event.details.get("key")) for event in page.rows if event.kind == "key_created"])),
     )
     return frame.render(
         "account/activity.html",

@@ -69,7 +69,7 @@ def test_a_place_is_forgotten_but_never_that_there_was_one(context: Flask, ann: 
     assert news(ann) == []
     clock.move(3 * places.KNOWN_DAYS * DAY)
     sweeping.sweep(("verifications",))
-    assert len(owner.rows(context, db.select(SignInPlace.mark))) == 1
+    assert len(owner.rows(context, db.select(SignInPlace.place_hash))) == 1
     sign_in(ann, "phone", "203.0.113.5")
     assert len(news(ann)) == 1
 
@@ -80,7 +80,7 @@ def test_there_are_two_hundred_places_of_a_person_at_most(context: Flask, ann: U
     for number in range(9):
         clock.move(number)
         sign_in(ann, f"browser-{number}", "192.0.2.1")
-    assert len(owner.rows(context, db.select(SignInPlace.mark))) == 6
+    assert len(owner.rows(context, db.select(SignInPlace.place_hash))) == 6
     clock.move(10)
     sign_in(ann, "browser-0", "203.0.113.1")
     assert len(news(ann)) == 1  # the oldest went
