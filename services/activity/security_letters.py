@@ -7,7 +7,6 @@ workers. What was decided leaves with the commit, through the mail queue; a chan
 import logging
 import uuid
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import event as events
 from sqlalchemy import func, select, update
@@ -60,7 +59,18 @@ def prepare(actor: Actor, event: AccountEvent) -> None:
                 expires_at=event.at + timedelta(seconds=LINK_SECONDS),
             )
         )
-        _put(letters.security(place, to=address, kind=event.kind, names=_names(event), at=event.at, ip=event.ip, url=_url(raw)))
+        _put(
+            letters.security(
+                place,
+                to=address,
+                kind=event.kind,
+                names=_names(event),
+                provider=str(event.details.get("provider") or ""),
+                at=event.at,
+                ip=event.ip,
+                url=_url(raw),
+            )
+        )
     db.session.flush()
 
 
@@ -82,9 +92,8 @@ def _was_mailed_lately(event: AccountEvent) -> bool:
 
 
 def _names(event: AccountEvent) -> dict[str, str]:
-    """What the sentence of a letter names."""
-    details: dict[str, Any] = event.details
-    return {name: str(details.get(name) or "") for name in ("name", "provider", "login", "agent")}
+    """What the sentence of a letter names, of what people chose."""
+    return {name: str(event.details.get(name) or "") for name in ("name", "login")}
 
 
 def _place(actor: Actor, user: User) -> letters.Place:

@@ -55,16 +55,18 @@ def invitation(place: Place, *, to: str, inviter: str, organization: str, url: s
     return Letter(to, _("Invitation to an organization"), _text(parts))
 
 
-def security(place: Place, *, to: str, kind: str, names: Mapping[str, str], at: datetime, ip: str | None, url: str) -> Letter:
-    """Reports a change to the reader's account. names: what the sentence names; url: the page that secures the account.
+def security(
+    place: Place, *, to: str, kind: str, names: Mapping[str, str], provider: str, at: datetime, ip: str | None, url: str
+) -> Letter:
+    """Reports a change to the reader's account. names: those that people chose; url: the page that secures the account.
 
     No address is named: one that a stranger chose would become a link.
     """
     _ = catalogues.read(place.language).gettext
     subject, sentence = _security_words(place)[kind]
-    shown = {name: _quoted(value, place) or _("without a name") for name, value in names.items()}
+    quoted = {name: _quoted(value, place) or _("without a name") for name, value in names.items()}
     parts = (
-        sentence % {"host": place.host, **shown},
+        sentence % {"host": place.host, "provider": provider, **quoted},
         _("When: %(time)s UTC") % {"time": f"{at:%Y-%m-%d %H:%M}"} + ("\n" + _("From: %(address)s") % {"address": ip} if ip else ""),
         _("If this was you, there is nothing to do. If it wasn’t, open this link:"),
         url,

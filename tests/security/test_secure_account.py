@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from errors import Unavailable
 from extensions import db
 from infra import clock
 from infra.clock import now_ms
@@ -30,6 +31,7 @@ from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc
 from tests.fakes.smtp import FakeSmtp
 from tests.oauth.flow import Program, bearer
+from tests.stores import Valkey
 
 ANN, MALLORY = "ann@example.com", "mallory@evil.example"
 WEEK = 7 * 86_400
@@ -264,6 +266,32 @@ def test_a_sign_in_that_was_under_way_does_not_outlive_the_button(app: Flask, th
         clock.move(8 * 86_400 + 2)
         raw = user_sessions.start(Actor(type="anonymous"), user_id=thief.actor.user.id, provider="github")
         assert user_sessions.authenticate(raw) is not None
+
+
+def test_what_was_under_way_in_his_session_gains_nothing(app: Flask, thief: Thief, smtp: FakeSmtp) -> None:
+    """Requests that were let in before, and reach the database after: a key, a linked account, a changed address."""
+    assert press(app, links_to(smtp, ANN)[-1]).status_code == 200
+    with app.app_context():
+        slug, github = _slug(thief.actor), identities.list_for(thief.actor.user.id)[0].id
+        with pytest.raises(Unavailable):
+            api_keys.mint(thief.actor, owner="self", organization=slug, name="late", scopes=["orgs"])
+        with pytest.raises(Unavailable):
+            identities.link(thief.actor, thief.actor.user.id, thief.account)
+        with pytest.raises(Unavailable):
+            identities.choose_email(thief.actor, thief.actor.user.id, github)
+        clock.move(8 * 86_400 + 11)
+        assert api_keys.mint(thief.actor, owner="self", organization=slug, name="hers", scopes=["orgs"])
+
+
+def test_while_redis_is_away_the_link_is_not_spent(app: Flask, thief: Thief, smtp: FakeSmtp, valkey: Valkey) -> None:
+    browser, link = Browser(app), links_to(smtp, ANN)[-1]
+    page = browser.get(link)
+    valkey.stop()
+    try:
+        assert browser.post(link, page).status_code == 503
+    finally:
+        valkey.start()
+    assert browser.post(link, page).status_code == 200
 
 
 def test_the_account_it_was_created_with_stays_and_so_does_the_last_way_in(

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from errors import SignInRefused
 from extensions import db
 from infra import clock
+from infra.ids import uuid7
 from models import AccountEvent, SignInPlace, User
 from services.access.actors import Actor
 from services.activity import places
@@ -94,6 +96,13 @@ def test_a_known_place_costs_one_statement(context: Flask, ann: User) -> None:
     with counted() as statements:
         sign_in(ann, "laptop")
     assert len(statements) == len(without) + 1
+
+
+def test_an_account_that_is_deleted_meanwhile_gets_no_session(context: Flask) -> None:
+    gone = User(id=uuid7())
+    with pytest.raises(SignInRefused):
+        sign_in(gone, "laptop")
+    assert user_sessions.list_for(gone.id) == []
 
 
 def test_the_same_new_place_many_times_at_once_is_reported_once(app: Flask, ann: User) -> None:
