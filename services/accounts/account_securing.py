@@ -7,7 +7,6 @@ addresses of the last seven days. What the account was created with stays, and s
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 
 from redis import RedisError
 from sqlalchemy import delete, select, update
@@ -28,8 +27,6 @@ from services.tokens import grant_lists, refresh_families
 from services.users import api_keys, identities, users
 
 log = logging.getLogger("gatepost.account_securing")
-
-_WITH_THE_ACCOUNT = timedelta(minutes=1)  # both rows are written by one unit of work
 
 
 class SecureLinkEnded(NotFound):
@@ -115,10 +112,10 @@ def _take_away(actor: Actor, user: User) -> dict[str, int]:
 
 
 def _late_identities(user: User) -> list[Identity]:
-    """The ways to sign in of the last seven days, without the one that the account was created with; if all were, the oldest stays."""
+    """The ways to sign in of the last seven days. If all are, the oldest stays: it is the one that the account was created with, or at
+    least a last way in."""
     rows = db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.created_at, Identity.id)).all()
-    since = max(now() - addresses.LATELY, user.created_at + _WITH_THE_ACCOUNT)
-    late = [row for row in rows if row.created_at > since]
+    late = [row for row in rows if row.created_at > now() - addresses.LATELY]
     return late[1:] if len(late) == len(rows) else late
 
 
