@@ -20,13 +20,13 @@ from blueprints.api import session as api_session
 from blueprints.api import user_sessions as api_user_sessions
 from blueprints.api import users as api_users
 from blueprints.api import whoami as api_whoami
-from blueprints.pages.account import access_tokens, account, account_deletion, connected_apps, linked_accounts, user_sessions
+from blueprints.pages.account import access_tokens, account, account_deletion, activity, connected_apps, linked_accounts, user_sessions
 from blueprints.pages.admin import audit as admin_audit
 from blueprints.pages.admin import clients as admin_clients
 from blueprints.pages.admin import keys as admin_keys
 from blueprints.pages.admin import overview as admin_overview
 from blueprints.pages.admin import users as admin_users
-from blueprints.pages.gate import done, email_confirmations, home, invitations, pending_links, sign_in, sign_in_links
+from blueprints.pages.gate import account_securing, done, email_confirmations, home, invitations, pending_links, sign_in, sign_in_links
 from blueprints.pages.organizations import agent_keys, agents, audit_events, connections, credential_tests, credentials, members, orgs
 from blueprints.pages.organizations import invitations as invitations_sent
 from blueprints.pages.organizations import settings as organization_settings
@@ -45,11 +45,13 @@ DOORS: tuple[tuple[Blueprint, str | None, Guard], ...] = (
     (email_confirmations.blueprint, None, guards.gate),
     (pending_links.blueprint, None, guards.gate),
     (invitations.blueprint, None, guards.gate),
+    (account_securing.blueprint, None, guards.gate),
     (account.blueprint, None, guards.pages),
     (account_deletion.blueprint, None, guards.pages),
     (linked_accounts.blueprint, None, guards.pages),
     (user_sessions.blueprint, None, guards.pages),
     (connected_apps.blueprint, None, guards.pages),
+    (activity.blueprint, None, guards.pages),
     (connections.blueprint, None, guards.pages),
     (orgs.blueprint, None, guards.pages),
     (members.blueprint, None, guards.pages),

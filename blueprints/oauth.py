@@ -152,6 +152,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
     if has_decided and organization is not None:
         session_cookie.remember_organization(guards.session_actor(signed_in), organization)
     code = authorization_codes.create(
+        guards.session_actor(signed_in),
         CodeRequest(
             client_pk=asked.client.pk,
             user_id=signed_in.user.id,
@@ -164,7 +165,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
             sid=signed_in.record.sid,
             auth_time=authorize_requests.auth_time(signed_in),
             can_confirm=signed_in.record.can_confirm,
-        )
+        ),
     )
     return code if user_sessions.is_live(raw_session) else None
 

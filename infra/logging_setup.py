@@ -22,7 +22,7 @@ _SECRETS = re.compile(
         |id_token_hint|password|csrf_token)["']?\s*[=:]\s*)["']?[^\s&"'<>,;)\]}]{6,}
     | (?P<query>[?&](?:code|state|nonce|token)=)[^\s&"'<>]+
     | (?P<header>\b(?:authorization|cookie|set-cookie|proxy-authorization)["']?\s*[:=]\s*)[^\r\n]+
-    | (?P<path>/(?:login/link|login/confirm|invitations)/)[^\s/?"']+
+    | (?P<path>/(?:login/link|login/confirm|invitations|secure)/)[^\s/?"']+
     | (?P<scheme>://)[^\s/@:]*:[^\s/@]+(?=@)                            # passwords in addresses
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -14,7 +14,7 @@ class User(db.Model):
 
     Two users never have the same verified address; an unverified one claims nothing and blocks nobody. `has_invitations`:
     there may be some for the address; without it nobody looks. `created_by_operator`: not by a sign-in of
-    their own.
+    their own. `secured_at`: sessions that began before are not accepted.
     """
 
     __tablename__ = "users"
@@ -42,5 +42,6 @@ class User(db.Model):
     has_invitations: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_by_operator: Mapped[bool] = mapped_column(default=False, server_default=false())
     disabled_at: Mapped[Moment | None]
+    secured_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

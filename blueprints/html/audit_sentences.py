@@ -89,6 +89,7 @@ SENTENCES: dict[str, LazyString] = {
     "resource.created": lazy_gettext("%(actor)s added API %(target)s"),
     "resource.updated": lazy_gettext("%(actor)s changed API %(target)s"),
     "sign_in.refused": lazy_gettext("A sign-in with %(provider)s was refused"),
+    "account.secured": lazy_gettext("%(actor)s secured the account of %(target)s with a link from a security email"),
     "sign_in_link.created": lazy_gettext("%(actor)s created a one-time sign-in link for %(target)s"),
     "sign_in_link.used": lazy_gettext("%(target)s used a one-time sign-in link"),
     "signing_key.retired": lazy_gettext("%(actor)s retired signing key %(target)s"),
@@ -117,7 +118,10 @@ KINDS: dict[str, tuple[LazyString, tuple[str, ...]]] = {
     "connections": (lazy_gettext("Connections"), ("connection",)),
     "apps": (lazy_gettext("Connected apps"), ("connected_app", "consent", "grant", "access_token")),
     "organization": (lazy_gettext("Organization"), ("organization", "project")),
-    "sessions": (lazy_gettext("Sign-in"), ("sign_in", "sign_in_link", "user_session", "user_sessions", "identity", "email_confirmation")),
+    "sessions": (
+        lazy_gettext("Sign-in"),
+        ("sign_in", "sign_in_link", "user_session", "user_sessions", "identity", "email_confirmation", "account"),
+    ),
     "instance": (lazy_gettext("Instance"), ("oauth_client", "resource", "signing_key", "encryption")),
 }
 

@@ -85,6 +85,12 @@ _BY_CODE = {
         _("Sign in"),
         "/login",
     ),
+    "secure_link_ended": ErrorWords(
+        _("This link is no longer valid"),
+        _("Sign in and check your activity."),
+        _("Sign in"),
+        "/login?next=%2Faccount%2Factivity",
+    ),
     "confirmation_ended": ErrorWords(_("This link has ended"), _("Sign in again to get a new one."), _("Sign in"), "/login"),
     "state_mismatch": ErrorWords(
         _("That can’t be finished here"), _("It took over ten minutes, began in another browser, or was used up. Start again.")

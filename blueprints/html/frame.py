@@ -216,7 +216,8 @@ def account_groups(section: str, *, sessions: int | None = None, apps: int | Non
         ("tokens", _("Access tokens"), "/account/tokens", "key", None),
         ("apps", _("Connected apps"), "/account/apps", "app", apps),
     )
-    return (_group(_("You"), section, you), _group(_("Access"), section, access))
+    security = (("activity", _("Activity"), "/account/activity", "log", None),)
+    return (_group(_("You"), section, you), _group(_("Access"), section, access), _group(_("Security"), section, security))
 
 
 def organization_groups(organization: OrganizationInfo, section: str) -> tuple[Group, ...]:

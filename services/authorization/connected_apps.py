@@ -19,6 +19,7 @@ from infra.rows import reader
 from models import Consent, OAuthClient, Organization, RefreshFamily
 from services.access.actors import Actor
 from services.access.scopes import split
+from services.activity import known_apps
 from services.audit import audit
 from services.database.transactions import begin_write, engine
 from services.tokens import grant_lists, refresh_families
@@ -105,6 +106,7 @@ def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     consents = db.session.execute(
         delete(Consent).where(Consent.user_id == user_id, Consent.client_pk == app_id).execution_options(synchronize_session=False)
     ).rowcount
+    known_apps.forget(user_id, app_id)
     if grants or consents:
         audit.record(
             actor, "connected_app.removed", target_type="oauth_client", target_id=app_id, details={"grants": grants, "consents": consents}

@@ -258,7 +258,7 @@ _POWERS = text(
 _UNGUARDED = text(
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND NOT relrowsecurity AND relname IN"
     " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
-    " 'connections', 'audit_events') ORDER BY relname"
+    " 'connections', 'audit_events', 'account_events') ORDER BY relname"
 )
 _ON_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
 

@@ -9,14 +9,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_
+from sqlalchemy.orm import aliased
 
 from config import current
 from errors import Invalid
 from extensions import db, redis
 from infra.clock import now
 from infra.session_store import SessionStore
-from models import AccessToken, AuthorizationCode, EmailConfirmation, Invitation, RefreshFamily, RefreshToken, RevokedJwt, SignInLink
+from models import (
+    AccessToken,
+    AccountAddress,
+    AccountEvent,
+    AuthorizationCode,
+    EmailConfirmation,
+    Invitation,
+    RefreshFamily,
+    RefreshToken,
+    RevokedJwt,
+    SecureLink,
+    SignInLink,
+    SignInPlace,
+)
 from services.database.transactions import begin_write
 
 BATCH_SIZE = 1000
@@ -60,6 +74,13 @@ def _has_refresh_token(_moment: datetime) -> ColumnElement[bool]:
     return select(RefreshToken.id).where(RefreshToken.family_id == RefreshFamily.id).exists()
 
 
+def _is_not_the_last_place(_moment: datetime) -> ColumnElement[bool]:
+    """Somebody who has signed in before is reported the next place, however long ago that was."""
+    newer = aliased(SignInPlace)
+    is_newer = tuple_(newer.last_at, newer.id) > tuple_(SignInPlace.last_at, SignInPlace.id)
+    return select(newer.id).where(newer.user_id == SignInPlace.user_id, is_newer).exists()
+
+
 def _simple(model: Any, key: Any, *further: Callable[[datetime], ColumnElement[bool]], is_counted: bool = True) -> Rule:
     return Rule(model, key, model.expires_at, _expired(model, *further), is_counted=is_counted)
 
@@ -91,7 +112,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "device_codes": (),
     "invitations": (_simple(Invitation, Invitation.id),),
-    "verifications": (_simple(SignInLink, SignInLink.id), _simple(EmailConfirmation, EmailConfirmation.id)),
+    "verifications": (
+        _simple(SignInLink, SignInLink.id),
+        _simple(EmailConfirmation, EmailConfirmation.id),
+        _simple(SecureLink, SecureLink.id),
+        _simple(AccountEvent, AccountEvent.id),
+        _simple(AccountAddress, AccountAddress.id),
+        _simple(SignInPlace, SignInPlace.id, _is_not_the_last_place),
+    ),
 }
 
 

@@ -5,10 +5,13 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 
 import uuid
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import bindparam, select
+from sqlalchemy.exc import IntegrityError
 
 from config import current
+from errors import SignInRefused
 from extensions import db, redis
 from infra import metrics
 from infra.clock import now_ms
@@ -20,6 +23,7 @@ from infra.session_store import SessionRecord, SessionStore
 from models import Membership, Organization, RefreshFamily, User
 from models.membership import in_own_order
 from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.activity import places
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
@@ -48,6 +52,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         User.language,
         User.time_zone,
         User.theme,
+        User.secured_at,
     )
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
@@ -97,14 +102,17 @@ def start(
     handoff: str | None = None,
     replaces: str | None = None,
     time: SignInTime | None = None,
+    raw_browser: str | None = None,
+    began_ms: int | None = None,
 ) -> str:
     """Begin a session for a person who has just signed in, or confirm the one that this browser has of them already: it stays what
     it is, with another cookie value. The raw value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
-    time: when the person proved who they are; now without it.
+    time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
+    began_ms: when their account was looked up, if earlier than now: it may have been secured since.
     Joins the organizations of GATEPOST_AUTOMATIC_INVITATIONS, and remembers them for the next page (JOINED).
-    Commits: yes (the audit row).   Raises: redis.RedisError, and then there is no session.
+    Commits: yes.   Raises: SignInRefused, redis.RedisError, and then there is no session.
     """
     joined = received_invitations.redeem_automatic(actor, user_id)
     raw, moment = new_secret(), now_ms()
@@ -115,7 +123,7 @@ def start(
         auth_time_ms=time.auth_time_ms if time else moment,
         proved_ms=time.proved_ms if time else None,
         can_confirm=time.can_confirm if time else True,
-        created_at_ms=moment,
+        created_at_ms=moment if began_ms is None else began_ms,
         last_seen_ms=moment,
         expires_at_ms=_expires_at(moment, created_at_ms=moment),
         provider=provider,
@@ -132,7 +140,14 @@ def start(
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
     audit.record(actor, action, target_type="user", target_id=user_id, details={"provider": provider, "sid": sid})
-    db.session.commit()
+    try:
+        if raw_browser is not None:
+            places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=sid)
+        db.session.commit()
+    except IntegrityError as error:
+        db.session.rollback()
+        _store().remove(user_id, sid)
+        raise SignInRefused("state_mismatch", detail="the account was deleted meanwhile") from error
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
 
@@ -144,9 +159,10 @@ def _confirm(raw: str, record: SessionRecord, previous: SessionRecord, raw_befor
         record,
         sid=previous.sid,
         created_at_ms=previous.created_at_ms,
+        expires_at_ms=_expires_at(record.last_seen_ms, created_at_ms=previous.created_at_ms),
         handoff_hash=record.handoff_hash or previous.handoff_hash,
         organization_slug=previous.organization_slug,
-        data=previous.data,
+        data=previous.data | record.data,
     )
     return confirmed if _store().move(hex_hash(raw), confirmed, before=hex_hash(raw_before)) else None
 
@@ -184,7 +200,8 @@ def _expires_at(moment: int, *, created_at_ms: int) -> int:
 
 
 def authenticate(raw: str) -> SignedIn | None:
-    """Who a cookie value is: None unless the session lives and its user exists and is not disabled.
+    """Who a cookie value is: None unless the session lives, began after the account was last secured, and its user exists and is
+    not disabled.
 
     Commits: yes, when there is no organization.
     """
@@ -192,7 +209,7 @@ def authenticate(raw: str) -> SignedIn | None:
     if record is None:
         return None
     rows = _read_user(record.user_id)
-    if not rows or rows[0].disabled_at is not None:
+    if not rows or rows[0].disabled_at is not None or _began_before(record, rows[0].secured_at):
         return None
     user = _user_info(rows[0])
     joined = tuple(
@@ -205,6 +222,11 @@ def authenticate(raw: str) -> SignedIn | None:
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     has_invitations = rows[0].has_invitations and user.email_verified
     return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme, has_invitations)
+
+
+def _began_before(record: SessionRecord, secured_at: datetime | None) -> bool:
+    """Whether the account was secured since the session began; it may have been written just after the others were ended."""
+    return secured_at is not None and record.created_at_ms <= secured_at.timestamp() * 1000
 
 
 def _read_user(user_id: uuid.UUID) -> list[Row]:

@@ -17,6 +17,7 @@ from config import ProviderSettings, current
 from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
+from infra.clock import now_ms
 from infra.rate_limits import site_of
 from infra.records import from_values
 from infra.upstream_states import Bound
@@ -200,6 +201,7 @@ def complete(
     settings = get_settings(account.provider_id)
     if settings.email_trust == "trusted":
         account = replace(account, email_verified=bool(account.email))
+    began_ms = now_ms()
     try:
         user_id = account_owners.resolve(actor, account, keeps_proof=settings.email_trust == "mail")
     except SignInRefused as refusal:
@@ -209,7 +211,14 @@ def complete(
         return Outcome("/login/check-mail")
     time = replace(time, can_confirm=identities.can_confirm(identities.find(account)))
     raw = user_sessions.start(
-        actor, user_id=user_id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session, time=time
+        actor,
+        user_id=user_id,
+        provider=account.provider_id,
+        handoff=journey.handoff,
+        replaces=raw_session,
+        time=time,
+        raw_browser=raw_browser,
+        began_ms=began_ms,
     )
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw, account.provider_id)
 
@@ -226,7 +235,7 @@ def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_brows
 def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
     """Sign in with a one-time link. Commits: yes.   Raises sign_in_links.LinkEnded."""
     try:
-        user_id, raw_new = sign_in_links.use(actor, raw, handoff=journey.handoff, raw_session=raw_session)
+        user_id, raw_new = sign_in_links.use(actor, raw, handoff=journey.handoff, raw_session=raw_session, raw_browser=raw_browser)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw_new)

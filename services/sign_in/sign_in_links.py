@@ -14,6 +14,7 @@ from infra.secret_text import hash_secret, new_secret
 from models import SignInLink, User
 from providers.base import clean_email
 from services.access.actors import Actor
+from services.activity import account_events
 from services.audit import audit
 from services.database.transactions import begin_write, wait_for_turn
 from services.organizations import organizations
@@ -50,6 +51,7 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
     if create:
         wait_for_turn("sign-in-link")  # the same command on another replica creates the same user
     user = users.find_by_email(email)
+    is_known = user is not None
     if user is None and not create:
         db.session.rollback()
         raise NotFound("There is no user with this address.")
@@ -58,6 +60,8 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
     audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)
+    if is_known:
+        account_events.record(actor, user.id, "sign_in_link_created")
     db.session.commit()
     return raw
 
@@ -72,7 +76,9 @@ def get_info(raw: str) -> LinkInfo:
     return LinkInfo(row.id, row.email, row.name)
 
 
-def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None) -> tuple[uuid.UUID, str]:
+def use(
+    actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str | None = None, raw_browser: str | None = None
+) -> tuple[uuid.UUID, str]:
     """Sign in with a link, once; who it is, and the raw value of the new session. Commits: yes, before the session begins.
 
     The link that a fresh server prints makes its person administrator, and ends when there is one.
@@ -100,7 +106,17 @@ def use(actor: Actor, raw: str, *, handoff: str | None = None, raw_session: str 
         audit.record(actor, "user.made_admin", target_type="user", target_id=user_id)
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
-    return user_id, user_sessions.start(actor, user_id=user_id, provider=user_sessions.BY_LINK, handoff=handoff, replaces=raw_session)
+    began_ms = int(moment.timestamp() * 1000)
+    raw_new = user_sessions.start(
+        actor,
+        user_id=user_id,
+        provider=user_sessions.BY_LINK,
+        handoff=handoff,
+        replaces=raw_session,
+        raw_browser=raw_browser,
+        began_ms=began_ms,
+    )
+    return user_id, raw_new
 
 
 def _works(raw: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:

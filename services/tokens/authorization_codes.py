@@ -19,9 +19,10 @@ from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, Row
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import AuthorizationCode, RefreshFamily
+from models import AuthorizationCode, KnownApp, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
+from services.activity import known_apps
 from services.database.transactions import engine
 from services.tokens import live, oauth_clients, refresh_families
 from services.tokens.grants import (
@@ -76,7 +77,12 @@ _COPIED = (
     "auth_time",
     "can_confirm",
 )  # from the code to its family
-_INSERT = HotStatement(insert(AuthorizationCode))
+_IS_KNOWN = (
+    select(KnownApp.client_pk)
+    .where(KnownApp.user_id == bindparam("known_user_id"), KnownApp.client_pk == bindparam("known_client_pk"))
+    .exists()
+)
+_INSERT = HotStatement(insert(AuthorizationCode).returning(_IS_KNOWN.label("is_known_app")))
 _FACTS = select_grant(
     AuthorizationCode,
     AuthorizationCode.id.label("code_id"),
@@ -127,22 +133,26 @@ def _exchange_statement() -> HotStatement:
 _EXCHANGE = _exchange_statement()
 
 
-def create(request: CodeRequest) -> str:
-    """Bind an approved request to a fresh code; the raw code. One statement, its own commit.
+def create(actor: Actor, request: CodeRequest) -> str:
+    """Bind an approved request to a fresh code; the raw code. One statement, its own commit. An app's first code is reported.
 
     Raises: AuthorizeRefused when the client was deleted in this very moment.
     """
     raw, moment = new_secret(), now()
     values = {"id": uuid7(), "code_hash": hash_secret(raw), "family_id": uuid7(), "created_at": moment, "used_at": None}
     try:
-        _INSERT.all(
+        row = _INSERT.one(
             engine(),
             **values,
+            known_user_id=request.user_id,
+            known_client_pk=request.client_pk,
             expires_at=moment + timedelta(seconds=current().code_seconds),
             **{**vars(request), "redirect_uri": request.redirect_uri and oauth_clients.same_redirect_uri(request.redirect_uri)},
         )
     except IntegrityError as error:
         raise AuthorizeRefused("client_unknown", "It may have been removed. Start again from the app.") from error
+    if row is not None and not row.is_known_app:
+        known_apps.report(actor, request.user_id, request.client_pk)
     return raw
 
 

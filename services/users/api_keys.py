@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, false, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, false, func, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -28,13 +28,14 @@ from models.types import UtcDateTime
 from services.access import organization_access, quotas
 from services.access.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
 from services.access.scopes import API_SCOPES, join, split
+from services.activity import account_events
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write, engine
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.tokens import live
-from services.users import agents
+from services.users import agents, users
 from services.validation import names
 
 PREFIXES = ("gpp_", "gpa_")
@@ -177,6 +178,16 @@ def mint(
     audit.record(actor, "api_key.created", target_type="api_key", target_id=key_id, organization_id=bound_to, details=details)
     slug = db.session.scalar(select(Organization.slug).where(Organization.id == bound_to)) or ""
     made = _row(row, slug)
+    account_events.record(
+        actor,
+        actor.user.id,
+        "key_created",
+        key=str(key_id),
+        name=name,
+        last_four=row.last_four,
+        organization=slug,
+        **({"agent": agent.name, "agent_id": str(agent.id)} if agent else {}),
+    )
     db.session.commit()
     return made, raw
 
@@ -191,6 +202,18 @@ def list_own(actor: Actor, *, after: str | None = None, limit: int = 100) -> lis
 def list_tokens(actor: Actor, *, number: int) -> NumberedPage[KeyRow]:
     """The person's access tokens that are not revoked, oldest first."""
     return numbered_pages.read(_kept(*_tokens_of(actor)).order_by(ApiKey.id), _read, number=number)
+
+
+def count_working(user_id: uuid.UUID) -> int:
+    """How many keys of a person and of their agents work."""
+    return db.session.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id, live.key_works(now()))) or 0
+
+
+def list_kept(user_id: uuid.UUID, key_ids: Sequence[str]) -> list[str]:
+    """Those of these keys of a person, or of their agents, that are not revoked."""
+    ids = [key_id for key_id in map(parse_uuid, key_ids) if key_id is not None]
+    which = (ApiKey.user_id == user_id, ApiKey.id.in_(ids), live.none_of(ApiKey, live.is_revoked))
+    return [str(key_id) for key_id in db.session.scalars(select(ApiKey.id).where(*which))] if ids else []
 
 
 def get_token(actor: Actor, key_id: str) -> KeyRow:
@@ -313,16 +336,17 @@ def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
 def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
     """Until the transaction ends nobody removes or disables the person: whoever does so next sees the new key and revokes it.
 
-    Raises NotFound when they are out already.
+    Raises: NotFound when they are out already; Unavailable.
     """
-    held = db.session.scalar(
-        select(Membership.role)
+    held = db.session.execute(
+        select(Membership.role, User.secured_at)
         .join(User, User.id == Membership.user_id)
         .where(Membership.organization_id == organization_id, Membership.user_id == user_id, User.disabled_at.is_(None))
         .with_for_update(read=True)
-    )
+    ).first()
     if held is None:
         raise NotFound()
+    users.refuse_while_secured(held.secured_at)
 
 
 def _tokens_of(actor: Actor) -> list[ColumnElement[bool]]:

@@ -1,8 +1,10 @@
 """Ways to sign in. The key is (provider, issuer, subject); an identity is never linked by address."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import func, select
 
@@ -14,6 +16,7 @@ from infra.ids import uuid7
 from models import Identity, User
 from providers import ProviderAccount
 from services.access.actors import Actor
+from services.activity import account_events, addresses
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.encryption.keyring import cipher
@@ -102,9 +105,32 @@ def add(actor: Actor, user: User, account: ProviderAccount, *, supplies_email: b
 
 def follow(actor: Actor, identity: Identity, account: ProviderAccount) -> None:
     """Take over what the provider says now: address, verified flag, login name, tokens. Never commits."""
+    before = (identity.email, identity.email_verified)
+    is_same = before == (account.email, bool(account.email) and account.email_verified)
+    is_same = is_same and not (identity.supplies_email and identity.user.email != account.email)
+    known = {} if is_same else addresses.verified_of(identity.user)
+    primary = identity.user.email
     _follow(identity, account)
     if identity.supplies_email:
         users.follow_address(actor, identity.user, email=account.email, email_verified=account.email_verified)
+    if not is_same:
+        addresses.note_changes(identity.user, known)
+        if not _report_address(actor, identity.user, primary) and identity.email_verified and _are_different(before[0], identity.email):
+            account_events.record(
+                actor, identity.user_id, "address_changed", before=before[0], after=identity.email, provider=label_of(identity.provider)
+            )
+
+
+def _report_address(actor: Actor, user: User, before: str | None) -> bool:
+    """Report that the person's own address is another one now; whether it is."""
+    is_another = bool(user.email_verified and _are_different(before, user.email))
+    if is_another:
+        account_events.record(actor, user.id, "address_changed", before=before, after=user.email)
+    return is_another
+
+
+def _are_different(before: str | None, after: str | None) -> bool:
+    return users.email_key(before or "") != users.email_key(after or "")
 
 
 def _follow(identity: Identity, account: ProviderAccount) -> None:
@@ -139,9 +165,17 @@ def link(actor: Actor, user_id: uuid.UUID, account: ProviderAccount) -> None:
     else:
         user = _get_user(user_id)
         has_other = db.session.scalar(select(Identity.id).where(Identity.user_id == user_id).limit(1)) is not None
+        known = addresses.verified_of(user)
         identity = add(actor, user, account, supplies_email=_nobody_supplies(user) and _is_address_of(user, account))
         identity.confirms_from = now() + timedelta(seconds=SECONDS_UNTIL_IT_CONFIRMS) if has_other else None
+        addresses.note_changes(user, known)
+        _report(actor, "identity_linked", identity)
     db.session.commit()
+
+
+def _report(actor: Actor, kind: Literal["identity_linked", "identity_unlinked"], identity: Identity) -> None:
+    provider, login = label_of(identity.provider), identity.login or identity.email or ""
+    account_events.record(actor, identity.user_id, kind, provider=provider, login=login, identity=str(identity.id))
 
 
 def unlink(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
@@ -152,11 +186,14 @@ def unlink(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
     if db.session.scalar(select(func.count()).select_from(Identity).where(Identity.user_id == user_id)) == 1:
         db.session.rollback()
         raise Conflict("It is your only way to sign in.", code="last_identity")
+    known = addresses.verified_of(user)
     db.session.delete(identity)
     db.session.flush()
     if identity.supplies_email:
-        _pass_on_address(user)
+        pass_on_address(user)
     audit.record(actor, "identity.unlinked", target_type="identity", target_id=identity_id, details={"provider": identity.provider})
+    addresses.note_changes(user, known)
+    _report(actor, "identity_unlinked", identity)
     db.session.commit()
 
 
@@ -173,11 +210,30 @@ def choose_email(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> No
         identity.supplies_email = False
     db.session.flush()
     chosen.supplies_email = True
+    known, before = addresses.verified_of(user), user.email
     users.follow_address(actor, user, email=chosen.email, email_verified=True)
+    addresses.note_changes(user, known)
+    _report_address(actor, user, before)
     db.session.commit()
 
 
-def _pass_on_address(user: User) -> None:
+def remove(actor: Actor, identity: Identity) -> None:
+    """Take a way to sign in away without asking whether it is the last. Inside another unit of work: never commits."""
+    db.session.delete(identity)
+    db.session.flush()
+    audit.record(actor, "identity.unlinked", target_type="identity", target_id=identity.id, details={"provider": identity.provider})
+
+
+def drop_addresses(user: User, keys: Collection[str]) -> None:
+    """These addresses are no longer the account's, until their providers confirm them again. Inside another unit of work: never
+    commits."""
+    for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id, Identity.email_verified)):
+        if users.email_key(identity.email or "") in keys:
+            identity.email_verified = identity.supplies_email = False
+    db.session.flush()
+
+
+def pass_on_address(user: User) -> None:
     """The identity that supplied the address is gone: another with the same address takes over, else it stays as it is."""
     for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.id)):
         if identity.email and users.email_key(identity.email) == user.email_key:
@@ -206,6 +262,7 @@ def _get_user(user_id: uuid.UUID) -> User:
     user = db.session.scalar(select(User).where(User.id == user_id).with_for_update())
     if user is None:
         raise NotFound()
+    users.refuse_while_secured(user.secured_at)
     return user
 
 

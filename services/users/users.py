@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
-from errors import Conflict, Invalid, NotFound
+from errors import Conflict, Invalid, NotFound, Unavailable
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
@@ -17,10 +17,11 @@ from services.access.actors import Actor, UserInfo
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.validation import metadata, names
+from services.validation.emails import email_key
 
 THEMES = ("device", "light", "dark")
 LANGUAGES = ("en", "de")  # those of translations/; English is the source
-_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_UNDER_WAY_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,6 @@ class Profile:
     is_admin: bool
     metadata: dict[str, Any]
     created_at: datetime
-
-
-def email_key(email: str) -> str:
-    """The spelling by which addresses are compared. ASCII letters only: other letters have look-alikes that meet in lower case."""
-    return email.translate(_ASCII_LOWER)
 
 
 def info(user: User) -> UserInfo:
@@ -66,6 +62,16 @@ def profile(user: User) -> Profile:
 def get_profile(user_id: uuid.UUID) -> Profile:
     """Raises NotFound."""
     return profile(get(str(user_id)))
+
+
+def refuse_while_secured(secured_at: datetime | None) -> None:
+    """For what outlives a session: a request that was under way when the account was secured gains nothing by it.
+
+    secured_at: read with the person locked.   Raises: Unavailable. Ends the transaction then.
+    """
+    if secured_at is not None and secured_at > now() - timedelta(seconds=_UNDER_WAY_SECONDS):
+        db.session.rollback()
+        raise Unavailable(retry_after_seconds=_UNDER_WAY_SECONDS, detail="the account has just been secured")
 
 
 def names_of(user_ids: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, str]:
@@ -137,6 +143,18 @@ def follow_address(actor: Actor, user: User, *, email: str | None, email_verifie
     user.email, user.email_key, user.email_verified, user.updated_at = email, email_key(email), email_verified, now()
     user.has_invitations = True  # perhaps, for this address
     audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": email_verified})
+
+
+def take_back_address(actor: Actor, user: User, candidates: Iterable[str]) -> None:
+    """Give a person the first of these addresses that nobody else has proved; the first one unverified if all are others' by now.
+    Inside another unit of work: never commits."""
+    wanted = list(candidates)
+    free = [email for email in wanted if (owner := find_verified(email)) is None or owner.id == user.id]
+    email = next(iter([*free, *wanted]), None)
+    user.email, user.email_key, user.email_verified = email, email_key(email) if email else None, bool(free)
+    user.updated_at, user.has_invitations = now(), True
+    db.session.flush()
+    audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": user.email_verified})
 
 
 def update_profile(

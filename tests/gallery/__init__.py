@@ -32,7 +32,7 @@ from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
 from services.users.identities import IdentityInfo
-from tests.gallery import account_deletion, admin, agents, audit, connections, credentials, organizations, tokens
+from tests.gallery import account_deletion, activity, admin, agents, audit, connections, credentials, organizations, tokens
 from tests.gallery.page import CHROME, FIREFOX, ID, IPHONE, OTHER_ID, Page, account_page
 
 
@@ -50,6 +50,7 @@ def pages(name: str | None = None) -> list[Page]:
         *tokens.pages(name),
         *_account_pages(name),
         *account_deletion.pages(name),
+        *activity.pages(name),
         *admin.pages(name),
     ]
 

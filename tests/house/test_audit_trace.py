@@ -86,6 +86,7 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /account/apps/<app_id>/remove": "connected_app.removed",
     "POST /invitations/<invitation_id>/accept": "invitation.accepted",
     "POST /invitations/<invitation_id>/decline": "invitation.declined",
+    "POST /secure/<token>": "account.secured",
     "POST /orgs/new": "organization.created",
     "POST /orgs/<slug>/restore": "organization.restored",
     "POST /orgs/<slug>/members/<user_id>/role": "member.role_changed",

@@ -56,19 +56,25 @@ ALLOWED = {
         "services": "",
         "services.instance": "services.sign_in services.vault services.users services.tokens services.audit services.access"
         f" services.encryption services.database {_BELOW}",
-        "services.accounts": "services.vault services.sessions services.organizations services.users services.tokens services.audit"
-        f" services.access services.pagination services.database connectors {_BELOW}",
-        "services.sign_in": "services.sessions services.organizations services.users services.audit services.access services.mail"
+        "services.accounts": "services.vault services.authorization services.sessions services.organizations services.users"
+        " services.tokens services.activity services.audit services.access services.pagination services.database connectors"
+        f" {_BELOW}",
+        "services.sign_in": "services.sessions services.organizations services.users services.activity services.audit services.access"
+        " services.mail"
         f" services.encryption services.database providers {_BELOW}",
-        "services.authorization": f"services.sessions services.tokens services.audit services.access services.database {_BELOW}",
+        "services.authorization": "services.sessions services.tokens services.activity services.audit services.access"
+        f" services.database {_BELOW}",
         "services.vault": "services.sessions services.users services.audit services.access services.pagination services.encryption"
         f" services.database connectors {_BELOW}",
-        "services.sessions": f"services.organizations services.tokens services.audit services.access services.database {_BELOW}",
+        "services.sessions": "services.organizations services.tokens services.activity services.audit services.access"
+        f" services.database {_BELOW}",
         "services.organizations": "services.users services.tokens services.audit services.access services.mail services.pagination"
         f" services.validation services.database providers {_BELOW}",
-        "services.users": "services.tokens services.audit services.access services.pagination services.validation services.encryption"
-        f" services.database providers {_BELOW}",
-        "services.tokens": f"services.audit services.access services.pagination services.encryption services.database {_BELOW}",
+        "services.users": "services.tokens services.activity services.audit services.access services.pagination services.validation"
+        f" services.encryption services.database providers {_BELOW}",
+        "services.tokens": "services.activity services.audit services.access services.pagination services.encryption"
+        f" services.database {_BELOW}",
+        "services.activity": f"services.access services.mail services.pagination services.validation services.database {_BELOW}",
         "services.audit": f"services.access services.pagination services.database {_BELOW}",
         "services.access": f"services.database {_BELOW}",
         "services.mail": "infra config",

@@ -67,6 +67,8 @@ OF_LIVE_ROWS = {
     "users.api_keys._counted_of",
     "users.api_keys._kept",
     "users.api_keys._revoke",
+    "users.api_keys.count_working",
+    "users.api_keys.list_kept",
     "users.api_keys.list_of_agent",
 }
 WHATEVER_THEIR_STATE = {
