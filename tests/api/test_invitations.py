@@ -438,12 +438,12 @@ def test_the_sweep_takes_what_has_expired_and_leaves_what_waits(app, company, cl
 
 
 def test_who_was_imported_and_accepts_an_invitation_has_accepted_the_organization(app, company):
-    ann = factories.make_user(email="ann@example.com")
-    factories.make_membership(company.organization, ann, "member", origin="imported")
-    person = Person(app, ann)
+    person = company.person("ann@example.com", personal=True)
+    ann = person.user
+    factories.make_membership(company.acme, ann, "member", origin="imported")
     made = invite(company, "ann@example.com", "admin")
     assert made.status_code == 409  # a member, as everybody can see
-    invited = factories.make_invitation(company.organization, "ann@example.com", role="admin")
+    invited = factories.make_invitation(company.acme, "ann@example.com", role="admin")
     assert person.send("POST", f"/invitations/{invited.id}/accept").status_code == 200
     with app.app_context():
         row_security.enter(user_id=ann.id)

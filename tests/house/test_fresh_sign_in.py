@@ -33,6 +33,7 @@ NEEDS_NONE = {
     "POST /oauth/token": _PROTOCOL,
     "POST /oauth/introspect": _PROTOCOL,
     "POST /oauth/userinfo": _PROTOCOL,
+    "POST /secure/<token>": _ENDS,
     "POST /oauth/revoke": _ENDS,
     "POST /oauth/logout": _ENDS,
     "POST /logout": _ENDS,

@@ -57,7 +57,7 @@ def test_an_app_that_asks_is_news_when_it_is_allowed_and_again_after_its_access_
 
 
 def request_of(person: User, program: Program) -> CodeRequest:
-    return CodeRequest(program.client.id, person.id, person.id, None, "openid", None, CHALLENGE, None, "sid", clock.now())
+    return CodeRequest(program.client.id, person.id, person.id, None, "openid", None, CHALLENGE, None, "sid", clock.now(), True)
 
 
 def test_a_known_app_costs_no_statement(context: Flask, person: User, register: Any) -> None:
