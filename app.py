@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
 from jinja2 import StrictUndefined
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 import blueprints
 import commands
@@ -15,16 +14,25 @@ from blueprints.html import forms, languages, words
 from blueprints.html.templates import Templates
 from extensions import db, engine_options, login_manager, migrate, redis
 from infra import embedded_redis, logging_setup
+from infra.bounded_forms import BoundedFormParser
+from infra.client_address import ClientAddress
 from infra.lazy_rules import LazyRule
 from infra.web_worker.exchange import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parent
 
 
+class GatepostRequest(Request):
+    """A request whose forms have an end."""
+
+    form_data_parser_class = BoundedFormParser
+
+
 class Gatepost(Flask):
     """The application. None of its views or hooks is a coroutine, so none is asked for it on every request."""
 
     jinja_environment = Templates
+    request_class = GatepostRequest
     url_rule_class = LazyRule
 
     def ensure_sync(self, func: Any) -> Any:
@@ -49,8 +57,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     app.jinja_env.globals.update(settings=settings, gatepost_version=config.RELEASE)
     words.register(app)
     languages.init_app(app)
-    if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+    app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
 
     db.init_app(app)
     migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)

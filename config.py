@@ -103,6 +103,13 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
 
+def _slugs(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if any(not re.fullmatch(r"[a-z0-9-]{3,40}", word) for word in words):
+        raise ValueError("must be short names of organizations")
+    return words
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise ValueError("must be a whole number of proxies")
@@ -329,6 +336,10 @@ def _text(text: str) -> str:
     return text
 
 
+def _is_on(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
 def _openid_scopes(text: str) -> str:
     if "openid" not in text.split():
         raise ValueError("must have openid among them")
@@ -426,8 +437,10 @@ class Settings:
     database_url: str = _setting("PostgreSQL or SQLite", _database_url, dev="instance", secret=True)
     database_owner_url: str | None = _setting("migrations, sweeping, operator commands", _database_url, secret=True)
     redis_url: str = _setting("sessions, states, replays; Redis 7.0 or Valkey 7.2 and newer", _redis_url, dev="embedded", secret=True)
+    personal_organizations: bool = _setting("whether everybody gets an organization of their own at first sign-in", _is_on, "on")
     trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
+    automatic_invitations: tuple[str, ...] = _setting("organizations whose invitations are accepted by signing in", _slugs, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)
     mail_from: MailSender | None = _setting("sender of outgoing mail: an address, or Name <address>", _mail_from)
     registration: str = _setting("dynamic client registration", _absent("off"), "off")
@@ -450,6 +463,7 @@ class Settings:
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)
     keepalive_seconds: int = _setting("how long an idle connection or an incomplete request head is kept", _seconds(1, 3_600), "75")
     session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
+    session_max_seconds: int = _setting("absolute life of a session; 0 means no limit", _seconds(0, 315_360_000), "2592000")
     session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
     handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")
     code_seconds: int = _setting("life of an authorization code", _seconds(1, 600), "60")
@@ -601,7 +615,7 @@ def _development_default(name: str, text: str, instance: Path) -> str:
 
 def _generated(path: Path, fresh: str) -> str:
     """The content of `path`, written once: of several processes that start at once, one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

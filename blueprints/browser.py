@@ -42,6 +42,20 @@ def set_cookie_if_new(response: Response) -> None:
 def is_a_click() -> bool:
     """Whether a GET that begins something comes from the person: another site's link or image, and a browser that only looks
     ahead, must not begin anything."""
+    return request.method != "HEAD" and not _looks_ahead() and request.headers.get("Sec-Fetch-Site") != "cross-site"
+
+
+def is_own_act() -> bool:
+    """Whether the person came to this page by themselves: from a page of ours, or by its address. Only that changes what is
+    remembered; a link or image of another site does not, nor what a browser loads ahead. A browser without Sec-Fetch-Site tells by
+    its Referer, and one that says nothing at all is believed, as with forms."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none") and not _looks_ahead()
+    referer = request.headers.get("Referer")
+    return (referer is None or referer.startswith(f"{current().public_url}/")) and not _looks_ahead()
+
+
+def _looks_ahead() -> bool:
     headers = request.headers
-    looks_ahead = "prefetch" in (headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or "").lower()
-    return request.method != "HEAD" and not looks_ahead and headers.get("Sec-Fetch-Site") != "cross-site"
+    return "prefetch" in (headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or "").lower()

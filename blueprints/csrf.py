@@ -1,5 +1,5 @@
 """Protection against cross-site request forgery: every form post needs a token bound to its browser, and must also pass a check of
-Sec-Fetch-Site and Origin if it has them. Nothing is stored on the server.
+Sec-Fetch-Site and Origin if it has them. The token also says which session its form was rendered for. Nothing is stored on the server.
 """
 
 import hashlib
@@ -8,9 +8,10 @@ import secrets
 
 from flask import request
 
+from blueprints import session_cookie
 from blueprints.browser import browser_id, known_browser_id
 from config import current
-from errors import Malformed
+from errors import Forbidden, Malformed
 
 FIELD = "csrf_token"
 
@@ -22,21 +23,39 @@ class FormExpired(Malformed):
 
 
 def new_token() -> str:
-    """Return a token for one form in this browser; it differs each time, so that compression reveals nothing."""
-    nonce = secrets.token_urlsafe(12)
-    return f"{nonce}.{_mac(current().secret_keys[0], nonce, browser_id())}"
+    """Return a token for one form in this browser and session; it differs each time, so that compression reveals nothing."""
+    key, nonce = current().secret_keys[0], secrets.token_urlsafe(12)
+    of_session = _mac(key, "form-session", nonce, _sid())
+    return f"{nonce}.{of_session}.{_mac(key, 'csrf', nonce, of_session, browser_id())}"
 
 
-def _mac(key: bytes, nonce: str, browser: str) -> str:
-    return hmac.new(key, f"gatepost/csrf\0{nonce}\0{browser}".encode(), hashlib.sha256).hexdigest()
+def _sid() -> str:
+    """The id of this request's session. Confirming who you are keeps it, so forms in other tabs stay good. Empty without a session."""
+    signed_in = session_cookie.current_signed_in()
+    return signed_in.record.sid if signed_in else ""
+
+
+def _mac(key: bytes, *parts: str) -> str:
+    return hmac.new(key, "\0".join(("gatepost", *parts)).encode(), hashlib.sha256).hexdigest()
 
 
 def is_own_token(token: str) -> bool:
     browser = known_browser_id()
-    nonce, _, mac = token.partition(".")
-    if browser is None or not mac.isascii() or len(token) > 256:
+    if browser is None or not token.isascii() or len(token) > 256 or token.count(".") != 2:
         return False
-    return any(hmac.compare_digest(mac, _mac(key, nonce, browser)) for key in current().secret_keys)
+    nonce, of_session, mac = token.split(".")
+    return any(hmac.compare_digest(mac, _mac(key, "csrf", nonce, of_session, browser)) for key in current().secret_keys)
+
+
+def is_of_this_session() -> bool:
+    """Whether a form was rendered for the session that now sends it: the person may have become another one in another tab.
+
+    For a post that `check` let through. A form rendered without a session is nobody's, and without a session nobody acts: True.
+    """
+    sid = _sid()
+    nonce, of_session, _ = request.form[FIELD].split(".")
+    known = [_mac(key, "form-session", nonce, one) for key in current().secret_keys for one in {sid, ""}]
+    return not sid or any(hmac.compare_digest(of_session, one) for one in known)
 
 
 def came_from_here() -> bool:
@@ -52,3 +71,12 @@ def check() -> None:
     """Reject this post unless it comes from a form that we served to this browser.   Raises: FormExpired."""
     if not came_from_here() or not is_own_token(request.form.get(FIELD, "")):
         raise FormExpired()
+
+
+def refuse_blind_post() -> None:
+    """Refuse what a page of another origin makes its visitor's browser post to an endpoint of programs: a form that it submits, or a
+    fetch with `no-cors`. The page cannot read the answer, so it can only be after what the request does here.   Raises: Forbidden.
+    """
+    headers = request.headers
+    if headers.get("Sec-Fetch-Mode") in ("no-cors", "navigate") and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        raise Forbidden("This endpoint is for programs, not for forms of other sites.", code="bad_origin")

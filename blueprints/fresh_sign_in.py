@@ -1,36 +1,208 @@
-"""Pages that hand out power ask for a sign-in of the last ten minutes; the way leads through /reauth and back."""
+"""What needs a sign-in of the last ten minutes, said once for each route and form: `@fresh_sign_in.needed(Act...)`.
 
-from collections.abc import Callable
-from functools import wraps
+That is data: the guards read it, for pages and for the API alike, and tests list it. Pages lead through /reauth and back; the API
+answers 401 `insufficient_user_authentication` (RFC 9470), or to an API key, which no sign-in stands behind, 403.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
-from flask import g, redirect, request
+from flask import current_app, g, redirect, request
+from flask_babel.speaklater import LazyString
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from blueprints.guards import FRESH_SIGN_IN_SECONDS
+from blueprints import session_cookie
+from config import current
+from errors import Forbidden, NotFound
+from services.access import organization_access
+from services.access.actors import Actor
 from services.instance.moments import now_ms
+from services.organizations import invitations, members
+from services.sessions import user_sessions
+from services.users import identities
+from services.vault import credential_declarations, credential_scope
+
+SECONDS = 600
+_MANAGERS = ("owner", "admin")
 
 View = TypeVar("View", bound=Callable[..., Any])
+Parts = Mapping[str, Any]  # of the route's address
+Condition = Callable[[Parts], bool]
 
 
-def asks_for_it(view: View) -> View:
-    """A GET goes on afterwards where it was; a POST whose time ran out begins again at its page, and nothing was done."""
+class Act(Enum):
+    """The list. docs/api.md has it with the routes of each."""
 
-    @wraps(view)
-    def guarded(*arguments: Any, **values: Any) -> Any:
-        if is_fresh():
-            return view(*arguments, **values)
-        return lead_through(request.full_path.rstrip("?") if request.method == "GET" else request.path)
-
-    guarded.asks_for_fresh_sign_in = True  # type: ignore[attr-defined]
-    return guarded  # type: ignore[return-value]
-
-
-def is_fresh() -> bool:
-    return now_ms() - (g.actor.auth_time_ms or 0) <= FRESH_SIGN_IN_SECONDS * 1000
+    KEYS = "Creating an access token or a key"
+    MANAGERS = "Inviting or promoting an owner or admin; demoting or removing one"
+    READERS = "Widening who may resolve a credential"
+    SLUG = "Changing an organization's slug"
+    DELETION = "Deleting an organization or an account"
+    IDENTITIES = "Linking or unlinking an account at a provider"
+    ADDRESS = "Choosing the primary address"
+    ADMINISTRATION = "Every change by an administrator of the instance"
 
 
-def lead_through(address: str) -> Response:
-    """The way through /reauth to an address of ours: for views where only some requests need it."""
+@dataclass(frozen=True)
+class Needed:
+    """What is said of a view.
+
+    when: whether this request is such an act; always one without it. why: of a form, the sentence that ends in "Sign in again to
+    ...". keeps: fields that go back into the address of the form.
+    by_own_way: an operator's sign-in link counts only while the account has no other way in.
+    """
+
+    act: Act
+    when: Condition | None = None
+    why: LazyString | None = None
+    keeps: tuple[str, ...] = ()
+    by_own_way: bool = False
+
+
+def needed(act: Act, **more: Any) -> Callable[[View], View]:
+    """Mark a view with a Needed."""
+
+    def mark(view: View) -> View:
+        view.fresh_sign_in = Needed(act, **more)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def of(endpoint: str | None) -> Needed | None:
+    return getattr(current_app.view_functions.get(endpoint or ""), "fresh_sign_in", None)
+
+
+# --- what the guards ask ----------------------------------------------------------------------------------------------
+
+
+def is_missing() -> bool:
+    """Whether this request needs a sign-in that is more recent than that behind `g.actor`."""
+    found = of(request.endpoint)
+    if found is None or (_is_fresh(g.actor) and not (found.by_own_way and _came_by_a_link())):
+        return False
+    return _is_such_an_act(found.when)
+
+
+def _is_fresh(actor: Actor) -> bool:
+    """By the credential's own `auth_time`. A key has none, nor has a client's own token, nor a sign-in that cannot confirm anybody."""
+    return actor.auth_time_ms is not None and now_ms() - actor.auth_time_ms <= SECONDS * 1000
+
+
+def _came_by_a_link() -> bool:
+    signed_in = session_cookie.current_signed_in()
+    by_link = signed_in is not None and signed_in.record.provider == user_sessions.BY_LINK
+    return by_link and bool(identities.list_for(g.actor.user.id))
+
+
+def _is_such_an_act(when: Condition | None) -> bool:
+    """What is not there, or not the caller's to see, is not told apart here: the view says so itself."""
+    parts = request.view_args or {}
+    try:
+        if "slug" in parts:
+            organization_access.get(g.actor, parts["slug"])
+        return when is None or when(parts)
+    except (NotFound, Forbidden):
+        return False
+
+
+def lead_through() -> Response:
+    """Through /reauth, and back to where this is asked for: a form that was posted too late begins again, and nothing was done."""
+    if request.method in ("GET", "HEAD"):
+        address = request.full_path.rstrip("?")
+    elif request.args.get("handoff"):  # longer than a `next` may be
+        return redirect("/reauth?" + urlencode({"handoff": request.args["handoff"]}), 303)
+    else:
+        found = of(request.endpoint)
+        kept = {**request.args, **{name: request.form[name] for name in (found.keeps if found else ()) if name in request.form}}
+        address = request.path + ("?" + urlencode(kept) if kept else "")
     return redirect("/reauth?" + urlencode({"next": address}), 303)
+
+
+def why(path: str) -> tuple[str, dict[str, str]] | None:
+    """The sentence of the form at this address of ours, and what it names; None where none is declared."""
+    try:
+        endpoint, parts = current_app.url_map.bind("").match(unquote(path), method="POST")
+    except HTTPException:
+        return None
+    found = of(endpoint)
+    if found is None or found.why is None:
+        return None
+    if "provider_id" not in parts:
+        return str(found.why), {}
+    provider = current().find_provider(parts["provider_id"])  # an address that somebody made up puts no words on the page
+    return (str(found.why), {"provider": provider.label}) if provider else None
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def _asked() -> dict[str, Any]:
+    """What the request's form or JSON body says; nothing where it cannot be read, which the view refuses."""
+    if request.mimetype != "application/json":
+        return request.form.to_dict()
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def asks_for_a_manager(_parts: Parts) -> bool:
+    """The role asked for is owner or admin."""
+    return _asked().get("role") in _MANAGERS
+
+
+def concerns_a_manager(parts: Parts) -> bool:
+    """The person is an owner or admin now; who leaves is that person."""
+    if "user_id" not in parts:
+        return organization_access.get(g.actor, parts["slug"]).role in _MANAGERS
+    return members.get_person(g.actor, parts["slug"], str(parts["user_id"])).role in _MANAGERS
+
+
+def changes_a_manager(parts: Parts) -> bool:
+    """Either of both."""
+    return asks_for_a_manager(parts) or concerns_a_manager(parts)
+
+
+def invites_a_manager(parts: Parts) -> bool:
+    """The invitation is an owner's or admin's."""
+    return invitations.get(g.actor, parts["slug"], str(parts["invitation_id"])).role in _MANAGERS
+
+
+def acts_for_its_owner(_parts: Parts) -> bool:
+    """The new agent would resolve its owner's own values."""
+    return bool(_asked().get("acts_for_owner"))
+
+
+def widens_a_declaration(parts: Parts) -> bool:
+    """Values of a side would be set and used that the declaration in force leaves out."""
+    asked = _asked()
+    return _widens(parts["slug"], str(parts.get("name") or asked.get("key") or ""), str(asked.get("set_by") or "both"))
+
+
+def takes_a_declaration_back(parts: Parts) -> bool:
+    """The same, as nothing is left out without a declaration."""
+    return _widens(parts["slug"], parts["name"], "both")
+
+
+def _widens(slug: str, name: str, set_by: str) -> bool:
+    before = credential_declarations.find_set_by(g.actor, slug, name.strip())
+    return credential_scope.widens(before, set_by)
+
+
+def changes_the_slug(parts: Parts) -> bool:
+    """A slug is given that is not the present one."""
+    asked = _asked()
+    return "slug" in asked and asked["slug"] != parts["slug"]
+
+
+def chooses_an_address(_parts: Parts) -> bool:
+    """Another identity is chosen than the one that supplies the address."""
+    chosen = _asked().get("email")
+    return any(str(way.id) == chosen and not way.supplies_email for way in identities.list_for(g.actor.user.id))

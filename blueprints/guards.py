@@ -13,14 +13,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
-from blueprints import csrf, rate_limits, session_cookie
-from blueprints.html import languages
+from blueprints import csrf, fresh_sign_in, rate_limits, session_cookie
+from blueprints.html import forms, languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
 from errors import NotFound as NothingThere
 from services.access.actors import Actor, OrganizationInfo, UserInfo
-from services.instance.moments import now_ms
 from services.sessions.user_sessions import SignedIn
 from services.tokens import access_tokens
 from services.tokens.access_tokens import TokenInfo
@@ -31,9 +30,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_BEARER_LENGTH = 16_384
 MAX_ADDRESS_BYTES = 16_384
-
-
-FRESH_SIGN_IN_SECONDS = 600
+MAX_ADDRESS_PARAMETERS = 200
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,7 @@ class Needs:
     """What an API view asks of its caller beside an identity.
 
     scopes: what a token or key needs (a session has all). session_only, bearer_only: a browser's session, or anything but
-    it. agents: agent keys may. keys: API keys may. fresh_sign_in: not older than ten minutes. reads_store: a JWT is checked
-    against what has happened since it was signed.
+    it. agents: agent keys may. keys: API keys may. reads_store: a JWT is checked against what has happened since it was signed.
     """
 
     scopes: tuple[str, ...] = ()
@@ -50,7 +46,6 @@ class Needs:
     bearer_only: bool = False
     agents: bool = False
     keys: bool = True
-    fresh_sign_in: bool = False
     reads_store: bool = True
 
 
@@ -78,17 +73,21 @@ def init_app(app: Flask, login_manager: LoginManager) -> None:
     Not through its own `init_app`: that adds an after_request hook for a remember-me cookie, which looks into the
     session, and so into the stores, on every answer. Our session lives long instead.
     """
-    app.before_request(_refuse_long_addresses)
+    app.before_request(_refuse_costly_addresses)
     app.login_manager = login_manager  # type: ignore[attr-defined]
     app.jinja_env.globals["current_user"] = current_user
     login_manager.request_loader(_load_user)
 
 
-def _refuse_long_addresses() -> None:
-    """gunicorn's own limit is off, because it cannot be set above 8,190 bytes; this one is ours."""
+def _refuse_costly_addresses() -> None:
+    """gunicorn's own limit is off, because it cannot be set above 8,190 bytes; this one is ours. A short address of thousands of
+    parameters took 6 ms to read."""
     environ = request.environ
-    if len(environ.get("QUERY_STRING", "")) + len(environ["PATH_INFO"]) > MAX_ADDRESS_BYTES:
+    query = environ.get("QUERY_STRING", "")
+    if len(query) + len(environ["PATH_INFO"]) > MAX_ADDRESS_BYTES:
         raise RequestURITooLarge()
+    if query.count("&") >= MAX_ADDRESS_PARAMETERS:
+        raise Malformed("The address has too many parameters.")
 
 
 def _load_user(_request: Request) -> LoginUser | None:
@@ -107,21 +106,27 @@ def pages() -> ResponseReturnValue | None:
     """A person with a session; without one the way leads through sign-in and back here."""
     if isinstance(request.routing_exception, NotFound | MethodNotAllowed):
         return None
-    redirection = _lead_through_sign_in()
-    if redirection is None and request.method not in _SAFE_METHODS:
-        csrf.check()
-    return redirection
+    return _lead_through_sign_in() or _judge_form()
 
 
 def admin_pages() -> ResponseReturnValue | None:
     """The same for an administrator of the instance; for anybody else there is nothing here. No token or key opens pages."""
     redirection = _lead_through_sign_in()
-    if redirection is None:
-        if not g.actor.user.is_admin:
-            raise NothingThere()
-        if request.method not in _SAFE_METHODS:
-            csrf.check()
-    return redirection
+    if redirection is not None:
+        return redirection
+    if not g.actor.user.is_admin:
+        raise NothingThere()
+    return _judge_form()
+
+
+def _judge_form() -> ResponseReturnValue | None:
+    """Whether a form is ours and was rendered for this session; and on the way to one, or after it, whether its sign-in is recent
+    enough (`fresh_sign_in`).   Raises: FormExpired."""
+    if request.method not in _SAFE_METHODS:
+        csrf.check()
+        if not csrf.is_of_this_session():
+            return forms.render_again()
+    return fresh_sign_in.lead_through() if "actor" in g and fresh_sign_in.is_missing() else None
 
 
 def _lead_through_sign_in() -> ResponseReturnValue | None:
@@ -138,11 +143,12 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
     return None
 
 
-def gate() -> None:
+def gate() -> ResponseReturnValue | None:
     """A page without navigation; a form post is judged here, whoever sends it."""
     g.page_kind = "gate"
-    if request.method not in _SAFE_METHODS:
-        csrf.check()
+    if fresh_sign_in.of(request.endpoint) is not None and (signed_in := session_cookie.current_signed_in()) is not None:
+        g.actor = session_actor(signed_in)
+    return _judge_form()
 
 
 def api() -> None:
@@ -151,15 +157,10 @@ def api() -> None:
     authorization = request.headers.get("Authorization")
     if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
-    asks_first = authorization is not None and authorization.count(".") != 2  # a JWT is proven without a store
-    if asks_first:
-        rate_limits.check_if_redis_answers("api")
     try:
         g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:
         if error.code == "invalid_token" or session_cookie.current_raw():
-            if not asks_first:
-                rate_limits.check("api")
             rate_limits.count_refusal("api")
         raise
     _check_needs(needs, g.actor)
@@ -176,20 +177,10 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
-    if needs.fresh_sign_in:
-        _require_fresh(actor)
-
-
-def require_fresh_session() -> None:
-    """For views whose page asks for a fresh sign-in: a browser's session is no more here than there. Tokens and keys have scopes
-    for it.   Raises SignInTooOld."""
-    if g.actor.credential_type == "session":
-        _require_fresh(g.actor)
-
-
-def _require_fresh(actor: Actor) -> None:
-    if actor.auth_time_ms is None or now_ms() - actor.auth_time_ms > FRESH_SIGN_IN_SECONDS * 1000:
-        raise SignInTooOld(FRESH_SIGN_IN_SECONDS)
+    if fresh_sign_in.is_missing():
+        if actor.credential_type == "api_key":
+            raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
+        raise SignInTooOld(fresh_sign_in.SECONDS)
 
 
 # --- actors -------------------------------------------------------------------------------------------------------
@@ -206,7 +197,7 @@ def session_actor(signed_in: SignedIn) -> Actor:
         credential_type="session",
         credential_id=signed_in.record.sid,
         user=signed_in.user,
-        auth_time_ms=signed_in.record.recent_ms,
+        auth_time_ms=signed_in.record.confirmed_ms,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),
@@ -230,7 +221,8 @@ def bearer_actor() -> Actor:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         raise Unauthenticated()
-    actor = _actor_from_bearer(authorization, reads_store=True)
+    with rate_limits.refusals("api"):
+        actor = _actor_from_bearer(authorization, reads_store=True)
     if actor.credential_type == "api_key":
         raise Unauthenticated("An API key is not an access token.", code="invalid_token")
     return actor
@@ -283,7 +275,7 @@ def _token_actor(token: TokenInfo) -> Actor:
         user=token.user,
         organization=token.organization,
         scopes=frozenset(token.scopes),
-        auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time else None,
+        auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time and token.can_confirm else None,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),

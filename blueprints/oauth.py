@@ -4,6 +4,8 @@ Authorize is the one endpoint that people see: a client's request comes in, ever
 `?handoff=`, our own forms post to that address. The rules are in services/authorization/authorize_requests.py.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +15,13 @@ from flask import Blueprint, Response, json, make_response, redirect, render_tem
 
 from blueprints import csrf, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
-from blueprints.html import languages, onward, permissions
+from blueprints.html import forms, languages, onward, permissions, words
 from config import current
 from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
-from oauth import client_authentication, endpoints
+from oauth import endpoints
+from oauth.requests import ProtocolRequest
 from oauth.server import read_request, token_response
-from services.access.actors import OrganizationInfo
+from services.access.actors import OrganizationInfo, active_of
 from services.authorization import authorize_requests, consents, handoffs, logout_requests
 from services.authorization.authorize_requests import AuthorizeRequest, Step
 from services.sessions import user_sessions
@@ -37,8 +40,10 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class OrganizationChoice:
+    """`label` is the name, and the slug where another of the person's organizations has the same name."""
+
     slug: str
-    name: str
+    label: str
     is_selected: bool
 
 
@@ -76,17 +81,18 @@ def authorize() -> Response:
         raise AuthorizeRefused("handoff_altered", "This sign-in link was changed on its way. Start again from the app.")
     is_our_form = request.method == "POST" and raw_handoff is not None
     handoff = handoffs.open_handoff(raw_handoff) if raw_handoff is not None else None
-    decision = None
-    if is_our_form:
-        csrf.check()
-        decision = request.form.get("decision")
+    form, asks_again = _our_form() if is_our_form else ({}, False)
+    decision = form.get("decision")
     asked = authorize_requests.parse(handoff.query if handoff else _query_of_client())
     signed_in = session_cookie.current_signed_in()
     if decision == "deny":
         raise asked.refuse("access_denied", "The person chose not to allow it.")
-    organization = _organization(asked, signed_in)
+    organization = _organization(asked, signed_in, form.get("organization"))
     step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
-    if step is Step.ANSWER and signed_in is not None and organization is not None:
+    if asks_again:
+        step = Step.CONSENT if step is Step.ANSWER else step
+        forms.tell_other_session()
+    if step is Step.ANSWER and signed_in is not None:
         code = _code(asked, signed_in, organization, has_decided=decision == "allow")
         if code is not None:
             return _to_client(
@@ -103,9 +109,16 @@ def authorize() -> Response:
     raw_handoff = raw_handoff or handoffs.sign(asked.query)
     if step in (Step.SIGN_IN, Step.CHOOSE_ACCOUNT) or signed_in is None:
         return _no_store(redirect("/login?" + urlencode({"handoff": raw_handoff}), 303))
-    status = 422 if is_our_form else 200
+    status = 422 if is_our_form and not asks_again else 200
     languages.set_page_address("/oauth/authorize?" + urlencode({"handoff": raw_handoff}))
     return make_response(render_template(_TEMPLATES[step], view=_view(asked, signed_in, raw_handoff)), status)
+
+
+def _our_form() -> tuple[Mapping[str, str], bool]:
+    """The fields of our form, and whether the person is asked again instead: it was rendered for another session, and what was
+    chosen there is not this person's choice."""
+    csrf.check()
+    return (request.form, False) if csrf.is_of_this_session() else ({}, True)
 
 
 def _query_of_client() -> bytes:
@@ -119,10 +132,9 @@ def _query_of_client() -> bytes:
     return query
 
 
-def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> OrganizationInfo | None:
+def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None) -> OrganizationInfo | None:
     if signed_in is None:
         return None
-    chosen = request.form.get("organization") if request.method == "POST" and "handoff" in request.args else None
     try:
         return authorize_requests.choose_organization(asked, signed_in, chosen)
     except RedirectRefused:
@@ -131,20 +143,20 @@ def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None) -> Organi
         raise
 
 
-def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool) -> str | None:
+def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None, *, has_decided: bool) -> str | None:
     """The code for the client; None when the session was ended while it was made. Whoever ends a session spends its codes
     after that, so a code whose session is still there was written in time to be spent."""
     raw_session = session_cookie.current_raw() or ""
     if has_decided and authorize_requests.needs_consent(asked, signed_in, organization):
         consents.record(guards.session_actor(signed_in), asked, user_id=signed_in.user.id, organization=organization)
-    if has_decided and signed_in.record.organization_slug != organization.slug:
-        user_sessions.remember_organization(raw_session, signed_in.record, organization.slug)
+    if has_decided and organization is not None:
+        session_cookie.remember_organization(guards.session_actor(signed_in), organization)
     code = authorization_codes.create(
         guards.session_actor(signed_in),
         CodeRequest(
             client_pk=asked.client.pk,
             user_id=signed_in.user.id,
-            organization_id=organization.id,
+            organization_id=organization.id if organization else None,
             redirect_uri=asked.sent_redirect_uri,
             scope=asked.scope,
             resource=asked.resource,
@@ -152,6 +164,7 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
             nonce=asked.nonce,
             sid=signed_in.record.sid,
             auth_time=authorize_requests.auth_time(signed_in),
+            can_confirm=signed_in.record.can_confirm,
         ),
     )
     return code if user_sessions.is_live(raw_session) else None
@@ -190,9 +203,10 @@ def _refused_to_client(error: RedirectRefused) -> Response:
 def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:
     parts = urlsplit(asked.redirect_uri)
     kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
-    wanted = asked.organization or signed_in.record.organization_slug
     offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
-    selected = wanted if wanted in [org.slug for org in offered] else offered[0].slug if offered else None
+    named = offered[0] if offered and asked.organization else None
+    active = named or active_of(offered, signed_in.record.organization_slug)
+    labels = words.labels_of(signed_in.organizations)
     return ConsentView(
         client_id=asked.client.client_id,
         client_name=asked.client.name,
@@ -204,12 +218,12 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         user_id=signed_in.user.id,
         user_name=signed_in.user.name,
         user_email=signed_in.user.email or "",
-        organizations=[OrganizationChoice(org.slug, org.name, org.slug == selected) for org in offered],
+        organizations=[OrganizationChoice(org.slug, labels[org.slug], org == active) for org in offered],
         permissions=permissions.in_words(
             asked.scopes,
             organization=offered[0].name if len(offered) == 1 else None,
             refresh_days=current().refresh_token_seconds // 86_400,
-            allowed=_allowed_before(asked, signed_in, selected),
+            allowed=_allowed_before(asked, signed_in, active),
         ),
         nots=permissions.what_not(asked.scopes),
         scope=asked.scope,
@@ -219,10 +233,10 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
     )
 
 
-def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | None) -> list[str]:
-    """The scopes that the person has allowed this client in an organization; what is asked beyond them is new."""
-    organization = next((org for org in signed_in.organizations if org.slug == slug), None)
-    return authorize_requests.consented_scopes(asked, signed_in, organization) if organization else []
+def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
+    """The scopes that the person has allowed this client in an organization, or in none; what is asked beyond them is new."""
+    is_chosen = organization is not None or not signed_in.organizations
+    return authorize_requests.consented_scopes(asked, signed_in, organization) if is_chosen else []
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------
@@ -230,30 +244,35 @@ def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | No
 
 @blueprint.post("/oauth/token")
 def token() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("token", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("token") as protocol_request:
         return token_response(guards.anonymous_actor(), protocol_request)
 
 
 @blueprint.post("/oauth/revoke")
 def revoke() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("revoke", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("revoke") as protocol_request:
         endpoints.revoke(guards.anonymous_actor(), protocol_request)
-    return _json({})
+        return _json({})
 
 
 @blueprint.post("/oauth/introspect")
 def introspect() -> Response:
-    protocol_request = read_request()
-    with rate_limits.refusals("introspect", client_authentication.presented_client_id(protocol_request)):
+    with _program_post("introspect") as protocol_request:
         return _json(endpoints.introspect(protocol_request))
+
+
+@contextmanager
+def _program_post(door: str) -> Iterator[ProtocolRequest]:
+    """A program's request. What is refused while it is answered counts for its client and address."""
+    csrf.refuse_blind_post()
+    protocol_request = read_request()
+    with rate_limits.refusals(door, lambda: protocol_request.known_client_id):
+        yield protocol_request
 
 
 @blueprint.route("/oauth/userinfo", methods=["GET", "POST"])
 def userinfo() -> Response:
-    with rate_limits.refusals("api"):
-        return _json(endpoints.userinfo(guards.bearer_actor()))
+    return _json(endpoints.userinfo(guards.bearer_actor()))
 
 
 def _json(body: dict[str, Any]) -> Response:
@@ -278,8 +297,8 @@ def _refused(error: OAuthRefused) -> Response:
 @blueprint.route("/oauth/logout", methods=["GET", "POST"])
 def logout() -> Response:
     """End the browser session. Only a hint that names this very session spares the question."""
-    if request.method == "POST" and "confirmed" in request.form:
-        csrf.check()
+    form, asks_again = _our_form() if request.method == "POST" and "confirmed" in request.form else ({}, False)
+    is_confirmed = form.get("confirmed") == "yes"
     values = request.form if request.method == "POST" else request.args
     asked = logout_requests.parse(
         id_token_hint=values.get("id_token_hint"),
@@ -288,10 +307,11 @@ def logout() -> Response:
         state=values.get("state"),
     )
     signed_in = session_cookie.current_signed_in()
-    is_confirmed = request.method == "POST" and values.get("confirmed") == "yes"
     if signed_in is not None and not is_confirmed and asked.sid != signed_in.record.sid:
         if request.method == "GET":  # what an app posts, so that no address has it, gets into none
             languages.set_page_address("/oauth/logout?" + urlencode(asked.values()))
+        if asks_again:
+            forms.tell_other_session()
         return make_response(render_template("oauth/logout.html", email=signed_in.user.email, values=asked.values()))
     target = asked.target or "/signed-out"
     if is_confirmed and asked.target:

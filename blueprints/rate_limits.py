@@ -1,23 +1,22 @@
 """Rate limits at the doors: who is asking, and how many times a minute.
 
-    token, revoke, introspect   check(door, client_id) before the answer, count_refusal(door, client_id) after a refusal
-    /api/v1                     the same with door "api"; a refusal is a credential that is no good (401);
-                                without Redis a good one is served all the same
+    token, revoke, introspect   refusals(door, client): by client and address, of an unknown client by address alone
+    /api/v1, userinfo           count_refusal("api") after a credential that is no good
+    one-time links              refusals("link"): those that are not there (any more), and wrong codes
     authorize, start, callback  count_browser(door): 120 per browser, 600 per address
-    register, device, link      count_address(door): all requests of an address
 
-Where somebody proves who he is only refusals count; `refusals(door, client_id)` is both steps around a body that
-raises. With GATEPOST_RATE_LIMITS=off every function returns at once and nothing is registered.
+Where somebody proves who he is only refusals count, after the look-up: a good credential is served whatever was counted, and
+without Redis too; a refusal is 503 then, because it cannot be counted. With GATEPOST_RATE_LIMITS=off every function returns at
+once and nothing is registered.
 
 Flask-Limiter's own hooks cost more than 100 us on every request of every route, limited or not. So it is bound without
 them, for its storage and its strategy, and a door that has a limit asks itself.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import redis
 from flask import Flask, current_app, request
 from flask_limiter import Limiter
 
@@ -28,7 +27,7 @@ from services.instance.rate_limits import RateLimits
 
 log = logging.getLogger("gatepost.rate_limits")
 _NAME = "gatepost.rate_limits"
-_REFUSED = frozenset({400, 401, 403})
+_REFUSED = frozenset({400, 401, 403, 410})
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -49,36 +48,21 @@ def _limits() -> RateLimits | None:
     return current_app.extensions[_NAME]
 
 
-def check(door: str, client_id: str = "") -> None:
-    """Raises RateLimited when this client at this address was refused too often. One GET."""
+def count_refusal(door: str, client_id: str = "") -> None:
+    """Count what was just refused.   Raises RateLimited, to be told instead of it, when there are too many."""
     if limits := _limits():
         with _telling_of_proxies():
-            limits.check_refusals(door, address=request.remote_addr, who=client_id)
-
-
-def check_if_redis_answers(door: str) -> None:
-    """`check` where nothing else needs Redis: without it whoever proves who it is is served, and a refusal, which cannot be
-    counted then, is 503.
-    """
-    with suppress(redis.RedisError):
-        check(door)
-
-
-def count_refusal(door: str, client_id: str = "") -> None:
-    """Count what was just refused."""
-    if limits := _limits():
-        limits.count_refusal(door, address=request.remote_addr, who=client_id)
+            limits.count_refusal(door, address=request.remote_addr, who=client_id)
 
 
 @contextmanager
-def refusals(door: str, client_id: str = "") -> Iterator[None]:
-    """`check`, then the body; a GatepostError of 400, 401 or 403 that leaves it is counted."""
-    check(door, client_id)
+def refusals(door: str, client_id: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Count a GatepostError of 400, 401, 403 or 410 that leaves the body, for the client that `client_id` names by then."""
     try:
         yield
     except GatepostError as error:
         if error.status in _REFUSED:
-            count_refusal(door, client_id)
+            count_refusal(door, client_id())
         raise
 
 
@@ -88,13 +72,6 @@ def count_browser(door: str) -> None:
         with _telling_of_proxies():
             limits.count_request(door, limit="authorize", who=known_browser_id() or "")
             limits.count_address(door, limit="authorize_address", address=request.remote_addr)
-
-
-def count_address(door: str) -> None:
-    """Count a request of an address (`register`, `device`, `link`).   Raises RateLimited."""
-    if limits := _limits():
-        with _telling_of_proxies():
-            limits.count_address(door, limit=door, address=request.remote_addr)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from blueprints import cookies
 from config import Settings, current
+from services.access.actors import Actor, OrganizationInfo
+from services.organizations import members
 from services.sessions import session_snapshots, user_sessions
 from services.sessions.user_sessions import SignedIn
 
@@ -126,12 +128,18 @@ def fresh_signed_in() -> SignedIn | None:
     return session.fresh_signed_in  # type: ignore[attr-defined]
 
 
-def remember_organization(slug: str) -> None:
-    """The organization that the person works in: a default for the next page, which authorizes nothing."""
+def remember_organization(actor: Actor, organization: OrganizationInfo) -> None:
+    """The one that the person works in, by an act of theirs on this site: a default for the next page, which authorizes nothing.
+    Working in one that they were imported into accepts it."""
     signed_in, raw = current_signed_in(), current_raw()
-    if signed_in is not None and raw and signed_in.record.organization_slug != slug:
-        signed_in.record.data[_RECENT] = [slug, *(one for one in recent_organizations() if one != slug)][:_RECENT_LENGTH]
-        user_sessions.remember_organization(raw, signed_in.record, slug)
+    if signed_in is None or not raw:
+        return
+    if not organization.may_be_picked:
+        members.accept_import(actor, organization)
+    if signed_in.record.organization_slug != organization.slug:
+        signed_in.record.data[_RECENT] = [organization.slug, *(one for one in recent_organizations() if one != organization.slug)]
+        del signed_in.record.data[_RECENT][_RECENT_LENGTH:]
+        user_sessions.remember_organization(raw, signed_in.record, organization.slug)
 
 
 def recent_organizations() -> list[str]:

@@ -104,12 +104,22 @@ def _account(parts: SplitResult) -> tuple[str, str]:
     return unquote(parts.username or ""), unquote(parts.password or "")
 
 
+# of one letter; the connection stays good for the next. Not supported: an address beyond ASCII at a server without SMTPUTF8.
+_REFUSALS = (
+    smtplib.SMTPSenderRefused,
+    smtplib.SMTPRecipientsRefused,
+    smtplib.SMTPDataError,
+    smtplib.SMTPNotSupportedError,
+    ValueError,
+)
+
+
 def _hand_over(client: smtplib.SMTP, sender: MailSender, letter: Letter) -> tuple[Outcome, str]:
     if not letter.to.isprintable() or _ENCODED_WORD in letter.to:
         return "refused", "not an address"
     try:
         client.send_message(_message(sender, letter), from_addr=sender.address, to_addrs=[letter.to])
-    except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, ValueError) as error:
+    except _REFUSALS as error:
         return "refused", _why(error, hidden=(letter.to, letter.to.rpartition("@")[0]))
     return "sent", ""
 

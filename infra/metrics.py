@@ -97,7 +97,8 @@ def prepare_multiprocess(instance_path: str | os.PathLike[str]) -> None:
     folder = Path(instance_path) / "metrics"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir(parents=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(mode=0o700)
     except OSError:  # a checkout that the server may only read
         try:
             folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))

@@ -1,6 +1,6 @@
 """Counters of one minute in Redis: a window opens with its first event and closes sixty seconds later.
 
-Counting and looking are Flask-Limiter's fixed-window strategy (the `limits` library). Keys hold a hash: what they are
+Counting is Flask-Limiter's fixed-window strategy (the `limits` library). Keys hold a hash: what they are
 made of comes from outside and may be long.
 """
 
@@ -14,6 +14,7 @@ from limits import RateLimitItemPerMinute
 from limits.strategies import RateLimiter
 from redis.exceptions import ReadOnlyError
 
+from infra.client_address import Address, parse
 from infra.quick_redis import leave_replica
 
 NAMESPACE = "gatepost"
@@ -26,16 +27,11 @@ class MinuteCounters:
         self._strategy = strategy
         self._items: dict[int, RateLimitItemPerMinute] = {}
 
-    def seconds_until_free(self, key: str, per_minute: int) -> int | None:
-        """None while fewer than `per_minute` events were counted (one GET); else how long the window still lasts."""
-        item = self._item(per_minute)
-        return None if self._strategy.test(item, key) else self._remaining(item, key)
-
     def count(self, key: str, per_minute: int) -> int | None:
         """Count one event. None while it is within `per_minute`; else how long the window still lasts."""
         item = self._item(per_minute)
         try:
-            return None if self._strategy.hit(item, key) else self._remaining(item, key)
+            return None if self._strategy.hit(item, key) else self._seconds_left(item, key)
         except ReadOnlyError:
             storage: Any = self._strategy.storage
             leave_replica(storage.storage.connection_pool)
@@ -47,8 +43,8 @@ class MinuteCounters:
             item = self._items[per_minute] = RateLimitItemPerMinute(per_minute, namespace=NAMESPACE)
         return item
 
-    def _remaining(self, item: RateLimitItemPerMinute, key: str) -> int:
-        return max(1, round(self._strategy.get_window_stats(item, key).reset_time - time.time()))
+    def _seconds_left(self, item: RateLimitItemPerMinute, key: str) -> int:
+        return max(1, round(self._strategy.storage.get_expiry(item.key_for(key)) - time.time()))
 
 
 def key_of(*parts: str) -> str:
@@ -59,24 +55,16 @@ def key_of(*parts: str) -> str:
 @lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str:
     """What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. Empty when the address is unknown."""
-    parsed = _parsed(address)
+    parsed = parse(address or "")
     return _network(parsed, 64) if isinstance(parsed, ipaddress.IPv6Address) else str(parsed or "")
 
 
 @lru_cache(maxsize=4096)
 def site_of(address: str | None) -> str:
     """What one company or hosting customer may have: the /24 of an IPv4 address, the /48 of an IPv6 one. Empty when it is unknown."""
-    parsed = _parsed(address)
+    parsed = parse(address or "")
     return _network(parsed, 48 if parsed.version == 6 else 24) if parsed else ""
 
 
-def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return None
-    return (parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None) or parsed
-
-
-def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:
+def _network(address: Address, prefix: int) -> str:
     return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -4,7 +4,8 @@ Keys (each with one hash tag, so that Redis Cluster can hold them):
   gatepost:session:{<sha256 of the cookie>}   the record, JSON, expires with the session
   gatepost:user-sessions:{<user id>}          hash: sid -> sha256 of the cookie; written before the record
 
-The index may name a session that is gone; whoever meets such an entry drops it.
+The index may name a session that is gone; whoever meets such an entry drops it. A confirmed session moves to another cookie under
+its `sid`, so an entry is dropped or moved only while it still names the same cookie: no session is ever without its entry.
 """
 
 import json
@@ -26,6 +27,7 @@ class SessionRecord:
 
     `auth_time_ms`: when the person proved who they are, for tokens. `proved_ms`: the latest moment that this can have been, set if a
     recent sign-in was asked for and proved by a server whose clock may differ.
+    `can_confirm`: whether that sign-in says who somebody is where this must be certain, see services/users/identities.py.
     `handoff_hash`: the login handoff that it was signed in with, or that "Continue as" chose.
     `organization_slug`: the one used last, a default for pages that authorizes nothing.
     """
@@ -42,12 +44,18 @@ class SessionRecord:
     handoff_hash: str | None = None
     organization_slug: str | None = None
     proved_ms: int | None = None
+    can_confirm: bool = True
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def recent_ms(self) -> int:
         """The moment that says whether this sign-in is recent enough for something."""
         return self.auth_time_ms if self.proved_ms is None else self.proved_ms
+
+    @property
+    def confirmed_ms(self) -> int | None:
+        """The same for what asks that the person confirm who they are; None when this sign-in cannot."""
+        return self.recent_ms if self.can_confirm else None
 
     def to_json(self) -> str:
         return json.dumps({**vars(self), "user_id": str(self.user_id)}, separators=(",", ":"))
@@ -57,6 +65,18 @@ class SessionRecord:
         values = json.loads(text)
         values["user_id"] = uuid.UUID(values["user_id"])
         return from_values(cls, values)
+
+
+_MOVE_ENTRY = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
+_DROP_ENTRY = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+"""
 
 
 class SessionStore:
@@ -88,14 +108,24 @@ class SessionStore:
         pipeline.expire(_index_key(record.user_id), self._seconds + _INDEX_SLACK_SECONDS)
         return bool(pipeline.execute()[0])
 
-    def remove(self, user_id: uuid.UUID, sid: str) -> bool:
-        """True when there was such a session of this user."""
-        index = _index_key(user_id)
-        cookie_hash = self._redis.hget(index, sid)
-        if cookie_hash is None:
+    def move(self, cookie_hash: str, record: SessionRecord, *, before: str) -> bool:
+        """Give a session another cookie, with what is in its record now. False, and nothing is there, when it was ended meanwhile."""
+        index = _index_key(record.user_id)
+        self._redis.set(_session_key(cookie_hash), record.to_json(), ex=self._seconds)
+        if not self._redis.eval(_MOVE_ENTRY, 1, index, record.sid, before, cookie_hash):
+            self._redis.delete(_session_key(cookie_hash))
             return False
-        removed = self._redis.delete(_session_key(cookie_hash.decode()))
-        self._redis.hdel(index, sid)
+        self._redis.delete(_session_key(before))
+        self._redis.expire(index, self._seconds + _INDEX_SLACK_SECONDS)
+        return True
+
+    def remove(self, user_id: uuid.UUID, sid: str) -> bool:
+        """True when there was such a session of this user. One that is moved meanwhile is followed."""
+        index, removed = _index_key(user_id), 0
+        while (cookie_hash := self._redis.hget(index, sid)) is not None:
+            removed += self._redis.delete(_session_key(cookie_hash.decode()))
+            if self._redis.eval(_DROP_ENTRY, 1, index, sid, cookie_hash):
+                break
         return bool(removed)
 
     def list_for(self, user_id: uuid.UUID) -> list[SessionRecord]:
@@ -106,9 +136,9 @@ class SessionStore:
         for cookie_hash in entries.values():
             pipeline.get(_session_key(cookie_hash.decode()))
         texts = pipeline.execute() if entries else []
-        gone = [sid for sid, text in zip(entries, texts, strict=True) if text is None]
-        if gone:
-            self._redis.hdel(index, *gone)
+        for (sid, cookie_hash), text in zip(entries.items(), texts, strict=True):
+            if text is None:
+                self._redis.eval(_DROP_ENTRY, 1, index, sid, cookie_hash)
         records = [SessionRecord.from_json(text) for text in texts if text]
         return sorted(records, key=lambda record: record.created_at_ms, reverse=True)
 
@@ -127,9 +157,10 @@ class SessionStore:
             for cookie_hash in entries.values():
                 pipeline.exists(_session_key(cookie_hash.decode()))
             found = pipeline.execute() if entries else []
-            gone = [sid for sid, exists in zip(entries, found, strict=True) if not exists]
-            if gone and not dry_run:
-                self._redis.hdel(index, *gone)
+            gone = [entry for entry, exists in zip(entries.items(), found, strict=True) if not exists]
+            if not dry_run:
+                for sid, cookie_hash in gone:
+                    self._redis.eval(_DROP_ENTRY, 1, index, sid, cookie_hash)
             yield len(gone)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from alembic import context
 from flask import current_app
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
-from sqlalchemy import create_engine, pool
+from sqlalchemy import Connection, create_engine, pool
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 import models
@@ -31,13 +31,24 @@ def _run() -> None:
     with engine.connect() as connection, migration_lock.hold(connection):
         if connection.dialect.name == "sqlite":
             # Once, here: from every worker's connect it fails with "database is locked".
-            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+            _tell_sqlite(connection, "PRAGMA journal_mode=WAL")
+            # To change a column SQLite builds the table anew; dropping the old one would take along the rows that refer to it.
+            _tell_sqlite(connection, "PRAGMA foreign_keys=OFF")
         arguments = current_app.extensions["migrate"].configure_args
         context.configure(
             connection=connection, target_metadata=db.metadata, transaction_per_migration=True, render_item=_render_item, **arguments
         )
-        with context.begin_transaction():
-            context.run_migrations()
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        finally:
+            if connection.dialect.name == "sqlite":
+                _tell_sqlite(connection, "PRAGMA foreign_keys=ON")
+
+
+def _tell_sqlite(connection: Connection, pragma: str) -> None:
+    """Outside any transaction: inside one, these do nothing."""
+    connection.connection.driver_connection.execute(pragma)  # type: ignore[union-attr]
 
 
 if context.is_offline_mode():

@@ -17,6 +17,7 @@ from models.known_app import KnownApp
 from models.membership import Membership
 from models.oauth_client import OAuthClient
 from models.organization import Organization
+from models.organization_slug import OrganizationSlug
 from models.project import Project
 from models.refresh_token import RefreshFamily, RefreshToken
 from models.resource import Resource
@@ -46,6 +47,7 @@ __all__ = [
     "Membership",
     "OAuthClient",
     "Organization",
+    "OrganizationSlug",
     "Project",
     "RefreshFamily",
     "RefreshToken",

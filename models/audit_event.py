@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, LargeBinary, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -23,6 +23,8 @@ class AuditEvent(db.Model):
 
     __tablename__ = "audit_events"
     __table_args__ = (
+        # PostgreSQL has times that Python cannot read, like infinity; one such row would stop sealing. SQLite has none, and no such check.
+        CheckConstraint("at >= '1970-01-01Z' AND at < '9999-01-01Z'", name="at"),
         Index("ix_audit_events_organization_id_id", "organization_id", "id"),
         Index("ix_audit_events_actor_id_id", "actor_id", "id"),
         Index("uq_audit_events_organization_id_sequence", "organization_id", "sequence", unique=True),

@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -12,7 +12,8 @@ from models.types import CreatedAt, Id, Moment, SecretHash
 class AuthorizationCode(db.Model):
     """`family_id` is chosen when the code is made; the family is written when the code is exchanged.
 
-    `sid` is the public id of the session that answered; `auth_time` is that session's sign-in.
+    `sid` is the public id of the session that answered; `auth_time` is that session's sign-in, and `can_confirm` whether it can confirm
+    who the person is. `organization_id` is null for a person who is in none.
     """
 
     __tablename__ = "authorization_codes"
@@ -28,7 +29,7 @@ class AuthorizationCode(db.Model):
     code_hash: Mapped[SecretHash] = mapped_column(unique=True)
     client_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    organization_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     family_id: Mapped[uuid.UUID]
     redirect_uri: Mapped[str | None]
     scope: Mapped[str]
@@ -37,6 +38,7 @@ class AuthorizationCode(db.Model):
     nonce: Mapped[str | None]
     sid: Mapped[str]
     auth_time: Mapped[Moment]
+    can_confirm: Mapped[bool] = mapped_column(default=True, server_default=true())
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Moment]
     used_at: Mapped[Moment | None]

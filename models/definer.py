@@ -79,5 +79,6 @@ def _is_invited(element: Any, compiler: Any, **kw: Any) -> str:
     email_key, moment = (compiler.process(part, **kw) for part in element.clauses)
     return (
         "EXISTS (SELECT 1 FROM invitations i JOIN organizations o ON o.id = i.organization_id WHERE o.deleted_at IS NULL"  # noqa: S608 - compiled expressions, no values
-        f" AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.email_key = {email_key} AND i.expires_at > {moment})"
+        " AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.declined_at IS NULL"
+        f" AND i.email_key = {email_key} AND i.expires_at > {moment})"
     )

@@ -13,6 +13,7 @@ from models.user import User
 class Identity(db.Model):
     """An account at an upstream provider. `subject` is its stable id there, never a login name or an address.
 
+    `confirms_from`: when a sign-in with it begins to confirm who the person is; None for one that always did.
     The user's address follows the identity with `supplies_email`: the one that created the account, until changed.
     """
 
@@ -44,5 +45,6 @@ class Identity(db.Model):
     token_expires_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     last_sign_in_at: Mapped[Moment | None]
+    confirms_from: Mapped[Moment | None]
 
     user: Mapped[User] = relationship()

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from extensions import db
 from models.types import CreatedAt, Id, Moment, SecretHash
 
-_IS_OPEN = text("accepted_at IS NULL AND revoked_at IS NULL")
+_IS_OPEN = text("accepted_at IS NULL AND revoked_at IS NULL AND declined_at IS NULL")
 
 
 class Invitation(db.Model):
-    """Open until it is accepted, revoked or past `expires_at`. An address has at most one that is neither accepted nor
-    revoked in an organization. Sending it again gives it a new secret and a new expiry."""
+    """Open until it is accepted, declined, revoked or past `expires_at`. An address has at most one in an organization that is
+    neither accepted nor declined nor revoked. Sending it again gives it a new secret and a new expiry."""
 
     __tablename__ = "invitations"
     __table_args__ = (
@@ -43,3 +43,4 @@ class Invitation(db.Model):
     expires_at: Mapped[Moment]
     accepted_at: Mapped[Moment | None]
     revoked_at: Mapped[Moment | None]
+    declined_at: Mapped[Moment | None]

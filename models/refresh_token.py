@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index, LargeBinary
+from sqlalchemy import ForeignKey, Index, LargeBinary, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -13,6 +13,8 @@ class RefreshFamily(db.Model):
     """What a code exchange began: every token that follows belongs to it and dies with it.
 
     `sid` is the public id of the session that it began in; `expires_at` its absolute end.
+    `organization_id` is null where the person was in none when it began.
+    `can_confirm`: whether the sign-in behind it, at `auth_time`, can confirm who the person is: not for a grant that no session gave.
     """
 
     __tablename__ = "refresh_families"
@@ -27,12 +29,13 @@ class RefreshFamily(db.Model):
     id: Mapped[Id]
     client_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    organization_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     scope: Mapped[str]
     resource: Mapped[str | None]
     nonce: Mapped[str | None]
     sid: Mapped[str]
     auth_time: Mapped[Moment]
+    can_confirm: Mapped[bool] = mapped_column(default=True, server_default=true())
     ip: Mapped[str | None]
     user_agent: Mapped[str | None]
     created_at: Mapped[CreatedAt]

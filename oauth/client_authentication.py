@@ -1,5 +1,6 @@
 """Which client is calling: client_secret_basic, client_secret_post or none, one at a time.    (RFC 6749 section 2.3)
 
+An empty secret is none, also in the header: some clients send `Basic id:` for a public client before they try the body.
 Authlib's own functions compare secrets in clear and as `str`; here both parts are form-decoded and hashes compared.
 """
 
@@ -19,12 +20,6 @@ _TRIES = 3
 T = TypeVar("T")
 
 
-def presented_client_id(request: ProtocolRequest) -> str:
-    """Whom the request says it is from; for counting refusals."""
-    basic = _basic(request)
-    return basic[0] if basic else request.form.get("client_id", "")
-
-
 def authenticate(request: ProtocolRequest, *, allow_public: bool = True) -> ClientInfo:
     """The client that this request proves, also set on the request.   Raises OAuthRefused: invalid_client, invalid_request."""
     basic, form = _basic(request), request.form
@@ -34,14 +29,14 @@ def authenticate(request: ProtocolRequest, *, allow_public: bool = True) -> Clie
         raise _refused("client_assertion is not supported")
     if basic and form.get("client_id", basic[0]) != basic[0]:
         raise OAuthRefused("invalid_request", "The client_id in the body is not the one in the header.")
-    client_id = basic[0] if basic else form.get("client_id")
+    client_id, secret = basic or (form.get("client_id"), form.get("client_secret"))
     if not client_id:
         raise _refused("no client_id")
-    secret = basic[1] if basic else form.get("client_secret")
-    method = "client_secret_basic" if basic else "client_secret_post" if secret else "none"
+    method = "none" if not secret else "client_secret_basic" if basic else "client_secret_post"
     client = oauth_clients.find(client_id)
-    if client is None or not _is_proven(client, method, secret):
+    if client is not None and not _is_proven(client, method, secret):
         client = oauth_clients.find_fresh(client_id)
+    request.known_client_id = client.client_id if client else ""
     if client is None or not _is_proven(client, method, secret) or (client.is_public and not allow_public):
         raise _refused("unknown client, wrong secret or another method")
     request.client, request.auth_method = client, method
@@ -63,7 +58,7 @@ def with_current_client(request: ProtocolRequest, work: Callable[[ClientInfo], T
 
 
 def _is_proven(client: ClientInfo, method: str, secret: str | None) -> bool:
-    if method == "none" or secret is None:
+    if not secret:
         return client.is_public
     if client.is_public or client.auth_method not in ("any_secret", method):
         return False

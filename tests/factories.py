@@ -29,6 +29,7 @@ from models import (
     Credential,
     CredentialVersion,
     Identity,
+    Invitation,
     Membership,
     OAuthClient,
     Organization,
@@ -115,16 +116,37 @@ def make_organization(*, owner: User | None = None, slug: str | None = None, nam
         db.session.flush()
         if owner is not None:
             row_security.enter(organization_ids=[organization.id])
-            db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner"))
+            db.session.add(Membership(organization_id=organization.id, user_id=owner.id, role="owner", origin="created"))
         return _kept(organization)
 
 
-def make_membership(organization: Organization, user: User, role: str = "member") -> Membership:
+def make_membership(
+    organization: Organization, user: User, role: str = "member", *, origin: str = "accepted", **columns: Any
+) -> Membership:
     with _writing():
         row_security.enter(organization_ids=[organization.id])
-        membership = Membership(organization_id=organization.id, user_id=user.id, role=role)
+        membership = Membership(organization_id=organization.id, user_id=user.id, role=role, origin=origin, **columns)
         db.session.add(membership)
         return _kept(membership)
+
+
+def make_invitation(organization: Organization, email: str, role: str = "member", **columns: Any) -> Invitation:
+    """An open one; its secret in `raw_token`."""
+    raw = new_secret("gpi_")
+    with _writing():
+        row_security.enter(organization_ids=[organization.id])
+        invitation = Invitation(
+            organization_id=organization.id,
+            email=email,
+            email_key=users.email_key(email),
+            role=role,
+            token_hash=hash_secret(raw),
+            **{"expires_at": now() + timedelta(days=7), **columns},
+        )
+        db.session.add(invitation)
+        invitation = _kept(invitation)
+    invitation.raw_token = raw  # type: ignore[attr-defined]  # for the test only, no column
+    return invitation
 
 
 def make_agent(organization: Organization, owner: User, *, name: str = "deploy-bot", **columns: Any) -> Agent:

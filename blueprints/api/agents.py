@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
+from blueprints.fresh_sign_in import Act
 from services.users import agents
 from services.users.agents import AgentRow
 
@@ -23,6 +24,7 @@ def index(slug: str) -> Response:
 
 @blueprint.post("/orgs/<slug>/agents")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.READERS, when=fresh_sign_in.acts_for_its_owner)
 def create(slug: str) -> Response:
     body = bodies.read({"name": str, "acts_for_owner": bool}, required=["name"])
     made = agents.create(g.actor, slug, name=body["name"], acts_for_owner=bool(body.get("acts_for_owner")))

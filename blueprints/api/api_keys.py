@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
+from blueprints.fresh_sign_in import Act
 from errors import Invalid
 from services.users import api_keys
 from services.users.api_keys import KeyRow
@@ -22,7 +23,8 @@ def index() -> Response:
 
 
 @blueprint.post("/api-keys")
-@guards.requires("keys:write", keys=False, fresh_sign_in=True)
+@guards.requires("keys:write", keys=False)
+@fresh_sign_in.needed(Act.KEYS)
 def create() -> Response:
     kinds = {"owner": str, "organization": str, "name": str, "scopes": list, "expires_in": int}
     body = bodies.read(kinds, required=["owner", "name", "scopes"])

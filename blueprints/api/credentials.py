@@ -5,9 +5,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
+from blueprints.fresh_sign_in import Act
 from errors import Invalid
 from services.vault import credential_checks, credential_declarations, credential_resolution, credentials
 from services.vault.credential_declarations import DeclarationInfo
@@ -126,6 +127,7 @@ def show_declaration(slug: str, name: str) -> Response:
 
 @blueprint.put("/orgs/<slug>/credentials/<name>/declaration")
 @guards.requires("credentials:write")
+@fresh_sign_in.needed(Act.READERS, when=fresh_sign_in.widens_a_declaration)
 def put_declaration(slug: str, name: str) -> Response:
     body = bodies.read({"kind": str, "set_by": str, "note": str})
     stored = credential_declarations.put(g.actor, slug, name, kind=body.get("kind"), set_by=body.get("set_by"), note=body.get("note"))
@@ -134,6 +136,7 @@ def put_declaration(slug: str, name: str) -> Response:
 
 @blueprint.delete("/orgs/<slug>/credentials/<name>/declaration")
 @guards.requires("credentials:write")
+@fresh_sign_in.needed(Act.READERS, when=fresh_sign_in.takes_a_declaration_back)
 def remove_declaration(slug: str, name: str) -> Response:
     credential_declarations.remove(g.actor, slug, name)
     return Response(status=204)

@@ -1,13 +1,14 @@
-"""`/api/v1/orgs/<slug>/invitations`, `/api/v1/invitations/accept`: inviting people, and joining."""
+"""`/api/v1/orgs/<slug>/invitations`, `/api/v1/invitations`: inviting people; accepting and declining."""
 
 from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
-from services.organizations import invitation_redemption, invitations
+from blueprints.fresh_sign_in import Act
+from services.organizations import invitations, received_invitations
 from services.organizations.invitations import InvitationRow, Sent
 
 blueprint = Blueprint("api_invitations", __name__)
@@ -23,16 +24,16 @@ def index(slug: str) -> Response:
 
 @blueprint.post("/orgs/<slug>/invitations")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.asks_for_a_manager)
 def create(slug: str) -> Response:
     body = bodies.read({"email": str, "role": str}, required=["email", "role"])
-    if body["role"] == "owner":
-        guards.require_fresh_session()
     sent = invitations.invite(g.actor, slug, email=body["email"], role=body["role"])
     return bodies.answer(_shown_once(sent), 201 if sent.is_new else 200)
 
 
 @blueprint.post("/orgs/<slug>/invitations/<invitation_id>/resend")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.invites_a_manager)
 def resend(slug: str, invitation_id: str) -> Response:
     return bodies.answer(_shown_once(invitations.resend(g.actor, slug, invitation_id)))
 
@@ -46,13 +47,26 @@ def revoke(slug: str, invitation_id: str) -> Response:
 
 @blueprint.post("/invitations/accept")
 @guards.requires("orgs:write")
-def accept() -> Response:
+def accept_by_link() -> Response:
     body = bodies.read({"token": str}, required=["token"])
-    return bodies.answer(invitation_redemption.accept(g.actor, body["token"]).to_values())
+    return bodies.answer(received_invitations.accept_by_link(g.actor, body["token"]).to_values())
+
+
+@blueprint.post("/invitations/<invitation_id>/accept")
+@guards.requires("orgs:write")
+def accept(invitation_id: str) -> Response:
+    return bodies.answer(received_invitations.accept(g.actor, invitation_id).to_values())
+
+
+@blueprint.post("/invitations/<invitation_id>/decline")
+@guards.requires("orgs:write")
+def decline(invitation_id: str) -> Response:
+    received_invitations.decline(g.actor, invitation_id)
+    return Response(status=204)
 
 
 def _body(row: InvitationRow) -> dict[str, Any]:
-    return {"id": str(row.id), "email": row.email, "role": row.role, "expires_at": from_datetime(row.expires_at)}
+    return {"id": str(row.id), "email": row.email, "role": row.role, "state": row.state, "expires_at": from_datetime(row.expires_at)}
 
 
 def _shown_once(sent: Sent) -> dict[str, Any]:

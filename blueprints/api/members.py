@@ -4,8 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
+from blueprints.fresh_sign_in import Act
 from services.organizations import members
 from services.organizations.members import MemberRow
 
@@ -22,15 +23,15 @@ def index(slug: str) -> Response:
 
 @blueprint.patch("/orgs/<slug>/members/<user_id>")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.changes_a_manager)
 def change_role(slug: str, user_id: str) -> Response:
     body = bodies.read({"role": str}, required=["role"])
-    if body["role"] == "owner":
-        guards.require_fresh_session()
     return bodies.answer(_body(members.change_role(g.actor, slug, user_id, body["role"])))
 
 
 @blueprint.delete("/orgs/<slug>/members/<user_id>")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.concerns_a_manager)
 def remove(slug: str, user_id: str) -> Response:
     members.remove(g.actor, slug, user_id)
     return Response(status=204)

@@ -1,6 +1,8 @@
 """`GET /api/v1/openapi.json`: OpenAPI 3.1 of this version's API. A test holds it against the routes."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from flask import Blueprint, Response, json
@@ -35,7 +37,13 @@ _ROLE = {"enum": ["owner", "admin", "member"]}
 _ORG = {"id": _TEXT, "slug": _TEXT, "name": _TEXT, "role": _ROLE}
 _METADATA = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _METADATA_PATCH = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-_INVITATION = {"id": _TEXT, "email": _TEXT, "role": _ROLE, "expires_at": _TIME}
+_INVITATION = {
+    "id": _TEXT,
+    "email": _TEXT,
+    "role": _ROLE,
+    "state": {"enum": ["pending", "accepted", "declined", "expired"]},
+    "expires_at": _TIME,
+}
 _MAYBE_TYPE_AND_ID = {"oneOf": [_object(type=_MAYBE_TEXT, id=_MAYBE_TEXT), {"type": "null"}]}
 _API_KEY = {
     "id": _TEXT,
@@ -63,6 +71,7 @@ _SCHEMAS: dict[str, Any] = {
         session=_object(id=_TEXT, created_at=_TIME, expires_at=_TIME, auth_time=_TIME),
         orgs={"type": "array", "items": _ref("Org")},
         active_org=_MAYBE_TEXT,
+        invitations={"type": "array", "items": _ref("ReceivedInvitation")},
     ),
     "Whoami": _object(
         actor=_object(type={"enum": ["user", "agent", "client"]}, id=_TEXT),
@@ -76,6 +85,9 @@ _SCHEMAS: dict[str, Any] = {
     "User": _object(id=_TEXT, email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT, admin=_FLAG, metadata=_METADATA, created_at=_TIME),
     "Member": _object(user_id=_TEXT, email=_MAYBE_TEXT, name=_TEXT, role=_ROLE),
     "Invitation": _object(**_INVITATION),
+    "ReceivedInvitation": _object(
+        id=_TEXT, organization=_object(slug=_TEXT, name=_TEXT), role=_ROLE, invited_by=_MAYBE_TEXT, expires_at=_TIME
+    ),
     "NewInvitation": _object(**_INVITATION, url=_TEXT, token=_TEXT),
     "Project": _object(id=_TEXT, slug=_TEXT, name=_TEXT, organization=_TEXT, created_at=_TIME),
     "UserSession": _object(
@@ -176,7 +188,7 @@ _ERRORS = {
     "403": "The credential is too narrow, or a cookie came from another site",
     "404": "Not there, or not yours to see",
     "409": "It stands otherwise; the code says how",
-    "410": "The invitation has ended",
+    "410": "The invitation is no longer valid",
     "413": "The body is over 1 MiB",
     "422": "A field is wrong",
     "429": "Too many tries; see Retry-After",
@@ -192,11 +204,12 @@ def _operation(
     statuses: tuple[str, ...] = ("200",),
     cookie_only: bool = False,
     also: tuple[str, ...] = (),
+    others: Mapping[str, Any] = MappingProxyType({}),
     **more: Any,
 ) -> Any:
     """One method of one path. `scopes` are what a token needs; a session has all. `body` and `answer` are schemas of JSON.
 
-    statuses: of an answer; two where they say whether something is new.
+    statuses: of an answer; two where they say whether something is new. others: schemas of the answer in media types other than JSON.
     """
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{status}"} for status in ("400", "401", "403", *also, "429", "503")
@@ -204,8 +217,9 @@ def _operation(
     if answer is None:
         responses["204"] = {"description": "Done"}
     else:
+        content = {mimetype: {"schema": schema} for mimetype, schema in {"application/json": answer, **others}.items()}
         for status in statuses:
-            responses[status] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+            responses[status] = {"description": "The answer", "content": content}
     if body is not None:
         responses["413"] = {"$ref": "#/components/responses/413"}
         more["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -300,7 +314,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
 
 
 PATHS: dict[str, dict[str, Any]] = {
-    "/session": {"get": _operation("The browser session, its person and their organizations", answer=_ref("Session"), cookie_only=True)},
+    "/session": {"get": _operation("The browser session, its person and what is theirs", answer=_ref("Session"), cookie_only=True)},
     "/whoami": {"get": _operation("The caller, as its credential tells", answer=_ref("Whoami"))},
     "/user-sessions": {
         "get": _operation("Where the caller's person is signed in", "sessions:write", answer=_list_of("UserSession")),
@@ -369,7 +383,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/orgs/{slug}/invitations": {
         "parameters": [_path_parameter("slug")],
-        "get": _operation("Invitations that wait", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
+        "get": _operation("Invitations in every state", "orgs", answer=_list_of("Invitation"), also=("404", "422"), parameters=_PAGE),
         "post": _operation(
             "Invite an address; 200 when it was invited already",
             "orgs:write",
@@ -395,6 +409,14 @@ PATHS: dict[str, dict[str, Any]] = {
             answer=_ref("Org"),
             also=("410", "422"),
         ),
+    },
+    "/invitations/{invitation_id}/accept": {
+        "parameters": [_path_parameter("invitation_id")],
+        "post": _operation("Accept an invitation to the person's address", "orgs:write", answer=_ref("Org"), also=("404", "410")),
+    },
+    "/invitations/{invitation_id}/decline": {
+        "parameters": [_path_parameter("invitation_id")],
+        "post": _operation("Decline an invitation to the person's address", "orgs:write", statuses=("204",), also=("404", "410")),
     },
     "/projects": {
         "get": _operation(
@@ -455,6 +477,10 @@ PATHS: dict[str, dict[str, Any]] = {
             "What happened, newest first; also as application/x-ndjson or text/csv",
             "audit:read",
             answer=_list_of("AuditEvent"),
+            others={
+                "application/x-ndjson": {"type": "string", "description": "An AuditEvent in JSON on each line"},
+                "text/csv": {"type": "string", "description": "A line of names, then an event on each line"},
+            },
             also=("404", "422"),
             parameters=[
                 _query("actor"),

@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from blueprints import guards
+from blueprints import fresh_sign_in, guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
+from blueprints.fresh_sign_in import Act
 from services.access.actors import OrganizationInfo
 from services.organizations import organizations
 from services.organizations.organizations import OrganizationRow
@@ -37,6 +38,7 @@ def show(slug: str) -> Response:
 
 @blueprint.patch("/orgs/<slug>")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.SLUG, when=fresh_sign_in.changes_the_slug)
 def update(slug: str) -> Response:
     changes = bodies.read({"name": str, "slug": str, "metadata": dict})
     return bodies.answer(_body(organizations.update(g.actor, slug, changes)))
@@ -44,8 +46,8 @@ def update(slug: str) -> Response:
 
 @blueprint.delete("/orgs/<slug>")
 @guards.requires("orgs:write")
+@fresh_sign_in.needed(Act.DELETION)
 def delete(slug: str) -> Response:
-    guards.require_fresh_session()
     organizations.delete(g.actor, slug)
     return Response(status=204)
 

@@ -1,10 +1,15 @@
-"""`GET /api/v1/session`: the browser session, its person and their organizations."""
+"""`GET /api/v1/session`: the browser session, its person, their organizations and the invitations that wait for them."""
+
+from typing import Any
 
 from flask import Blueprint, Response, json
 
 from blueprints import guards, session_cookie
-from blueprints.api.times import from_milliseconds
+from blueprints.api.times import from_datetime, from_milliseconds
 from errors import Unauthenticated
+from services.access.actors import active_of
+from services.organizations import received_invitations
+from services.organizations.received_invitations import ReceivedInvitation
 
 blueprint = Blueprint("api_session", __name__)
 
@@ -16,8 +21,8 @@ def show() -> Response:
     if signed_in is None:
         raise Unauthenticated()
     user, record, organizations = signed_in.user, signed_in.record, signed_in.organizations
-    last_used = next((org for org in organizations if org.slug == record.organization_slug), None)
-    active = last_used or (organizations[0] if organizations else None)
+    active = active_of(organizations, record.organization_slug)
+    invitations = received_invitations.list_for(user.id) if signed_in.has_invitations else []
     body = {
         "user": {
             "id": str(user.id),
@@ -34,5 +39,16 @@ def show() -> Response:
         },
         "orgs": [org.to_values() for org in organizations],
         "active_org": active.slug if active else None,
+        "invitations": [_invitation(row) for row in invitations],
     }
     return Response(json.dumps(body), mimetype="application/json")
+
+
+def _invitation(row: ReceivedInvitation) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "organization": {"slug": row.slug, "name": row.organization},
+        "role": row.role,
+        "invited_by": row.inviter_name or None,
+        "expires_at": from_datetime(row.expires_at),
+    }

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import g, render_template, request
+from flask import current_app, g, render_template, request
 from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _
 from flask_babel.speaklater import LazyString
@@ -80,8 +80,8 @@ _BY_CODE = {
     "handoff_expired": ErrorWords(_("That sign-in took too long"), _("Start again from the app.")),
     "handoff_altered": ErrorWords(_("That sign-in link was changed on its way"), _("Start again from the app.")),
     "invitation_ended": ErrorWords(
-        _("This invitation has ended"),
-        _("It was used, revoked or is older than 7 days. Ask for a new one."),
+        _("This invitation is no longer valid"),
+        _("It was used, declined, revoked or is older than 7 days. Ask for a new one."),
         _("Sign in"),
         "/login",
     ),
@@ -114,7 +114,7 @@ def page(error: GatepostError) -> str:
     """The page for a refusal or a fault."""
     g.page_kind = "gate"
     if request.method in ("GET", "HEAD"):
-        g.page_address = _same_page()  # in another language too
+        g.page_address = page_of_form()  # in another language too
     words = _BY_CODE.get(error.code) or _BY_STATUS.get(error.status) or _BY_STATUS[400 if error.status < 500 else 500]
     return render_template(
         "errors/page.html",
@@ -151,9 +151,9 @@ def _who_may_not() -> str:
 def _way_out(error: GatepostError, words: ErrorWords) -> str:
     """Another account comes back to what this one may not open."""
     if words.way_out_href == ".":
-        return _same_page()
+        return page_of_form()
     is_page = error.status == 403 and request.method == "GET"
-    return f"{words.way_out_href}&{urlencode({'next': _same_page()})}" if is_page else words.way_out_href
+    return f"{words.way_out_href}&{urlencode({'next': page_of_form()})}" if is_page else words.way_out_href
 
 
 def _wait(seconds: int | None) -> str:
@@ -161,7 +161,7 @@ def _wait(seconds: int | None) -> str:
     return ngettext("Wait %(num)d minute, then try again.", "Wait %(num)d minutes, then try again.", minutes)
 
 
-def _same_page() -> str:
+def page_of_form() -> str:
     """Where "Go back" and "Try again" lead: the page of the form, with the handoff that it carried."""
     try:
         whole = f"{request.path}?{request.query_string.decode()}" if request.query_string else request.path
@@ -171,7 +171,14 @@ def _same_page() -> str:
         return own(whole)
     if handoff := request.form.get("handoff", ""):
         return f"/login?handoff={handoff}" if re.fullmatch(r"[A-Za-z0-9._-]{1,8192}", handoff) else "/login"
-    return {"/logout": "/account", "/login/continue": "/login"}.get(request.path, own(request.path))
+    if request.path == "/login/continue":
+        return "/login"
+    return own(whole) if _has_page(request.path) else "/account"
+
+
+def _has_page(path: str) -> bool:
+    adapter = current_app.create_url_adapter(request)
+    return adapter is not None and adapter.test(path, method="GET")
 
 
 def own(address: str) -> str:

@@ -14,6 +14,7 @@ from wtforms.csrf.core import CSRF
 
 from blueprints import session_cookie
 from blueprints.csrf import FIELD, is_own_token, new_token
+from blueprints.html import errors
 from services.sessions import form_posts
 
 NAME_LENGTH = 80
@@ -31,7 +32,7 @@ class _BrowserCsrf(CSRF):
 
 
 class Form(FlaskForm):
-    """Base class of every form, with CSRF bound to the browser, not to a session. begins_with: the fields its page shows first."""
+    """Base class of every form. begins_with: the fields its page shows first."""
 
     begins_with: tuple[str, ...] = ()
 
@@ -84,6 +85,17 @@ class DeleteForm(Form):
 def is_first() -> bool:
     """Whether this post of a form that makes something is the first with its id."""
     return form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", ""))
+
+
+def render_again() -> Response:
+    """The answer to a form that was rendered for another session: its page, for the person who is signed in now. What was typed for
+    the other one is not carried over."""
+    tell_other_session()
+    return redirect(errors.page_of_form(), 303)
+
+
+def tell_other_session() -> None:
+    flash(_("You’re signed in with another account or session now, so nothing was done. Check this page and try again."), "info")
 
 
 def nothing_changed(address: str) -> Response:

@@ -4,15 +4,16 @@ Three areas: the person's account, one organization, the instance. A link is sho
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Literal
 
-from flask import g, render_template
+from flask import flash, g, render_template, session
 
-from blueprints import session_cookie
-from blueprints.html import words
+from blueprints import browser, session_cookie
+from blueprints.html import invitation_cards, words
 from blueprints.html.catalogues import gettext as _
+from blueprints.request_log import request_id
 from errors import Unauthenticated
 from services.access import organization_access, roles
 from services.access.actors import OrganizationInfo, UserInfo
@@ -20,7 +21,7 @@ from services.authorization import connected_apps
 from services.organizations import organizations
 from services.organizations.organizations import OrganizationRow
 from services.sessions import user_sessions
-from services.sessions.user_sessions import SignedIn
+from services.sessions.user_sessions import JOINED, SignedIn
 from services.tokens import grant_lists
 
 SWITCHES = 8
@@ -47,10 +48,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Switch:
-    """An organization in the switcher; `href` is the same section there, if the person may open it."""
+    """An organization in the switcher; `href` is the same section there, if the person may open it. `has_namesake`: another of
+    the person's organizations has the same name."""
 
     name: str
     slug: str
+    has_namesake: bool
     colour: str
     href: str
     is_here: bool
@@ -63,7 +66,7 @@ class Switch:
 @dataclass(frozen=True)
 class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
-    page is in; `deleted` those of the person that are to go, on pages of the account."""
+    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account."""
 
     person: UserInfo
     area: Literal["account", "organization", "admin"]
@@ -73,6 +76,7 @@ class Frame:
     switches: tuple[Switch, ...] = ()
     has_more: bool = False
     organization: OrganizationInfo | None = None
+    mine: tuple[OrganizationInfo, ...] = ()
     deleted: tuple[OrganizationRow, ...] = ()
     chosen_theme: str | None = None
 
@@ -138,9 +142,11 @@ def _deleted() -> tuple[OrganizationRow, ...]:
 
 
 def render_organization(template: str, slug: str, section: str, **values: Any) -> str:
-    """A page of an organization, which becomes the one used last.   Raises: NotFound, Forbidden."""
+    """A page of an organization, which becomes the one used last, unless another site led here.   Raises: NotFound, Forbidden."""
     organization = organization_here(slug)
-    session_cookie.remember_organization(organization.slug)
+    if browser.is_own_act():
+        actor = g.actor if organization.may_be_picked else replace(g.actor, request_id=request_id())  # a GET that changes something
+        session_cookie.remember_organization(actor, organization)
     groups = organization_groups(organization, section)
     title = words.plain(organization.name) or organization.slug
     return _render(template, values, "organization", title, groups, section, organization=organization)
@@ -161,8 +167,12 @@ def _render(
     **more: Any,
 ) -> str:
     signed_in = _signed_in()
+    for organization, role in session.pop(JOINED, ()):  # by the sign-in
+        flash(invitation_cards.joined(organization, role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
-    frame = Frame(signed_in.user, area, title, groups, zone(), switches, has_more, chosen_theme=signed_in.theme, **more)
+    frame = Frame(
+        signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more
+    )
     return render_template(template, frame=frame, **values)
 
 
@@ -241,14 +251,16 @@ def _switcher(here: OrganizationInfo | None, section: str) -> tuple[tuple[Switch
     """The organizations of the person by last use, the one that is here first; and whether there are more."""
     signed_in, recent = _signed_in(), session_cookie.recent_organizations()
     mine = list(signed_in.organizations)
+    shared = words.shared_names(mine)
     mine.sort(key=lambda organization: recent.index(organization.slug) if organization.slug in recent else len(recent))
     mine.sort(key=lambda organization: here is None or organization.id != here.id)
-    return tuple(_switch(found, here, section) for found in mine[:SWITCHES]), len(mine) > SWITCHES or signed_in.has_deleted
+    switches = tuple(_switch(found, here, section, has_namesake=found.slug in shared) for found in mine[:SWITCHES])
+    return switches, len(mine) > SWITCHES or signed_in.has_deleted
 
 
-def _switch(organization: OrganizationInfo, here: OrganizationInfo | None, section: str) -> Switch:
+def _switch(organization: OrganizationInfo, here: OrganizationInfo | None, section: str, *, has_namesake: bool) -> Switch:
     may_open = section in _FOR_ALL or (section == "audit" and roles.may(organization.role, "audit:read"))
     target = section if may_open else first_section(organization)
     name = words.plain(organization.name) or organization.slug
     is_here = here is not None and organization.id == here.id
-    return Switch(name, organization.slug, words.colour(organization.id), f"/orgs/{organization.slug}/{target}", is_here)
+    return Switch(name, organization.slug, has_namesake, words.colour(organization.id), f"/orgs/{organization.slug}/{target}", is_here)

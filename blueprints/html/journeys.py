@@ -26,7 +26,7 @@ def read(purpose: str = "sign-in", *, values: Mapping[str, str] | None = None) -
     """What this request carries on, in its query or in `values`: a handoff, or a path of this site."""
     values = request.args if values is None else values
     handoff = values.get("handoff") or None
-    kind: Purpose = purpose if purpose in ("link", "reauth") else "sign-in"  # type: ignore[assignment]
+    kind: Purpose = "reauth" if purpose == "reauth" else "sign-in"  # linking begins with a form
     return Journey(kind, handoff, None if handoff else safe_path(values.get("next")))
 
 

@@ -18,7 +18,7 @@ from flask_babel import Babel, Domain, get_locale, refresh
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from blueprints import cookies, session_cookie
+from blueprints import browser, cookies, session_cookie
 from blueprints.html import errors
 from blueprints.html.catalogues import catalogue, in_markup, number_in_markup
 from services.authorization import authorize_requests, handoffs
@@ -99,11 +99,11 @@ def _asked_for() -> Mapping[str, str]:
 
 
 def _just_asked() -> str | None:
-    """A link in the foot of a page without navigation; it is kept for the pages that follow."""
+    """A link in the foot of a page without navigation; it is kept for the pages that follow, unless another site has it."""
     asked = _asked_for().get(_LINK)
     if asked not in LANGUAGES or g.get("page_kind") == "app":
         return None
-    if asked != request.cookies.get(COOKIE):
+    if asked != request.cookies.get(COOKIE) and browser.is_own_act():
         after_this_request(lambda response: _keep_choice(response, asked))
     return asked
 

@@ -157,6 +157,15 @@ def _in_use(f: Facts) -> SignInError:
     return SignInError("LINKED_ELSEWHERE", heading, filled(_("It’s linked to another Gatepost account. Unlink it there first.")))
 
 
+def _too_new(f: Facts) -> SignInError:
+    if f.provider_label:
+        heading = _("%(provider)s can’t confirm it’s you yet", provider=f.provider_label)
+    else:
+        heading = _("That account can’t confirm it’s you yet")
+    text = filled(_("For 24 hours after it was linked it can sign you in but not confirm it’s you. Choose another way."))
+    return SignInError("IDENTITY_TOO_NEW", heading, text)
+
+
 def _session_ended(f: Facts) -> SignInError:
     text = filled(_("Your session ended or was revoked. Sign in to carry on where you were."))
     return SignInError("SESSION_ENDED", _("You’ve been signed out"), text)
@@ -174,6 +183,7 @@ TABLE: dict[str, Callable[[Facts], SignInError]] = {
     "account_disabled": _disabled,
     "account_exists": _exists,
     "identity_in_use": _in_use,
+    "identity_too_new": _too_new,
     "state_mismatch": _state,
     "provider_unavailable": _unavailable,
     "provider_refused": _refused,

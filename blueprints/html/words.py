@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -21,9 +22,11 @@ from services.instance import moments
 from services.users import identities
 
 HEADING_LENGTH = 60
+_LABEL_LENGTH = 2 * HEADING_LENGTH  # a name and a slug
 _KEPT = "\t\n\r\u200c\u200d"  # the last two join letters and emoji
 _SPACES = "\t\n\r"
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 _ENGLISH = Locale("en")
 ROLES = {"owner": lazy_gettext("Owner"), "admin": lazy_gettext("Admin"), "member": lazy_gettext("Member")}
 
@@ -35,6 +38,7 @@ def register(app: Flask) -> None:
         plain=plain_name,
         clean=clean,
         names=names,
+        organizations=organizations,
         mono=mono,
         role=role,
         day=day,
@@ -90,6 +94,38 @@ def clean(text: str | None) -> str:
 def names(items: Iterable[str]) -> Markup:
     """Names that people chose, in a sentence."""
     return joined([untrusted(item) for item in items])
+
+
+class Named(Protocol):
+    """An organization, as far as its name goes."""
+
+    @property
+    def slug(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def shared_names(organizations: Iterable[Named]) -> set[str]:
+    """The slugs of those whose name another one of them has too, as far as a reader can tell."""
+    slugs_of: dict[str, set[str]] = {}
+    for organization in organizations:
+        name = unicodedata.normalize("NFKC", plain(organization.name)).translate(_JOINERS).casefold()
+        slugs_of.setdefault(name, set()).add(organization.slug)
+    return {slug for slugs in slugs_of.values() if len(slugs) > 1 for slug in slugs}
+
+
+def labels_of(organizations: Iterable[Named], among: Iterable[Named] = ()) -> dict[str, str]:
+    """slug -> what an organization is called in a list: with its slug when another one there, or of those `among` which the reader
+    knows, has the same name."""
+    listed = list(organizations)
+    shared = shared_names([*listed, *among])
+    names_of = {organization.slug: plain(organization.name) or organization.slug for organization in listed}
+    return {slug: f"{name} ({slug})" if slug in shared else name for slug, name in names_of.items()}
+
+
+def organizations(listed: Iterable[Named], among: Iterable[Named] = ()) -> Markup:
+    """The same in a sentence."""
+    return joined([untrusted(label, length=_LABEL_LENGTH) for label in labels_of(listed, among).values()])
 
 
 # --- sentences ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from granian.constants import HTTPModes
 from granian.http import HTTP1Settings
 from gunicorn.workers.base import Worker
 
+from infra.client_address import client_address
 from infra.web_worker.exchange import BODY_SECONDS, Exchange
 from infra.web_worker.waiting import Waiting
 
@@ -121,7 +122,7 @@ class WebWorker(Worker):
         """Run a request on this thread if fewer than `threads` do so; else one of them takes it later. False when too many wait."""
         with self._lock:
             if len(self.running) >= self.cfg.threads:
-                return self._waiting.put(self._client_of(exchange.environ), exchange)
+                return self._waiting.put(client_address(exchange.environ, self.trusted_proxies), exchange)
             self.running.add(exchange)
         following: Exchange | None = exchange
         while following is not None:
@@ -159,14 +160,6 @@ class WebWorker(Worker):
         if self.answered >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.handle_exit(None, None)
-
-    def _client_of(self, environ: dict[str, Any]) -> str:
-        """The address that waits in one line: the one that the application will believe too."""
-        peer: str = environ["REMOTE_ADDR"]
-        if not self.trusted_proxies:
-            return peer
-        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        return forwarded[-self.trusted_proxies].strip() if len(forwarded) >= self.trusted_proxies else peer
 
     def _beat(self) -> None:
         """Tell gunicorn that this worker is alive: a thread is free, or has been since the last time. If not, gunicorn replaces it after

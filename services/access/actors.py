@@ -1,6 +1,7 @@
 """Who is acting, and on whose behalf: made once at the door, passed to every service that changes something."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,12 +24,19 @@ class UserInfo:
 
 @dataclass(frozen=True)
 class OrganizationInfo:
-    """An organization and the role that the actor's user has there."""
+    """An organization and the role that the actor's user has there. `origin`: how they came to be in it (models/membership.py);
+    told where a person's organizations are listed."""
 
     id: uuid.UUID
     slug: str
     name: str
     role: str
+    origin: str = "accepted"
+
+    @property
+    def may_be_picked(self) -> bool:
+        """Whether the server may take it without asking: the person created or accepted it."""
+        return self.origin != "imported"
 
     def to_values(self) -> dict[str, str]:
         """As programs see it, in JSON and in claims."""
@@ -36,6 +44,17 @@ class OrganizationInfo:
 
 
 organization_of = reader(OrganizationInfo)  # of a row that has its columns
+
+
+def picked_from(organizations: Iterable[OrganizationInfo]) -> list[OrganizationInfo]:
+    """Those of a person's organizations that the server may take without asking, in the same order."""
+    return [organization for organization in organizations if organization.may_be_picked]
+
+
+def active_of(organizations: Iterable[OrganizationInfo], last_used: str | None) -> OrganizationInfo | None:
+    """The one that a person works in: the one they used last (its slug), else the first that the server may take."""
+    mine = picked_from(organizations)
+    return next((organization for organization in mine if organization.slug == last_used), mine[0] if mine else None)
 
 
 @dataclass(frozen=True)
@@ -53,8 +72,9 @@ class Actor:
 
     `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
     session, an operator). `organization` is the one that the credential is bound to, as it is now. `auth_time_ms` is the
-    sign-in behind a session or token. `ip`, `user_agent` and `request_id` are for the audit. `language` is that of the pages
-    that the caller reads. `joined` are the person's organizations where they were read with the credential, just now.
+    sign-in behind a session or token, where it can confirm who somebody is. `ip`, `user_agent` and `request_id` are for the
+    audit. `language` is that of the pages that the caller reads. `joined` are the person's organizations where they were read
+    with the credential, just now.
     """
 
     type: ActorType
@@ -83,6 +103,11 @@ class Actor:
         if self.agent is not None:
             return self.agent.owner.id if self.agent.acts_for_owner else None
         return self.user.id if self.user else None
+
+    @property
+    def opens_none(self) -> bool:
+        """A token that its person allowed while they were in no organization: it opens none that they joined since."""
+        return self.credential_type in ("access_token", "jwt") and self.user is not None and self.organization is None
 
     def missing_scopes(self, *needed: str) -> list[str]:
         return [] if self.scopes is None else [scope for scope in needed if scope not in self.scopes]

@@ -11,8 +11,9 @@ from sqlalchemy import Select, select
 from errors import Forbidden, NotFound
 from extensions import db
 from models import Membership, Organization
+from models.membership import in_own_order
 from services.access import roles
-from services.access.actors import Actor, OrganizationInfo, organization_of
+from services.access.actors import Actor, OrganizationInfo, organization_of, picked_from
 from services.database import row_security
 from services.database.transactions import begin_write
 
@@ -64,7 +65,7 @@ def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
     """Through the memberships of a person whose credential is bound to no organization (a browser session)."""
     if actor.joined is not None:
         return next((found for found in actor.joined if found.slug == slug), None)
-    if actor.user is None or "\0" in slug:
+    if actor.user is None or actor.opens_none or "\0" in slug:
         return None
     row_security.enter(user_id=actor.user.id)
     row = db.session.execute(select_joined(actor.user.id).where(Organization.slug == slug)).first()
@@ -75,20 +76,26 @@ def opened_by(actor: Actor) -> list[OrganizationInfo]:
     """The organizations that the actor's credential opens: the one it is bound to, else all of its person's."""
     if actor.organization is not None:
         return [actor.organization]
-    return list_joined(actor.user.id) if actor.user else []
+    return list_joined(actor.user.id) if actor.user and not actor.opens_none else []
+
+
+def only_one_of(actor: Actor) -> OrganizationInfo | None:
+    """The one that is meant where none is named: the credential's own, else the only one that may be taken without asking."""
+    mine = picked_from(opened_by(actor))
+    return mine[0] if len(mine) == 1 else None
 
 
 def list_joined(user_id: uuid.UUID) -> list[OrganizationInfo]:
-    """The live organizations of a person, in the order they joined them; the person's own rows are entered."""
+    """The live organizations of a person, in their own order; the person's own rows are entered."""
     row_security.enter(user_id=user_id)
-    rows = db.session.execute(select_joined(user_id).order_by(Membership.created_at, Organization.id))
+    rows = db.session.execute(select_joined(user_id).order_by(*in_own_order()))
     return [organization_of(row) for row in rows]
 
 
-def select_joined(user_id: uuid.UUID) -> Select[tuple[uuid.UUID, str, str, str]]:
+def select_joined(user_id: uuid.UUID) -> Select[tuple[uuid.UUID, str, str, str, str]]:
     """The columns of OrganizationInfo, of the live organizations of a person whose rows are entered."""
     return (
-        select(Organization.id, Organization.slug, Organization.name, Membership.role)
+        select(Organization.id, Organization.slug, Organization.name, Membership.role, Membership.origin)
         .join(Membership, Membership.organization_id == Organization.id)
         .where(Membership.user_id == user_id, Organization.deleted_at.is_(None))
     )

@@ -22,6 +22,7 @@ from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write
+from services.organizations import organization_slugs
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
 from services.tokens import live
@@ -76,6 +77,7 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         _record(actor, "organization.purged", "organization", organization.id, organization)
     ending = [organization.id for organization in found.ending]
     left = _vendor_tokens(user_id, ending)
+    organization_slugs.keep(ending)
     db.session.execute(sql_delete(Organization).where(Organization.id.in_(ending)))
     db.session.execute(sql_delete(User).where(User.id == user_id))
     audit.record(
@@ -120,6 +122,7 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
             Organization.slug,
             Organization.name,
             own.role,
+            own.origin,
             func.count(other.user_id).label("others"),
             func.count(case((is_owner, 1))).label("other_owners"),
         )
@@ -127,7 +130,7 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
         .outerjoin(other, (other.organization_id == Organization.id) & (other.user_id != user_id))
         .outerjoin(person, person.id == other.user_id)
         .where(Organization.deleted_at.is_(None))
-        .group_by(Organization.id, Organization.slug, Organization.name, own.role)
+        .group_by(Organization.id, Organization.slug, Organization.name, own.role, own.origin)
         .order_by(func.lower(Organization.name), Organization.id)
     ).all()
     counts = (

@@ -36,7 +36,7 @@ def bootstrap_link() -> str | None:
         db.session.commit()
         return None
     actor = Actor.operator()
-    user = user or users.add(actor, email=ADDRESS, email_verified=True, name=NAME)
+    user = user or users.add(actor, email=ADDRESS, email_verified=True, name=NAME, by_operator=True)
     raw = new_secret()
     link = SignInLink(user_id=user.id, token_hash=hash_secret(raw), is_bootstrap=True, expires_at=now() + _UNTIL_THE_NEXT_START)
     db.session.add(link)

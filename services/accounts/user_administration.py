@@ -15,7 +15,7 @@ from models import Identity, Membership, Organization, User
 from services.access import instance_access
 from services.access.actors import Actor
 from services.audit import audit
-from services.database.transactions import begin_write
+from services.database.transactions import begin_write, wait_for_turn
 from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.sessions import user_sessions
@@ -26,6 +26,10 @@ from services.users import api_keys, identities, users
 from services.users.identities import IdentityInfo
 
 _PAGE = 500
+
+
+class LastAdministrator(Conflict):
+    code, message = "last_administrator", "This is the only administrator who can sign in. Make someone else administrator first."
 
 
 @dataclass(frozen=True)
@@ -158,10 +162,30 @@ def get_details(email_or_id: str) -> UserDetails:
 def make_admin(actor: Actor, email_or_id: str) -> UserRow:
     """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound, Conflict."""
     begin_write()
+    wait_for_turn("administrators")
     user = users.get(email_or_id)
     if not user.is_admin:
         user.is_admin, user.updated_at = True, now()
         audit.record(actor, "user.made_admin", target_type="user", target_id=user.id)
+    row = _row(user)
+    db.session.commit()
+    return row
+
+
+def revoke_admin(actor: Actor, email_or_id: str) -> UserRow:
+    """Make an administrator an ordinary person again; again is no error. Commits: yes.
+
+    Raises: NotFound; Conflict; LastAdministrator when nobody else could administer the instance.
+    """
+    begin_write()
+    wait_for_turn("administrators")
+    user = users.get(email_or_id)
+    if user.is_admin:
+        others = select(User.id).where(User.is_admin, User.disabled_at.is_(None), User.id != user.id)
+        if db.session.scalar(others.limit(1)) is None:
+            raise LastAdministrator()
+        user.is_admin, user.updated_at = False, now()
+        audit.record(actor, "user.admin_revoked", target_type="user", target_id=user.id)
     row = _row(user)
     db.session.commit()
     return row

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select, tuple_, update
+from sqlalchemy.exc import DataError, IntegrityError
 
+from errors import Conflict
 from extensions import db
 from models import AuditEvent
 from services.audit.audit_events import COLUMNS, NOBODYS, to_values
@@ -67,6 +69,13 @@ class ChainReport:
     is_cut_short: bool
 
 
+class SealingFailed(Conflict):
+    """Some chains have an event that cannot be read; all others were sealed."""
+
+    code = "sealing_failed"
+
+
+_UNREADABLE = (ValueError, OverflowError, DataError, IntegrityError)  # a stored value that is none, like a time without an end
 _MAX_PROBLEMS = 100
 
 
@@ -80,17 +89,24 @@ def seal(*, batch_size: int = BATCH_SIZE, progress: Callable[[int], None] | None
     """Give every event that waits its place and hash; how many. Safe beside the server and other sealers.
 
     The order is that of sealing: an event whose transaction ended late comes after those that were sealed before it, and none
-    is passed by.   Commits: yes, after each batch.   Raises: Forbidden for a database role that row-level security binds.
+    is passed by.   Commits: yes, after each batch.   Raises: Forbidden for a database role that row-level security binds;
+    SealingFailed, after all other chains, when events of one cannot be read.
     """
     row_security.require_unbound("audit_events")
-    total = 0
+    total, failed = 0, []
     for organization_id in _chains(AuditEvent.sequence.is_(None)):
-        while number := _seal_batch(organization_id, batch_size):
-            total += number
-            if progress:
-                progress(total)
-            if number < batch_size:
-                break
+        try:
+            while number := _seal_batch(organization_id, batch_size):
+                total += number
+                if progress:
+                    progress(total)
+                if number < batch_size:
+                    break
+        except _UNREADABLE:
+            db.session.rollback()
+            failed.append(NOBODYS if organization_id is None else str(organization_id))
+    if failed:
+        raise SealingFailed(f"{total} events were sealed. An event of {', '.join(failed)} cannot be read, so that chain waits.")
     return total
 
 
@@ -103,7 +119,14 @@ def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:
     known = list(_chains())
     known += [organization_id for organization_id in dict.fromkeys(head.organization_id for head in kept) if organization_id not in known]
     for organization_id in known:
-        yield _verify_chain(organization_id, {head.sequence: head.hash for head in kept if head.organization_id == organization_id})
+        heads = {head.sequence: head.hash for head in kept if head.organization_id == organization_id}
+        try:
+            report = _verify_chain(organization_id, heads)
+        except _UNREADABLE:
+            db.session.rollback()
+            problem = Problem("altered", 0, "an event cannot be read")
+            report = ChainReport(Head(organization_id, 0, BEGINNING), 0, (problem,), is_cut_short=True)
+        yield report
 
 
 def _chains(*conditions: ColumnElement[bool]) -> Iterator[uuid.UUID | None]:

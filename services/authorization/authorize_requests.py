@@ -16,8 +16,8 @@ from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
-from services.access.actors import OrganizationInfo
-from services.access.scopes import IDENTITY_SCOPES, join, split
+from services.access.actors import OrganizationInfo, picked_from
+from services.access.scopes import IDENTITY_SCOPES, ORGANIZATION_SCOPES, join, split
 from services.authorization import handoffs
 from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
@@ -288,14 +288,13 @@ def describe(raw_handoff: str | None) -> WaitingParty | None:
 
 # --- what it needs next ------------------------------------------------------------------------------------------
 
-_CONSENT = HotStatement(
-    select(Consent.scope).where(
-        Consent.user_id == bindparam("user_id"),
-        Consent.client_pk == bindparam("client_pk"),
-        Consent.organization_id == bindparam("organization_id"),
-        Consent.resource == bindparam("resource"),
-    )
+_CONSENTED = select(Consent.scope).where(
+    Consent.user_id == bindparam("user_id"),
+    Consent.client_pk == bindparam("client_pk"),
+    Consent.resource == bindparam("resource"),
 )
+_CONSENT = HotStatement(_CONSENTED.where(Consent.organization_id == bindparam("organization_id")))
+_CONSENT_WITHOUT = HotStatement(_CONSENTED.where(Consent.organization_id.is_(None)))
 
 
 def needs_sign_in(request: AuthorizeRequest | WaitingParty, signed_in: SignedIn, handoff: Handoff | None) -> bool:
@@ -336,13 +335,14 @@ def next_step(
         return Step.SIGN_IN
     if "select_account" in request.prompts and not is_own(signed_in, handoff):
         return Step.CHOOSE_ACCOUNT
+    is_chosen = organization is not None or goes_without(request, signed_in)
     if has_decided:
-        return Step.ANSWER if organization else Step.CHOOSE_ORGANIZATION
+        return Step.ANSWER if is_chosen else Step.CHOOSE_ORGANIZATION
     if needs_consent(request, signed_in, organization):
         return Step.CONSENT
     if request.is_native and request.client.must_confirm and not is_own(signed_in, handoff):
         return Step.CONFIRM
-    return Step.ANSWER if organization else Step.CHOOSE_ORGANIZATION
+    return Step.ANSWER if is_chosen else Step.CHOOSE_ORGANIZATION
 
 
 def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> bool:
@@ -352,31 +352,39 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
         return True
     if request.client.is_trusted:
         return False
-    if request.is_native or request.client.origin != "seeded" or organization is None:
+    if request.is_native or request.client.origin != "seeded" or (organization is None and not goes_without(request, signed_in)):
         return True
     return not set(request.scopes) <= set(consented_scopes(request, signed_in, organization))
 
 
-def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo) -> list[str]:
-    """What the person has allowed this client before, in this organization, for this resource."""
-    row = _CONSENT.one(
-        engine(),
-        user_id=signed_in.user.id,
-        client_pk=request.client.pk,
-        organization_id=organization.id,
-        resource=request.resource or "",
-    )
+def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
+    """What the person has allowed this client before, in this organization (or in none), for this resource."""
+    asked = {"user_id": signed_in.user.id, "client_pk": request.client.pk, "resource": request.resource or ""}
+    if organization is None:
+        row = _CONSENT_WITHOUT.one(engine(), **asked)
+    else:
+        row = _CONSENT.one(engine(), organization_id=organization.id, **asked)
     return split(row.scope) if row else []
 
 
-def choose_organization(request: AuthorizeRequest, signed_in: SignedIn, chosen: str | None) -> OrganizationInfo | None:
-    """The organization that the grant is for: asked for, else chosen, else the only one, else None (ask).
+def goes_without(request: AuthorizeRequest, signed_in: SignedIn) -> bool:
+    """Whether the grant has no organization: the person is in none, and the request needs none."""
+    return not signed_in.organizations and request.organization is None and ORGANIZATION_SCOPES.isdisjoint(request.scopes)
 
-    Raises RedirectRefused(access_denied): an unknown slug and one that is not the person's are the same.
+
+def choose_organization(request: AuthorizeRequest, signed_in: SignedIn, chosen: str | None) -> OrganizationInfo | None:
+    """The organization that the grant is for: asked for, else chosen, else the only one that may be taken without asking, else None
+    (ask, unless the person is in none and the request `goes_without`).
+
+    Raises RedirectRefused(access_denied): an unknown slug and one that is not the person's are the same; a request that needs an
+    organization, of a person who is in none.
     """
     wanted = request.organization or chosen
-    if wanted is None:
-        return signed_in.organizations[0] if len(signed_in.organizations) == 1 else None
+    if not wanted:
+        if not signed_in.organizations and not goes_without(request, signed_in):
+            raise request.refuse("access_denied", "The scopes need an organization, and the person is in none.")
+        mine = picked_from(signed_in.organizations)
+        return mine[0] if len(mine) == 1 else None
     for organization in signed_in.organizations:
         if organization.slug == wanted:
             return organization

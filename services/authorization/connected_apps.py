@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy import Select, bindparam, delete, null, select
@@ -26,9 +26,18 @@ from services.tokens import grant_lists, refresh_families
 from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import is_native_redirect
 
+Value = TypeVar("Value")
+
 _CONSENTED = HotStatement(
     select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == bindparam("user_id"))
 )
+
+
+class InOrganization(NamedTuple):
+    """Where an app acts."""
+
+    slug: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class ConnectedApp:
     is_self_registered: bool
     redirect_kind: str
     host: str
-    organizations: tuple[str, ...]
+    organizations: tuple[InOrganization, ...]
     resources: tuple[str, ...]
     scopes: tuple[str, ...]
     allowed_at: datetime
@@ -57,7 +66,7 @@ class _Row:
     """One grant or consent."""
 
     client_pk: uuid.UUID
-    organization_id: uuid.UUID
+    organization_id: uuid.UUID | None
     resource: str | None
     scope: str
     created_at: datetime
@@ -113,13 +122,14 @@ def _read(user_id: uuid.UUID, app_id: uuid.UUID | None, grants: Iterable[GrantIn
     if not rows:
         return []
     clients = {row.id: row for row in db.session.scalars(select(OAuthClient).where(OAuthClient.id.in_({row.client_pk for row in rows})))}
-    organizations = select(Organization.id, Organization.name).where(Organization.id.in_({row.organization_id for row in rows}))
-    names = {row.id: row.name for row in db.session.execute(organizations)}
-    apps = [_app(client, [row for row in rows if row.client_pk == client.id], names) for client in clients.values()]
+    ids = {row.organization_id for row in rows}
+    organizations = select(Organization.id, Organization.slug, Organization.name).where(Organization.id.in_(ids))
+    found = {row.id: InOrganization(row.slug, row.name) for row in db.session.execute(organizations)}
+    apps = [_app(client, [row for row in rows if row.client_pk == client.id], found) for client in clients.values()]
     return sorted(apps, key=lambda app: app.last_used_at or app.allowed_at, reverse=True)
 
 
-def _app(client: OAuthClient, rows: list[_Row], names: dict[uuid.UUID, str]) -> ConnectedApp:
+def _app(client: OAuthClient, rows: list[_Row], found: dict[uuid.UUID, InOrganization]) -> ConnectedApp:
     kind, host = _destination(client.redirect_uris)
     used = [row.last_used_at for row in rows if row.last_used_at]
     return ConnectedApp(
@@ -129,7 +139,7 @@ def _app(client: OAuthClient, rows: list[_Row], names: dict[uuid.UUID, str]) -> 
         is_self_registered=client.origin == "registered",
         redirect_kind=kind,
         host=host,
-        organizations=_once(names.get(row.organization_id) for row in rows),
+        organizations=_once(found[row.organization_id] for row in rows if row.organization_id in found),
         resources=_once(row.resource for row in rows),
         scopes=_once(scope for row in rows for scope in split(row.scope)),
         allowed_at=min(row.created_at for row in rows),
@@ -137,7 +147,7 @@ def _app(client: OAuthClient, rows: list[_Row], names: dict[uuid.UUID, str]) -> 
     )
 
 
-def _once(values: Iterable[str | None]) -> tuple[str, ...]:
+def _once(values: Iterable[Value | None]) -> tuple[Value, ...]:
     return tuple(dict.fromkeys(value for value in values if value))
 
 

@@ -15,7 +15,7 @@ from services.authorization.authorize_requests import AuthorizeRequest
 from services.database.transactions import begin_write
 
 
-def record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo) -> None:
+def record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo | None) -> None:
     """Remember that the person allowed this request; scopes add up. Commits: yes. Allow may be pressed twice at once."""
     try:
         _record(actor, request, user_id=user_id, organization=organization)
@@ -26,15 +26,16 @@ def record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organizati
         db.session.commit()
 
 
-def _record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo) -> None:
+def _record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organization: OrganizationInfo | None) -> None:
     """Never commits."""
     begin_write()
+    organization_id = organization.id if organization else None
     row = db.session.scalar(
         select(Consent)
         .where(
             Consent.user_id == user_id,
             Consent.client_pk == request.client.pk,
-            Consent.organization_id == organization.id,
+            Consent.organization_id == organization_id,
             Consent.resource == (request.resource or ""),
         )
         .with_for_update()
@@ -43,7 +44,7 @@ def _record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organizat
         row = Consent(
             user_id=user_id,
             client_pk=request.client.pk,
-            organization_id=organization.id,
+            organization_id=organization_id,
             resource=request.resource or "",
             scope=request.scope,
         )
@@ -56,6 +57,6 @@ def _record(actor: Actor, request: AuthorizeRequest, *, user_id: UUID, organizat
         "consent.granted",
         target_type="oauth_client",
         target_id=request.client.client_id,
-        organization_id=organization.id,
+        organization_id=organization_id,
         details={"scope": request.scope, "resource": request.resource},
     )

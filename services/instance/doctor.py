@@ -1,5 +1,7 @@
 """Judging an installation: settings, database, Redis, keys. Each finding is ok, a warning or a fault. No secret is told."""
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden
 from extensions import db, engine_options, redis
+from models import Organization
 from services.database import condition
 from services.instance import readiness, rewrapping
 from services.tokens import signing_keys
@@ -72,9 +75,18 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         source, problem = settings.sources.get(name, "default"), _proof_problem(provider)
         shown = f"{provider.auth_time} ({source})" + (f": {problem}" if problem else "")
         yield Finding("warning" if problem else "ok", "settings", name, shown)
+    if _is_open_to_others(settings.instance_path):
+        yield Finding("warning", "settings", "instance/", "other users of this machine can read it: chmod o= instance")
     for warning in settings.warnings:
         name, _, problem = warning.partition(" ")
         yield Finding("warning", "settings", name, problem)
+
+
+def _is_open_to_others(folder: str) -> bool:
+    try:
+        return bool(stat.S_IMODE(os.stat(folder).st_mode) & 0o007)
+    except FileNotFoundError:
+        return False
 
 
 def _shown(value: Any, *, is_secret: bool) -> str:
@@ -137,6 +149,18 @@ def _database(settings: Settings) -> Iterator[Finding]:
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
+    yield from _automatic_invitations(settings)
+
+
+def _automatic_invitations(settings: Settings) -> Iterator[Finding]:
+    if not settings.automatic_invitations:
+        return
+    named = select(Organization.slug).where(Organization.slug.in_(settings.automatic_invitations), Organization.deleted_at.is_(None))
+    known = set(db.session.scalars(named))
+    for slug in settings.automatic_invitations:
+        if slug not in known:
+            problem = f"there is no organization {slug}: people whom its creator invites would join it by signing in"
+            yield Finding("warning", "settings", f"{PREFIX}AUTOMATIC_INVITATIONS", problem)
 
 
 def _migrations(context: MigrationContext) -> Finding:
@@ -199,6 +223,7 @@ def _role(settings: Settings) -> Iterator[Finding]:
             role, *powers = connection.execute(_POWERS).one()
             open_tables = list(connection.scalars(_UNGUARDED))
             refused = condition.missing_privileges(connection)
+            isolation = connection.scalar(text("SHOW default_transaction_isolation"))
     finally:
         engine.dispose()
     has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
@@ -213,6 +238,10 @@ def _role(settings: Settings) -> Iterator[Finding]:
     if not takes_writes:
         problem = "takes no writes: a standby, or default_transaction_read_only is on"
         yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
+    if isolation != "read committed":  # quotas count what others have committed while they waited
+        yield Finding(
+            "fault", "database", "isolation", f"default_transaction_isolation is {isolation} for {role}; it must be read committed"
+        )
     if open_tables:
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
     if refused:

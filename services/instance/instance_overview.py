@@ -31,7 +31,7 @@ Kind = Literal["sign_ins", "refreshes", "refusals"]
 KINDS: tuple[Kind, ...] = ("sign_ins", "refreshes", "refusals")
 _FAULTS = ("provider_unavailable", "provider_refused")
 _LATEST = 100
-_ACTIONS: dict[str, Kind] = {"user_session.started": "sign_ins", "sign_in.refused": "refusals"}
+_ACTIONS: dict[str, Kind] = {"user_session.started": "sign_ins", "user_session.confirmed": "sign_ins", "sign_in.refused": "refusals"}
 
 
 @dataclass(frozen=True)

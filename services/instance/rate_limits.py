@@ -1,8 +1,8 @@
 """How many tries a minute. Limits stop guessing, not work: where the caller proves who it is only refusals count.
 
-The counter of refusals is read before an answer is given, because a right guess must not be confirmed to somebody who
-has used up the wrong ones; it is written only when something was refused. So a right request costs one GET, and never
-stands in the way of the next.
+Refusals are counted after the look-up, and only a refusal is told that there were too many: whoever proves who they are is served,
+however much was refused to others at their address. So a right guess is confirmed even to somebody who has used up the wrong ones. That
+gains nothing: secrets have at least 256 random bits, and a code that people type has a few tries of its own.
 """
 
 from collections.abc import Mapping
@@ -21,15 +21,10 @@ class RateLimits:
         self._numbers = numbers
         self._counters = MinuteCounters(strategy)
 
-    def check_refusals(self, door: str, *, address: str | None, who: str = "") -> None:
-        """Raises RateLimited when `who` at `address` has used up the refusals of this door."""
-        if network := network_of(address):
-            self._judge(door, self._counters.seconds_until_free(key_of("refusals", door, who, network), self._numbers[door]))
-
     def count_refusal(self, door: str, *, address: str | None, who: str = "") -> None:
-        """Remember one refusal. The one that was refused is told so, not that it was counted."""
+        """Count what was just refused at `address`, to `who` if it is known. One command.   Raises RateLimited when it is one too many."""
         if network := network_of(address):
-            self._counters.count(key_of("refusals", door, who, network), self._numbers[door])
+            self._judge(door, self._counters.count(key_of("refusals", door, who, network), self._numbers[door]))
 
     def count_request(self, door: str, *, limit: str, who: str) -> None:
         """Count a request where nobody proves anything.   Raises RateLimited when it is one too many."""

@@ -48,9 +48,9 @@ def invitation(place: Place, *, to: str, inviter: str, organization: str, url: s
     }
     parts = (
         _("%(inviter)s invited you to %(organization)s on Gatepost at %(host)s.") % named,
-        _("To join, open this link and sign in with this address:"),
+        _("To accept, open this link and sign in with this address:"),
         url,
-        _("It works for 7 days. If you did not expect it, do nothing."),
+        _("It works for 7 days. Nothing changes until you accept. If you did not expect it, do nothing."),
     )
     return Letter(to, _("Invitation to an organization"), _text(parts))
 

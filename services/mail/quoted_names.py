@@ -11,8 +11,9 @@ _MAX_MARKS = 4  # upon one letter; more would cover the lines around it
 _PUNCTUATION = frozenset("'-&,().")
 _APOSTROPHES = dict.fromkeys(map(ord, "‘’ʻʼ"), "'")
 _LOOK_LIKE_QUOTES = range(0x02B0, 0x0300)  # "modifier letters": among them some that cannot be told from a quotation mark
+_BLANKS = frozenset("\u115f\u1160")  # letters of Hangul that show nothing
 _DOT_INSIDE = re.compile(r"\.(?=[^\s.])")
-_PHONE_NUMBER = re.compile(r"\d[\d '&,().-]{3,}\d")
+_PHONE_NUMBER = re.compile(r"\d[\d '&,().-]{3,}\d|\d(?:\D{0,2}\d){4,}")  # many letters look like the dash or bar between groups
 
 
 def plain(name: str) -> str:
@@ -42,5 +43,7 @@ def _in_name(character: str, category: str) -> str:
     """The character, or a space."""
     if category == "Pd":
         return "-"
-    is_kept = character in _PUNCTUATION or (category[0] == "L" and ord(character) not in _LOOK_LIKE_QUOTES) or category == "Nd"
+    if character in _BLANKS or ord(character) in _LOOK_LIKE_QUOTES:
+        return " "
+    is_kept = character in _PUNCTUATION or category[0] == "L" or category == "Nd"
     return character if is_kept else " "

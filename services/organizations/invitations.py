@@ -1,6 +1,7 @@
 """Invitations into an organization, by address and by link: made, sent, listed, revoked.
 
-services/organizations/invitation_redemption.py is how they are used. `users.has_invitations` says that there may be some for a person.
+What invited people do with them is in services/organizations/received_invitations.py. `users.has_invitations` says that there may be some
+for a person.
 """
 
 import uuid
@@ -8,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, Update, bindparam, func, or_, select, update
 
@@ -21,6 +22,7 @@ from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import AuditEvent, Invitation, Membership, User
 from models.audit_event import IS_LETTER
+from models.types import UtcDateTime
 from providers.base import clean_email
 from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo
@@ -45,7 +47,7 @@ class AlreadyMember(Conflict):
 
 @dataclass(frozen=True)
 class InvitationRow:
-    """An open invitation as those see it who invite."""
+    """An invitation that was not revoked, as those see it who invite."""
 
     id: uuid.UUID
     email: str
@@ -53,10 +55,11 @@ class InvitationRow:
     inviter_name: str
     created_at: datetime
     expires_at: datetime
+    answer: Literal["", "accepted", "declined"] = ""
 
     @property
-    def has_expired(self) -> bool:
-        return self.expires_at <= now()
+    def state(self) -> Literal["pending", "accepted", "declined", "expired"]:
+        return self.answer or ("expired" if self.expires_at <= now() else "pending")
 
 
 @dataclass(frozen=True)
@@ -88,29 +91,30 @@ def address(raw: str) -> str:
 
 
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[InvitationRow]:
-    """What was neither accepted nor revoked, oldest first, also what has expired and can be sent again; one more than
-    `limit` when there are more.   Raises: NotFound, Forbidden, Invalid."""
+    """What was not revoked, oldest first, in whatever state, until it is swept after its expiry; one more than `limit` when there are
+    more.   Raises: NotFound, Forbidden, Invalid."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending())
+    statement = _with_inviter(*_listed(organization))
     return [_read(found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
 
 
 def search(actor: Actor, slug: str, *, number: int = 1) -> NumberedPage[InvitationRow]:
     """The same for people who leaf through, newest first.   Raises: NotFound, Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
-    statement = _with_inviter(Invitation.organization_id == organization.id, *is_pending()).order_by(Invitation.id.desc())
+    statement = _with_inviter(*_listed(organization)).order_by(Invitation.id.desc())
     return numbered_pages.read(statement, _read, number=number)
 
 
 def count_of(actor: Actor, slug: str) -> int:
-    """How many those are.   Raises: NotFound, Forbidden."""
+    """How many are pending.   Raises: NotFound, Forbidden."""
     organization = organization_access.get(actor, slug, "invitations:manage")
-    counted = _COUNT.one(engine(), local=rows_of(organization_ids=[organization.id]), organization_id=organization.id)
+    local = rows_of(organization_ids=[organization.id])
+    counted = _COUNT.one(engine(), local=local, organization_id=organization.id, moment=now())
     return counted.number if counted else 0
 
 
 def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
-    """One of them, for who may end it.   Raises: NotFound; Forbidden."""
+    """An open one, for who may end it.   Raises: NotFound; Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
     found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *is_pending())).first()
     if found is None:
@@ -120,7 +124,7 @@ def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
 
 
 def invite(actor: Actor, slug: str, *, email: str, role: str) -> Sent:
-    """Invite an address; one that was invited before gets a new link, role and expiry. Commits: yes, before the letter
+    """Invite an address; one whose invitation is open gets a new link, role and expiry. Commits: yes, before the letter
     is handed over.   Raises: NotFound; Forbidden, also for an admin and an owner's role; Invalid; AlreadyMember; RateLimited;
     QuotaReached."""
     invited = invite_all(actor, slug, emails=[email], role=role)
@@ -139,7 +143,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     members = _members_among(organization.id, wanted)
     wanted = {key: email for key, email in wanted.items() if key not in members}
-    # People first, by id, then the invitations: redeeming takes them in the same order.
+    # People first, by id, then the invitations, so that two who invite the same people do not wait for each other.
     people = select(User.id).where(User.email_key.in_(wanted)).order_by(User.id).with_for_update(key_share=True)
     db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
     statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())
@@ -172,6 +176,15 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
 
     Raises: NotFound; Forbidden; RateLimited; QuotaReached.
     """
+    return _renew(actor, slug, invitation_id, is_letter=True)
+
+
+def new_link(actor: Actor, slug: str, invitation_id: str) -> Sent:
+    """The same without a letter, for a link to hand over. Commits: yes.   Raises: NotFound; Forbidden."""
+    return _renew(actor, slug, invitation_id, is_letter=False)
+
+
+def _renew(actor: Actor, slug: str, invitation_id: str, *, is_letter: bool) -> Sent:
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
     db.session.execute(_mark(User.email_key == key))
@@ -179,14 +192,14 @@ def resend(actor: Actor, slug: str, invitation_id: str) -> Sent:
     if invitation is None:
         raise NotFound()
     _check_may_manage(organization, invitation.role)
-    return _send(actor, organization, [(invitation, False)])[0]
+    return _send(actor, organization, [(invitation, False)], is_letter=is_letter)[0]
 
 
 def revoke(actor: Actor, slug: str, invitation_id: str) -> None:
-    """End an open invitation; again is no error. Commits: yes.   Raises: NotFound, also for an accepted one; Forbidden."""
+    """End an open invitation; again is no error. Commits: yes.   Raises: NotFound, also for one that was answered; Forbidden."""
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id)).with_for_update())
-    if invitation is None or invitation.accepted_at is not None:
+    if invitation is None or invitation.accepted_at is not None or invitation.declined_at is not None:
         raise NotFound()
     _check_may_manage(organization, invitation.role)
     if invitation.revoked_at is None:
@@ -215,7 +228,7 @@ def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.
         record(actor, "invitation.revoked", invitation_id, organization_id)
 
 
-def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]]) -> list[Sent]:
+def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Invitation, bool]], *, is_letter: bool = True) -> list[Sent]:
     """The end of a unit of work: new secrets and expiries, then the letters. made: invitations, and whether they are new.
 
     Raises: RateLimited, QuotaReached.
@@ -224,17 +237,18 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
     for (invitation, _), raw in zip(made, secrets, strict=True):
         invitation.token_hash, invitation.expires_at = hash_secret(raw), now() + timedelta(seconds=LIFE_SECONDS)
     db.session.flush()
-    if made and current().rate_limits is not None:
+    if made and is_letter and current().rate_limits is not None:
         _check_letters_lately(actor, [invitation for invitation, _ in made])
     languages = _languages(actor, [invitation.email_key for invitation, _ in made])
     inviter, sent = actor.user.name if actor.user else "", []
     for (invitation, is_new), raw in zip(made, secrets, strict=True):
-        record(actor, "invitation.created" if is_new else "invitation.renewed", invitation.id, organization.id, role=invitation.role)
+        action = "invitation.created" if is_new else "invitation.renewed" if is_letter else "invitation.link_created"
+        record(actor, action, invitation.id, organization.id, role=invitation.role)
         sent.append(Sent(_row(invitation, inviter), is_new, raw))
-    if made and current().sends_mail:
+    if made and is_letter and current().sends_mail:
         _check_quota(actor)
     db.session.commit()
-    return _mail(sent, organization, languages)
+    return _mail(sent, organization, languages) if is_letter else sent
 
 
 def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:
@@ -305,7 +319,7 @@ def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str |
 
 
 def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:
-    """The one invitation of an address, expired or not, that was neither accepted nor revoked; locked."""
+    """The one invitation of an address, expired or not, that was neither answered nor revoked; locked."""
     of_address = select(Invitation).where(Invitation.organization_id == organization_id, Invitation.email_key == users.email_key(email))
     return db.session.scalar(of_address.where(*is_pending()).with_for_update())
 
@@ -323,12 +337,22 @@ def _mark(*who: ColumnElement[bool]) -> Update:
 # --- statements ---
 
 
-def is_pending() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Neither accepted nor revoked; perhaps expired."""
-    return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
+def is_pending() -> tuple[ColumnElement[bool], ...]:
+    """Neither accepted nor declined nor revoked; perhaps expired."""
+    return Invitation.accepted_at.is_(None), Invitation.declined_at.is_(None), Invitation.revoked_at.is_(None)
 
 
-_COUNT = HotStatement(select(func.count().label("number")).where(Invitation.organization_id == bindparam("organization_id"), *is_pending()))
+_COUNT = HotStatement(
+    select(func.count().label("number")).where(
+        Invitation.organization_id == bindparam("organization_id"),
+        *is_pending(),
+        Invitation.expires_at > bindparam("moment", type_=UtcDateTime()),
+    )
+)
+
+
+def _listed(organization: OrganizationInfo) -> tuple[ColumnElement[bool], ...]:
+    return Invitation.organization_id == organization.id, Invitation.revoked_at.is_(None)
 
 
 def _named(organization: OrganizationInfo, invitation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -352,6 +376,7 @@ def _row(invitation: Invitation, inviter_name: str | None) -> InvitationRow:
         inviter_name=inviter_name or "",
         created_at=invitation.created_at,
         expires_at=invitation.expires_at,
+        answer="accepted" if invitation.accepted_at else "declined" if invitation.declined_at else "",
     )
 
 

@@ -1,6 +1,7 @@
 """Members of an organization: who they are, their roles, leaving and removing. Every change holds the organization alone, so
 that of two requests which would each take away "the other" owner the second one sees what the first did."""
 
+import logging
 import re
 import uuid
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, String, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from errors import Conflict, Forbidden, NotFound
@@ -16,18 +18,21 @@ from extensions import db
 from infra.hot_statements import HotStatement
 from infra.ids import first_uuid7, parse_uuid
 from infra.rows import reader
-from models import AuditEvent, Consent, Invitation, Membership, User
+from models import ApiKey, AuditEvent, Consent, Invitation, Membership, RefreshFamily, User
 from services.access import organization_access, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
+from services.database import row_security
 from services.database.row_security import rows_of
-from services.database.transactions import engine
+from services.database.transactions import begin_write, engine
 from services.organizations import invitations
 from services.organizations.organizations import PersonalOrganization
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.tokens import refresh_families
 from services.users import agents, api_keys
+
+log = logging.getLogger("gatepost.members")
 
 _WAYS_IN = ("invitation.accepted", "member.imported", "organization.created")
 _AROUND = timedelta(minutes=1)  # the event is written by the transaction that adds the member
@@ -122,6 +127,26 @@ def how_joined(actor: Actor, slug: str, person: Person) -> Joined | None:
     return None
 
 
+def last_active(actor: Actor, slug: str, person: Person) -> datetime | None:
+    """When the person was last seen at work in this organization: what they did there, a key of theirs there, an app that they let act
+    there. What they do elsewhere is nobody's business here.   Raises: NotFound; Forbidden for who manages no members."""
+    organization = organization_access.enter(actor, slug, "members:manage")
+    events = (
+        select(AuditEvent.at)
+        .where(AuditEvent.organization_id == organization.id, AuditEvent.actor_id == str(person.user_id))
+        .order_by(AuditEvent.id.desc())
+        .limit(1)
+    )
+    keys = select(func.max(ApiKey.last_used_at)).where(
+        ApiKey.organization_id == organization.id, ApiKey.user_id == person.user_id, ApiKey.agent_id.is_(None)
+    )
+    grants = select(func.max(RefreshFamily.last_used_at)).where(
+        RefreshFamily.organization_id == organization.id, RefreshFamily.user_id == person.user_id
+    )
+    found = db.session.execute(select(*(source.scalar_subquery() for source in (events, keys, grants)))).one()
+    return max((moment for moment in found if moment is not None), default=None)
+
+
 def get_manageable(actor: Actor, slug: str, user_id: str) -> Person:
     """The same for who may change their role and take them out.   Raises: NotFound, Forbidden."""
     person = get_person(actor, slug, user_id)
@@ -186,6 +211,24 @@ def remove(actor: Actor, slug: str, user_id: str) -> None:
     invitations.revoke_of_member(actor, organization_id=organization.id, user_id=member.user_id, role=None)
     _record(actor, "member.left" if leaves else "member.removed", organization, member.user_id, role=member.role, grants=grants)
     db.session.commit()
+
+
+def accept_import(actor: Actor, organization: OrganizationInfo) -> None:
+    """The person works in an organization that an operator put them into: from here on it is one that they accepted. A failure is
+    logged and breaks nothing, since somebody only looks at a page. Commits: yes."""
+    if actor.user is None:
+        return
+    try:
+        begin_write()
+        row_security.enter(user_id=actor.user.id, organization_ids=[organization.id])
+        own = (Membership.organization_id == organization.id, Membership.user_id == actor.user.id, Membership.origin == "imported")
+        accepted = update(Membership).where(*own).values(origin="accepted").execution_options(synchronize_session=False)
+        if db.session.execute(accepted).rowcount:
+            _record(actor, "member.accepted", organization, actor.user.id)
+        db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        log.warning("an imported membership was not accepted", extra={"detail": type(error).__name__})
 
 
 def _get(organization: OrganizationInfo, user_id: str) -> MemberRow:

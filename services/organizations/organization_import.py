@@ -23,7 +23,7 @@ from services.access.actors import Actor
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write, wait_for_turn
-from services.organizations import invitations, members, organizations
+from services.organizations import invitations, members, organization_slugs, organizations
 from services.users import users
 from services.validation import names, slugs
 
@@ -143,6 +143,8 @@ def _put(actor: Actor, entry: _Organization) -> list[ImportOutcome]:
     outcome: Outcome = "created" if row is None else "unchanged" if row.name == entry.name else "updated"
     if row is None:
         row = Organization(id=uuid7(), slug=entry.slug, name=entry.name)
+        if not organization_slugs.take(row.id, entry.slug):
+            return [ImportOutcome("conflict", "organization", entry.slug)]
         db.session.add(row)
     row.name = entry.name
     db.session.flush()
@@ -165,7 +167,7 @@ def _put_member(actor: Actor, organization: Organization, email: str, role: str)
         return ImportOutcome("conflict", "member", told)
     outcome: Outcome = "created" if found is None else "unchanged" if found.role == role else "updated"
     if found is None:
-        found = Membership(organization_id=organization.id, user_id=user.id)
+        found = Membership(organization_id=organization.id, user_id=user.id, origin="imported")
         db.session.add(found)
     found.role = role
     db.session.flush()
@@ -174,7 +176,7 @@ def _put_member(actor: Actor, organization: Organization, email: str, role: str)
 
 
 def _put_invitation(actor: Actor, organization_id: uuid.UUID, email: str, role: str) -> Outcome:
-    """Redeemed by the address alone: nobody is shown the link."""
+    """For a person to find when they sign in: nobody is shown the link."""
     found = invitations.find_pending(organization_id, email)
     if found is not None and found.role == role and found.expires_at > now():
         return "unchanged"

@@ -1,6 +1,7 @@
-"""Organizations: making, changing, deleting and restoring them, and the personal one that everybody has who has no other.
+"""Organizations: making, changing, deleting and restoring them, and the personal one that everybody has.
 
-The personal organization has the id of its person, who stays its owner and who alone ends it, with the account.
+The personal organization has the id of its person, who stays its owner and who alone ends it, with the account. It is made at the
+first sign-in, before an invitation is looked at, unless GATEPOST_PERSONAL_ORGANIZATIONS is off.
 `list_visible` and what takes a slug go by the actor and its credential; `unscoped_...` is for operators.
 """
 
@@ -10,23 +11,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal, select, tuple_
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
+from config import current
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
 from models import Agent, ApiKey, AuditEvent, Credential, Membership, Organization, User
 from models.audit_event import IS_UPDATE
+from models.membership import in_own_order
 from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write, insert_into
-from services.organizations import invitation_redemption, invitations
+from services.organizations import invitations, organization_slugs
 from services.pagination import keyset
 from services.tokens import live
 from services.validation import metadata, names, slugs
@@ -81,13 +84,9 @@ class Contents:
 
 
 def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
-    """The person's organizations; the personal one is made when there is none. Any number of calls make one.
-
-    Commits: yes, when it made one.
-    """
-    found = organization_access.list_joined(user_id)
-    if found:
-        return found
+    """The organizations of somebody who has a session and is in none: the personal one is made. Commits: yes."""
+    if not current().personal_organizations:
+        return []
     begin_write()
     user = db.session.get(User, user_id)
     if user is not None:
@@ -97,16 +96,19 @@ def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
 
 
 def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
-    """Make the personal organization of a person without any. Inside another unit of work: never commits."""
-    db.session.flush()
-    if organization_access.list_joined(user.id):
+    """Make the personal organization of a person who signs in, if they have none. Any number at once make one. Inside another
+    unit of work: never commits."""
+    if not current().personal_organizations:
         return
-    row_security.enter(user_id=user.id, organization_ids=[user.id])
+    db.session.flush()
     name = user.name or login or "Personal"
-    slugs_to_try = _slugs(user.id, login or user.name)
-    if any(_insert(Organization, id=user.id, slug=slug, name=name, metadata={}, created_at=now()) for slug in slugs_to_try):
-        _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", created_at=now())
-        audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
+    for slug in _slugs(user.id, login or user.name):
+        values = {"id": user.id, "slug": slug, "name": name, "metadata": {}, "created_at": now()}
+        if organization_slugs.take(user.id, slug) and _insert(Organization, **values):
+            row_security.enter(user_id=user.id, organization_ids=[user.id])
+            _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", origin="created", created_at=now())
+            audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
+            return
 
 
 def is_personal(organization_id: uuid.UUID) -> bool:
@@ -145,9 +147,10 @@ def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
     begin_write()
     organization = Organization(id=uuid7(), slug=slug, name=name, metadata_={})
     row_security.enter(user_id=actor.user.id, organization_ids=[organization.id])
+    _take(organization.id, slug)
     db.session.add(organization)
     _flush_slug()
-    db.session.add(Membership(organization_id=organization.id, user_id=actor.user.id, role="owner"))
+    db.session.add(Membership(organization_id=organization.id, user_id=actor.user.id, role="owner", origin="created"))
     owned = select(Membership.organization_id).where(Membership.user_id == actor.user.id, Membership.role == "owner")
     quotas.check("organizations", actor.user.id, owned)
     _record(actor, "organization.created", organization.id, slug=slug)
@@ -157,7 +160,7 @@ def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
 
 def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationRow:
     """Merge `changes` (`name`, `slug`, `metadata`) into an organization, as RFC 7396 says. With another slug the old one is
-    unknown at once. Commits: yes.
+    unknown at once; nobody else gets it, and the organization may take it back. Commits: yes.
 
     Raises: NotFound, Forbidden, Invalid; Conflict slug_taken; QuotaReached for too many slugs in 30 days.
     """
@@ -171,6 +174,9 @@ def update(actor: Actor, slug: str, changes: Mapping[str, Any]) -> OrganizationR
     if "metadata" in changes:
         wanted["metadata_"] = metadata.merged(organization.metadata_, changes["metadata"])
     before = {field: getattr(organization, field) for field, value in wanted.items() if getattr(organization, field) != value}
+    if "slug" in before:
+        organization_slugs.keep([found.id])
+        _take(found.id, wanted["slug"])
     for field in before:
         setattr(organization, field, wanted[field])
     _flush_slug()
@@ -222,7 +228,7 @@ def restore(actor: Actor, slug: str) -> OrganizationRow:
         .where(Membership.user_id == user_id, Organization.slug == slug)
         .with_for_update(of=Organization, key_share=True)
     ).first()
-    if found is None or (actor.organization is not None and actor.organization.id != found[0].id):
+    if found is None or actor.opens_none or (actor.organization is not None and actor.organization.id != found[0].id):
         raise NotFound()
     organization, role = found
     if not roles.may(role, "organization:delete"):
@@ -244,6 +250,7 @@ def unscoped_purge() -> int:
     ended, purged = Organization.deleted_at < _purge_before(), 0
     for organization_id in db.session.scalars(select(Organization.id).where(ended).order_by(Organization.id)).all():
         begin_write()
+        organization_slugs.keep([organization_id])
         if db.session.execute(sql_delete(Organization).where(Organization.id == organization_id, ended)).rowcount:
             _record(Actor(type="system"), "organization.purged", organization_id)
             purged += 1
@@ -255,8 +262,15 @@ def _purge_before() -> datetime:
     return now() - timedelta(seconds=RESTORE_SECONDS)
 
 
+def _take(organization_id: uuid.UUID, slug: str) -> None:
+    """Raises SlugTaken when another organization has it, or ever had."""
+    if not organization_slugs.take(organization_id, slug):
+        db.session.rollback()
+        raise slugs.SlugTaken()
+
+
 def _flush_slug() -> None:
-    """Raises SlugTaken when somebody has it; the index decides, so that two at once cannot both have it."""
+    """Raises SlugTaken when somebody has it: an older version, which may run beside this one, takes slugs in this table only."""
     try:
         db.session.flush()
     except IntegrityError:
@@ -272,18 +286,22 @@ def _record(actor: Actor, action: str, organization_id: uuid.UUID, **details: An
 
 
 def list_visible(actor: Actor, *, after: str | None = None, limit: int = 100) -> list[OrganizationInfo]:
-    """The organizations of the actor's person, oldest first, one more than `limit` when there are more; a credential bound
-    to one sees that one only. Nobody's: none. Redeems invitations that wait.   Raises Invalid."""
+    """The organizations of the actor's person in their own order, one more than `limit` when there are more; a credential bound
+    to one, or to none, sees no other. Nobody's: none.   Raises Invalid."""
     last = keyset.after_id(after)
-    if actor.user is not None and actor.credential_type != "session":  # a session did when it was checked
-        invitation_redemption.redeem_marked(actor, actor.user.id)
     if actor.organization is not None:
         return [actor.organization] if last is None else []
-    if actor.user is None:
+    if actor.user is None or actor.opens_none:
         return []
     row_security.enter(user_id=actor.user.id)
-    statement = keyset.page(organization_access.select_joined(actor.user.id), Organization.id, after=after, limit=limit)
-    return [organization_of(row) for row in db.session.execute(statement)]
+    statement, place = organization_access.select_joined(actor.user.id), in_own_order()
+    if last is not None:
+        found = db.session.execute(select(*place).where(Membership.user_id == actor.user.id, Membership.organization_id == last)).first()
+        if found is None:
+            raise keyset.unknown_cursor()
+        before = [literal(value, column.type) for value, column in zip(found, place, strict=True)]
+        statement = statement.where(tuple_(*place) > tuple_(*before))
+    return [organization_of(row) for row in db.session.execute(statement.order_by(*place).limit(limit + 1))]
 
 
 def list_own(actor: Actor) -> list[OrganizationRow]:

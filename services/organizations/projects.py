@@ -73,10 +73,9 @@ def create(actor: Actor, *, name: str, slug: str, organization: str | None = Non
 
 
 def _only_one(actor: Actor) -> str:
-    """Raises: NotFound for who has none, Invalid for who has several."""
-    opened = organization_access.opened_by(actor)
-    if not opened:
+    """Raises: NotFound for who has none, Invalid for who has several or was asked about none."""
+    if found := organization_access.only_one_of(actor):
+        return found.slug
+    if not organization_access.opened_by(actor):
         raise NotFound()
-    if len(opened) > 1:
-        raise Invalid("Name the organization of the project.", fields={"organization": "is required: you are in several"})
-    return opened[0].slug
+    raise Invalid("Name the organization of the project.", fields={"organization": "is required: you are in several"})

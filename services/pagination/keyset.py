@@ -24,5 +24,9 @@ def after_id(cursor: str | None) -> uuid.UUID | None:
         return None
     found = parse_uuid(cursor)
     if found is None:
-        raise Invalid("The cursor is not one that this list gave.", fields={"cursor": "is not one that this list gave"})
+        raise unknown_cursor()
     return found
+
+
+def unknown_cursor() -> Invalid:
+    return Invalid("The cursor is not one that this list gave.", fields={"cursor": "is not one that this list gave"})

@@ -29,9 +29,10 @@ def make(raw_session: str, signed_in: SignedIn) -> str | None:
         "at": now_ms(),
         "record": signed_in.record.to_json(),
         "user": {**asdict(signed_in.user), "id": str(signed_in.user.id)},
-        "orgs": [organization.to_values() for organization in signed_in.organizations],
+        "orgs": [{**organization.to_values(), "origin": organization.origin} for organization in signed_in.organizations],
         "has_deleted": signed_in.has_deleted,
         "pages": [signed_in.language, signed_in.time_zone, signed_in.theme],
+        "has_invitations": signed_in.has_invitations,
     }
     body = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
     text = f"{body}.{_mac(current().secret_keys[0], body)}"
@@ -56,7 +57,9 @@ def _read(raw_session: str, content: dict[str, Any]) -> SignedIn | None:
         return None
     user = UserInfo(**{**content["user"], "id": uuid.UUID(content["user"]["id"])})
     organizations = tuple(OrganizationInfo(**{**row, "id": uuid.UUID(row["id"])}) for row in content["orgs"])
-    return SignedIn(record, user, organizations, False, content["has_deleted"], *content["pages"])
+    language, time_zone, theme = content["pages"]
+    more = {"language": language, "time_zone": time_zone, "theme": theme, "has_invitations": content["has_invitations"]}
+    return SignedIn(record, user, organizations, has_deleted=content["has_deleted"], **more)
 
 
 def _mac(key: bytes, body: str) -> str:

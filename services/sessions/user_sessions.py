@@ -4,7 +4,7 @@ Signing out, expiry and RP-initiated logout end the browser session only.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
@@ -21,14 +21,17 @@ from infra.rows import reader
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
 from models import Membership, Organization, RefreshFamily, User
+from models.membership import in_own_order
 from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.activity import places
 from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations, received_invitations
 from services.tokens import refresh_families
 
+JOINED = "joined"
+BY_LINK = "link"  # the `provider` of a session that began with a one-time link
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 
@@ -45,6 +48,7 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
         Organization.slug,
         Organization.name.label("organization_name"),
         Membership.role,
+        Membership.origin,
         User.language,
         User.time_zone,
         User.theme,
@@ -53,15 +57,15 @@ _USER_WITH_ORGANIZATIONS = HotStatement(
     .outerjoin(Membership, Membership.user_id == User.id)
     .outerjoin(Organization, (Organization.id == Membership.organization_id) & Organization.deleted_at.is_(None))
     .where(User.id == bindparam("user_id"))
-    .order_by(Membership.created_at, Organization.id)
+    .order_by(*in_own_order())
 )
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A usable session: the record, its person and their organizations, read just now. `has_slid`: it lives longer now,
-    and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet. `language`,
-    `time_zone`, `theme`: what the person chose for pages."""
+    """A usable session: the record, its person and their organizations in their order (`in_own_order`), read just now. `has_slid`: it
+    lives longer now, and the browser's cookie should too. `has_deleted`: an organization of theirs is deleted and not gone yet.
+    `language`, `time_zone`, `theme`: what the person chose for pages. `has_invitations`: there may be some for them."""
 
     record: SessionRecord
     user: UserInfo
@@ -71,14 +75,16 @@ class SignedIn:
     language: str | None = None
     time_zone: str | None = None
     theme: str | None = None
+    has_invitations: bool = False
 
 
 @dataclass(frozen=True)
 class SignInTime:
-    """When a person proved who they are: see SessionRecord."""
+    """When a person proved who they are, and whether that can confirm it: see SessionRecord."""
 
     auth_time_ms: int
     proved_ms: int | None = None
+    can_confirm: bool = True
 
 
 _user_info = reader(UserInfo)
@@ -99,46 +105,66 @@ def start(
     raw_browser: str | None = None,
     began_ms: int | None = None,
 ) -> str:
-    """Begin a session for a person who has just signed in; the raw cookie value, shown once.
+    """Begin a session for a person who has just signed in, or confirm the one that this browser has of them already: it stays what
+    it is, with another cookie value. The raw value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
     began_ms: when their account was looked up, if earlier than now: it may have been secured since.
+    Joins the organizations of GATEPOST_AUTOMATIC_INVITATIONS, and remembers them for the next page (JOINED).
     Commits: yes.   Raises: SignInRefused, redis.RedisError, and then there is no session.
     """
-    settings = current()
+    joined = received_invitations.redeem_automatic(actor, user_id)
     raw, moment = new_secret(), now_ms()
+    previous = find(replaces) if replaces else None
     record = SessionRecord(
         sid=str(uuid7()),
         user_id=user_id,
         auth_time_ms=time.auth_time_ms if time else moment,
         proved_ms=time.proved_ms if time else None,
+        can_confirm=time.can_confirm if time else True,
         created_at_ms=moment if began_ms is None else began_ms,
         last_seen_ms=moment,
-        expires_at_ms=moment + settings.session_seconds * 1000,
+        expires_at_ms=_expires_at(moment, created_at_ms=moment),
         provider=provider,
         ip=actor.ip,
         user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
         handoff_hash=hex_hash(handoff) if handoff else None,
+        data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
     )
-    previous = find(replaces) if replaces else None
-    if previous and previous.user_id == user_id:
-        record.organization_slug = previous.organization_slug
-    _store().add(hex_hash(raw), record)
-    if previous:
-        _store().remove(previous.user_id, previous.sid)
+    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and previous.user_id == user_id else None
+    if confirmed is None:
+        _store().add(hex_hash(raw), record)
+        if previous and previous.user_id != user_id:
+            _store().remove(previous.user_id, previous.sid)
+    action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
-    audit.record(actor, "user_session.started", target_type="user", target_id=user_id, details={"provider": provider, "sid": record.sid})
+    audit.record(actor, action, target_type="user", target_id=user_id, details={"provider": provider, "sid": sid})
     try:
         if raw_browser is not None:
-            places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=record.sid)
+            places.visit(actor, user_id, raw_browser=raw_browser, provider=provider, sid=sid)
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        _store().remove(user_id, record.sid)
+        _store().remove(user_id, sid)
         raise SignInRefused("state_mismatch", detail="the account was deleted meanwhile") from error
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
+
+
+def _confirm(raw: str, record: SessionRecord, previous: SessionRecord, raw_before: str) -> SessionRecord | None:
+    """Let the session of before go on with this sign-in: what began in it stays with it. None when it was ended in this very moment,
+    and then the sign-in begins one of its own."""
+    confirmed = replace(
+        record,
+        sid=previous.sid,
+        created_at_ms=previous.created_at_ms,
+        expires_at_ms=_expires_at(record.last_seen_ms, created_at_ms=previous.created_at_ms),
+        handoff_hash=record.handoff_hash or previous.handoff_hash,
+        organization_slug=previous.organization_slug,
+        data=previous.data | record.data,
+    )
+    return confirmed if _store().move(hex_hash(raw), confirmed, before=hex_hash(raw_before)) else None
 
 
 def find(raw: str) -> SessionRecord | None:
@@ -151,21 +177,33 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
     cookie_hash = hex_hash(raw)
     record = _store().find(cookie_hash)
     moment = now_ms()
-    if record is None or record.expires_at_ms <= moment:
+    if record is None or not _is_live(record, moment):
         return None, False
     if moment - record.last_seen_ms <= _TOUCH_EVERY_MS:
         return record, False
     record.last_seen_ms = moment
-    record.expires_at_ms = moment + current().session_seconds * 1000
+    record.expires_at_ms = _expires_at(moment, created_at_ms=record.created_at_ms)
     is_kept = _store().save(cookie_hash, record)
     return (record, True) if is_kept else (None, False)
+
+
+def _is_live(record: SessionRecord, moment: int) -> bool:
+    """Whether a session has not ended by itself; by the settings of now, so that a shorter maximum ends sessions at once."""
+    return moment < min(record.expires_at_ms, _expires_at(moment, created_at_ms=record.created_at_ms))
+
+
+def _expires_at(moment: int, *, created_at_ms: int) -> int:
+    """When a session ends that is used now, in milliseconds: it slides, up to the absolute life."""
+    settings = current()
+    slid = moment + settings.session_seconds * 1000
+    return min(slid, created_at_ms + settings.session_max_seconds * 1000) if settings.session_max_seconds else slid
 
 
 def authenticate(raw: str) -> SignedIn | None:
     """Who a cookie value is: None unless the session lives, began after the account was last secured, and its user exists and is
     not disabled.
 
-    Commits: yes, when invitations wait or there is no organization.
+    Commits: yes, when there is no organization.
     """
     record, has_slid = _find(raw)
     if record is None:
@@ -174,15 +212,16 @@ def authenticate(raw: str) -> SignedIn | None:
     if not rows or rows[0].disabled_at is not None or _began_before(record, rows[0].secured_at):
         return None
     user = _user_info(rows[0])
-    if rows[0].has_invitations and user.email_verified and invitation_redemption.redeem_marked(_actor_of(record, user), user.id):
-        rows = _read_user(record.user_id)
     joined = tuple(
-        OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) for row in rows if row.organization_id is not None
+        OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role, row.origin)
+        for row in rows
+        if row.organization_id is not None
     )
-    # Somebody without any organization (all were left, or the account is brand new) gets a personal one.
+    # Whoever signed in while the setting was off, or left all that they were in before everybody had one of their own, gets it here.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
-    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme)
+    has_invitations = rows[0].has_invitations and user.email_verified
+    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme, has_invitations)
 
 
 def _began_before(record: SessionRecord, secured_at: datetime | None) -> bool:
@@ -215,14 +254,14 @@ def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
 
 
 def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
-    """The organization used last: a default for pages and choices, which authorizes nothing."""
+    """The organization that the person used last: a default for pages and choices, which authorizes nothing."""
     record.organization_slug = slug
     save(raw, record)
 
 
 def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
     moment = now_ms()
-    return [record for record in _store().list_for(user_id) if record.expires_at_ms > moment]
+    return [record for record in _store().list_for(user_id) if _is_live(record, moment)]
 
 
 def end(actor: Actor, record: SessionRecord) -> None:

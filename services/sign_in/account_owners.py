@@ -12,7 +12,7 @@ from models import Identity, User
 from providers import ProviderAccount
 from services.access.actors import Actor
 from services.database.transactions import begin_write
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations, received_invitations
 from services.users import identities, users
 
 _ATTEMPTS = 4
@@ -59,7 +59,6 @@ def _resolve_once(actor: Actor, account: ProviderAccount, *, keeps_proof: bool) 
             db.session.commit()
             raise refusal
         identities.touch(identity)
-    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user, login=account.login)
     db.session.commit()
     return user.id
@@ -109,4 +108,4 @@ def _new_user(actor: Actor, account: ProviderAccount) -> User:
 def may_sign_up(email: str) -> bool:
     """Whether the allowlist lets this address create an account; an empty list lets everybody, an invitation anybody."""
     allowed, key = current().signup_allowlist, users.email_key(email)
-    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed or invitation_redemption.is_open_for(email)
+    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed or received_invitations.is_open_for(email)

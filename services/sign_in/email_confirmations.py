@@ -25,7 +25,7 @@ from models import EmailConfirmation
 from providers import ProviderAccount
 from services.access.actors import Actor
 from services.audit import audit
-from services.database.transactions import begin_write
+from services.database.transactions import begin_write, wait_for_turn
 from services.encryption.keyring import cipher
 from services.mail import delivery, letters
 from services.sessions.user_sessions import SignInTime
@@ -74,6 +74,7 @@ def begin(actor: Actor, account: ProviderAccount, time: SignInTime, *, raw_brows
     """
     email = account.email or ""
     begin_write()
+    wait_for_turn(f"confirmation {users.email_key(email)}")
     if _letters_lately(email) >= _LETTERS_AN_HOUR:
         db.session.rollback()
         raise SignInRefused("rate_limited", detail="letters to one address", email=email)

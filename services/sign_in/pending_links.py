@@ -1,6 +1,7 @@
-"""An account at a provider whose address has a user already: linked once its owner has signed in as they always did.
+"""An account at a provider that waits to be linked to one person: they came back with it, or were refused with it because the address
+is theirs and have signed in since as they always did. A page names it, and its form links it.
 
-It waits for one browser, which was refused with it, and for as long as a sign-in may take.
+It waits in one browser, for that person, and for as long as a sign-in may take.
 """
 
 import json
@@ -9,30 +10,30 @@ import uuid
 from providers import ProviderAccount
 from services.access.actors import Actor
 from services.sign_in import browser_notes
-from services.sign_in.account_owners import AccountExists
 from services.users import identities
 
 _NOTE = "pending-link"
 
 
-def keep(actor: Actor, refusal: AccountExists, raw_browser: str) -> None:
+def keep(actor: Actor, owner_id: uuid.UUID, account: ProviderAccount, raw_browser: str) -> None:
     """Let the account wait for its owner in this browser; a later one replaces it."""
-    note = {"user_id": str(refusal.owner_id), "account": refusal.account.to_values()}
+    note = {"user_id": str(owner_id), "account": account.to_values()}
     browser_notes.leave(actor, _NOTE, raw_browser, json.dumps(note).encode())
 
 
 def find(user_id: uuid.UUID, raw_browser: str) -> ProviderAccount | None:
-    """The account that this browser was refused with, when it now has its owner's session."""
+    """The account that waits in this browser, when the browser has its owner's session."""
     return _read(user_id, browser_notes.read(_NOTE, raw_browser))
 
 
-def use(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> None:
-    """Link the account that waits, once; there may be none any more. Commits: yes.   Raises: SignInRefused."""
+def use(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> ProviderAccount | None:
+    """Link the account that waits, once; None when there is none any more. Commits: yes.   Raises: SignInRefused."""
     if find(user_id, raw_browser) is None:
-        return
+        return None
     account = _read(user_id, browser_notes.read(_NOTE, raw_browser, take_away=True))
     if account is not None:
         identities.link(actor, user_id, account)
+    return account
 
 
 def _read(user_id: uuid.UUID, note: bytes | None) -> ProviderAccount | None:

@@ -10,6 +10,7 @@ import logging
 import secrets
 import uuid
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 import providers
 from config import ProviderSettings, current
@@ -44,11 +45,13 @@ _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the browser gets: an address of this site, and the new session when it is signed in."""
+    """What the browser gets: an address of this site, and the new session when it is signed in. linked: an account was linked; whether
+    a sign-in with it confirms who the person is at once."""
 
     location: str
     raw_session: str | None = field(default=None, repr=False)
     provider_id: str | None = None
+    linked: Literal["", "at_once", "later"] = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def _answer(
         account = provider.fetch_account(callback, trip)
         time = freshness.judge(provider.settings, account, demand)
         if journey.purpose != "sign-in":
-            return _for_session(actor, account, journey, time, raw_session)
+            return _for_session(actor, account, journey, time, raw_browser=raw_browser, raw_session=raw_session)
         return complete(actor, account, journey, time, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
@@ -206,6 +209,7 @@ def complete(
             raise
         email_confirmations.begin(actor, account, time, raw_browser=raw_browser, journey=journey)
         return Outcome("/login/check-mail")
+    time = replace(time, can_confirm=identities.can_confirm(identities.find(account)))
     raw = user_sessions.start(
         actor,
         user_id=user_id,
@@ -237,26 +241,34 @@ def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_
     return Outcome(_after_sign_in(user_id, journey, raw_browser), raw_new)
 
 
-def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, time: SignInTime, raw_session: str | None) -> Outcome:
-    """Link, or confirm that it is still the same person. The session that asked must still be there."""
+def _for_session(
+    actor: Actor, account: ProviderAccount, journey: Journey, time: SignInTime, *, raw_browser: str, raw_session: str | None
+) -> Outcome:
+    """Ask whether to link, or confirm that it is still the same person. The session that asked must still be there."""
     signed_in = user_sessions.authenticate(raw_session) if raw_session else None
     if signed_in is None or str(signed_in.user.id) != journey.user_id:
         raise SignInRefused("state_mismatch", detail="the session that asked is gone")
+    identity = identities.find(account)
     if journey.purpose == "link":
         if not account.email_verified and get_settings(account.provider_id).email_trust == "claim":
             raise SignInRefused("email_not_verified" if account.email else "email_is_missing", email=account.email or "")
-        identities.link(actor, signed_in.user.id, account)
-        return Outcome(journey.next_path or "/account/linked")
-    identity = identities.find(account)
+        if identity is None:
+            pending_links.keep(actor, signed_in.user.id, account, raw_browser)
+            return Outcome(address("/account/link", journey))
+        if identity.user_id != signed_in.user.id:
+            raise SignInRefused("identity_in_use")
+        return Outcome(onward(journey))
     if identity is None:
         own = [row.provider_id for row in identities.list_for(signed_in.user.id)]
         raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
     if identity.user_id != signed_in.user.id:
         raise SignInRefused("identity_in_use")
+    if not identities.can_confirm(identity):
+        raise SignInRefused("identity_too_new")
     raw = user_sessions.start(
         actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session, time=time
     )
-    return Outcome(onward(journey), raw, account.provider_id)
+    return Outcome(_after_sign_in(signed_in.user.id, journey, raw_browser), raw, account.provider_id)
 
 
 # --- where to then ---
@@ -265,10 +277,13 @@ def _for_session(actor: Actor, account: ProviderAccount, journey: Journey, time:
 def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
     """Link the account that waits for its owner, and go on. Commits: yes."""
     try:
-        pending_links.use(actor, user_id, raw_browser)
+        account = pending_links.use(actor, user_id, raw_browser)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
-    return Outcome(onward(journey))
+    if account is None:
+        return Outcome(onward(journey))
+    linked: Literal["at_once", "later"] = "at_once" if identities.can_confirm(identities.find(account)) else "later"
+    return Outcome(onward(journey), provider_id=account.provider_id, linked=linked)
 
 
 def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> str:
@@ -290,7 +305,7 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
         note["is_administrator"] = isinstance(refusal, AuthTimeMissing) and refusal.is_administrator
         browser_notes.leave(actor, "refusal", raw_browser, json.dumps(note).encode())
         if isinstance(refusal, AccountExists):
-            pending_links.keep(actor, refusal, raw_browser)
+            pending_links.keep(actor, refusal.owner_id, refusal.account, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
 
 

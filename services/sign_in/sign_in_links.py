@@ -2,9 +2,10 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.orm import aliased
 
 from errors import Invalid, NotFound, SignInRefused
 from extensions import db
@@ -16,7 +17,7 @@ from services.access.actors import Actor
 from services.activity import account_events
 from services.audit import audit
 from services.database.transactions import begin_write, wait_for_turn
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations
 from services.sessions import user_sessions
 from services.users import users
 
@@ -68,9 +69,7 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
 def get_info(raw: str) -> LinkInfo:
     """Who a link signs in; looking does not use it. Raises LinkEnded."""
     row = db.session.execute(
-        select(User.id, User.email, User.name)
-        .join(SignInLink, SignInLink.user_id == User.id)
-        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > now())
+        select(User.id, User.email, User.name).join(SignInLink, SignInLink.user_id == User.id).where(*_works(raw, now()))
     ).first()
     if row is None:
         raise LinkEnded()
@@ -82,17 +81,16 @@ def use(
 ) -> tuple[uuid.UUID, str]:
     """Sign in with a link, once; who it is, and the raw value of the new session. Commits: yes, before the session begins.
 
-    The link that a fresh server prints makes its person administrator.
+    The link that a fresh server prints makes its person administrator, and ends when there is one.
 
     Raises: LinkEnded; SignInRefused account_disabled, and then the link is not spent.
     """
     begin_write()
     moment = now()
+    if db.session.scalar(select(SignInLink.is_bootstrap).where(SignInLink.token_hash == hash_secret(raw))):
+        wait_for_turn("administrators")
     used = db.session.execute(
-        update(SignInLink)
-        .where(SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment)
-        .values(used_at=moment)
-        .returning(SignInLink.user_id, SignInLink.is_bootstrap)
+        update(SignInLink).where(*_works(raw, moment)).values(used_at=moment).returning(SignInLink.user_id, SignInLink.is_bootstrap)
     ).first()
     if used is None:
         db.session.rollback()
@@ -102,7 +100,6 @@ def use(
     if user.disabled_at is not None:
         db.session.rollback()
         raise SignInRefused("account_disabled")
-    invitation_redemption.redeem(actor, user)
     organizations.add_personal(actor, user)
     if is_bootstrap and not user.is_admin:
         user.is_admin, user.updated_at = True, moment
@@ -110,6 +107,20 @@ def use(
     audit.record(actor, "sign_in_link.used", target_type="user", target_id=user_id)
     db.session.commit()
     began_ms = int(moment.timestamp() * 1000)
-    return user_id, user_sessions.start(
-        actor, user_id=user_id, provider="link", handoff=handoff, replaces=raw_session, raw_browser=raw_browser, began_ms=began_ms
+    raw_new = user_sessions.start(
+        actor,
+        user_id=user_id,
+        provider=user_sessions.BY_LINK,
+        handoff=handoff,
+        replaces=raw_session,
+        raw_browser=raw_browser,
+        began_ms=began_ms,
     )
+    return user_id, raw_new
+
+
+def _works(raw: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Known, not used, not expired; the first administrator's link only while there is none."""
+    others = aliased(User)
+    is_wanted = or_(~SignInLink.is_bootstrap, ~exists().where(others.is_admin))
+    return SignInLink.token_hash == hash_secret(raw), SignInLink.used_at.is_(None), SignInLink.expires_at > moment, is_wanted

@@ -34,7 +34,8 @@ INACTIVE: dict[str, Any] = {"active": False}
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """A live token, with whom it speaks for. `id` is public: the row's id, or a JWT's `jti`."""
+    """A live token, with whom it speaks for. `id` is public: the row's id, or a JWT's `jti`. `can_confirm`: whether the sign-in at
+    `auth_time` can confirm who the person is, which only the store knows."""
 
     id: str
     kind: Literal["access_token", "refresh_token", "jwt"]
@@ -45,6 +46,7 @@ class TokenInfo:
     family_id: uuid.UUID | None
     sid: str | None
     auth_time: datetime | None
+    can_confirm: bool
     resource: str | None
     user: UserInfo | None
     organization: OrganizationInfo | None
@@ -61,6 +63,7 @@ _SUBJECT = (
     RefreshFamily.id.label("family_id"),
     RefreshFamily.sid,
     RefreshFamily.auth_time,
+    RefreshFamily.can_confirm,
     RefreshFamily.resource,
     User.id.label("user_id"),
     User.email,
@@ -135,7 +138,12 @@ _FAMILY_ID = cast(bindparam("family_id", type_=Uuid()), Uuid())
 _FIND_JWT = HotStatement(
     live.judged(
         _join_subject(
-            select(Organization.slug, Organization.name.label("organization_name"), live.role(RefreshFamily).label("role"))
+            select(
+                Organization.slug,
+                Organization.name.label("organization_name"),
+                live.role(RefreshFamily).label("role"),
+                RefreshFamily.can_confirm,
+            )
             .select_from(OAuthClient)
             .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
             .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
@@ -166,7 +174,7 @@ def _read(kind: Literal["access_token", "refresh_token"], row: Row | None) -> To
     """A judged row as a live token; None when it is not one (any more)."""
     if row is None or row.ended is not None:
         return None
-    is_of_person = row.family_id is not None
+    is_of_person, is_of_organization = row.family_id is not None, row.organization_id is not None
     return TokenInfo(
         id=str(row.id),
         kind=kind,
@@ -177,9 +185,10 @@ def _read(kind: Literal["access_token", "refresh_token"], row: Row | None) -> To
         family_id=row.family_id,
         sid=row.sid,
         auth_time=row.auth_time,
+        can_confirm=bool(row.can_confirm),
         resource=row.resource,
         user=UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin) if is_of_person else None,
-        organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) if is_of_person else None,
+        organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role) if is_of_organization else None,
     )
 
 
@@ -209,14 +218,14 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
     token = info_from_claims(claims)
     if family_id is None:
         return token
-    if token.organization is None:
-        return None
-    return replace(token, organization=OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role))
+    organization = OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role) if token.organization else None
+    return replace(token, organization=organization, can_confirm=bool(row.can_confirm))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
     """What a JWT that `read_jwt` accepted says of itself."""
-    user_id, org = parse_uuid(claims["sub"]), claims.get("org")
+    family_id, org = token_claims.family_of(claims["jti"]), claims.get("org")
+    user_id = parse_uuid(claims["sub"]) if family_id else None  # a client's own token has its id there
     return TokenInfo(
         id=claims["jti"],
         kind="jwt",
@@ -224,13 +233,12 @@ def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
         created_at=datetime.fromtimestamp(claims["iat"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         client_id=claims["client_id"],
-        family_id=token_claims.family_of(claims["jti"]),
+        family_id=family_id,
         sid=claims.get("sid"),
         auth_time=datetime.fromtimestamp(claims["auth_time"], UTC) if "auth_time" in claims else None,
+        can_confirm=False,
         resource=claims["aud"],
-        user=UserInfo(user_id, claims.get("email"), claims.get("email_verified", False), claims.get("name", ""))
-        if org and user_id
-        else None,
+        user=UserInfo(user_id, claims.get("email"), claims.get("email_verified", False), claims.get("name", "")) if user_id else None,
         organization=OrganizationInfo(uuid.UUID(org["id"]), org["slug"], org["name"], org["role"]) if org else None,
     )
 
@@ -291,13 +299,13 @@ def _introspect_row(
         "exp": token_claims.seconds(token.expires_at),
         "sub": token.client_id,
     }
-    if token.user is not None and token.organization is not None and token.auth_time is not None:
+    if token.user is not None and token.auth_time is not None:
         body |= {
             "sub": str(token.user.id),
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
             "email_verified": token.user.email_verified,
-            "org": token.organization.to_values(),
+            **({"org": token.organization.to_values()} if token.organization else {}),
             **({"username": token.user.email} if "email" in token.scopes else {}),
             **token_claims.person(token.user, token.scopes),
         }

@@ -43,11 +43,12 @@ from services.tokens.spending import spend
 
 @dataclass(frozen=True)
 class CodeRequest:
-    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none."""
+    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none, `organization_id`
+    for a person who is in none."""
 
     client_pk: uuid.UUID
     user_id: uuid.UUID
-    organization_id: uuid.UUID
+    organization_id: uuid.UUID | None
     redirect_uri: str | None
     scope: str
     resource: str | None
@@ -55,6 +56,7 @@ class CodeRequest:
     nonce: str | None
     sid: str
     auth_time: datetime
+    can_confirm: bool
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -64,7 +66,17 @@ def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], En
 
 
 _INVALID = "The authorization code is unknown, expired or was issued for another request."
-_COPIED = ("client_pk", "user_id", "organization_id", "scope", "resource", "nonce", "sid", "auth_time")  # from the code to its family
+_COPIED = (
+    "client_pk",
+    "user_id",
+    "organization_id",
+    "scope",
+    "resource",
+    "nonce",
+    "sid",
+    "auth_time",
+    "can_confirm",
+)  # from the code to its family
 _IS_KNOWN = (
     select(KnownApp.client_pk)
     .where(KnownApp.user_id == bindparam("known_user_id"), KnownApp.client_pk == bindparam("known_client_pk"))

@@ -54,7 +54,7 @@ class GrantInfo:
     client_id: str
     client_name: str
     scope: str
-    organization_id: uuid.UUID
+    organization_id: uuid.UUID | None
     ip: str | None
     user_agent: str | None
     created_at: datetime

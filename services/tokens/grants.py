@@ -18,22 +18,24 @@ from services.tokens.live import Ended
 
 @dataclass(frozen=True)
 class Grant:
-    """The current permission of one client to act for one person in one organization."""
+    """The current permission of one client to act for one person in one organization, or in none: then what speaks of the
+    organization is None, and the role empty."""
 
     family_id: uuid.UUID
     client_pk: uuid.UUID
     user_id: uuid.UUID
-    organization_id: uuid.UUID
+    organization_id: uuid.UUID | None
     scope: str
     resource: str | None
     nonce: str | None
     sid: str
     auth_time: datetime
+    can_confirm: bool
     email: str | None
     email_verified: bool
     name: str
-    organization_slug: str
-    organization_name: str
+    organization_slug: str | None
+    organization_name: str | None
     role: str
     client_id: str
 
@@ -111,6 +113,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             source.nonce,
             source.sid,
             source.auth_time,
+            source.can_confirm,
             User.email,
             User.email_verified,
             User.name,
@@ -124,5 +127,5 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
         .select_from(source)
         .join(OAuthClient, OAuthClient.id == source.client_pk)
         .join(User, User.id == source.user_id)
-        .join(Organization, Organization.id == source.organization_id)
+        .outerjoin(Organization, Organization.id == source.organization_id)
     )

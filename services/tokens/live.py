@@ -57,9 +57,12 @@ def client_version(client: Any = OAuthClient) -> ColumnElement[int]:
 
 def role(source: Any) -> ColumnElement[str]:
     """The current role of `source`'s person in its organization; null if the person is disabled, the organization is deleted or
-    the membership is gone. The statement must join User and Organization."""
-    is_open = and_(User.disabled_at.is_(None), Organization.deleted_at.is_(None))
-    return case((is_open, role_of(source.organization_id, source.user_id)))
+    the membership is gone. Empty for a grant without an organization. The statement must join User and (outer) Organization."""
+    is_enabled = and_(User.id.is_not(None), User.disabled_at.is_(None))
+    return case(
+        (and_(is_enabled, source.organization_id.is_(None)), literal_column("''", String())),
+        (and_(is_enabled, Organization.deleted_at.is_(None)), role_of(source.organization_id, source.user_id)),
+    )
 
 
 # --- the conditions ---------------------------------------------------------------------------------------------------

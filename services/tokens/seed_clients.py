@@ -24,6 +24,7 @@ from services.database.transactions import begin_write, wait_for_turn
 from services.tokens import oauth_clients
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
+MIN_SECRET_LENGTH = 32  # characters
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 Outcome = Literal["created", "unchanged", "updated", "conflict"]
 
@@ -308,6 +309,8 @@ def _given_secret(values: _Values, secret_of: Callable[[str], str | None], *, is
     raw = secret_of(name)
     if not raw:
         raise _Bad(f"secret_env: {_shown(name)} is not set in the environment")
+    if len(raw) < MIN_SECRET_LENGTH:
+        raise _Bad(f"secret_env: {_shown(name)} must have at least {MIN_SECRET_LENGTH} characters")
     return raw
 
 

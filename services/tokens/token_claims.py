@@ -13,6 +13,7 @@ from infra.clock import now_seconds
 from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from models import Membership, Organization, Project
+from models.membership import in_own_order
 from services.access.scopes import split
 from services.database.row_security import rows_of
 from services.database.transactions import engine
@@ -27,7 +28,7 @@ _ORGANIZATIONS = HotStatement(
     select(Organization.id, Organization.slug, Organization.name, Membership.role)
     .join(Membership, Membership.organization_id == Organization.id)
     .where(Membership.user_id == bindparam("user_id"), Organization.deleted_at.is_(None))
-    .order_by(Organization.slug)
+    .order_by(*in_own_order())
     .limit(LIST_LIMIT + 1)
 )
 _PROJECTS = HotStatement(
@@ -52,7 +53,7 @@ def access_token(grant: Grant, scope: str, issued: Issued) -> str:
         "sub": str(grant.user_id),
         "sid": grant.sid,
         "auth_time": seconds(grant.auth_time),
-        "org": _organization(grant),
+        **_organization(grant),
         **person(grant, scopes),
         **_lists(grant, scopes),
     }
@@ -115,7 +116,7 @@ def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
 
 
 def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
-    """The claim `orgs`, and `orgs_truncated` when there are more than it holds."""
+    """The claim `orgs`, in the person's own order, and `orgs_truncated` when there are more than it holds."""
     rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
     claims: dict[str, Any] = {
         "orgs": [{"id": str(row.id), "slug": row.slug, "name": row.name, "role": row.role} for row in rows[:LIST_LIMIT]]
@@ -125,7 +126,7 @@ def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
 
 def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
     claims = organizations_of(grant.user_id) if "orgs" in scopes else {}
-    if "projects:read" in scopes:
+    if "projects:read" in scopes and grant.organization_id is not None:
         local = rows_of(organization_ids=[grant.organization_id])
         rows = _PROJECTS.all(engine(), local=local, organization_id=grant.organization_id)
         claims["projects"] = [{"id": str(row.id), "slug": row.slug, "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
@@ -135,7 +136,10 @@ def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
 
 
 def _organization(grant: Grant) -> dict[str, Any]:
-    return {"id": str(grant.organization_id), "slug": grant.organization_slug, "name": grant.organization_name, "role": grant.role}
+    """The claim `org`; none for a person who is in no organization."""
+    if grant.organization_id is None:
+        return {}
+    return {"org": {"id": str(grant.organization_id), "slug": grant.organization_slug, "name": grant.organization_name, "role": grant.role}}
 
 
 def seconds(moment: datetime) -> int:

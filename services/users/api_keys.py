@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, func, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, false, func, select, update
 
 from errors import Forbidden, InsufficientScope, Invalid, NotFound
 from extensions import db
@@ -326,13 +326,11 @@ def _own_agent(actor: Actor, agent_id: str, slug: str | None) -> Agent:
 
 def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
     """Raises: NotFound; Invalid when it must be named."""
-    mine = [found for found in organization_access.opened_by(actor) if slug in (None, found.slug)]
-    if slug is not None and not mine:
-        raise NotFound()
-    if len(mine) != 1:
+    found = organization_access.get(actor, slug) if slug is not None else organization_access.only_one_of(actor)
+    if found is None:
         raise Invalid("Name the organization of the key.", fields={"organization": "is required: you are in several or in none"})
-    row_security.enter(user_id=_person(actor), organization_ids=[mine[0].id])
-    return mine[0].id
+    row_security.enter(user_id=_person(actor), organization_ids=[found.id])
+    return found.id
 
 
 def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
@@ -373,9 +371,8 @@ def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
 
 
 def _counted_of(user_id: uuid.UUID) -> Select[tuple[uuid.UUID]]:
-    """As many as `list_own` shows a person, the keys of their agents too."""
-    kept = (IS_KEPT, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))  # the first finds the index
-    return select(ApiKey.id).join(Organization, Organization.id == ApiKey.organization_id).where(ApiKey.user_id == user_id, *kept)
+    """As many as `list_own` shows a person, the keys of their agents too, and those of organizations that can be restored."""
+    return select(ApiKey.id).where(ApiKey.user_id == user_id, IS_KEPT, live.none_of(ApiKey, live.is_revoked))  # IS_KEPT finds the index
 
 
 def _get(*which: ColumnElement[bool]) -> KeyRow:
@@ -388,6 +385,8 @@ def _get(*which: ColumnElement[bool]) -> KeyRow:
 
 def _own(actor: Actor) -> list[ColumnElement[bool]]:
     mine = [ApiKey.user_id == _person(actor)]
+    if actor.opens_none:
+        return [*mine, false()]
     return [*mine, ApiKey.organization_id == actor.organization.id] if actor.organization else mine
 
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import func, select
@@ -22,10 +22,12 @@ from services.database.transactions import begin_write
 from services.encryption.keyring import cipher
 from services.users import users
 
+SECONDS_UNTIL_IT_CONFIRMS = 86_400
+
 
 @dataclass(frozen=True)
 class IdentityInfo:
-    """One way to sign in, as its person sees it."""
+    """One way to sign in, as its person sees it. can_confirm: a sign-in with it says who they are where this must be certain."""
 
     id: uuid.UUID
     provider_id: str
@@ -36,6 +38,7 @@ class IdentityInfo:
     supplies_email: bool
     created_at: datetime
     last_sign_in_at: datetime | None
+    can_confirm: bool = True
 
 
 def label_of(provider_id: str) -> str:
@@ -57,6 +60,7 @@ def list_for(user_id: uuid.UUID) -> list[IdentityInfo]:
             supplies_email=row.supplies_email,
             created_at=row.created_at,
             last_sign_in_at=row.last_sign_in_at,
+            can_confirm=can_confirm(row),
         )
         for row in rows
     ]
@@ -68,6 +72,12 @@ def find(account: ProviderAccount) -> Identity | None:
             Identity.provider == account.provider_id, Identity.issuer == account.issuer, Identity.subject == account.subject
         )
     )
+
+
+def can_confirm(identity: Identity | None) -> bool:
+    """Whether a sign-in with it confirms who its person is. One that joined others does so after a day: whoever has got hold of a
+    session and links an account of their own is not taken for the person before the person can have noticed."""
+    return identity is None or identity.confirms_from is None or identity.confirms_from <= now()
 
 
 def add(actor: Actor, user: User, account: ProviderAccount, *, supplies_email: bool) -> Identity:
@@ -154,8 +164,10 @@ def link(actor: Actor, user_id: uuid.UUID, account: ProviderAccount) -> None:
         follow(actor, identity, account)
     else:
         user = _get_user(user_id)
+        has_other = db.session.scalar(select(Identity.id).where(Identity.user_id == user_id).limit(1)) is not None
         known = addresses.verified_of(user)
         identity = add(actor, user, account, supplies_email=_nobody_supplies(user) and _is_address_of(user, account))
+        identity.confirms_from = now() + timedelta(seconds=SECONDS_UNTIL_IT_CONFIRMS) if has_other else None
         addresses.note_changes(user, known)
         _report(actor, "identity_linked", identity)
     db.session.commit()

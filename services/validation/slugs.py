@@ -11,7 +11,7 @@ _FORM = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class SlugTaken(Conflict):
-    """By something alive, or by an organization that may still be restored."""
+    """By something alive, or by an organization that had it once, whatever became of it."""
 
     code, message = "slug_taken", "That short name is taken. Try another."
 

@@ -16,7 +16,7 @@ from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.transactions import insert_into
 from services.vault.credential_scope import Owner
-from services.vault.credential_values import check_name
+from services.vault.credential_values import check_name, is_name
 
 SET_BY = ("both", "organization", "person")
 MAX_NOTE_LENGTH = 500
@@ -55,21 +55,30 @@ def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
     return DeclarationInfo(row.name, row.kind, row.set_by, row.note)
 
 
+def find_set_by(actor: Actor, slug: str, name: str) -> str:
+    """Who sets a name now; without a declaration, and for what is no name, everybody.   Raises: NotFound."""
+    organization = organization_access.enter(actor, slug)
+    row = db.session.get(CredentialDeclaration, (organization.id, name)) if is_name(name) else None
+    return row.set_by if row else "both"
+
+
 def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | None, note: str | None) -> DeclarationInfo:
     """Declare a name. Values that are there stay, also on the side that may not set it any more. Commits: yes.
 
     Raises: Invalid; Forbidden; NotFound; QuotaReached for a new name too many.
     """
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
-    declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    declared = insert(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    if declared.is_new:
+        check_quota(Owner("org", organization.id))
     db.session.commit()
     return declared
 
 
-def declare(
+def insert(
     actor: Actor, organization: OrganizationInfo, name: str, *, kind: str | None, set_by: str | None, note: str | None
 ) -> DeclarationInfo:
-    """The same inside another unit of work: never commits."""
+    """The same inside another unit of work, which checks the quota of a new name: never commits."""
     values = {"kind": kind or kind_for(name, current()).kind_id, "set_by": set_by or "both", "note": note or ""}
     _check(values)
     row = db.session.get(CredentialDeclaration, (organization.id, name))
@@ -79,8 +88,6 @@ def declare(
         .values(organization_id=organization.id, name=name, created_at=now(), **values)
         .on_conflict_do_update(index_elements=["organization_id", "name"], set_=values)
     )
-    if before is None:
-        check_quota(Owner("org", organization.id))
     after = {"kind": values["kind"], "set_by": values["set_by"]}
     changed = {"before": before, "after": after} if before not in (None, after) else {}
     _record(actor, organization, "credential_declaration.put", name, {**after, **changed})

@@ -50,6 +50,11 @@ def is_allowed(set_by: str, scope: Scope) -> bool:
     return scope in _ALLOWED_BY[set_by]
 
 
+def widens(before: str, after: str) -> bool:
+    """Whether one of both is set and used by what a declaration says `after`, and was not `before`."""
+    return not set(_ALLOWED_BY.get(after, ())) <= set(_ALLOWED_BY[before])
+
+
 def write_scope(actor: Actor, role: str | None, asked: str | None, *, set_by: str = "both") -> Scope:
     """The scope that a write or a removal acts on: the one asked for, else what the role gives. Never another one instead.
 

@@ -286,9 +286,12 @@ def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str
     checked = check_value(value, None) if value is not None else None
     if any(entry.scope in (None, "org", owner.scope) for entry in _entries(actor, organization, name=check_name(name))):
         raise Conflict("There is a credential of that name.")
-    credential_declarations.declare(actor, organization, name, kind=kind, set_by=set_by, note=note)
+    # As in `put`, the row of the credential comes before the turn in which it is counted: else two would wait for each other.
     if checked is not None:
-        _put(actor, organization, owner, name, checked, "credential.put")
+        _insert_version(actor, organization, owner, name, checked, "credential.put")
+    credential_declarations.insert(actor, organization, name, kind=kind, set_by=set_by, note=note)
+    for counted in dict.fromkeys((Owner("org", organization.id), owner)):
+        credential_declarations.check_quota(counted)
     db.session.commit()
 
 
@@ -364,7 +367,17 @@ def open_or_refuse(found: Found) -> Value:
 
 
 def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name: str, value: Value, action: str, **details: object) -> int:
-    """The next version's number. One statement makes or takes the row, so that writers at once get numbers one after the other."""
+    """The next version's number.   Raises: QuotaReached for a new name too many."""
+    number = _insert_version(actor, organization, owner, name, value, action, **details)
+    if number == 1:
+        credential_declarations.check_quota(owner)
+    return number
+
+
+def _insert_version(
+    actor: Actor, organization: OrganizationInfo | None, owner: Owner, name: str, value: Value, action: str, **details: object
+) -> int:
+    """The same, whatever the quota. One statement makes or takes the row, so that writers at once get numbers one after the other."""
     moment, person = now(), actor.user.id if actor.user else None
     fresh = {"status": "set", "checked_at": None, "updated_at": moment, "updated_by": person}
     row = db.session.execute(
@@ -376,8 +389,6 @@ def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name
         )
         .returning(Credential.id, Credential.version)
     ).one()
-    if row.version == 1:
-        credential_declarations.check_quota(owner)
     envelope = seal(value, owner=owner, name=name, number=row.version)
     db.session.add(
         CredentialVersion(

@@ -74,7 +74,9 @@ def _name(company: Company, route: str) -> str:
 PARTS: dict[str, Callable[[Company, str], str]] = {
     "slug": lambda c, _: c.acme.slug,
     "user_id": lambda c, _: _colleague(c),
-    "invitation_id": lambda c, _: _invite(c, f"invited{c.mark}@example.com")["id"],
+    "invitation_id": lambda c, route: _invite(
+        c, str(c.stranger.user.email) if route.startswith("POST /invitations/") else f"invited{c.mark}@example.com"
+    )["id"],
     "agent_id": lambda c, _: str(factories.make_agent(c.acme, c.owner.user).id),
     "connection_id": lambda c, _: str(factories.make_connection(organization=c.acme).id),
     "key_id": lambda c, _: str(factories.make_api_key(c.acme, c.owner.user).id),

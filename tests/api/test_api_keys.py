@@ -226,6 +226,8 @@ ACCOUNT = [
     ("PUT", "/user/credentials/X"),
     ("DELETE", "/user/credentials/X"),
     ("POST", "/invitations/accept"),
+    ("POST", "/invitations/x/accept"),
+    ("POST", "/invitations/x/decline"),
     ("POST", "/orgs"),
     ("PATCH", "/orgs/acme"),
     ("DELETE", "/orgs/acme"),

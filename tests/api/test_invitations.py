@@ -10,11 +10,11 @@ from extensions import db
 from infra import clock
 from infra.clock import now
 from infra.secret_text import hash_secret
-from models import Invitation, Membership, User
+from models import Invitation, User
 from services.database import row_security
-from services.organizations import invitations
-from tests import factories
-from tests.api.company import Company, Person, told
+from services.organizations import invitations, received_invitations
+from tests import factories, owner
+from tests.api.company import SAME_ORIGIN, Company, Person, told
 from tests.api.test_members import role_of
 from tests.api.test_orgs import audited
 from tests.fakes.smtp import FakeSmtp
@@ -48,7 +48,7 @@ def test_an_invitation_shows_its_link_once_and_keeps_only_a_hash(app, company):
     answer = invite(company, "Ann@Example.com", "admin", by="admin")
     assert answer.status_code == 201
     body = answer.json
-    assert set(body) == {"id", "email", "role", "expires_at", "url", "token"}
+    assert set(body) == {"id", "email", "role", "state", "expires_at", "url", "token"}
     assert re.fullmatch(r"gpi_[A-Za-z0-9_-]{43}", body["token"])
     assert body["url"] == f"http://127.0.0.1:8000/invitations/{body['token']}"
     assert (body["email"], body["role"]) == ("Ann@Example.com", "admin")
@@ -56,7 +56,7 @@ def test_an_invitation_shows_its_link_once_and_keeps_only_a_hash(app, company):
     assert (row.token_hash, row.email_key) == (hash_secret(body["token"]), "ann@example.com")
     assert abs((row.expires_at - now()).total_seconds() - 7 * 86_400) < 60
     listed = company.owner.get(INVITATIONS).json["items"]
-    assert listed == [{name: body[name] for name in ("id", "email", "role", "expires_at")}]
+    assert listed == [{name: body[name] for name in ("id", "email", "role", "state", "expires_at")}]
     (event,) = audited(app, "invitation.created")
     assert body["token"] not in str(event.details)
 
@@ -133,74 +133,165 @@ def test_many_invitations_of_one_address_at_once_make_one(app, company):
     assert len(rows(app)) == 1
 
 
-# --- redeemed by itself ---
+# --- shown, accepted, declined ---
 
 
-def test_somebody_signed_in_is_a_member_at_the_next_call(app, company):
+def declined_events(app) -> list:
+    return [event for event in owner.events(app) if event.action == "invitation.declined"]
+
+
+def shown(person: Person) -> list[dict]:
+    return person.get("/session").json["invitations"]
+
+
+def test_an_invitation_is_shown_to_its_person_until_it_is_accepted(app, company):
     ann = company.person("ann@example.com", personal=True)
     assert not is_marked(app, ann.user)
-    invite(company, "ANN@EXAMPLE.com", "admin")
+    made = invite(company, "ANN@EXAMPLE.com", "admin").json
     assert is_marked(app, ann.user)
+    (item,) = shown(ann)
+    assert item == {
+        "id": made["id"],
+        "organization": {"slug": "acme", "name": "Acme"},
+        "role": "admin",
+        "invited_by": "Owner",
+        "expires_at": made["expires_at"],
+    }
+    for _ in range(2):
+        answer = ann.send("POST", f"/invitations/{item['id']}/accept")
+        assert (answer.status_code, answer.json) == (200, {"id": str(company.acme.id), "slug": "acme", "name": "Acme", "role": "admin"})
     assert ("acme", "admin") in [(org["slug"], org["role"]) for org in ann.get("/session").json["orgs"]]
+    assert shown(ann) == []
     assert not is_marked(app, ann.user)
-    assert "acme" in [row["slug"] for row in ann.get("/orgs").json["items"]]
-    assert company.owner.get(INVITATIONS).json["items"] == []
     (event,) = audited(app, "invitation.accepted")
     assert (event.actor_id, event.details["role"]) == (ann.id, "admin")
+    assert ann.send("POST", f"/invitations/{item['id']}/decline").status_code == 410
 
 
-def test_a_token_that_lists_organizations_redeems_too(app, company):
+def test_whoever_declines_is_not_in_and_the_inviter_sees_it(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    made = invite(company, role="owner").json
+    for _ in range(2):
+        answer = ann.send("POST", f"/invitations/{made['id']}/decline")
+        assert (answer.status_code, answer.data) == (204, b"")
+    assert shown(ann) == []
+    assert not is_marked(app, ann.user)
+    for answer in (ann.send("POST", f"/invitations/{made['id']}/accept"), accept(ann, made["token"])):
+        assert (answer.status_code, answer.json["error"]) == (410, "invitation_ended")
+    assert role_of(app, company.acme, ann.user) is None
+    (item,) = company.owner.get(INVITATIONS).json["items"]
+    assert (item["id"], item["state"]) == (made["id"], "declined")
+    assert company.owner.send("DELETE", f"{INVITATIONS}/{made['id']}").status_code == 404
+    assert company.owner.send("POST", f"{INVITATIONS}/{made['id']}/resend").status_code == 404
+
+
+def test_declining_tells_the_inviter_neither_a_name_nor_an_address_of_the_network(app, company):
+    """The event is the person's own."""
+    ann = company.person("ann@example.com", personal=True)
+    made = invite(company).json
+    ann.send("POST", f"/invitations/{made['id']}/decline")
+    (event,) = declined_events(app)
+    assert (event.actor_id, event.target_id, event.organization_id) == (ann.id, made["id"], None)
+    assert event.details == {"organization": str(company.acme.id)}
+    log = company.owner.get("/orgs/acme/audit-events")
+    assert log.status_code == 200
+    assert ann.id not in log.text
+    assert ann.id not in company.owner.get("/orgs/acme/invitations").text
+
+
+def test_who_declined_can_be_invited_anew_and_the_declined_one_stays_listed(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    first = invite(company).json
+    ann.send("POST", f"/invitations/{first['id']}/decline")
+    second = invite(company)
+    assert second.status_code == 201
+    assert second.json["id"] != first["id"]
+    assert [(item["id"], item["state"]) for item in company.owner.get(INVITATIONS).json["items"]] == [
+        (first["id"], "declined"),
+        (second.json["id"], "pending"),
+    ]
+    assert [item["id"] for item in shown(ann)] == [second.json["id"]]
+    assert ann.send("POST", f"/invitations/{first['id']}/decline").status_code == 204, "that one only"
+    assert ann.send("POST", f"/invitations/{second.json['id']}/accept").status_code == 200
+    assert len(rows(app)) == 2
+
+
+def test_the_list_has_every_state_but_revoked(app, company):
+    people = [company.person(f"{name}@example.com") for name in ("accepts", "declines", "waits", "revoked", "expires")]
+    made = [invite(company, str(person.user.email)).json for person in people]
+    people[0].send("POST", f"/invitations/{made[0]['id']}/accept")
+    people[1].send("POST", f"/invitations/{made[1]['id']}/decline")
+    company.owner.send("DELETE", f"{INVITATIONS}/{made[3]['id']}")
+    listed = company.owner.get(INVITATIONS).json["items"]
+    assert [item["state"] for item in listed] == ["accepted", "declined", "pending", "pending"]
+    clock.move(7 * 86_400 + 5)
+    factories.sign_in(company.owner.http, company.owner.user)
+    assert [item["state"] for item in company.owner.get(INVITATIONS).json["items"]] == ["accepted", "declined", "expired", "expired"]
+
+
+def test_a_token_accepts_and_declines_too(app, company):
     ann = factories.make_user(email="ann@example.com")
-    invite(company)
-    raw = factories.make_grant(ann).raw_token
-    assert [row["role"] for row in app.test_client().get("/api/v1/orgs", headers=bearer(raw)).json["items"]] == ["owner"]
+    http, headers = app.test_client(), bearer(factories.make_grant(ann, scope="orgs:write").raw_token)
+    declined, accepted = invite(company).json["id"], None
+    assert http.post(f"/api/v1/invitations/{declined}/decline", headers=headers).status_code == 204
+    assert [event.organization_id for event in declined_events(app)] == [None], "not that of the token either"
+    accepted = invite(company).json["id"]
+    assert http.post(f"/api/v1/invitations/{accepted}/accept", headers=headers).status_code == 200
     assert role_of(app, company.acme, ann) == "member"
+    narrow = bearer(factories.make_grant(ann, scope="orgs").raw_token)
+    assert http.post(f"/api/v1/invitations/{accepted}/decline", headers=narrow).json["error"] == "insufficient_scope"
+
+
+@pytest.mark.parametrize("wrong", [str(uuid4()), "not-an-id", "%00", "gpi_" + "A" * 43])
+def test_an_id_that_is_none_is_unknown(company, wrong):
+    ann = company.person("ann@example.com", personal=True)
+    invite(company)
+    for act in ("accept", "decline"):
+        assert ann.send("POST", f"/invitations/{wrong}/{act}").status_code == 404
 
 
 def test_an_unverified_address_waits_until_it_is_verified(app, company):
     ann = company.person("ann@example.com", email_verified=False, personal=True)
-    token = invite(company).json["token"]
-    assert "acme" not in [org["slug"] for org in ann.get("/session").json["orgs"]]
-    answer = ann.send("POST", "/invitations/accept", {"token": token})
+    made = invite(company).json
+    assert shown(ann) == []
+    answer = ann.send("POST", "/invitations/accept", {"token": made["token"]})
     assert (answer.status_code, answer.json["error"]) == (403, "email_not_verified")
+    assert ann.send("POST", f"/invitations/{made['id']}/accept").status_code == 404
     assert role_of(app, company.acme, ann.user) is None
     with app.app_context():
         db.session.get_one(User, ann.user.id).email_verified = True
         db.session.commit()
-    assert "acme" in [org["slug"] for org in ann.get("/session").json["orgs"]]
+    assert [item["id"] for item in shown(ann)] == [made["id"]]
 
 
-def test_a_hundred_first_calls_at_once_make_one_membership_and_one_event(app, company):
-    ann = company.person("ann@example.com")
-    invite(company)
-    raw = factories.make_session(ann.user)
-    barrier, seen = threading.Barrier(20), []
+def test_accepting_many_times_at_once_makes_one_membership_and_one_event(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    made = invite(company).json["id"]
+    raw, barrier, seen = factories.make_session(ann.user), threading.Barrier(12), []
 
-    def run() -> None:
+    def run(act: str) -> None:
         http = app.test_client()
         http.set_cookie("gatepost_session", raw, domain="127.0.0.1")
         barrier.wait(10)
-        seen.extend(http.get("/api/v1/session").status_code for _ in range(5))
+        seen.append((act, http.post(f"/api/v1/invitations/{made}/{act}", headers=SAME_ORIGIN).status_code))
 
-    threads = [threading.Thread(target=run) for _ in range(20)]
+    threads = [threading.Thread(target=run, args=("accept" if n % 3 else "decline",)) for n in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert seen == [200] * 100
-    assert len(audited(app, "invitation.accepted")) == 1
-    with app.app_context():
-        row_security.enter(organization_ids=[company.acme.id, ann.user.id])
-        joined = db.session.scalars(db.select(Membership).where(Membership.user_id == ann.user.id)).all()
-    assert [row.organization_id for row in joined] in ([company.acme.id], [company.acme.id, ann.user.id], [ann.user.id, company.acme.id])
+    joined = role_of(app, company.acme, ann.user) is not None
+    assert sorted(seen) == sorted([("accept", 200 if joined else 410)] * 8 + [("decline", 410 if joined else 204)] * 4)
+    assert (len(audited(app, "invitation.accepted")), len(declined_events(app))) == ((1, 0) if joined else (0, 1))
 
 
 def test_an_invitation_never_lowers_a_role_and_may_raise_it(app, company):
     ann = company.person("ann@example.com")
     for invited, before, after in (("member", "owner", "owner"), ("admin", "member", "admin")):
-        invite(company, role=invited)
+        made = invite(company, role=invited).json["id"]
         factories.make_membership(company.acme, ann.user, before)
-        ann.get("/session")
+        assert [item["id"] for item in shown(ann)] == ([made] if before != after else []), "what gives a member nothing is not shown"
+        assert ann.send("POST", f"/invitations/{made}/accept").json["role"] == after
         assert role_of(app, company.acme, ann.user) == after
         company.owner.send("DELETE", f"/orgs/acme/members/{ann.id}")
 
@@ -214,10 +305,14 @@ def test_a_revoked_an_expired_and_a_deleted_organizations_invitation_lets_nobody
     third = factories.make_organization(owner=company.owner.user, slug="third")
     deleted = company.owner.send("POST", "/orgs/third/invitations", {"email": "ann@example.com", "role": "admin"}).json
     company.owner.send("DELETE", "/orgs/third")
+    assert [item["id"] for item in shown(ann)] == [expired["id"]]
     clock.move(7 * 86_400 + 5)
     factories.sign_in(ann.http, ann.user)
+    assert shown(ann) == []
     assert [org["slug"] for org in ann.get("/session").json["orgs"]] == [ann.get("/session").json["active_org"]]
-    answers = [ann.send("POST", "/invitations/accept", {"token": token}) for token in (made["token"], expired["token"], deleted["token"])]
+    answers = [ann.send("POST", "/invitations/accept", {"token": one["token"]}) for one in (made, expired, deleted)]
+    answers += [ann.send("POST", f"/invitations/{one['id']}/{act}") for one in (made, expired) for act in ("accept", "decline")]
+    answers += [ann.send("POST", f"/invitations/{deleted['id']}/accept")]
     answers += [
         ann.send("POST", "/invitations/accept", {"token": token}) for token in ("", "x", "gpi_" + "A" * 43, "gpi_\0", "\ud800", "x" * 9999)
     ]
@@ -227,13 +322,35 @@ def test_a_revoked_an_expired_and_a_deleted_organizations_invitation_lets_nobody
     assert len(audited(app, "invitation.revoked")) == 1
 
 
-def test_a_restored_organization_lets_in_whom_it_had_invited(company):
+def test_a_restored_organization_shows_its_invitations_again(app, company):
     ann = company.person("ann@example.com", personal=True)
-    invite(company)
+    made = invite(company).json["id"]
     company.owner.send("DELETE", "/orgs/acme")
-    assert "acme" not in [org["slug"] for org in ann.get("/session").json["orgs"]]
+    assert shown(ann) == []
+    assert not is_marked(app, ann.user)
     company.owner.send("POST", "/orgs/acme/restore")
-    assert "acme" in [org["slug"] for org in ann.get("/session").json["orgs"]]
+    assert [item["id"] for item in shown(ann)] == [made]
+
+
+def test_one_that_was_sent_again_is_shown_again(app, company):
+    ann = company.person("ann@example.com", personal=True)
+    made = invite(company).json["id"]
+    clock.move(7 * 86_400 + 5)
+    for person in (ann, company.owner):
+        factories.sign_in(person.http, person.user)
+    assert (shown(ann), is_marked(app, ann.user)) == ([], False)
+    company.owner.send("POST", f"{INVITATIONS}/{made}/resend")
+    assert [item["id"] for item in shown(ann)] == [made]
+
+
+def test_a_hundred_invitations_are_shown_newest_first_and_no_more(app, company):
+    ann = factories.make_user(email="ann@example.com", has_invitations=True)
+    for number in range(103):
+        organization = factories.make_organization(slug=f"org-{number:03}")
+        factories.make_invitation(organization, "ann@example.com")
+    with app.app_context():
+        found = received_invitations.list_for(ann.id)
+    assert [row.slug for row in found] == [f"org-{number:03}" for number in range(102, 2, -1)]
 
 
 # --- by the link ---
@@ -318,3 +435,20 @@ def test_the_sweep_takes_what_has_expired_and_leaves_what_waits(app, company, cl
     assert cli.invoke(args=["sweep", "--kind", "invitations", "--dry-run"]).stdout == "invitations: 1\n"
     assert cli.invoke(args=["sweep", "--kind", "invitations"]).stdout == "invitations: 1\n"
     assert [str(row.id) for row in rows(app)] == [kept]
+
+
+def test_who_was_imported_and_accepts_an_invitation_has_accepted_the_organization(app, company):
+    ann = factories.make_user(email="ann@example.com")
+    factories.make_membership(company.organization, ann, "member", origin="imported")
+    person = Person(app, ann)
+    made = invite(company, "ann@example.com", "admin")
+    assert made.status_code == 409  # a member, as everybody can see
+    invited = factories.make_invitation(company.organization, "ann@example.com", role="admin")
+    assert person.send("POST", f"/invitations/{invited.id}/accept").status_code == 200
+    with app.app_context():
+        row_security.enter(user_id=ann.id)
+        own = db.session.scalars(db.select(factories.Membership).where(factories.Membership.user_id == ann.id))
+        assert {(row.organization_id == ann.id, row.role, row.origin) for row in own} == {
+            (True, "owner", "created"),
+            (False, "admin", "accepted"),
+        }

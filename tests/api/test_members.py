@@ -192,6 +192,8 @@ def test_an_agents_key_reads_members_and_changes_nobody(app, company):
         ("GET", "/orgs/acme/invitations", None),
         ("POST", "/orgs/acme/invitations", {"email": "x@example.com", "role": "member"}),
         ("POST", "/invitations/accept", {"token": "gpi_x"}),
+        ("POST", "/invitations/x/accept", None),
+        ("POST", "/invitations/x/decline", None),
         ("GET", "/user", None),
         ("PATCH", "/user", {"name": "x"}),
     ):

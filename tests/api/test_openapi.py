@@ -3,6 +3,7 @@
 import re
 
 from blueprints.api import openapi
+from tests import factories
 
 
 def _routes(app) -> dict[str, set[str]]:
@@ -51,6 +52,19 @@ def test_every_reference_leads_somewhere(client):
         node = document
         for part in reference.removeprefix("#/").split("/"):
             node = node[part]
+
+
+def test_each_form_of_the_audit_trail_is_described(client, sign_in):
+    """And no other: a request for each gets that media type."""
+    content = openapi.PATHS["/orgs/{slug}/audit-events"]["get"]["responses"]["200"]["content"]
+    user = factories.make_user()
+    organization = factories.make_organization(owner=user)
+    sign_in(client, user)
+    address = f"/api/v1/orgs/{organization.slug}/audit-events"
+    given = {name: client.get(f"{address}?format={name}").mimetype for name in ("json", "jsonl", "csv")}
+    assert sorted(content) == sorted(given.values())
+    for mimetype in content:
+        assert client.get(address, headers={"Accept": mimetype}).mimetype == mimetype
 
 
 def test_path_parameters_are_described(client):

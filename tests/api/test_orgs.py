@@ -170,7 +170,8 @@ def test_an_organization_changes_its_name_and_slug_and_the_old_slug_is_unknown_a
     gone, unknown = company.owner.get("/orgs/acme"), company.owner.get("/orgs/never-there")
     assert (gone.status_code, told(gone)) == (404, told(unknown))
     assert company.owner.get("/orgs/acme-inc").status_code == 200
-    assert company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"}).status_code == 201
+    taken = company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"})
+    assert (taken.status_code, taken.json["error"]) == (409, "slug_taken")
     (event,) = audited(app, "organization.updated")
     assert event.details == {
         "changed": ["name", "slug"],
@@ -235,7 +236,7 @@ def test_a_deleted_organization_is_unknown_to_all_until_an_owner_takes_it_back(a
     assert len(audited(app, "organization.deleted")) == len(audited(app, "organization.restored")) == 1
 
 
-def test_after_seven_days_a_deleted_organization_is_swept_away_and_its_slug_is_free(app, company, cli):
+def test_after_seven_days_a_deleted_organization_is_swept_away_and_its_slug_stays_taken(app, company, cli):
     company.owner.send("DELETE", "/orgs/acme")
     assert "organizations purged: 0" in cli.invoke(args=["sweep"]).stderr
     clock.move(7 * 86_400 + 5)
@@ -246,7 +247,8 @@ def test_after_seven_days_a_deleted_organization_is_swept_away_and_its_slug_is_f
     assert result.exit_code == 0, result.output
     assert "organizations purged: 1" in result.stderr
     assert "organizations" not in result.stdout
-    assert company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"}).status_code == 201
+    taken = company.stranger.send("POST", "/orgs", {"name": "x", "slug": "acme"})
+    assert (taken.status_code, taken.json["error"]) == (409, "slug_taken")
 
 
 def test_only_owners_delete_and_only_owners_and_admins_change(company):

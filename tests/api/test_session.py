@@ -34,7 +34,8 @@ def test_it_tells_the_person_the_session_and_the_organizations(browser, person):
     assert response.mimetype == "application/json"
     assert response.headers["Cache-Control"] == "no-store"
     body = response.json
-    assert set(body) == {"user", "session", "orgs", "active_org"}
+    assert set(body) == {"user", "session", "orgs", "active_org", "invitations"}
+    assert body["invitations"] == []
     assert body["user"] == {"id": str(person.id), "email": "ada@example.com", "email_verified": True, "name": "Ada Lovelace", "admin": True}
     assert set(body["session"]) == {"id", "created_at", "expires_at", "auth_time"}
     for name in ("created_at", "expires_at", "auth_time"):

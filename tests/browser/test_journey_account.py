@@ -134,9 +134,12 @@ def test_a_second_provider_is_linked_and_unlinked(walk: Walk, open_browser: Open
     walk.says("Your only way to sign in")
     world.at_github(601, "mona-at-github", "elsewhere@example.org")
     github = walk.tab.locator("li").filter(has_text="GitHub")
-    github.get_by_role("link", name="Link").click()
-    github.get_by_role("link", name="Unlink").wait_for()
+    github.get_by_role("button", name="Link").click()
+    walk.sees("Link GitHub to your account?")
+    walk.says("mona-at-github")
+    walk.press("Link account")
     walk.sees("Linked accounts")
+    walk.says("GitHub linked. For 24 hours it can sign you in but not confirm it’s you.")
     walk.says("mona-at-github")
     other = open_browser()
     other.go("/login")
@@ -158,7 +161,7 @@ def test_somebody_elses_account_cannot_be_linked(walk: Walk, open_browser: Open,
     other.follow("Continue with GitHub")
     other.sees("Profile")
     enter(walk, "nora", "/account/linked", "Linked accounts")
-    walk.tab.locator("li").filter(has_text="GitHub").get_by_role("link", name="Link").click()
+    walk.tab.locator("li").filter(has_text="GitHub").get_by_role("button", name="Link").click()
     walk.says("That GitHub account is someone else’s here")
 
 
@@ -176,7 +179,7 @@ def test_an_address_that_has_an_account_leads_to_linking_and_on_to_the_program(
     walk.follow("Continue with Northwind SSO")
     walk.sign_in_upstream("otto")
     walk.sees("Link GitHub to your account?")
-    walk.press("Link and continue")
+    walk.press("Link account")
     walk.sees("You can close this window")
     assert program.userinfo(program.tokens())["email"] == "otto@example.com"
     walk.go("/account/linked")

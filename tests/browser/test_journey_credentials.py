@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from extensions import db
-from models import User
 from tests import factories
 from tests.browser.conftest import World
 from tests.browser.desk import Desk
@@ -74,7 +72,10 @@ def test_from_an_invitation_to_an_own_value_and_back_to_the_organizations(open_b
     guest.says("Tom Halvorsen invited you to Northwind")
     guest.follow("Continue with Northwind SSO")
     guest.sign_in_upstream(login)
-    guest.says("You joined Northwind.")
+    guest.sees("Join Northwind?")
+    guest.says("Tom Halvorsen invited you.")
+    guest.press("Accept invitation")
+    guest.says("You joined Northwind as a member.")
     guest.sees("Credentials")
     organization, own = slots(guest)
     assert "Ends 1111" in organization
@@ -148,21 +149,56 @@ def test_a_link_is_opened_by_who_is_signed_in_already_and_only_by_its_person(ope
     wrong.go(link)
     wrong.sees(f"This invitation is for {maya.email}")
     wrong.forgive(403)
-    with world.gatepost.app.app_context():  # the mark that lets a sign-in join is best effort
-        db.session.get_one(User, maya.id).has_invitations = False
-        db.session.commit()
     right = open_browser(maya, script=script)
     right.go(link)
     right.sees("Join Northwind?")
-    right.press("Join Northwind")
-    right.says("You joined Northwind.")
+    right.press("Accept invitation")
+    right.says("You joined Northwind as an admin.")
     right.sees("Members")
     right.says("Tom Halvorsen")
+    right.go(link)
+    right.sees("You’re already a member of Northwind")
+    right.follow("Go to Northwind")
+    right.sees("Members")
     wrong.go(link)
-    wrong.sees("This invitation has ended")
+    wrong.sees("This invitation is no longer valid")
     wrong.forgive(410)
     tom.go(f"{desk.base}/invitations")
-    tom.says("No open invitations.")
+    assert "Accepted" in tom.row(str(maya.email)).inner_text()
+
+
+def test_an_invitation_is_answered_on_the_first_page_without_its_link(open_browser: Open, world: World, script: bool) -> None:
+    desk, maya = Desk(world), factories.make_user(name="Maya Kovač")
+    tom, guest = open_browser(desk.owner, script=script), open_browser(maya, width=390, script=script)
+    guest.go("/account")
+    guest.says("Go to Maya Kovač")
+    first = invite(tom, desk, str(maya.email))
+    guest.go("/account")
+    guest.says("Tom Halvorsen invited you")
+    guest.press("Decline")
+    guest.says("Invitation declined.")
+    guest.go(first)
+    guest.sees("This invitation is no longer valid")
+    guest.forgive(410)
+    tom.go(f"{desk.base}/invitations")
+    assert "Declined" in tom.row(str(maya.email)).inner_text()
+    invite(tom, desk, str(maya.email))
+    guest.go("/orgs")
+    guest.press("Accept")
+    guest.says("You joined Northwind as a member.")
+    guest.sees("Credentials")
+
+
+def test_a_link_is_copied_and_handed_over(open_browser: Open, world: World, script: bool) -> None:
+    desk, maya = Desk(world), factories.make_user()
+    tom, guest = open_browser(desk.owner, script=script), open_browser(maya, script=script)
+    invite(tom, desk, str(maya.email))
+    tom.row(str(maya.email)).get_by_label(f"Actions for {maya.email}").click()
+    tom.press("Copy link")
+    tom.sees("Invitation link")
+    tom.says("Copy the link now")
+    guest.go(tom.tab.locator("output").inner_text())
+    guest.sees("Join Northwind?")
 
 
 @pytest.mark.parametrize("role", ["member", "admin"])
@@ -173,7 +209,7 @@ def test_an_invitation_is_revoked_before_it_is_opened(open_browser: Open, world:
     tom.choose(maya.email, "Revoke")
     tom.asks(f"Revoke the invitation of {maya.email}?")
     tom.press("Revoke invitation")
-    tom.says("No open invitations.")
+    tom.says("No invitations.")
     guest.go(link)
-    guest.sees("This invitation has ended")
+    guest.sees("This invitation is no longer valid")
     guest.forgive(410)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +10,8 @@ from sqlalchemy import select
 from extensions import db
 from infra.ids import uuid7
 from models import AuditEvent, OAuthClient, RefreshFamily, User
+from services.access.actors import Actor
+from services.accounts import user_administration
 from tests import factories, owner
 from tests.oauth.flow import bearer
 
@@ -88,6 +91,36 @@ def test_admin_is_given_once_and_audited(app, run):
         assert db.session.get(User, user.id).is_admin
     events = owner.events(app, AuditEvent.action == "user.made_admin")
     assert [(event.actor_type, event.target_id) for event in events] == [("operator", str(user.id))]
+
+
+def test_administration_is_taken_away_but_never_from_the_last_one_who_can_sign_in(app, client, sign_in, run):
+    first, second = (factories.make_user(is_admin=True) for _ in range(2))
+    sign_in(client, first)
+    assert client.get("/admin").status_code == 200
+    assert run("users", "admin", first.email, "--revoke") == (0, f"not admin {first.id}\n")
+    assert run("users", "admin", first.email, "--revoke")[0] == 0
+    assert client.get("/admin").status_code == 404
+    assert run("users", "admin", second.email, "--revoke") == (1, "")
+    assert run("users", "admin", first.email)[0] == 0
+    assert run("users", "disable", first.email)[0] == 0
+    assert run("users", "admin", second.email, "--revoke") == (1, "")
+    events = owner.events(app, AuditEvent.action == "user.admin_revoked")
+    assert [(event.actor_type, event.target_id) for event in events] == [("operator", str(first.id))]
+
+
+def test_two_administrators_cannot_be_made_ordinary_at_the_same_time(app):
+    people = [factories.make_user(is_admin=True) for _ in range(4)]
+
+    def revoke(person) -> str:
+        with app.app_context():
+            try:
+                user_administration.revoke_admin(Actor.operator(), str(person.id))
+            except user_administration.LastAdministrator:
+                return "refused"
+            return "done"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(revoke, people)) == ["done"] * 3 + ["refused"]
 
 
 def test_disabling_ends_sessions_and_tokens_at_once_and_enabling_brings_none_back(app, client, sign_in, run):

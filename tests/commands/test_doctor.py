@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import config
+from extensions import db
+from infra.clock import now
 from services.tokens import signing_keys
-from tests import stores
+from tests import factories, stores
 
 
 def _findings(app) -> tuple[int, dict[str, dict]]:
@@ -54,6 +56,27 @@ def test_passwords_in_addresses_are_not_told(make_app):
     assert code == 1
     assert findings["database"]["level"] == "fault"
     assert "hunter2" not in json.dumps(findings)
+
+
+def test_a_folder_that_others_can_read_is_a_warning(app, folder):
+    instance = folder / "instance"
+    instance.mkdir(exist_ok=True)
+    for mode, is_warned in ((0o700, False), (0o750, False), (0o755, True), (0o701, True)):
+        instance.chmod(mode)
+        assert ("instance/" in _findings(app)[1]) is is_warned, oct(mode)
+
+
+def test_another_isolation_level_than_the_one_that_quotas_count_on_is_a_fault(app, database):
+    with psycopg.connect(database.owner_url.replace("+psycopg", ""), autocommit=True) as owners:
+        owners.execute(f"ALTER ROLE {stores.APPLICATION_ROLE} SET default_transaction_isolation = 'repeatable read'")
+        try:
+            code, findings = _findings(app)
+        finally:
+            owners.execute(f"ALTER ROLE {stores.APPLICATION_ROLE} RESET default_transaction_isolation")
+            with app.app_context():
+                db.engine.dispose()  # connections of that time
+    assert (code, findings["isolation"]["level"]) == (1, "fault")
+    assert "isolation" not in _findings(app)[1]
 
 
 def test_unknown_settings_are_a_warning(make_app):
@@ -163,3 +186,15 @@ def test_it_says_which_providers_prove_no_fresh_sign_in(make_app):
     assert [found[group]["text"] for group in ("google", "oidc__staff")] == ["require (environment)", "require (default)"]
     _, findings = _findings(make_app(**{f"github__{key}": value for key, value in {**names, "auth_time": "require"}.items()}))
     assert "cannot prove" in findings["GATEPOST_GITHUB__AUTH_TIME"]["text"]
+
+
+def test_an_unknown_organization_that_people_would_join_by_signing_in_is_a_warning(make_app):
+    app = make_app(automatic_invitations="northwind,not-there, gone")
+    factories.make_organization(slug="northwind")
+    factories.make_organization(slug="gone", deleted_at=now())
+    result = app.test_cli_runner().invoke(args=["doctor", "--json"])
+    found = [finding for finding in json.loads(result.stdout) if finding["subject"] == "GATEPOST_AUTOMATIC_INVITATIONS"]
+    assert [finding["level"] for finding in found] == ["ok", "warning", "warning"]
+    assert found[0]["text"].startswith("northwind, not-there, gone (")
+    assert "there is no organization not-there" in found[1]["text"]
+    assert "there is no organization gone" in found[2]["text"]

@@ -72,10 +72,12 @@ def test_it_makes_what_the_file_names_and_then_changes_nothing(app, run, ann):
     assert [row["outcome"] for row in json.loads(run(FILE, "--json").stdout)] == ["unchanged"] * 4
 
 
-def test_whoever_is_named_and_comes_later_is_a_member_by_their_address(app, run, ann):
+def test_whoever_is_named_and_comes_later_finds_the_invitation_and_accepts_it(app, run, ann):
     run(FILE)
-    new = Company(app).person("new@example.com", has_invitations=True)
-    assert [org["slug"] for org in new.get("/session").json["orgs"]] == ["northwind"]
+    new = Company(app).person("new@example.com", has_invitations=True, personal=True)
+    (item,) = new.get("/session").json["invitations"]
+    assert (item["organization"]["slug"], item["invited_by"]) == ("northwind", None)
+    assert new.send("POST", f"/invitations/{item['id']}/accept").status_code == 200
     assert run(FILE).stdout.splitlines()[2] == "unchanged member northwind/new@example.com"
 
 

@@ -50,6 +50,7 @@ SECRET = "a-secret-of-the-environment-with-many-letters"
 @pytest.fixture
 def seed(app, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKER_CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("SHORT_CLIENT_SECRET", "x" * 31)
 
     def run(text: str, *options: str):
         file = tmp_path / "clients.toml"
@@ -188,6 +189,7 @@ BAD = {
     "a public client with a method": CLI + 'token_endpoint_auth_method = "client_secret_basic"',
     "an unknown method": WORKER + 'token_endpoint_auth_method = "private_key_jwt"',
     "a secret that is not set": WORKER.replace("WORKER_CLIENT_SECRET", "NOT_SET_ANYWHERE"),
+    "a secret that is too short": WORKER.replace("WORKER_CLIENT_SECRET", "SHORT_CLIENT_SECRET"),
     "introspect for a public client": CLI.replace("credentials:read", "introspect"),
     "a resource with a fragment": RESOURCE.replace(".com", ".com/#x"),
     "a relative resource": RESOURCE.replace("https://api.example.com", "api"),

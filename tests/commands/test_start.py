@@ -240,6 +240,17 @@ def test_a_wrong_setting_ends_the_start_with_its_name(checkout: Path, name: str,
     assert "Traceback" not in started.stderr
 
 
+@pytest.mark.parametrize("exists_before", [False, True])
+def test_other_users_of_the_machine_can_read_nothing_in_instance(starts, checkout: Path, url: str, exists_before: bool) -> None:
+    if exists_before:
+        (checkout / "instance").mkdir(mode=0o755)
+    assert LINK.match(run(starts, checkout, url).line())
+    instance = checkout / "instance"
+    files = [path for path in [instance, *instance.rglob("*")] if not path.is_symlink()]
+    assert len(files) > 5
+    assert [str(path) for path in files if path.stat().st_mode & 0o077] == []
+
+
 def test_a_wrong_setting_in_the_file_ends_the_start_too(checkout: Path) -> None:
     (checkout / "instance").mkdir()
     (checkout / "instance" / "gatepost.toml").write_text('env = "development"\nsession_seconds = 1\n')

@@ -1,6 +1,7 @@
 """A browser for tests: the test client on the public address, with forms and trips to a provider."""
 
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,6 +42,23 @@ class Browser:
     def sign_in(self, fake: Any, provider_id: str = "github", query: str = "") -> TestResponse:
         """The whole trip; the answer to the callback."""
         return self.come_back(fake.visit(self.start(provider_id, query)))
+
+    def start_to_link(self, provider_id: str) -> str:
+        """Press Link under Linked accounts; the provider's address, where the page leads by itself."""
+        page = self.post(f"/account/linked/{provider_id}/link", self.get("/account/linked"))
+        assert page.status_code == 200, page.text
+        found = re.search(r'http-equiv="refresh" content="0;url=([^"]+)"', page.text)
+        assert found, page.text
+        return unescape(found[1])
+
+    def bring_to_link(self, fake: Any, provider_id: str) -> TestResponse:
+        """There and back; the answer to the callback. Nothing is linked yet."""
+        return self.come_back(fake.visit(self.start_to_link(provider_id)))
+
+    def link(self, fake: Any, provider_id: str) -> TestResponse:
+        """All of it; the answer to the form of the page that names the account."""
+        address = self.bring_to_link(fake, provider_id).headers["Location"]
+        return self.post(address, self.get(address))
 
     def cookie(self, name: str) -> str | None:
         found = self.client.get_cookie(name, domain=urlsplit(self.settings.public_url).hostname or "")

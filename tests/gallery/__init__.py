@@ -15,6 +15,7 @@ from flask_babel import get_locale
 from wtforms import SelectChoice
 
 from blueprints.html import permissions, sign_in_errors, words
+from blueprints.html.invitation_cards import Card
 from blueprints.oauth import ConsentView, OrganizationChoice
 from blueprints.pages.account.account import ProfileForm, zones
 from blueprints.pages.account.user_sessions import AppSession
@@ -25,8 +26,8 @@ from infra import clock
 from infra.session_store import SessionRecord
 from services.access.actors import UserInfo
 from services.authorization.authorize_requests import WaitingParty
-from services.authorization.connected_apps import ConnectedApp
-from services.organizations.invitation_redemption import InvitationInfo
+from services.authorization.connected_apps import ConnectedApp, InOrganization
+from services.organizations.received_invitations import InvitationInfo
 from services.sessions.user_sessions import SignedIn
 from services.sign_in.journeys import Journey
 from services.tokens.grant_lists import GrantInfo
@@ -79,6 +80,7 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         "next_path": None,
         "invite_only": False,
         "invitation": None,
+        "too_new": "",
     }
     found = [
         Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),
@@ -87,6 +89,12 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         Page("sign-in-no-provider", "sign_in/page.html", {**plain, "providers": []}),
         Page("sign-in-continue", "sign_in/page.html", {**plain, "waiting": cli, "continue_as": email, "handoff": "h.1.s"}),
         Page("reauth", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": providers[:1], "reason": _reason()}),
+        Page("reauth-nothing", "sign_in/page.html", {**plain, "purpose": "reauth", "providers": [], "reason": _reason()}),
+        Page(
+            "reauth-too-new",
+            "sign_in/page.html",
+            {**plain, "purpose": "reauth", "providers": [], "reason": _reason(), "too_new": words.joined(["Northwind SSO"])},
+        ),
     ]
     for code in sign_in_errors.TABLE:
         error = sign_in_errors.describe(code, facts)
@@ -174,6 +182,7 @@ def _oauth_pages(name: str | None) -> list[Page]:
         scope=everything,
     )
     cli = _view(name, client_name=name if name is not None else "Gatepost CLI", is_self_registered=False)
+    two = [OrganizationChoice(slug, f"{name if name is not None else 'Northwind'} ({slug})", False) for slug in ("northwind", "fjord-labs")]
     one = {"organizations": [OrganizationChoice("northwind", name if name is not None else "Northwind", True)]}
     target = "http://127.0.0.1:33418/callback?code=abc&state=x%22y&iss=http%3A%2F%2F127.0.0.1"
     return [
@@ -202,6 +211,10 @@ def _oauth_pages(name: str | None) -> list[Page]:
         ),
         Page("confirm-native-organizations", "oauth/confirm_native.html", {"view": cli}),
         Page("choose-organization", "oauth/choose_organization.html", {"view": cli}),
+        Page("choose-organization-imported", "oauth/choose_organization.html", {"view": replace(cli, organizations=two)}),
+        Page("consent-imported", "oauth/consent.html", {"view": _view(name, organizations=two)}),
+        Page("consent-no-organization", "oauth/consent.html", {"view": _view(name, organizations=[])}),
+        Page("confirm-native-imported", "oauth/confirm_native.html", {"view": replace(cli, organizations=two[:1])}),
         Page(
             "onward",
             "oauth/onward.html",
@@ -210,7 +223,13 @@ def _oauth_pages(name: str | None) -> list[Page]:
                 "host": "127.0.0.1:33418",
                 "app_name": name if name is not None else "Gatepost CLI",
                 "is_self_registered": name is not None,
+                "is_back": True,
             },
+        ),
+        Page(
+            "onward-to-link",
+            "oauth/onward.html",
+            {"target": target, "host": "github.com", "app_name": "GitHub", "is_self_registered": False, "is_back": False},
         ),
         Page(
             "logout",
@@ -225,7 +244,11 @@ def _oauth_pages(name: str | None) -> list[Page]:
 
 def _invitation(name: str | None, state: str = "open") -> InvitationInfo:
     organization, email, inviter = (name, name, name) if name is not None else ("Northwind", "maya@northwind.dev", "Tom Halvorsen")
-    return InvitationInfo(ID, organization, "admin", email, inviter, state)
+    return InvitationInfo(OTHER_ID, ID, "northwind", organization, "admin", email, inviter, state)
+
+
+def _profile_page(page_name: str, name: str | None, **values: Any) -> Page:
+    return account_page(page_name, "account/profile.html", "profile", name, **{"card": Card(), **values})
 
 
 def _other_gate_pages(name: str | None) -> list[Page]:
@@ -244,11 +267,11 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "text": "It’s been recorded. Try again in a minute.",
         "reference": "3f1c2a9e77d0b412",
     }
-    joining = {"reader": email, "action": "/invitations/gpi_x", "switch_href": "/login?switch=1"}
+    joining = {"reader": email, "action": "/invitations/x/accept", "onward_href": "/orgs/northwind", "switch_href": "/login?switch=1"}
     return [
         *(
             Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})
-            for state in ("open", "other_address", "not_verified")
+            for state in ("open", "member", "other_address", "not_verified")
         ),
         Page("done", "done.html", {"email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
@@ -352,7 +375,7 @@ def _account_pages(name: str | None) -> list[Page]:
         True,
         "loopback",
         "127.0.0.1",
-        (org,),
+        (InOrganization("northwind", org),),
         ("https://mcp.northwind.dev/github",),
         scopes,
         moment - 9 * day,
@@ -365,7 +388,7 @@ def _account_pages(name: str | None) -> list[Page]:
         False,
         "https",
         "boards.example",
-        (org, "Fjord Labs"),
+        (InOrganization("northwind", org), InOrganization("fjord-labs", org)),
         (),
         scopes,
         moment - 90 * day,
@@ -382,9 +405,10 @@ def _account_pages(name: str | None) -> list[Page]:
     }
     began = words.joined([words.untrusted(client)])
     return [
-        account_page("profile", "account/profile.html", "profile", name, form=_profile_form(name), source=github),
-        account_page("profile-emails", "account/profile.html", "profile", name, form=_profile_form(name, emails=emails), source=github),
-        account_page("profile-wrong", "account/profile.html", "profile", name, form=_profile_form(name, wrong=True), source=None),
+        _profile_page("profile", name, form=_profile_form(name), source=github),
+        _profile_page("profile-emails", name, form=_profile_form(name, emails=emails), source=github),
+        _profile_page("profile-wrong", name, form=_profile_form(name, wrong=True), source=None),
+        _profile_page("profile-invited", name, form=_profile_form(name), source=github, card=organizations.card(name, 7)),
         account_page("linked", "account/linked.html", "linked", name, ways=[github, sso], kinds=kinds, others=[google]),
         account_page("linked-only", "account/linked.html", "linked", name, ways=[github], kinds=kinds, others=[google]),
         account_page("linked-none", "account/linked.html", "linked", name, ways=[], kinds={}, others=[]),
@@ -413,7 +437,10 @@ def _account_pages(name: str | None) -> list[Page]:
         account_page("apps-none", "account/apps.html", "apps", name, apps=[]),
         account_page("app", "account/app.html", "apps", name, app=registered, permissions=rows, nots=nots),
         account_page("app-checked", "account/app.html", "apps", name, app=web, permissions=rows, nots=nots),
-        account_page("remove-app", "account/remove_app.html", "apps", name, app=registered, organizations=words.names([org])),
+        account_page("remove-app", "account/remove_app.html", "apps", name, app=registered),
+        account_page(
+            "app-no-organization", "account/app.html", "apps", name, app=replace(web, organizations=()), permissions=rows, nots=nots
+        ),
     ]
 
 

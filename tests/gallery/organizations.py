@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from blueprints.html import words
+from blueprints.html import invitation_cards, words
 from blueprints.html.forms import DeleteForm
+from blueprints.html.invitation_cards import Card
 from blueprints.html.leafing import Pager
 from blueprints.pages.organizations.invitations import InviteForm
 from blueprints.pages.organizations.members import RoleForm
@@ -15,9 +16,11 @@ from infra import clock
 from services.organizations.invitations import InvitationRow
 from services.organizations.members import Person
 from services.organizations.organizations import Contents, OrganizationRow
+from services.organizations.received_invitations import ReceivedInvitation
 from services.pagination.numbered_pages import NumberedPage
 from tests.gallery.page import ID, OTHER_ID, Page, account_page, organization_page
 
+LINK = "https://id.northwind.dev/invitations/gpi_Zk3uQ7wVn0bT5xH2mYc9LrPsD4aJfE6gKoIiUtWvNyM"
 ALONE = Pager(None, None, "")
 
 
@@ -37,13 +40,35 @@ def _organizations(name: str | None) -> list[Page]:
     wrong = OrganizationForm(data={"name": name if name is not None else "", "slug": "northwind"})
     wrong.name.errors, wrong.slug.errors = ["Enter a name"], ["northwind is taken. Try another"]
     return [
-        account_page("orgs", "organizations/list.html", "orgs", name, organizations=rows, deleted=[gone, mine]),
+        account_page("orgs", "organizations/list.html", "orgs", name, organizations=rows, deleted=[gone, mine], card=Card()),
         _with_deleted(account_page("account-organization-deleted", "account/apps.html", "apps", name, apps=[]), (gone, mine)),
-        account_page("orgs-none", "organizations/list.html", "orgs", name, organizations=[], deleted=[]),
-        account_page("orgs-fifty", "organizations/list.html", "orgs", name, organizations=rows * 17, deleted=[]),
+        account_page("orgs-none", "organizations/list.html", "orgs", name, organizations=[], deleted=[], card=Card()),
+        account_page(
+            "orgs-invited", "organizations/list.html", "orgs", name, organizations=rows, deleted=[], card=card(name, 2, all_of_them=True)
+        ),
+        account_page("orgs-none-invited", "organizations/list.html", "orgs", name, organizations=[], deleted=[], card=card(name, 1)),
+        account_page("orgs-fifty", "organizations/list.html", "orgs", name, organizations=rows * 17, deleted=[], card=Card()),
         account_page("org-new", "organizations/new.html", "orgs", name, form=OrganizationForm()),
         account_page("org-new-wrong", "organizations/new.html", "orgs", name, form=wrong),
     ]
+
+
+def card(name: str | None, count: int, *, all_of_them: bool = False) -> Card:
+    """What waits for the person: `count` invitations, two of them to organizations of one name."""
+    names = ["Fjord Labs", "Northwind", "Northwind", "Harbor Collective for Open Water", "Pilot", "Trial", "Atelier"]
+    found = [
+        ReceivedInvitation(
+            UUID(int=20 + number),
+            UUID(int=40 + number),
+            f"org-{number}",
+            names[number] if name is None else name,
+            ("member", "admin", "owner")[number % 3],
+            "Tom Halvorsen" if name is None else name,
+            clock.now() + timedelta(days=number + 1),
+        )
+        for number in range(count)
+    ]
+    return invitation_cards.card_of(found, [], rows=None if all_of_them else invitation_cards.ROWS)
 
 
 def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:
@@ -53,7 +78,10 @@ def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:
 
 def _form(name: str | None) -> OrganizationForm:
     form = OrganizationForm(data={"name": name if name is not None else "Northwind", "slug": "northwind"})
-    form.slug.description = "Links and CLI profiles that use northwind stop working when you change it."
+    form.slug.description = (
+        "Links and CLI profiles that use northwind stop working when you change it. Nobody else can take it, and you can change it five"
+        " times in 30 days."
+    )
     return form
 
 
@@ -106,8 +134,10 @@ def _members(name: str | None) -> list[Page]:
     wrong.role.errors = ["Choose a role"]
     return [
         *(organization_page(key, "members/list.html", "members", name, role=who, **values) for key, (who, values) in pages.items()),
-        organization_page("member", "members/member.html", "members", name, person=lena, how=invited, last_seen_ms=clock.now_ms()),
-        organization_page("member-off", "members/member.html", "members", name, person=tom, how="", last_seen_ms=0),
+        organization_page(
+            "member", "members/member.html", "members", name, person=lena, how=invited, tells_activity=True, last_active=clock.now()
+        ),
+        organization_page("member-off", "members/member.html", "members", name, person=tom, how="", tells_activity=True, last_active=None),
         organization_page(
             "member-self",
             "members/member.html",
@@ -116,9 +146,12 @@ def _members(name: str | None) -> list[Page]:
             role="member",
             person=_person(1, name, "Maya Kovač", "member"),
             how="Imported by an operator",
-            last_seen_ms=None,
+            tells_activity=False,
+            last_active=None,
         ),
-        organization_page("member-last-owner", "members/member.html", "members", name, person=last, how=founder, last_seen_ms=0),
+        organization_page(
+            "member-last-owner", "members/member.html", "members", name, person=last, how=founder, tells_activity=True, last_active=None
+        ),
         organization_page("member-role", "members/role.html", "members", name, person=lena, form=role),
         organization_page("member-role-wrong", "members/role.html", "members", name, role="admin", person=lena, form=wrong),
         organization_page("member-role-last-owner", "members/role.html", "members", name, person=last, form=role),
@@ -131,14 +164,20 @@ def _members(name: str | None) -> list[Page]:
     ]
 
 
-def _invitation(number: int, name: str | None, role: str, days: int) -> InvitationRow:
+def _invitation(number: int, name: str | None, role: str, days: int, answer: str = "") -> InvitationRow:
     email, inviter = (name, name) if name is not None else (f"person{number}@contractor.example", "Tom Halvorsen")
     moment = clock.now()
-    return InvitationRow(UUID(int=number), email, role, inviter, moment - timedelta(days=7), moment + timedelta(days=days))
+    return InvitationRow(UUID(int=number), email, role, inviter, moment - timedelta(days=7), moment + timedelta(days=days), answer)
 
 
 def _invitations(name: str | None) -> list[Page]:
-    rows = [_invitation(1, name, "member", 6), _invitation(2, name, "owner", 3), _invitation(3, name, "admin", -1)]
+    rows = [
+        _invitation(1, name, "member", 6),
+        _invitation(2, name, "owner", 3),
+        _invitation(3, name, "admin", -1),
+        _invitation(4, name, "member", 5, "declined"),
+        _invitation(5, name, "member", 5, "accepted"),
+    ]
     form, wrong = (
         InviteForm(data={"role": "member"}),
         InviteForm(data={"role": "member", "emails": name if name is not None else "lena@\nx"}),
@@ -146,16 +185,19 @@ def _invitations(name: str | None) -> list[Page]:
     wrong.emails.errors = [f"Line {number}: enter an email address like name@example.com" for number in (1, 2)]
 
     def listed(key: str, found: list[InvitationRow], pager: Pager = ALONE, role: str = "owner") -> Page:
-        values = {"page": NumberedPage(found, 1, len(found)), "pager": pager, "member_count": 14, "invitation_count": len(found)}
+        pending = sum(row.state == "pending" for row in found)
+        values = {"page": NumberedPage(found, 1, len(found)), "pager": pager, "member_count": 14, "invitation_count": pending}
         return organization_page(key, "invitations/list.html", "members", name, role=role, **values)
 
     return [
         listed("invitations", rows),
         listed("invitations-admin", rows, role="admin"),
         listed("invitations-none", []),
-        listed("invitations-fifty", rows * 17, Pager(None, "/orgs/northwind/invitations?page=2", "Showing 50 of 51")),
+        listed("invitations-fifty", rows * 10, Pager(None, "/orgs/northwind/invitations?page=2", "Showing 50 of 51")),
         organization_page("invite", "invitations/new.html", "members", name, form=form, sends_mail=True),
         organization_page("invite-wrong", "invitations/new.html", "members", name, form=wrong, sends_mail=False),
+        organization_page("invitation-link", "invitations/link.html", "members", name, invitation=rows[0], url=LINK),
+        organization_page("invitation-link-seen", "invitations/link.html", "members", name, invitation=rows[0], url=None),
         organization_page("invitation-revoke", "invitations/revoke.html", "members", name, invitation=rows[0]),
     ]
 

@@ -40,8 +40,8 @@ def organization(name: str | None, role: str = "owner") -> OrganizationInfo:
 def _switches(name: str | None, base: str) -> tuple[Switch, ...]:
     own = words.plain(organization(name).name) or "northwind"
     return (
-        Switch(own, "northwind", "c1", f"/orgs/northwind/{base}", is_here=bool(base)),
-        Switch("Fjord Labs", "fjord", "c3", "/orgs/fjord/credentials", is_here=False),
+        Switch(own, "northwind", False, "c1", f"/orgs/northwind/{base}", is_here=bool(base)),
+        Switch("Fjord Labs", "fjord", True, "c3", "/orgs/fjord/credentials", is_here=False),
     )
 
 

@@ -9,12 +9,11 @@ import re
 import pytest
 from flask import Flask
 
-from tests import factories, owner
+from tests import owner
 from tests.api import every_route
 from tests.api.callers import CALLERS
 from tests.api.company import Company
 from tests.live_server import ROOT
-from tests.oauth.flow import bearer
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
@@ -41,6 +40,8 @@ API = {
     "POST /orgs/<slug>/invitations/<invitation_id>/resend": "invitation.renewed",
     "DELETE /orgs/<slug>/invitations/<invitation_id>": "invitation.revoked",
     "POST /invitations/accept": "invitation.accepted",
+    "POST /invitations/<invitation_id>/accept": "invitation.accepted",
+    "POST /invitations/<invitation_id>/decline": "invitation.declined",
     "POST /projects": "project.created",
     "POST /orgs/<slug>/agents": "agent.created",
     "DELETE /orgs/<slug>/agents/<agent_id>": "agent.deleted",
@@ -78,11 +79,13 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /account": "user.profile_changed",
     "POST /account/delete": "user.deleted",
     "POST /account/link": "identity.linked",
+    "POST /account/linked/<provider_id>/link": LeavesNone("leads to the provider; what comes back is linked by POST /account/link"),
     "POST /account/linked/<identity_id>/unlink": "identity.unlinked",
     "POST /account/sessions/<sid>/revoke": "user_session.revoked",
     "POST /account/sessions/revoke-others": "user_sessions.revoked",
     "POST /account/apps/<app_id>/remove": "connected_app.removed",
-    "POST /invitations/<token>": "invitation.accepted",
+    "POST /invitations/<invitation_id>/accept": "invitation.accepted",
+    "POST /invitations/<invitation_id>/decline": "invitation.declined",
     "POST /secure/<token>": "account.secured",
     "POST /orgs/new": "organization.created",
     "POST /orgs/<slug>/restore": "organization.restored",
@@ -90,6 +93,7 @@ OTHERS: dict[str, str | LeavesNone] = {
     "POST /orgs/<slug>/members/<user_id>/remove": "member.removed",
     "POST /orgs/<slug>/invitations/new": "invitation.created",
     "POST /orgs/<slug>/invitations/<invitation_id>/resend": "invitation.renewed",
+    "POST /orgs/<slug>/invitations/<invitation_id>/link": "invitation.link_created",
     "POST /orgs/<slug>/invitations/<invitation_id>/revoke": "invitation.revoked",
     "POST /orgs/<slug>/settings": "organization.updated",
     "POST /orgs/<slug>/leave": "member.left",
@@ -163,11 +167,8 @@ def test_every_action_is_in_the_docs_and_the_docs_name_no_other() -> None:
 def test_the_route_leaves_its_trace(app: Flask, route: str) -> None:
     company = Company(app)
     sender = CALLERS["key" if route.endswith(("/resolve", "/token")) else "owner"](company, "")
-    if route == "POST /invitations/accept":  # by a token: a browser's session would take its person in before the route is reached
-        sender = (
-            app.test_client(),
-            bearer(factories.make_grant(company.stranger.user, organization=company.other, scope="orgs:write").raw_token),
-        )
+    if route.startswith("POST /invitations/"):  # the stranger is invited
+        sender = CALLERS["stranger"](company, "")
     request = every_route.request_for(company, route)
     before = {event.id for event in owner.events(app)}
     answer = request.send(*sender)

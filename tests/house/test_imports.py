@@ -19,28 +19,29 @@ ALLOWED = {
         "app": "blueprints commands extensions infra config",
         # The doors of browsers, programs and the protocol, and what stands around each of their requests.
         "blueprints": "blueprints",
-        "blueprints.pages.gate": "blueprints.guards blueprints.html blueprints.rate_limits blueprints.session_cookie blueprints.browser"
-        " blueprints.request_log services errors config",
-        "blueprints.pages.account": "blueprints.fresh_sign_in blueprints.html blueprints.session_cookie services errors config",
+        "blueprints.pages.gate": "blueprints.guards blueprints.fresh_sign_in blueprints.html blueprints.rate_limits"
+        " blueprints.session_cookie blueprints.browser blueprints.request_log services errors config",
+        "blueprints.pages.account": "blueprints.fresh_sign_in blueprints.html blueprints.rate_limits blueprints.session_cookie"
+        " blueprints.browser services errors config",
         "blueprints.pages.admin": "blueprints.pages.organizations blueprints.fresh_sign_in blueprints.html blueprints.session_cookie"
         " services errors config",
         "blueprints.pages.organizations": "blueprints.fresh_sign_in blueprints.exports blueprints.html blueprints.background"
         " blueprints.rate_limits blueprints.session_cookie blueprints.browser blueprints.request_log services errors config",
-        "blueprints.api": "blueprints.exports blueprints.guards blueprints.session_cookie services errors config",
+        "blueprints.api": "blueprints.exports blueprints.guards blueprints.fresh_sign_in blueprints.session_cookie services errors config",
         "blueprints.oauth": "blueprints.guards blueprints.error_handlers blueprints.html blueprints.csrf blueprints.rate_limits"
         " blueprints.session_cookie oauth services errors config",
         "blueprints.well_known": "oauth services errors config",
         "blueprints.health": "services config",
-        "blueprints.fresh_sign_in": "blueprints.guards services",
-        "blueprints.guards": "blueprints.html blueprints.csrf blueprints.rate_limits blueprints.session_cookie blueprints.request_log"
-        " services errors config",
+        "blueprints.fresh_sign_in": "blueprints.session_cookie services errors config",
+        "blueprints.guards": "blueprints.fresh_sign_in blueprints.html blueprints.csrf blueprints.rate_limits"
+        " blueprints.session_cookie blueprints.request_log services errors config",
         "blueprints.error_handlers": "blueprints.html blueprints.request_log errors config",
-        "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.request_log"
-        " services errors config",
+        "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.browser"
+        " blueprints.request_log services errors config",
         "blueprints.rate_limits": "blueprints.browser services errors config",
         "blueprints.session_cookie": "blueprints.cookies services config",
         "blueprints.headers": "blueprints.browser config",
-        "blueprints.csrf": "blueprints.browser errors config",
+        "blueprints.csrf": "blueprints.browser blueprints.session_cookie errors config",
         "blueprints.browser": "blueprints.cookies config",
         "blueprints.background": "services",
         "blueprints.request_log": "services config",

@@ -42,11 +42,11 @@ GET /orgs                                             orgs              401 200 
 POST /orgs                                            orgs:write        401 201 201 201 201 201 201 403 403 403 401 201 403
 GET /orgs/<slug>                                      orgs              401 200 200 200 404 404 200 403 200 404 401 200 200
 PATCH /orgs/<slug>                                    orgs:write        401 200 200 403 404 404 200 403 403 404 401 200 403
-DELETE /orgs/<slug>                                   orgs:write        401 204 403 403 404 404 204 403 403 404 401 204 403
+DELETE /orgs/<slug>                                   orgs:write        401 204 403 403 404 404 403 403 403 404 401 204 403
 POST /orgs/<slug>/restore                             orgs:write        401 200 404 404 404 404 401 401 401 404 401 401 403
 
 GET /orgs/<slug>/members                              orgs              401 200 200 200 404 404 200 403 200 404 401 200 200
-PATCH /orgs/<slug>/members/<user_id>                  orgs:write        401 200 200 403 404 404 200 403 403 404 401 200 403
+PATCH /orgs/<slug>/members/<user_id>                  orgs:write        401 200 200 403 404 404 403 403 403 404 401 200 403
 DELETE /orgs/<slug>/members/<user_id>                 orgs:write        401 204 204 403 404 404 204 403 403 404 401 204 403
 
 GET /orgs/<slug>/invitations                          orgs              401 200 200 403 404 404 200 403 403 404 401 200 200
@@ -54,6 +54,8 @@ POST /orgs/<slug>/invitations                         orgs:write        401 201 
 POST /orgs/<slug>/invitations/<invitation_id>/resend  orgs:write        401 200 200 403 404 404 200 403 403 404 401 200 403
 DELETE /orgs/<slug>/invitations/<invitation_id>       orgs:write        401 204 204 403 404 404 204 403 403 404 401 204 403
 POST /invitations/accept                              orgs:write        401 403 403 403 200 403 403 403 403 403 401 403 403
+POST /invitations/<invitation_id>/accept              orgs:write        401 404 404 404 200 404 404 403 403 403 401 404 403
+POST /invitations/<invitation_id>/decline             orgs:write        401 404 404 404 204 404 404 403 403 403 401 404 403
 
 GET /projects                                         projects:read     401 200 200 200 404 404 200 403 200 404 401 200 200
 POST /projects                                        projects:write    401 201 201 201 404 404 201 403 201 404 401 201 403
@@ -97,6 +99,8 @@ GET /orgs/<slug>/audit-events                         audit:read        401 200 
 # why somebody is refused: not by chance
 REASONS = {
     ("nobody", 401): {"unauthenticated"},
+    ("key", 403): {"keys_cannot_do_this", "keys_cannot_manage_keys", "session_required", "email_mismatch"},
+    ("client", 401): {"insufficient_user_authentication"},
     ("narrow", 403): {"insufficient_scope", "session_required", "keys_cannot_manage_keys"},
     ("agent", 403): {"agents_cannot_manage_account"},
     ("disabled", 401): {"invalid_token"},

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 import errors
 from models import User
-from services.organizations.invitation_redemption import InvitationEnded
+from services.organizations.received_invitations import InvitationEnded
 from tests import factories
 from tests.pages.forms import said
 
@@ -23,7 +23,11 @@ SAID = {
     ),
     403: (errors.Forbidden(), "You don’t have access to this", "Use another account, or go back. Use another account"),
     404: (errors.NotFound(), "Nothing here", "The address may be wrong, or you may not have access. Go to start"),
-    410: (InvitationEnded(), "This invitation has ended", "It was used, revoked or is older than 7 days. Ask for a new one. Sign in"),
+    410: (
+        InvitationEnded(),
+        "This invitation is no longer valid",
+        "It was used, declined, revoked or is older than 7 days. Ask for a new one. Sign in",
+    ),
     429: (errors.RateLimited(retry_after_seconds=61), "Too many tries", "Wait 2 minutes, then try again. Try again"),
     500: (errors.GatepostError(), "Something broke on our side", "It’s been recorded. Try again in a minute. Try again"),
     503: (

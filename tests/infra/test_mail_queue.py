@@ -92,6 +92,16 @@ def test_threads_end_when_nothing_is_left(make_queue: Callable[..., MailQueue], 
     assert len(smtp.arrived) == 3
 
 
+def test_an_address_that_the_server_cannot_take_stops_no_other_letter(
+    make_queue: Callable[..., MailQueue], smtp: FakeSmtp, server: MailServer
+) -> None:
+    """The server does not offer SMTPUTF8."""
+    queue = make_queue()
+    queue.put(server, [Letter(f"{name}@example.com", "Hello", "A line\n") for name in ("ann", "jörg", "bob", "cleo")])
+    assert queue.wait(60)
+    assert sorted(smtp.recipients) == ["ann@example.com", "bob@example.com", "cleo@example.com"]
+
+
 def test_a_letter_that_is_not_sent_is_logged_without_its_address(
     make_queue: Callable[..., MailQueue], smtp: FakeSmtp, server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:

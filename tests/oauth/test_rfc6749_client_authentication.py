@@ -135,7 +135,55 @@ def test_a_public_client_says_its_id_and_needs_no_secret(program):
 
 def test_a_public_client_has_no_secret_to_prove(program):
     assert_refused(program.refresh("gpr_x", client_secret="x"), "invalid_client", 401)
-    assert_refused(program.refresh("gpr_x", headers={"Authorization": basic(program.client_id, "")}), "invalid_client", 401)
+    assert_refused(program.refresh("gpr_x", headers={"Authorization": basic(program.client_id, "x")}), "invalid_client", 401)
+
+
+@pytest.fixture
+def empty_basic(program):
+    """What oidc-agent and Go's x/oauth2 send for a client without a secret."""
+    return {"Authorization": basic(program.client_id, "")}
+
+
+def test_an_empty_secret_in_the_header_is_none(program, empty_basic, browser):
+    code = program.get_code(browser, scope="openid offline_access")
+    tokens = program.exchange(code, headers=empty_basic)
+    assert tokens.status_code == 200, tokens.text
+    refreshed = program.refresh(tokens.json["refresh_token"], headers=empty_basic)
+    assert refreshed.status_code == 200
+    assert program.refresh(refreshed.json["refresh_token"], headers=empty_basic, client_id=program.client_id).status_code == 200
+    assert program.revoke(refreshed.json["access_token"], headers=empty_basic).status_code == 200
+    assert not program.is_live(refreshed.json["access_token"])
+
+
+def test_an_empty_secret_in_the_body_is_none_too(program):
+    assert_refused(program.refresh("gpr_x", client_id=program.client_id, client_secret=""), "invalid_grant")
+
+
+def test_an_empty_secret_opens_neither_introspection_nor_another_grant(program, empty_basic):
+    assert_refused(program.introspect("gpo_x", headers=empty_basic), "invalid_client", 401)
+    assert_refused(program.ask_for_itself(headers=empty_basic), "unauthorized_client")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_an_empty_secret_is_none_of_a_confidential_client(server_side, door):
+    usual = {"grant_type": "client_credentials", "token": "gpo_x"}
+    assert_refused(server_side.post(door, usual, {"headers": {"Authorization": basic("portal", "")}}), "invalid_client", 401)
+    assert_refused(server_side.post(door, usual, {"headers": raw_basic("portal:%")}), "invalid_client", 401)
+    assert_refused(server_side.post(door, usual, {"headers": {}, "client_id": "portal", "client_secret": ""}), "invalid_client", 401)
+
+
+def test_an_empty_secret_beside_one_in_the_body_is_two_ways_at_once(program, empty_basic):
+    assert_refused(program.refresh("gpr_x", headers=empty_basic, client_secret="x"), "invalid_request")
+    assert_refused(program.refresh("gpr_x", headers=empty_basic, client_id="other"), "invalid_request")
+
+
+def test_the_id_before_an_empty_secret_is_form_decoded(register):
+    odd = register(client_id="https://odd.example/?a=b c", type="public")
+    assert_refused(odd.refresh("gpr_x", headers={"Authorization": basic(odd.client_id, "")}), "invalid_grant")
+
+
+def test_a_header_without_a_colon_has_no_secret_not_an_empty_one(program):
+    assert_refused(program.refresh("gpr_x", headers=raw_basic(program.client_id)), "invalid_client", 401)
 
 
 def test_a_client_that_registered_one_method_uses_that_one(register):

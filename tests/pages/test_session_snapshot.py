@@ -9,7 +9,7 @@ from config import current
 from infra import clock
 from services.access.actors import Actor
 from services.sessions import session_snapshots, user_sessions
-from tests.factories import make_user
+from tests.factories import make_invitation, make_organization, make_user
 
 
 @pytest.fixture
@@ -72,6 +72,19 @@ def test_what_changes_something_asks_the_stores_and_takes_the_snapshot_away(snap
     assert client.delete(f"/api/v1/user-sessions/{sid}", headers=origin).status_code == 204
     assert client.get_cookie("gatepost_snapshot", domain="127.0.0.1") is None
     assert _read(client).status_code == 401
+
+
+def test_what_waits_is_shown_beside_a_snapshot_and_an_answer_takes_the_snapshot_away(snapshot_app, sign_in):
+    user, client = make_user(has_invitations=True), snapshot_app.test_client()
+    made = make_invitation(make_organization(slug="acme"), user.email)
+    sign_in(client, user)
+    for _ in range(2):
+        assert [item["id"] for item in _read(client).json["invitations"]] == [str(made.id)]
+        assert "/accept" in client.get("/account").text
+    origin = {"Origin": "http://127.0.0.1:8000"}
+    assert client.post(f"/api/v1/invitations/{made.id}/accept", headers=origin).status_code == 200
+    assert _read(client).json["invitations"] == []
+    assert "acme" in [org["slug"] for org in _read(client).json["orgs"]]
 
 
 def test_there_is_no_snapshot_without_the_setting(client, sign_in):

@@ -5,9 +5,9 @@ from flask.testing import FlaskClient
 
 from models import User
 from tests import factories
-from tests.oauth.conftest import person, program, register
+from tests.oauth.conftest import native, person, program, register
 
-__all__ = ["person", "program", "register", "signed_in"]
+__all__ = ["native", "person", "program", "register", "signed_in"]
 
 
 @pytest.fixture

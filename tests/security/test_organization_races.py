@@ -12,10 +12,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from extensions import db
+from infra.clock import now
 from models import Invitation, Membership, Project
 from services.access.actors import Actor
 from services.database import row_security
-from services.organizations import invitation_redemption, organizations
+from services.organizations import organizations, received_invitations
 from tests import factories
 from tests.api.company import Company
 from tests.api.test_invitations import invite
@@ -108,10 +109,10 @@ def test_an_invitation_that_is_being_revoked_lets_nobody_in(app: Flask, company:
     assert audited(app, "invitation.accepted") == []
 
 
-@pytest.mark.parametrize("what", ["accept", "redeem"])
-def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, company: Company, what: str) -> None:
+@pytest.mark.parametrize("what", ["link", "both"])
+def test_links_and_buttons_at_once_make_one_membership_and_one_event(app: Flask, company: Company, what: str) -> None:
     ann = factories.make_user(email="ann@example.com")
-    token = invite(company).json["token"]
+    made = invite(company).json
     barrier, failures = threading.Barrier(12), []
 
     def run(n: int) -> None:
@@ -119,10 +120,10 @@ def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, c
         barrier.wait(10)
         with app.app_context():
             try:
-                if what == "accept" or n % 2:
-                    assert invitation_redemption.accept(actor, token).slug == "acme"
+                if what == "link" or n % 2:
+                    assert received_invitations.accept_by_link(actor, made["token"]).slug == "acme"
                 else:
-                    invitation_redemption.redeem_marked(actor, ann.id)
+                    assert received_invitations.accept(actor, made["id"]).slug == "acme"
             except BaseException as error:
                 failures.append(error)
 
@@ -134,6 +135,17 @@ def test_links_and_calls_at_once_make_one_membership_and_one_event(app: Flask, c
     assert failures == []
     assert len(audited(app, "invitation.accepted")) == 1
     assert role_of(app, company.acme, ann) == "member"
+
+
+def test_somebody_who_looks_while_they_are_being_invited_finds_it_the_next_time(app: Flask, company: Company, database: Any) -> None:
+    """Whoever finds nothing takes the mark away that says where to look; not while an inviter is setting it."""
+    ann = company.person("ann@example.com", personal=True, has_invitations=True)
+    made = factories.make_invitation(company.acme, "ann@example.com", revoked_at=now())
+    invites = "UPDATE users SET has_invitations = true WHERE id = %(user)s"
+    with held(database, company, invites, user=ann.user.id) as connection:
+        connection.execute("UPDATE invitations SET revoked_at = NULL")
+        assert meanwhile(app, connection, lambda: ann.get("/session")).json["invitations"] == []
+    assert [item["id"] for item in ann.get("/session").json["invitations"]] == [str(made.id)]
 
 
 def test_a_personal_organization_that_exists_is_not_joined_again(app: Flask, company: Company) -> None:

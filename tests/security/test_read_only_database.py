@@ -120,6 +120,18 @@ def test_every_door_of_the_protocol_that_writes_says_503(make: Callable[..., Fla
     assert program.refresh(tokens["refresh_token"]).status_code == 200
 
 
+def test_a_page_opens_that_would_accept_an_imported_membership(make: Callable[..., Flask], writes: Switch) -> None:
+    app = make()
+    person, browser = factories.make_user(), app.test_client()
+    factories.make_membership(factories.make_organization(slug="imported"), person, origin="imported")
+    factories.sign_in(browser, person)
+    writes.off()
+    _settle(app.test_client())
+    page = browser.get("/orgs/imported/members", headers={"Sec-Fetch-Site": "same-origin"})
+    assert (page.status_code, "Members" in page.text) == (200, True)
+    writes.on()
+
+
 def test_no_route_of_the_api_is_broken(make: Callable[..., Flask], writes: Switch) -> None:
     app = make()
     asked = []

@@ -2,15 +2,18 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
 from infra.web_worker.exchange import BODY_SECONDS
+from infra.web_worker.waiting import Waiting
 from infra.web_worker.worker import WebWorker
 from tests import factories
 from tests.live_server import LiveServer
@@ -180,12 +183,18 @@ def test_requests_that_find_too_many_waiting_are_told_to_come_back(probe: ProbeS
 
 
 def test_behind_a_proxy_clients_are_told_apart_as_configured() -> None:
+    """Each may have two requests waiting here, on however many ports."""
     worker = WebWorker.__new__(WebWorker)
-    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.9, 192.0.2.1, 192.0.2.2"}
-    found = []
-    for worker.trusted_proxies in (0, 1, 2, 4):
-        found.append(worker._client_of(environ))
-    assert found == ["10.0.0.1", "192.0.2.2", "192.0.2.1", "10.0.0.1"]
+    worker.cfg, worker.running, worker._lock = SimpleNamespace(threads=0), set(), threading.Lock()
+
+    def wait(*forwarded: str, proxies: int) -> list[bool]:
+        worker.trusted_proxies, worker._waiting = proxies, Waiting(100, 2)
+        environs = [{"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": each} for each in forwarded]
+        return [worker.run_or_wait(SimpleNamespace(environ=environ)) for environ in environs]  # type: ignore[arg-type]
+
+    same = ["192.0.2.1:1", "192.0.2.1:2", "192.0.2.9, ::ffff:192.0.2.1"]
+    assert wait(*same, "192.0.2.2", proxies=1) == [True, True, False, True]
+    assert wait(*same, "192.0.2.2", proxies=0) == [True, True, False, False]
 
 
 # --- as configured ---

@@ -106,7 +106,7 @@ def test_nothing_of_it_is_asked_where_nobody_needs_it(browser: Browser, program:
     for query in ("", "handoff=" + handoff):
         assert not {"prompt", "max_age", "claims"} & set(query_of(browser.start("authentik", query)))
     browser.sign_in(op, "authentik")
-    assert not {"prompt", "max_age", "claims"} & set(query_of(browser.start("authentik", "purpose=link")))
+    assert not {"prompt", "max_age", "claims"} & set(query_of(browser.start_to_link("authentik")))
 
 
 def test_a_provider_set_to_ignore_is_asked_for_no_proof(make_app: Callable[..., Flask], op: FakeOidc) -> None:
@@ -287,11 +287,14 @@ def test_a_time_at_userinfo_is_no_proof(browser: Browser, op: FakeOidc) -> None:
 def test_linking_neither_asks_for_a_proof_nor_makes_the_session_fresh(browser: Browser, github: FakeGitHub, op: FakeOidc) -> None:
     github.add(GitHubUser.make(101, "ann", "ann@example.com"))
     browser.sign_in(github)
-    clock.move(601)
+    clock.move(550)
     op.claims = {"auth_time": None, "exp": ago(-2000)}
-    assert browser.sign_in(op, "authentik", "purpose=link&next=/account/linked").headers["Location"] == "/account/linked"
+    address = browser.bring_to_link(op, "authentik").headers["Location"]
+    assert address == "/account/link?next=%2Faccount%2Flinked"
+    assert browser.post(address, browser.get(address)).headers["Location"] == "/account/linked"
     op.claims = {"exp": ago(-2000)}
-    assert browser.sign_in(op, "authentik", "purpose=link&next=/account/linked").headers["Location"] == "/account/linked"
+    assert browser.bring_to_link(op, "authentik").headers["Location"] == "/account/linked", "it is linked already"
+    clock.move(601)
     assert not is_fresh(browser)
 
 

@@ -5,13 +5,16 @@ import uuid
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, StringField, ValidationError
 
 from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, key_forms, leafing, quotas, words
 from blueprints.html.forms import is_first, nothing_changed
 from services.access import organization_access
+from services.access.actors import active_of
 from services.access.quotas import QuotaReached
 from services.access.scopes import API_SCOPES
 from services.sessions import shown_once
@@ -32,26 +35,30 @@ class TokenForm(key_forms.KeyForm):
         super().validate_name(field)
 
     def validate_organization(self, field: SelectField) -> None:
-        if field.data not in {choice.value for choice in field.choices}:
+        if not field.data or field.data not in {choice.value for choice in field.choices}:
             raise ValidationError(_("Choose an organization"))
 
 
 @blueprint.get("/account/tokens")
 def show() -> str:
     page = api_keys.list_tokens(g.actor, number=leafing.number())
-    names = {organization.slug: words.plain(organization.name) for organization in organization_access.opened_by(g.actor)}
+    names = words.labels_of(organization_access.opened_by(g.actor))
     return frame.render("account/tokens.html", "tokens", keys=page.rows, names=names, pager=leafing.pager(page))
 
 
 @blueprint.get("/account/tokens/new")
-@fresh_sign_in.asks_for_it
-def new() -> str:
+@fresh_sign_in.needed(Act.KEYS)
+def new() -> Response | str:
+    if not organization_access.opened_by(g.actor):
+        return _none_yet()
     return frame.render("account/tokens_new.html", "tokens", form=_form())
 
 
 @blueprint.post("/account/tokens/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.KEYS, why=_l("You signed in %(when)s. Sign in again to create an access token."))
 def create() -> Response | tuple[str, int]:
+    if not organization_access.opened_by(g.actor):
+        return _none_yet()
     form = _form()
     is_good = form.validate()
     if is_good and not is_first():
@@ -81,11 +88,19 @@ def _form() -> TokenForm:
     form = TokenForm()
     form.scopes.choices = [key_forms.choice_of(scope) for scope in API_SCOPES]
     mine = organization_access.opened_by(g.actor)
-    form.organization.choices = [SelectChoice(found.slug, words.plain(found.name) or found.slug) for found in mine]
+    form.organization.choices = [SelectChoice(slug, label) for slug, label in words.labels_of(mine).items()]
     signed_in = session_cookie.current_signed_in()
-    if not form.is_submitted() and signed_in:
-        form.organization.data = signed_in.record.organization_slug
+    active = active_of(mine, signed_in.record.organization_slug if signed_in else None)
+    if active is None:
+        form.organization.choices.insert(0, SelectChoice("", _("Choose an organization")))
+    if not form.is_submitted():
+        form.organization.data = active.slug if active else ""
     return form
+
+
+def _none_yet() -> Response:
+    flash(_("An access token works in one organization. Create an organization first, or ask an owner to invite you."), "info")
+    return redirect("/orgs", 303)
 
 
 @blueprint.get("/account/tokens/<uuid:key_id>/created")

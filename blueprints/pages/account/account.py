@@ -6,11 +6,15 @@ from zoneinfo import available_timezones
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice, SelectField
 
-from blueprints.html import frame, languages
+from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
+from blueprints.html import frame, invitation_cards, languages
 from blueprints.html.forms import NamedForm
+from blueprints.html.invitation_cards import Card
 from services.users import identities, users
 from services.users.identities import IdentityInfo
 
@@ -31,7 +35,9 @@ class ProfileForm(NamedForm):
 
     email = SelectField(
         lazy_gettext("Email address"),
-        description=lazy_gettext("From the accounts you sign in with. Only verified addresses can be chosen."),
+        description=lazy_gettext(
+            "From the accounts you sign in with. Only verified addresses can be chosen. To choose another, you confirm it’s you."
+        ),
     )
     time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Times on these pages are shown in it."))
     language = SelectField(
@@ -76,17 +82,22 @@ def _form(ways: list[IdentityInfo]) -> ProfileForm:
     return form
 
 
-def _page(form: ProfileForm, ways: list[IdentityInfo]) -> str:
-    return frame.render("account/profile.html", "profile", form=form, source=next((way for way in ways if way.supplies_email), None))
+def _page(form: ProfileForm, ways: list[IdentityInfo], card: Card | None = None) -> str:
+    source = next((way for way in ways if way.supplies_email), None)
+    return frame.render("account/profile.html", "profile", form=form, source=source, card=card or Card())
 
 
 @blueprint.get("/account")
 def profile() -> str:
+    card = invitation_cards.read(rows=invitation_cards.ROWS)
     ways = identities.list_for(g.actor.user.id)
-    return _page(_form(ways), ways)
+    return _page(_form(ways), ways, card)
 
 
 @blueprint.post("/account")
+@fresh_sign_in.needed(
+    Act.ADDRESS, when=fresh_sign_in.chooses_an_address, why=_l("You signed in %(when)s. Sign in again to choose another address.")
+)
 def save_profile() -> Response | tuple[str, int]:
     ways = identities.list_for(g.actor.user.id)
     form = _form(ways)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from flask import Blueprint, g, make_response, render_template
+from flask_babel import lazy_gettext as _l
 
 from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, words
 from blueprints.html.forms import DeleteForm
 from services.access.actors import UserInfo
@@ -14,13 +16,13 @@ blueprint = Blueprint("account_deletion", __name__)
 
 
 @blueprint.get("/account/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.DELETION)
 def confirm() -> str:
     return _page(_form())
 
 
 @blueprint.post("/account/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.DELETION, why=_l("You signed in %(when)s. Sign in again to delete your account."))
 def delete() -> Any:
     form = _form()
     if not form.validate():

@@ -17,7 +17,7 @@ blueprint = Blueprint("connected_apps", __name__)
 
 
 def _permissions(app: ConnectedApp) -> list[Permission]:
-    organization = words.plain(app.organizations[0]) if len(app.organizations) == 1 else None
+    organization = words.plain(app.organizations[0].name) if len(app.organizations) == 1 else None
     return permissions.in_words(app.scopes, organization=organization, refresh_days=max(1, current().refresh_token_seconds // 86_400))
 
 
@@ -36,9 +36,7 @@ def detail(app_id: uuid.UUID) -> str:
 @blueprint.get("/account/apps/<uuid:app_id>/remove")
 def confirm_remove(app_id: uuid.UUID) -> str:
     app = connected_apps.get(g.actor.user.id, app_id)
-    return frame.render(
-        "account/remove_app.html", "apps", app=app, organizations=words.joined([words.plain(name) for name in app.organizations])
-    )
+    return frame.render("account/remove_app.html", "apps", app=app)
 
 
 @blueprint.post("/account/apps/<uuid:app_id>/remove")

@@ -1,14 +1,21 @@
-"""`/account/linked`: the accounts at providers that a person signs in with."""
+"""`/account/linked`: the accounts at providers that a person signs in with; on the way to link another, and unlinking one."""
 
 import uuid
+from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
-from blueprints.html import frame
+from blueprints import browser, fresh_sign_in, rate_limits
+from blueprints.fresh_sign_in import Act
+from blueprints.html import frame, languages, onward
 from config import current
 from errors import NotFound
+from services.sign_in import sign_in
+from services.sign_in.journeys import Journey
 from services.users import identities
 from services.users.identities import IdentityInfo
 
@@ -24,6 +31,25 @@ def show() -> str:
     return frame.render("account/linked.html", "linked", ways=ways, kinds=kinds, others=others)
 
 
+@blueprint.get("/account/linked/<provider_id>/link")
+def show_link(provider_id: str) -> Response:
+    """To the button, for who signed in again to press it."""
+    return redirect("/account/linked", 303)
+
+
+@blueprint.post("/account/linked/<provider_id>/link")
+@fresh_sign_in.needed(Act.IDENTITIES, why=_l("You signed in %(when)s. Sign in again to link %(provider)s."), by_own_way=True)
+def link(provider_id: str) -> Any:
+    """Off to the provider. What comes back waits at /account/link, where it is named and linked."""
+    label = sign_in.get_settings(provider_id).label
+    rate_limits.count_browser("start")
+    journey = Journey("link", next_path="/account/linked", user_id=str(g.actor.user.id), language=languages.current_language())
+    url = sign_in.begin(g.actor, provider_id, journey, sign_in.Hints(), raw_browser=browser.browser_id())
+    if url.startswith("/"):  # the provider does not answer
+        return redirect(url, 303)
+    return onward.page(url, app_name=label, host=urlsplit(url).netloc, is_back=False)
+
+
 def _get(identity_id: uuid.UUID) -> IdentityInfo:
     found = next((way for way in identities.list_for(g.actor.user.id) if way.id == identity_id), None)
     if found is None:
@@ -32,11 +58,13 @@ def _get(identity_id: uuid.UUID) -> IdentityInfo:
 
 
 @blueprint.get("/account/linked/<uuid:identity_id>/unlink")
+@fresh_sign_in.needed(Act.IDENTITIES)
 def confirm_unlink(identity_id: uuid.UUID) -> str:
     return frame.render("account/unlink.html", "linked", way=_get(identity_id))
 
 
 @blueprint.post("/account/linked/<uuid:identity_id>/unlink")
+@fresh_sign_in.needed(Act.IDENTITIES, why=_l("You signed in %(when)s. Sign in again to unlink an account."))
 def unlink(identity_id: uuid.UUID) -> Response:
     way = _get(identity_id)
     if len(identities.list_for(g.actor.user.id)) == 1:

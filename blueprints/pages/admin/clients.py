@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectMultipleField, TextAreaField, ValidationError
 
 from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, key_forms, leafing, words
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from errors import NotFound
@@ -140,13 +141,13 @@ def index() -> str:
 
 
 @blueprint.get("/admin/clients/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def new() -> str:
     return frame.render_admin("admin/client_new.html", "clients", form=ClientForm.made())
 
 
 @blueprint.post("/admin/clients/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def create() -> Response | tuple[str, int]:
     form = ClientForm.made()
     if not form.validate():
@@ -166,14 +167,14 @@ def show(client_pk: uuid.UUID) -> str:
 
 
 @blueprint.get("/admin/clients/<uuid:client_pk>/edit")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def edit(client_pk: uuid.UUID) -> str:
     row = oauth_clients.get_row(g.actor, client_pk)
     return frame.render_admin("admin/client_edit.html", "clients", row=row, form=ChangeForm.of(row.client))
 
 
 @blueprint.post("/admin/clients/<uuid:client_pk>/edit")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
     row = oauth_clients.get_row(g.actor, client_pk)
     form, here = ChangeForm.of(row.client), f"/admin/clients/{client_pk}"
@@ -186,7 +187,7 @@ def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
 
 
 @blueprint.get("/admin/clients/<uuid:client_pk>/secret")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_secret(client_pk: uuid.UUID) -> str:
     if oauth_clients.get_row(g.actor, client_pk).client.type == "public":
         raise NotFound()
@@ -194,7 +195,7 @@ def confirm_secret(client_pk: uuid.UUID) -> str:
 
 
 @blueprint.post("/admin/clients/<uuid:client_pk>/secret")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def add_secret(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.get_row(g.actor, client_pk)
     if not is_first():
@@ -208,7 +209,14 @@ def created(client_pk: uuid.UUID) -> str:
     return _page("admin/client_created.html", client_pk, secret=secret)
 
 
+@blueprint.get("/admin/clients/<uuid:client_pk>/old-secret/revoke")
+def show_old_secret(client_pk: uuid.UUID) -> Response:
+    """To the button, for who signed in again to press it."""
+    return redirect(f"/admin/clients/{client_pk}", 303)
+
+
 @blueprint.post("/admin/clients/<uuid:client_pk>/old-secret/revoke")
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def revoke_old_secret(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.get_row(g.actor, client_pk)
     here = f"/admin/clients/{client_pk}"
@@ -219,13 +227,13 @@ def revoke_old_secret(client_pk: uuid.UUID) -> Response:
 
 
 @blueprint.get("/admin/clients/<uuid:client_pk>/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_delete(client_pk: uuid.UUID) -> str:
     return _page("admin/client_delete.html", client_pk)
 
 
 @blueprint.post("/admin/clients/<uuid:client_pk>/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def delete(client_pk: uuid.UUID) -> Response:
     row = oauth_clients.find_row(g.actor, client_pk)
     if row is None:

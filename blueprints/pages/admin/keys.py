@@ -2,9 +2,11 @@
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame
 from blueprints.html.forms import DeleteForm, nothing_changed
 from errors import NotFound
@@ -31,7 +33,7 @@ def rotate() -> Response:
 
 
 @blueprint.get("/admin/keys/<kid>/start")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_start(kid: str) -> Response | str:
     if signing_keys.get(kid).state != "next":
         return nothing_changed("/admin/keys")
@@ -39,7 +41,7 @@ def confirm_start(kid: str) -> Response | str:
 
 
 @blueprint.post("/admin/keys/<kid>/start")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change the signing keys."))
 def start(kid: str) -> Response:
     if not signing_keys.start(g.actor, kid):
         return nothing_changed("/admin/keys")
@@ -48,13 +50,13 @@ def start(kid: str) -> Response:
 
 
 @blueprint.get("/admin/keys/<kid>/retire")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_retire(kid: str) -> Response | str:
     return _retire_page(kid, DeleteForm.asking_for(kid)) if _may_retire(kid) else nothing_changed("/admin/keys")
 
 
 @blueprint.post("/admin/keys/<kid>/retire")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change the signing keys."))
 def retire(kid: str) -> Response | tuple[str, int]:
     if not _may_retire(kid):
         return nothing_changed("/admin/keys")

@@ -4,9 +4,12 @@ import uuid
 
 from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
+from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, words
 from services.accounts import user_administration
 from services.accounts.user_administration import STATES, UserRow
@@ -35,6 +38,7 @@ def show(user_id: uuid.UUID) -> str:
 
 
 @blueprint.get("/admin/users/<uuid:user_id>/sign-out")
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_sign_out(user_id: uuid.UUID) -> str:
     found = user_administration.get_page(g.actor, user_id)
     count = len(found.sessions) + len(found.grants)
@@ -42,6 +46,7 @@ def confirm_sign_out(user_id: uuid.UUID) -> str:
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/sign-out")
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to sign somebody out."))
 def sign_out(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     count, name = user_sessions.revoke_all(g.actor, user_id=user_id), name_of(user)
@@ -51,6 +56,7 @@ def sign_out(user_id: uuid.UUID) -> Response:
 
 
 @blueprint.get("/admin/users/<uuid:user_id>/disable")
+@fresh_sign_in.needed(Act.ADMINISTRATION)
 def confirm_disable(user_id: uuid.UUID) -> Response | str:
     if _is_reader(user_id):
         return _back(user_id)
@@ -58,6 +64,7 @@ def confirm_disable(user_id: uuid.UUID) -> Response | str:
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/disable")
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to disable somebody."))
 def disable(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     user_administration.disable(g.actor, str(user_id))
@@ -65,7 +72,14 @@ def disable(user_id: uuid.UUID) -> Response:
     return _back(user_id)
 
 
+@blueprint.get("/admin/users/<uuid:user_id>/enable")
+def show_enable(user_id: uuid.UUID) -> Response:
+    """To the button, for who signed in again to press it."""
+    return _back(user_id)
+
+
 @blueprint.post("/admin/users/<uuid:user_id>/enable")
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to enable somebody."))
 def enable(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     user_administration.enable(g.actor, str(user_id))

@@ -23,7 +23,8 @@ class CodeForm(Form):
 
 @blueprint.get("/login/confirm/<token>")
 def show(token: str) -> Any:
-    info = email_confirmations.get_info(token, raw_browser=browser.known_browser_id())
+    with rate_limits.refusals("link"):
+        info = email_confirmations.get_info(token, raw_browser=browser.known_browser_id())
     return render_template(
         "sign_in/confirm_email.html",
         email=info.email,
@@ -38,17 +39,20 @@ def show(token: str) -> Any:
 @blueprint.post("/login/confirm/<token>")
 def use(token: str) -> Any:
     actor, raw_browser = guards.anonymous_actor(), browser.browser_id()
-    return _confirmed(email_confirmations.use(actor, token, raw_browser=raw_browser))
+    with rate_limits.refusals("link"):
+        confirmed = email_confirmations.use(actor, token, raw_browser=raw_browser)
+    return _confirmed(confirmed)
 
 
 @blueprint.route("/login/check-mail", methods=["GET", "POST"])
 def check_mail() -> Any:
     raw_browser, form = browser.browser_id(), CodeForm()
     if request.method == "POST":
-        rate_limits.count_address("link")
-        confirmed = email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser)
+        with rate_limits.refusals("link"):
+            confirmed = email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser)
         if confirmed is not None:
             return _confirmed(confirmed)
+        rate_limits.count_refusal("link")
         form.code.errors = [_("That code isn’t right")]
     waiting = email_confirmations.find_waiting(raw_browser)
     if waiting is None:

@@ -1,43 +1,63 @@
-"""`/invitations/<token>`: joining an organization by a link. Looking at one does not use it."""
+"""`/invitations/<token>`: what a link is about. `/invitations/<id>/accept`, `.../decline`: the buttons of that page and of the card."""
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request
+from flask import Blueprint, flash, redirect, render_template
 from flask_babel import gettext as _
+from werkzeug.wrappers import Response
 
-from blueprints import guards, session_cookie
-from blueprints.html import journeys, words
-from services.access.actors import OrganizationInfo
-from services.organizations import invitation_redemption
+from blueprints import guards, rate_limits, session_cookie
+from blueprints.html import invitation_cards, journeys
+from services.organizations import received_invitations
 from services.sign_in.journeys import Journey, address, onward
 
 blueprint = Blueprint("invitations", __name__)
 
 
-@blueprint.route("/invitations/<token>", methods=["GET", "POST"])
-def show_or_join(token: str) -> Any:
+@blueprint.get("/invitations/<token>")
+def show(token: str) -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
-    info = invitation_redemption.get_info(token, reader=signed_in.user.id if signed_in else None)
-    here = f"/invitations/{token}"
+    with rate_limits.refusals("link"):
+        info = received_invitations.get_info(token, reader=signed_in.user.id if signed_in else None)
+    back = journey if journey.handoff else Journey(next_path=f"/invitations/{token}")
     if signed_in is None:
-        return redirect(address("/login", journey if journey.handoff else Journey(next_path=here)), 303)
-    if request.method == "POST" and info.state == "open":
-        joined = invitation_redemption.accept(guards.session_actor(signed_in), token)
-        flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
-        return journeys.after_post(_onward(journey, [joined]))
-    if info.state == "joined":  # perhaps by the sign-in that this very link led to
-        flash(_("You joined %(organization)s.", organization=words.plain(info.organization)), "ok")
-        return redirect(_onward(journey, [one for one in signed_in.organizations if one.id == info.organization_id]), 303)
+        return redirect(address("/login", back), 303)
     page = render_template(
         "invitations/join.html",
         invitation=info,
         reader=signed_in.user.email or signed_in.user.name,
-        action=address(here, journey),
-        switch_href=address("/login", journey if journey.handoff else Journey(next_path=here), switch="1"),
+        action=address(f"/invitations/{info.id}/accept", journey),
+        onward_href=_onward(journey, info.slug),
+        switch_href=address("/login", back, switch="1"),
     )
-    return page, 200 if info.state == "open" else 403
+    return page, 200 if info.state in ("open", "member") else 403
 
 
-def _onward(journey: Journey, joined: list[OrganizationInfo]) -> str:
+@blueprint.post("/invitations/<invitation_id>/accept")
+def accept(invitation_id: str) -> Response:
+    journey, signed_in = journeys.read(), session_cookie.current_signed_in()
+    if signed_in is None:
+        return _to_sign_in(journey)
+    joined = received_invitations.accept(guards.session_actor(signed_in), invitation_id)
+    flash(invitation_cards.joined(joined.name, joined.role), "ok")
+    return journeys.after_post(_onward(journey, joined.slug))
+
+
+@blueprint.post("/invitations/<invitation_id>/decline")
+def decline(invitation_id: str) -> Response:
+    journey, signed_in = journeys.read(), session_cookie.current_signed_in()
+    if signed_in is None:
+        return _to_sign_in(journey)
+    received_invitations.decline(guards.session_actor(signed_in), invitation_id)
+    flash(_("Invitation declined."), "ok")
+    return redirect(journey.next_path or "/orgs", 303)
+
+
+def _to_sign_in(journey: Journey) -> Response:
+    """The session ended while the page was open: after the sign-in the invitation is on the list of organizations."""
+    return redirect(address("/login", journey if journey.handoff else Journey(next_path="/orgs")), 303)
+
+
+def _onward(journey: Journey, slug: str) -> str:
     """Into the organization, unless something waits."""
-    return f"/orgs/{joined[0].slug}" if joined and not (journey.handoff or journey.next_path) else onward(journey)
+    return onward(journey) if journey.handoff or journey.next_path else f"/orgs/{slug}"

@@ -5,21 +5,21 @@
 /logout             out                                             /signed-out
 """
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
-from flask_babel import lazy_gettext as _l
+from flask_babel import gettext as _
 
-from blueprints import browser, guards, rate_limits, session_cookie
+from blueprints import browser, fresh_sign_in, guards, rate_limits, session_cookie
 from blueprints.html import journeys, languages, sign_in_errors, words
 from blueprints.request_log import request_id
 from config import current
 from services.authorization import authorize_requests, handoffs
 from services.authorization.authorize_requests import WaitingParty
-from services.organizations import invitation_redemption
-from services.organizations.invitation_redemption import InvitationInfo
+from services.organizations import received_invitations
+from services.organizations.received_invitations import InvitationInfo
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.sign_in import sign_in
@@ -28,20 +28,6 @@ from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
 
 blueprint = Blueprint("sign_in", __name__)
-
-# what asks for a sign-in of the last ten minutes (fresh_sign_in): its address, and why
-_ACTS = [
-    (re.compile(form), sentence)
-    for form, sentence in (
-        ("/account/tokens/new", _l("You signed in %(when)s. Sign in again to create an access token.")),
-        ("/account/delete", _l("You signed in %(when)s. Sign in again to delete your account.")),
-        ("/orgs/[^/]+/agents/[^/]+/keys/new", _l("You signed in %(when)s. Sign in again to create a key.")),
-        ("/orgs/[^/]+/members/[^/]+/role", _l("You signed in %(when)s. Sign in again to make someone an owner.")),
-        ("/orgs/[^/]+/delete", _l("You signed in %(when)s. Sign in again to delete the organization.")),
-        ("/admin/clients/.+", _l("You signed in %(when)s. Sign in again to change an OAuth client.")),
-        ("/admin/keys/.+", _l("You signed in %(when)s. Sign in again to change the signing keys.")),
-    )
-]
 
 
 @dataclass(frozen=True)
@@ -79,12 +65,21 @@ def reauth() -> Any:
     journey = journeys.read("reauth")
     if signed_in is None:
         return redirect(address("/login", journey), 303)
+    return _confirmation(journey, signed_in, waiting=authorize_requests.describe(journey.handoff), error=_error())
+
+
+def _confirmation(
+    journey: Journey, signed_in: SignedIn, *, waiting: WaitingParty | None, error: sign_in_errors.SignInError | None = None
+) -> Response:
+    """The card with the ways in that confirm who the person is, and what for."""
+    ways = identities.list_for(signed_in.user.id)
     return _card(
         journey,
-        waiting=authorize_requests.describe(journey.handoff),
-        error=_error(),
+        waiting=waiting,
+        error=error,
         reason=why_again(journey, signed_in),
-        only={row.provider_id for row in identities.list_for(signed_in.user.id)},
+        only={way.provider_id for way in ways if way.can_confirm},
+        too_new=[way.label for way in ways if not way.can_confirm],
     )
 
 
@@ -96,11 +91,13 @@ def _card(
     continue_as: SignedIn | None = None,
     reason: str = "",
     only: set[str] | None = None,
+    too_new: Sequence[str] = (),
 ) -> Response:
     page = render_template(
         "sign_in/page.html",
         purpose=journey.purpose,
-        providers=_provider_links(journey, only or None),
+        providers=_provider_links(journey, only),
+        too_new=words.joined(list(too_new)),
         waiting=waiting,
         error=error,
         reason=reason,
@@ -117,15 +114,14 @@ def _card(
 def why_again(journey: Journey, signed_in: SignedIn) -> str:
     """Why it is asked for again: when the person signed in, and what for, where the address says so."""
     path = (journey.next_path or "").partition("?")[0]
-    otherwise = _l("You signed in %(when)s. Sign in again to carry on.")
-    sentence = next((sentence for form, sentence in _ACTS if form.fullmatch(path)), otherwise)
-    return words.filled(str(sentence), when=words.on_moment(signed_in.record.auth_time_ms))
+    sentence, named = fresh_sign_in.why(path) or (_("You signed in %(when)s. Sign in again to carry on."), {})
+    return words.filled(sentence, when=words.on_moment(signed_in.record.auth_time_ms), **named)
 
 
 def _invitation(journey: Journey) -> InvitationInfo | None:
     """The invitation that waits behind this sign-in."""
     path = journey.next_path or ""
-    return invitation_redemption.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
+    return received_invitations.find_info(path.removeprefix("/invitations/")) if path.startswith("/invitations/") else None
 
 
 def _provider_links(journey: Journey, only: set[str] | None) -> list[ProviderLink]:
@@ -206,9 +202,15 @@ def start(provider_id: str) -> Any:
     if journey.purpose != "sign-in" and signed_in is None:
         return redirect(address("/login", journey), 303)
     waiting = authorize_requests.describe(journey.handoff)
+    if request.args.get("purpose") == "link":  # an address of before; linking begins with a form
+        languages.set_page_address(address("/login", journey))
+        label = identities.label_of(provider_id)
+        return _card(
+            journey, reason=words.filled(_("To link %(provider)s, sign in, then choose Link under Linked accounts."), provider=label)
+        )
     if not browser.is_a_click() or (waiting is not None and waiting.is_native and not _is_from_here()):
         languages.set_page_address(address("/reauth" if journey.purpose == "reauth" else "/login", journey))
-        return _card(journey, waiting=waiting)
+        return _confirmation(journey, signed_in, waiting=waiting) if signed_in else _card(journey, waiting=waiting)
     if journey.handoff:
         handoffs.open_handoff(journey.handoff)
     rate_limits.count_browser("start")
@@ -243,8 +245,8 @@ def _hints(journey: Journey, waiting: WaitingParty | None) -> sign_in.Hints:
 def _demand(journey: Journey, waiting: WaitingParty | None) -> Demand | None:
     """How recent the sign-in must be, for the waiting client or for the page that asked to confirm it's you."""
     if journey.purpose == "reauth":
-        return Demand(max_age_seconds=guards.FRESH_SIGN_IN_SECONDS)
-    if journey.purpose == "link" or waiting is None:
+        return Demand(max_age_seconds=fresh_sign_in.SECONDS)
+    if waiting is None:
         return None
     if waiting.must_sign_in_again:
         return Demand(after_ms=waiting.started_ms)

@@ -14,15 +14,15 @@ blueprint = Blueprint("sign_in_links", __name__)
 
 @blueprint.get("/login/link/<token>")
 def show(token: str) -> Any:
-    rate_limits.count_address("link")
-    info = sign_in_links.get_info(token)
+    with rate_limits.refusals("link"):
+        info = sign_in_links.get_info(token)
     return render_template("sign_in/link.html", email=info.email or info.name, action=address(f"/login/link/{token}", journeys.read()))
 
 
 @blueprint.post("/login/link/<token>")
 def use(token: str) -> Any:
-    rate_limits.count_address("link")
-    outcome = sign_in.use_link(
-        guards.anonymous_actor(), token, journeys.read(), raw_browser=browser.browser_id(), raw_session=session_cookie.current_raw()
-    )
+    with rate_limits.refusals("link"):
+        outcome = sign_in.use_link(
+            guards.anonymous_actor(), token, journeys.read(), raw_browser=browser.browser_id(), raw_session=session_cookie.current_raw()
+        )
     return journeys.signed_in(journeys.after_post(outcome.location), outcome)

@@ -4,9 +4,11 @@ import uuid
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, key_forms, quotas, words
 from blueprints.html.forms import is_first, nothing_changed
 from config import current
@@ -21,13 +23,13 @@ blueprint = Blueprint("agent_keys", __name__)
 
 
 @blueprint.get("/orgs/<slug>/agents/<uuid:agent_id>/keys/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.KEYS)
 def new(slug: str, agent_id: uuid.UUID) -> str:
     return _new_page(slug, agents.get_own(g.actor, slug, str(agent_id)), _form())
 
 
 @blueprint.post("/orgs/<slug>/agents/<uuid:agent_id>/keys/new")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.KEYS, why=_l("You signed in %(when)s. Sign in again to create a key."))
 def create(slug: str, agent_id: uuid.UUID) -> Response | tuple[str, int]:
     agent, form = agents.get_own(g.actor, slug, str(agent_id)), _form()
     if not form.validate():

@@ -4,13 +4,16 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, flash, g, redirect
+from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField
 
+from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.audit_sentences import Told
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
@@ -33,7 +36,8 @@ SHOWN = 10
 
 class AgentForm(NamedForm):
     acts_for_owner = BooleanField(
-        lazy_gettext("Acts for me"), description=lazy_gettext("It uses your own credential values before the organization’s.")
+        lazy_gettext("Acts for me"),
+        description=lazy_gettext("It uses your own credential values before the organization’s. To create it, you confirm it’s you."),
     )
 
 
@@ -46,10 +50,17 @@ def show(slug: str) -> str:
 
 @blueprint.get("/orgs/<slug>/agents/new")
 def new(slug: str) -> str:
-    return frame.render_organization("agents/new.html", slug, "agents", form=AgentForm())
+    form = AgentForm(data={"name": request.args.get("name", ""), "acts_for_owner": "acts_for_owner" in request.args})
+    return frame.render_organization("agents/new.html", slug, "agents", form=form)
 
 
 @blueprint.post("/orgs/<slug>/agents/new")
+@fresh_sign_in.needed(
+    Act.READERS,
+    when=fresh_sign_in.acts_for_its_owner,
+    keeps=("name", "acts_for_owner"),
+    why=_l("You signed in %(when)s. Sign in again to create an agent that acts for you."),
+)
 def create(slug: str) -> Response | tuple[str, int]:
     form = AgentForm()
     if not form.validate():

@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 from flask import Blueprint, flash, g, redirect, request
 from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, RadioField, SelectChoice, SelectField, StringField, TextAreaField, ValidationError
 
+from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import forms, frame, leafing, quotas, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.pages.organizations import credential_runs
@@ -348,6 +351,11 @@ def new(slug: str) -> str:
 
 
 @blueprint.post("/orgs/<slug>/credentials/new")
+@fresh_sign_in.needed(
+    Act.READERS,
+    when=fresh_sign_in.widens_a_declaration,
+    why=_l("You signed in %(when)s. Sign in again to change who can set a credential."),
+)
 def add(slug: str) -> Response | tuple[str, int]:
     form = _new_form(slug)
     is_good = form.validate()
@@ -518,6 +526,7 @@ def remove_value(slug: str, name: str) -> Response:
 
 
 @blueprint.get("/orgs/<slug>/credentials/<name>/remove")
+@fresh_sign_in.needed(Act.READERS, when=fresh_sign_in.takes_a_declaration_back)
 def confirm_remove(slug: str, name: str) -> str:
     line = line_at(slug, name)
     if not line.may_manage or not line.is_of_organization:
@@ -527,6 +536,11 @@ def confirm_remove(slug: str, name: str) -> str:
 
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/remove")
+@fresh_sign_in.needed(
+    Act.READERS,
+    when=fresh_sign_in.takes_a_declaration_back,
+    why=_l("You signed in %(when)s. Sign in again to change who can set a credential."),
+)
 def remove(slug: str, name: str) -> Response:
     pair = credentials.find_pair(g.actor, slug, name)
     if pair is None or not (pair.organization or pair.is_declared):

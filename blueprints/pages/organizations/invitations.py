@@ -1,15 +1,17 @@
-"""`/orgs/<slug>/invitations`: who is invited; inviting many at once, sending again, revoking."""
+"""`/orgs/<slug>/invitations`: who was invited and what they answered; inviting many at once, sending again, a new link, revoking."""
 
 import uuid
 from collections.abc import Sequence
 
-from flask import Blueprint, flash, g, redirect
+from flask import Blueprint, flash, g, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 from wtforms import SelectChoice, SelectField, TextAreaField, ValidationError
 
+from blueprints import fresh_sign_in, session_cookie
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, quotas, words
 from blueprints.html.forms import Form, is_first, nothing_changed
 from config import current
@@ -18,6 +20,7 @@ from services.access import organization_access
 from services.access.quotas import QuotaReached
 from services.organizations import invitations, members
 from services.organizations.invitations import Invited, Sent
+from services.sessions import shown_once
 
 blueprint = Blueprint("invitations_sent", __name__)
 
@@ -30,7 +33,7 @@ class InviteForm(Form):
     emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))
     role = SelectField(
         _l("Role"),
-        description=_l("Someone can be made an owner after they’ve joined."),
+        description=_l("Someone can be made an owner after they’ve joined. To invite an admin, you confirm it’s you."),
         choices=[SelectChoice(role, words.ROLES[role]) for role in ("member", "admin")],
     )
 
@@ -52,17 +55,24 @@ class InviteForm(Form):
 @blueprint.get("/orgs/<slug>/invitations")
 def index(slug: str) -> str:
     page = invitations.search(g.actor, slug, number=leafing.number())
-    values = {"page": page, "pager": leafing.pager(page), "member_count": members.count_of(g.actor, slug), "invitation_count": page.total}
-    return frame.render_organization("invitations/list.html", slug, "members", **values)
+    counts = {"member_count": members.count_of(g.actor, slug), "invitation_count": invitations.count_of(g.actor, slug)}
+    return frame.render_organization("invitations/list.html", slug, "members", page=page, pager=leafing.pager(page), **counts)
 
 
 @blueprint.get("/orgs/<slug>/invitations/new")
 def new(slug: str) -> str:
     organization_access.get(g.actor, slug, "invitations:manage")
-    return _new_page(slug, InviteForm())
+    wanted = request.args.get("role")
+    return _new_page(slug, InviteForm(data={"role": "admin" if wanted == "admin" else "member"}))
 
 
 @blueprint.post("/orgs/<slug>/invitations/new")
+@fresh_sign_in.needed(
+    Act.MANAGERS,
+    when=fresh_sign_in.asks_for_a_manager,
+    keeps=("role",),
+    why=_l("You signed in %(when)s. Sign in again to invite an admin."),
+)
 def create(slug: str) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug, "invitations:manage")
     form = InviteForm()
@@ -118,7 +128,17 @@ def _sent_to(sent: Sent) -> str:
     return _("Invited %(email)s, but too many emails are waiting to be sent. Resend this invitation later.", email=email)
 
 
+@blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
+def show_resend(slug: str, invitation_id: uuid.UUID) -> Response:
+    """To the button, for who signed in again to press it."""
+    organization_access.get(g.actor, slug)
+    return redirect(_list_href(slug), 303)
+
+
 @blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.invites_a_manager, why=_l("You signed in %(when)s. Sign in again to invite an admin.")
+)
 def resend(slug: str, invitation_id: uuid.UUID) -> Response:
     organization_access.get(g.actor, slug)
     try:
@@ -130,6 +150,27 @@ def resend(slug: str, invitation_id: uuid.UUID) -> Response:
         return redirect(_list_href(slug), 303)
     flash(_sent_to(sent), _kind([sent]))
     return redirect(_list_href(slug), 303)
+
+
+@blueprint.post("/orgs/<slug>/invitations/<uuid:invitation_id>/link")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.invites_a_manager, why=_l("You signed in %(when)s. Sign in again to invite an admin.")
+)
+def create_link(slug: str, invitation_id: uuid.UUID) -> Response:
+    organization_access.get(g.actor, slug)
+    try:
+        sent = invitations.new_link(g.actor, slug, str(invitation_id))
+    except NotFound:
+        return nothing_changed(_list_href(slug))
+    shown_once.keep(session_cookie.current_raw() or "", f"invitation:{invitation_id}", sent.url)
+    return redirect(f"{_list_href(slug)}/{invitation_id}/link", 303)
+
+
+@blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/link")
+def link(slug: str, invitation_id: uuid.UUID) -> str:
+    invitation = invitations.get(g.actor, slug, str(invitation_id))
+    url = shown_once.take(session_cookie.current_raw() or "", f"invitation:{invitation_id}")
+    return frame.render_organization("invitations/link.html", slug, "members", invitation=invitation, url=url)
 
 
 @blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/revoke")

@@ -10,13 +10,13 @@ from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice
 
 from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, leafing, words
 from blueprints.html.forms import Form, nothing_changed
 from errors import NotFound
 from services.access import organization_access, roles
 from services.organizations import invitations, members
 from services.organizations.members import Person
-from services.sessions import user_sessions
 
 blueprint = Blueprint("members", __name__)
 
@@ -32,8 +32,6 @@ class RoleForm(Form):
         offered = [role for role in roles.ROLES if roles.may_manage(given_by, role)]
         self.role.choices = [SelectChoice(role, words.role(role), render_kw={"hint": _meaning(before, role)}) for role in offered]
         self.role.invalid_choice_message = _("Choose a role")
-        if "owner" in offered and before != "owner":
-            self.role.description = _("To make someone an owner, you confirm it’s you.")
 
 
 def _meaning(before: str, role: str) -> str:
@@ -86,8 +84,15 @@ def _invitation_count(slug: str) -> int | None:
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>")
 def show(slug: str, user_id: uuid.UUID) -> str:
     person = members.get_person(g.actor, slug, str(user_id))
+    manages = _manages(slug)
     return frame.render_organization(
-        "members/member.html", slug, "members", person=person, how=_how_joined(slug, person), last_seen_ms=_last_seen_ms(slug, person)
+        "members/member.html",
+        slug,
+        "members",
+        person=person,
+        how=_how_joined(slug, person),
+        tells_activity=manages,
+        last_active=members.last_active(g.actor, slug, person) if manages else None,
     )
 
 
@@ -101,14 +106,12 @@ def _how_joined(slug: str, person: Person) -> str | Markup:
     return {"invited": _("Invited"), "imported": _("Imported by an operator"), "founder": _("Created the organization")}[joined.way]
 
 
-def _last_seen_ms(slug: str, person: Person) -> int | None:
-    """When a browser session of theirs was used last, for who manages members; 0 when there is none."""
-    if not roles.may(frame.organization_here(slug).role, "members:manage"):
-        return None
-    return max((record.last_seen_ms for record in user_sessions.list_for(person.user_id)), default=0)
+def _manages(slug: str) -> bool:
+    return roles.may(frame.organization_here(slug).role, "members:manage")
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/role")
+@fresh_sign_in.needed(Act.MANAGERS)
 def choose_role(slug: str, user_id: uuid.UUID) -> str:
     person = members.get_manageable(g.actor, slug, str(user_id))
     wanted = request.args.get("role", "")
@@ -116,6 +119,9 @@ def choose_role(slug: str, user_id: uuid.UUID) -> str:
 
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/role")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.changes_a_manager, keeps=("role",), why=_l("You signed in %(when)s. Sign in again to change a role.")
+)
 def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug)
     try:
@@ -129,8 +135,6 @@ def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     role = form.role.data
     if role == person.role:
         return nothing_changed(f"/orgs/{slug}/members")
-    if role == "owner" and not fresh_sign_in.is_fresh():
-        return fresh_sign_in.lead_through(f"{request.path}?role=owner")
     members.change_role(g.actor, slug, str(user_id), role)
     name = name_of(person)
     results = {
@@ -148,6 +152,7 @@ def _role_page(slug: str, person: Person, form: RoleForm) -> str:
 
 
 @blueprint.get("/orgs/<slug>/members/<uuid:user_id>/remove")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.concerns_a_manager)
 def confirm_remove(slug: str, user_id: uuid.UUID) -> Response | str:
     if user_id == g.actor.user.id:
         return redirect(f"/orgs/{slug}/leave", 303)
@@ -155,6 +160,9 @@ def confirm_remove(slug: str, user_id: uuid.UUID) -> Response | str:
 
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/remove")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.concerns_a_manager, why=_l("You signed in %(when)s. Sign in again to remove an owner or admin.")
+)
 def remove(slug: str, user_id: uuid.UUID) -> Response:
     if user_id == g.actor.user.id:
         return redirect(f"/orgs/{slug}/leave", 303)

@@ -6,7 +6,7 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
 
-from blueprints.html import frame, quotas, words
+from blueprints.html import frame, invitation_cards, quotas, words
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from services.access import organization_access
 from services.access.quotas import QuotaReached
@@ -40,9 +40,10 @@ class OrganizationForm(NamedForm):
 
 @blueprint.get("/orgs")
 def index() -> str:
+    card = invitation_cards.read()
     rows = organizations.list_own(g.actor)
     live, deleted = [row for row in rows if row.deleted_at is None], [row for row in rows if row.deleted_at is not None]
-    return frame.render("organizations/list.html", "orgs", organizations=live, deleted=deleted)
+    return frame.render("organizations/list.html", "orgs", organizations=live, deleted=deleted, card=card)
 
 
 @blueprint.get("/orgs/new")

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from blueprints import fresh_sign_in
+from blueprints.fresh_sign_in import Act
 from blueprints.html import frame, quotas, words
 from blueprints.html.forms import DeleteForm
 from blueprints.pages.organizations.orgs import OrganizationForm
@@ -29,6 +31,9 @@ def show(slug: str) -> str:
 
 
 @blueprint.post("/orgs/<slug>/settings")
+@fresh_sign_in.needed(
+    Act.SLUG, when=fresh_sign_in.changes_the_slug, why=_l("You signed in %(when)s. Sign in again to change the short name.")
+)
 def save(slug: str) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug, "organization:update")
     form = OrganizationForm()
@@ -48,7 +53,11 @@ def save(slug: str) -> Response | tuple[str, int]:
 
 def _page(slug: str, form: OrganizationForm) -> str:
     organization = organization_access.get(g.actor, slug)
-    form.slug.description = _("Links and CLI profiles that use %(name)s stop working when you change it.", name=organization.slug)
+    form.slug.description = _(
+        "Links and CLI profiles that use %(name)s stop working when you change it. Nobody else can take it, and you can change it five"
+        " times in 30 days. To change it, you confirm it’s you.",
+        name=organization.slug,
+    )
     is_personal = organizations.is_personal(organization.id)
     return frame.render_organization(
         "organizations/settings.html", slug, "settings", form=form, is_personal=is_personal, limits=limits_of(current())
@@ -79,11 +88,15 @@ def limits_of(settings: Settings) -> Limits:
 
 
 @blueprint.get("/orgs/<slug>/leave")
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.concerns_a_manager)
 def confirm_leave(slug: str) -> str:
     return frame.render_organization("organizations/leave.html", slug, "settings", person=_self(slug))
 
 
 @blueprint.post("/orgs/<slug>/leave")
+@fresh_sign_in.needed(
+    Act.MANAGERS, when=fresh_sign_in.concerns_a_manager, why=_l("You signed in %(when)s. Sign in again to leave the organization.")
+)
 def leave(slug: str) -> Response:
     organization = organization_access.get(g.actor, slug)
     members.remove(g.actor, slug, str(g.actor.user.id))
@@ -96,13 +109,13 @@ def _self(slug: str) -> Person:
 
 
 @blueprint.get("/orgs/<slug>/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.DELETION)
 def confirm_delete(slug: str) -> str:
     return _delete_page(slug, DeleteForm.asking_for(slug))
 
 
 @blueprint.post("/orgs/<slug>/delete")
-@fresh_sign_in.asks_for_it
+@fresh_sign_in.needed(Act.DELETION, why=_l("You signed in %(when)s. Sign in again to delete the organization."))
 def delete(slug: str) -> Response | tuple[str, int]:
     organization = organization_access.get(g.actor, slug, "organization:delete")
     form = DeleteForm.asking_for(slug)

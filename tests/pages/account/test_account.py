@@ -236,7 +236,7 @@ def test_a_provider_without_an_account_can_be_linked(make_app: Any, database: An
     app = make_app(github__client_id="x", github__client_secret="x")
     client = app.test_client()
     factories.sign_in(client, factories.make_user())
-    assert 'href="/login/github?purpose=link&amp;next=/account/linked"' in client.get("/account/linked").text
+    assert '<form method="post" action="/account/linked/github/link">' in client.get("/account/linked").text
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------

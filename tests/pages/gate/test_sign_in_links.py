@@ -15,7 +15,7 @@ from infra.clock import now
 from infra.secret_text import hash_secret
 from models import Organization, SignInLink, User
 from services.access.actors import Actor
-from services.accounts import user_administration
+from services.accounts import bootstrap, user_administration
 from services.sign_in import sign_in_links
 from tests import factories
 from tests.fakes.browser import Browser, query_of
@@ -162,6 +162,18 @@ def test_the_link_of_a_fresh_server_makes_an_administrator(app: Flask) -> None:
         db.session.commit()
         sign_in_links.use(OPERATOR, "bootstrap")
         assert db.session.get_one(User, user.id).is_admin
+
+
+def test_the_link_of_a_fresh_server_ends_when_there_is_an_administrator(app: Flask) -> None:
+    user = factories.make_user(email="admin@localhost")
+    with app.app_context():
+        raw = bootstrap.bootstrap_link().rpartition("/")[2]
+        assert sign_in_links.get_info(raw).user_id == user.id
+        user_administration.make_admin(OPERATOR, str(factories.make_user().id))
+        for look in (sign_in_links.get_info, lambda raw: sign_in_links.use(OPERATOR, raw)):
+            with pytest.raises(sign_in_links.LinkEnded):
+                look(raw)
+        assert not db.session.get_one(User, user.id).is_admin
 
 
 def test_an_ordinary_link_makes_no_administrator(app: Flask) -> None:

@@ -3,15 +3,20 @@
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from errors import SignInRefused
 from extensions import db
 from infra import clock, mail_queue
 from models import EmailConfirmation, User
+from providers import ProviderAccount
+from services.sessions.user_sessions import SignInTime
 from services.sign_in import email_confirmations
+from services.sign_in.journeys import Journey
 from tests import factories
 from tests.fakes.browser import Browser, csrf_token_of, path_of
 from tests.fakes.fixtures import github_settings, oidc_settings
@@ -241,6 +246,26 @@ def test_a_mail_server_that_refuses_signs_nobody_in_and_the_page_claims_nothing(
     assert "We’re sending a link to" in page
     assert "sign in again to get a new link" in page
     assert (smtp.letters, browser.session) == ([], None)
+
+
+def test_five_letters_an_hour_are_five_also_when_many_ask_at_once(app: Flask, op: FakeOidc, smtp: FakeSmtp) -> None:
+    account = ProviderAccount("authentik", op.issuer, "s", "ann", "Ann", "ann@example.com", False)
+    start = threading.Barrier(12)
+
+    def ask(number: int) -> bool:
+        with app.app_context():
+            start.wait(60)
+            try:
+                email_confirmations.begin(
+                    factories.make_actor(None), account, SignInTime(1), raw_browser=f"browser {number}", journey=Journey()
+                )
+            except SignInRefused:
+                return False
+            return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(ask, range(12))) == 5
+    assert len(smtp.letters) == 5
 
 
 def test_when_too_many_letters_wait_a_sign_in_is_503_at_once(

@@ -9,14 +9,14 @@ from urllib.parse import quote, urlencode
 import pytest
 from flask import Flask
 
-from blueprints.pages.gate import sign_in
 from infra import clock
 from services.authorization import handoffs
-from tests import factories
+from tests import factories, owner
 from tests.fakes.browser import Browser, csrf_token_of, path_of, query_of
 from tests.fakes.fixtures import github_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc
+from tests.oauth.flow import Program
 
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(b"v" * 43).digest()).rstrip(b"=").decode()
 
@@ -355,13 +355,6 @@ def test_reauth_needs_a_session(browser: Browser) -> None:
     assert browser.get("/login/github?purpose=reauth&next=/account").headers["Location"] == "/login?next=%2Faccount"
 
 
-def test_every_page_that_asks_for_a_fresh_sign_in_says_what_for(app: Flask) -> None:
-    asking = [rule.rule for rule in app.url_map.iter_rules() if hasattr(app.view_functions[rule.endpoint], "asks_for_fresh_sign_in")]
-    assert len(asking) > 10
-    paths = {re.sub("<[^>]+>", "x", rule) for rule in asking}
-    assert [path for path in paths if not any(form.fullmatch(path) for form, _ in sign_in._ACTS)] == []
-
-
 def test_reauth_makes_the_sign_in_fresh(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
     browser.sign_in(github)
     old = browser.session
@@ -373,6 +366,30 @@ def test_reauth_makes_the_sign_in_fresh(browser: Browser, github: FakeGitHub, op
     response = browser.sign_in(github, query="purpose=reauth&next=/account/linked")
     assert response.headers["Location"] == "/account/linked"
     assert browser.session not in (None, old)
+
+
+@pytest.mark.parametrize("query", ["purpose=reauth&next=/account/sessions", "next=/account/sessions"])
+def test_signing_in_again_in_the_same_browser_keeps_the_session_and_what_began_in_it(
+    browser: Browser, github: FakeGitHub, ann: GitHubUser, query: str
+) -> None:
+    app = browser.client.application
+    browser.sign_in(github)
+    old, before = browser.session, browser.get("/api/v1/session").json
+    program = Program(app, factories.make_client(redirect_uris=["https://app.example.com/callback"], trusted=True))
+    access = program.get_tokens(browser.client)["access_token"]
+    clock.move(1200)
+    assert browser.sign_in(github, query=query).headers["Location"] == "/account/sessions"
+    after = browser.get("/api/v1/session").json
+    assert browser.session != old
+    assert [after["session"][name] == before["session"][name] for name in ("id", "created_at", "auth_time")] == [True, True, False]
+    rows = browser.get("/api/v1/user-sessions").json["items"]
+    assert [(row["type"], row["current"]) for row in rows if row["type"] == "browser"] == [("browser", True)]
+    assert owner.actions(app).count("user_session.started") == 1
+    assert owner.actions(app).count("user_session.confirmed") == 1
+    assert program.is_live(access)
+    page = browser.get(f"/account/sessions/{before['session']['id']}/revoke")
+    browser.post(f"/account/sessions/{before['session']['id']}/revoke", page)
+    assert not program.is_live(access), "it began in this session"
 
 
 def test_reauth_as_somebody_else_is_refused_and_the_session_stays(browser: Browser, github: FakeGitHub, ann: GitHubUser) -> None:

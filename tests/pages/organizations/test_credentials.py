@@ -184,7 +184,7 @@ def test_who_manages_credentials_adds_one_and_its_value_is_never_shown(company: 
     assert "Ends q1Zx" in text
     assert SECRET not in text + browser.get(f"{BASE}/OPENAI_API_KEY").text
     assert company.value(company.owner, "OPENAI_API_KEY", "org") == SECRET
-    assert [event.action for event in owner.events(company.app)][-2:] == ["credential_declaration.put", "credential.put"]
+    assert [event.action for event in owner.events(company.app)][-2:] == ["credential.put", "credential_declaration.put"]
     assert SECRET not in str([vars(event) for event in owner.events(company.app)])
 
 

@@ -160,13 +160,60 @@ def test_without_mail_the_page_says_so_before_and_after(make_app: Any) -> None:
 
 
 def test_the_list_says_who_invited_whom_as_what_until_when(company: Company) -> None:
-    assert "No open invitations." in said(company.owner.http.get(INVITATIONS))
+    assert "No invitations." in said(company.owner.http.get(INVITATIONS))
     _invite(company)
     page = said(company.owner.http.get(INVITATIONS))
-    assert "lena@example.com Member Owner" in page
+    assert "lena@example.com Member Invited by Owner Pending" in page
     clock.move(8 * 24 * 3600)
     factories.sign_in(company.owner.http, company.owner.user)
-    assert "Expired" in said(company.owner.http.get(INVITATIONS))
+    page = company.owner.http.get(INVITATIONS)
+    assert "Expired" in said(page)
+    assert "Actions for" not in page.text
+
+
+def test_the_list_says_what_people_answered_and_counts_those_who_have_not(company: Company) -> None:
+    for name, act in (("ann", "accept"), ("bob", "decline"), ("cleo", "")):
+        invitation = _invite(company, f"{name}@example.com").rpartition("/")[2]
+        if act:
+            company.person(f"{name}@example.com").send("POST", f"/invitations/{invitation}/{act}")
+    page = company.owner.http.get(INVITATIONS)
+    assert "Members 4 Invitations 1" in said(page)
+    assert "cleo@example.com Member Invited by Owner Pending" in said(page)
+    assert "bob@example.com Member Invited by Owner Declined" in said(page)
+    assert "ann@example.com Member Invited by Owner Accepted" in said(page)
+    assert page.text.count("Actions for") == 1
+    assert "Invitations 1" in said(company.owner.http.get("/orgs/acme/members"))
+
+
+def test_a_link_to_hand_over_is_new_shown_once_and_sends_no_letter(company: Company, smtp: FakeSmtp, app: Flask) -> None:
+    invitation = _invite(company)
+    first = re.search(r"gpi_[\w-]+", smtp.letters[0].get_content())[0]  # type: ignore[index]
+    assert f'formaction="{invitation}/link"' in company.owner.http.get(INVITATIONS).text
+    assert post(company.owner.http, INVITATIONS, f"{invitation}/link").location == f"{invitation}/link"
+    page = company.owner.http.get(f"{invitation}/link")
+    link = re.search(r"http://127\.0\.0\.1:8000/invitations/(gpi_[\w-]+)", page.text)
+    assert link
+    assert link[1] != first
+    assert "For lena@example.com ." in said(page)
+    again = company.owner.http.get(f"{invitation}/link")
+    assert "gpi_" not in again.text
+    assert "You’ve already seen this link." in said(again)
+    assert len(smtp.letters) == 1
+    assert company.stranger.http.get(f"/invitations/{first}").status_code == 410
+    lena = company.person("lena@example.com")
+    assert lena.http.get(f"/invitations/{link[1]}").status_code == 200
+    assert owner.actions(app).count("invitation.link_created") == 1
+
+
+def test_a_link_of_a_page_is_for_who_may_invite_and_for_pending_ones(company: Company) -> None:
+    invitation = _invite(company, role="owner")
+    for person, status in ((company.admin, 403), (company.member, 403), (company.stranger, 404)):
+        assert post(person.http, "/orgs/new", f"{invitation}/link").status_code == status
+        assert person.http.get(f"{invitation}/link").status_code == status
+    company.owner.send("DELETE", invitation)
+    assert post(company.owner.http, NEW, f"{invitation}/link").location == INVITATIONS
+    assert "Nothing changed." in said(company.owner.http.get(INVITATIONS))
+    assert company.owner.http.get(f"{invitation}/link").status_code == 404
 
 
 def test_the_list_asks_as_much_for_fifty_as_for_three(company: Company, app: Flask) -> None:

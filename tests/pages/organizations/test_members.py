@@ -1,6 +1,7 @@
 """Members through their pages: who sees and may do what, filters, roles, taking out."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -132,7 +133,8 @@ def test_the_list_asks_as_much_for_fifty_people_as_for_three(company: Company, a
 @pytest.mark.both_databases
 def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here(company: Company, app: Flask) -> None:
     new = company.person("new@example.com", name="New")
-    company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"})
+    made = company.owner.send("POST", "/orgs/acme/invitations", {"email": "new@example.com", "role": "member"}).json
+    new.send("POST", f"/invitations/{made['id']}/accept")
     new.http.get("/account")
     page = f"{MEMBERS}/{new.id}"
     text = said(company.owner.http.get(page))
@@ -142,8 +144,40 @@ def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here
     away = factories.make_user(name="Away", personal=False)
     factories.make_membership(company.acme, away)
     text = said(company.owner.http.get(f"{MEMBERS}/{away.id}"))
-    assert "Last active Not signed in now" in text
+    assert "Last active Not yet" in text
     assert "How" not in text, "nothing tells"
+
+
+@pytest.mark.both_databases
+def test_last_active_is_what_happened_in_this_organization(company: Company, app: Flask) -> None:
+    """Where else somebody is, and when, is nobody's business here."""
+    quiet = company.person("quiet@example.com", name="Quiet")
+    factories.make_membership(company.acme, quiet.user)
+    factories.make_membership(company.other, quiet.user)
+
+    def told() -> str:
+        return said(company.owner.http.get(f"{MEMBERS}/{quiet.id}")).partition("Last active ")[2]
+
+    quiet.http.get("/account")
+    quiet.send("POST", "/orgs", {"name": "Mine", "slug": "mine"})
+    quiet.send("POST", "/projects", {"name": "Web", "slug": "web", "organization": "other"})
+    for organization in (company.other, company.acme):
+        factories.make_agent(organization, quiet.user)
+    used = {"last_used_at": clock.now()}
+    factories.make_api_key(company.other, quiet.user, **used)
+    factories.make_api_key(company.acme, quiet.user, agent=factories.make_agent(company.acme, quiet.user), **used)
+    factories.make_grant(quiet.user, organization=company.other)
+    assert told().startswith("Not yet")
+    factories.make_api_key(company.acme, quiet.user, last_used_at=clock.now() - timedelta(days=40))
+    assert "ago" not in told() and not told().startswith("Not yet")
+    factories.make_grant(quiet.user, organization=company.acme)
+    assert told().startswith("just now")
+    clock.move(7200)
+    factories.sign_in(company.owner.http, company.owner.user)
+    factories.sign_in(quiet.http, quiet.user)
+    assert told().startswith("2 hours ago")
+    quiet.send("POST", "/projects", {"name": "Web", "slug": "web-2", "organization": "acme"})
+    assert told().startswith("just now")
 
 
 def test_who_made_an_organization_joined_by_that(company: Company) -> None:
@@ -174,14 +208,14 @@ def test_the_same_role_changes_nothing(company: Company, app: Flask) -> None:
     assert "member.role_changed" not in owner.actions(app)
 
 
-def test_making_an_owner_asks_for_a_fresh_sign_in_and_does_nothing_before(company: Company, app: Flask) -> None:
+def test_a_role_asks_for_a_fresh_sign_in_before_it_is_chosen_and_comes_back_with_the_choice(company: Company, app: Flask) -> None:
     page = f"{MEMBERS}/{company.member.id}/role"
     clock.move(601)
-    assert post(company.owner.http, page, role="admin").location == MEMBERS
-    answer = post(company.owner.http, page, role="owner")
+    assert company.owner.http.get(page).location.startswith("/reauth?next=")
+    answer = post(company.owner.http, MEMBERS, page, role="owner")
     assert answer.location.startswith("/reauth?next=")
     assert "role%3Downer" in answer.location
-    assert _role(app, company.member, company) == "admin"
+    assert _role(app, company.member, company) == "member"
     factories.sign_in(company.owner.http, company.owner.user)
     back = company.owner.http.get(f"{page}?role=owner").text
     assert 'value="owner" checked' in back

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, select
 
+from errors import Conflict
 from extensions import db
 from infra import clock
+from models import User
 from services.access.quotas import QuotaReached
+from services.accounts import bootstrap
 from services.organizations import invitations, organizations, projects
 from services.users import agents, api_keys
 from services.vault import credential_declarations, credentials
@@ -155,7 +158,24 @@ def test_a_name_that_is_declared_and_set_counts_once_and_ones_own_values_apart(m
         credentials.add(world.actor, "acme", "NAME_2", kind="generic", set_by="both", note="", value="a-value")
 
 
-def test_every_key_counts_that_the_list_shows_and_no_other(make_world: Callable[..., World]) -> None:
+def test_two_who_add_and_put_one_name_at_once_do_not_wait_for_each_other(make_world: Callable[..., World]) -> None:
+    world = make_world(max_credentials="100")
+
+    def write(name: str, is_new: bool) -> None:
+        with world.app.app_context(), suppress(Conflict):
+            start.wait(60)
+            if is_new:
+                credentials.add(world.actor, "acme", name, kind="generic", set_by="both", note="", value="a-value")
+            else:
+                world.put("acme", name)
+
+    for number in range(10):
+        start = threading.Barrier(AT_ONCE)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(write, [f"NAME_{number}"] * AT_ONCE, [True, False] * (AT_ONCE // 2)))
+
+
+def test_every_key_counts_that_the_list_shows_and_those_of_organizations_that_can_be_restored(make_world: Callable[..., World]) -> None:
     world = make_world(max_keys="2")
     agent = factories.make_agent(world.organization, world.person)
     factories.make_api_key(world.organization, factories.make_user())
@@ -173,6 +193,11 @@ def test_every_key_counts_that_the_list_shows_and_no_other(make_world: Callable[
     with world.app.app_context():
         organizations.create(world.actor, name="Another", slug="another")
         organizations.delete(world.actor, "acme")
+        with pytest.raises(QuotaReached):
+            api_keys.mint(world.actor, owner=api_keys.SELF, organization="another", name="new", scopes=["orgs"])
+    clock.move(108 * DAY)
+    with world.app.app_context():
+        organizations.unscoped_purge()
         api_keys.mint(world.actor, owner=api_keys.SELF, organization="another", name="new", scopes=["orgs"])
 
 
@@ -269,6 +294,12 @@ def test_a_new_account_that_nobody_answers_for_sends_ten_letters_in_its_first_da
     assert [world.is_refused("emails", number) for number in range(12)].count(False) == most
     clock.move(DAY + 1)
     assert not world.is_refused("emails", 20)
+
+
+def test_the_first_administrator_is_not_an_account_that_nobody_answers_for(make_app: Callable[..., Flask]) -> None:
+    with make_app().app_context():
+        bootstrap.bootstrap_link()
+        assert [user.created_by_operator for user in db.session.scalars(select(User))] == [True]
 
 
 def test_without_a_mail_server_nothing_is_sent_and_nothing_counts(make_app: Callable[..., Flask]) -> None:

@@ -1,6 +1,7 @@
 """The personal organization: made once, with a slug nobody has."""
 
 import threading
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -50,10 +51,19 @@ def test_a_taken_slug_gets_a_number_and_then_letters(context: Flask) -> None:
     assert len(set(slugs)) == 8
 
 
-def test_who_is_in_an_organization_gets_no_other(context: Flask) -> None:
-    user = factories.make_user(personal=False)
+@pytest.mark.both_databases
+def test_who_is_in_an_organization_gets_their_own_all_the_same_and_first(context: Flask) -> None:
+    user = factories.make_user(name="Ann", personal=False)
     factories.make_membership(factories.make_organization(slug="acme"), user)
-    assert [row.slug for row in organizations.ensure_personal(Actor.operator(), user.id)] == ["acme"]
+    assert [row.slug for row in organizations.ensure_personal(Actor.operator(), user.id)] == ["ann", "acme"]
+
+
+def test_the_setting_turns_it_off(make_app: Callable[..., Flask]) -> None:
+    app = make_app(personal_organizations="off")
+    user = factories.make_user()
+    with app.app_context():
+        assert organizations.ensure_personal(Actor.operator(), user.id) == []
+        assert organizations.list_own(factories.make_actor(user)) == []
 
 
 def test_somebody_who_does_not_exist_gets_nothing(context: Flask) -> None:

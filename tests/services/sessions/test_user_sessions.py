@@ -15,6 +15,7 @@ from services.sessions import user_sessions
 from tests import owner
 from tests.factories import make_user
 
+DAY = 86_400
 OPERATOR = Actor(type="operator", ip="192.0.2.1", user_agent="Tests")
 
 
@@ -51,6 +52,47 @@ def test_expiry_slides_but_is_written_at_most_once_a_minute(context, redis):
     assert later.expires_at_ms > first.expires_at_ms
 
 
+@pytest.fixture
+def short_lived(app, settings):
+    """Sessions of ten days at most, seven without use."""
+    app.extensions["gatepost.settings"] = settings(session_seconds=7 * DAY, session_max_seconds=10 * DAY)
+    with app.app_context():
+        yield app
+
+
+def test_a_session_in_daily_use_ends_at_its_absolute_lifetime(short_lived):
+    user = make_user()
+    raw = _start(user.id)
+    began_ms = user_sessions.find(raw).created_at_ms
+    for day in range(1, 10):
+        clock.move(day * DAY)
+        record = user_sessions.find(raw)
+        assert record.expires_at_ms <= began_ms + 10 * DAY * 1000
+    clock.move(10 * DAY - 1)
+    assert user_sessions.find(raw).expires_at_ms == began_ms + 10 * DAY * 1000
+    clock.move(10 * DAY + 1)
+    assert user_sessions.find(raw) is None
+    assert user_sessions.list_for(user.id) == []
+
+
+def test_a_shorter_absolute_lifetime_ends_older_sessions_at_once(app, settings, short_lived):
+    user = make_user()
+    raw = _start(user.id)
+    clock.move(3 * DAY)
+    app.extensions["gatepost.settings"] = settings(session_max_seconds=2 * DAY)
+    assert user_sessions.find(raw) is None
+    assert user_sessions.list_for(user.id) == []
+
+
+@pytest.mark.parametrize("seconds", [0, 400 * DAY])
+def test_without_an_absolute_lifetime_use_keeps_a_session(app, settings, short_lived, seconds):
+    app.extensions["gatepost.settings"] = settings(session_max_seconds=seconds)
+    raw = _start(make_user().id)
+    for day in range(5, 101, 5):
+        clock.move(day * DAY)
+        assert user_sessions.find(raw) is not None
+
+
 def test_the_cookie_lives_on_with_its_session(client, sign_in):
     raw = sign_in(client, make_user())
     assert client.get("/api/v1/session").headers.getlist("Set-Cookie") == []
@@ -69,13 +111,74 @@ def test_a_session_revoked_while_its_expiry_slides_stays_gone(context, redis):
     assert user_sessions.find(raw) is None
 
 
-def test_a_new_sign_in_replaces_the_value_and_ends_the_session_before(context):
+def test_the_same_person_again_confirms_the_session_which_stays_what_it_is(context, app):
     user = make_user()
-    old = _start(user.id)
-    new = user_sessions.start(OPERATOR, user_id=user.id, provider="link", replaces=old)
+    old = user_sessions.start(OPERATOR, user_id=user.id, provider="link", handoff="a handoff")
+    before = user_sessions.find(old)
+    before.data["kept"] = "by the application"
+    user_sessions.remember_organization(old, before, "acme")
+    clock.move(3600)
+    new = user_sessions.start(OPERATOR, user_id=user.id, provider="github", replaces=old)
     assert new != old
     assert user_sessions.find(old) is None
-    assert [record.sid for record in user_sessions.list_for(user.id)] == [user_sessions.find(new).sid]
+    (after,) = user_sessions.list_for(user.id)
+    assert after == user_sessions.find(new)
+    for name in ("sid", "created_at_ms", "handoff_hash", "organization_slug"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert after.data == {"kept": "by the application"}
+    assert (after.provider, after.auth_time_ms - before.auth_time_ms) == ("github", pytest.approx(3_600_000, abs=60_000))
+    assert after.expires_at_ms > before.expires_at_ms
+    assert owner.actions(app) == ["organization.created", "user_session.started", "user_session.confirmed"]
+    user_sessions.revoke(OPERATOR, user_id=user.id, sid=before.sid)
+    assert user_sessions.find(new) is None
+
+
+def test_somebody_else_in_the_same_browser_begins_a_session_of_their_own(context, app):
+    user, other = make_user(), make_user()
+    old = _start(user.id)
+    sid = user_sessions.find(old).sid
+    new = user_sessions.start(OPERATOR, user_id=other.id, provider="link", replaces=old)
+    assert user_sessions.find(old) is None
+    assert user_sessions.list_for(user.id) == []
+    assert user_sessions.find(new).sid != sid
+    assert "user_session.confirmed" not in owner.actions(app)
+
+
+def test_confirming_a_session_that_is_over_begins_another(context):
+    user = make_user()
+    old = _start(user.id)
+    sid = user_sessions.find(old).sid
+    user_sessions.revoke(OPERATOR, user_id=user.id, sid=sid)
+    new = user_sessions.start(OPERATOR, user_id=user.id, provider="link", replaces=old)
+    assert user_sessions.find(new).sid != sid
+
+
+def test_confirming_and_revoking_at_once_leave_no_session_that_nobody_can_end(app, redis):
+    """Whoever comes second, what lives is in the index: listing shows it, and revoking ends it."""
+    user = make_user()
+
+    def confirm(raw):
+        with app.app_context():
+            return user_sessions.start(OPERATOR, user_id=user.id, provider="link", replaces=raw)
+
+    def revoke(sid):
+        with app.app_context():
+            user_sessions.revoke(OPERATOR, user_id=user.id, sid=sid)
+            user_sessions.list_for(user.id)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            with app.app_context():
+                raw = _start(user.id)
+                sid = user_sessions.find(raw).sid
+            acts = [pool.submit(confirm, raw), pool.submit(revoke, sid), pool.submit(confirm, raw), pool.submit(revoke, sid)]
+            assert [act.exception() for act in acts] == [None] * 4
+            live = {key.decode()[len("gatepost:session:{") : -1] for key in redis.keys("gatepost:session:*")}
+            listed = {value.decode() for value in redis.hvals(f"gatepost:user-sessions:{{{user.id}}}")}
+            assert live <= listed
+    with app.app_context():
+        user_sessions.revoke_all(OPERATOR, user_id=user.id)
+    assert redis.keys("gatepost:session:*") == []
 
 
 def test_one_person_cannot_revoke_the_session_of_another(context):

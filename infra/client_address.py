@@ -1,0 +1,61 @@
+"""Where a request comes from: its peer, or the address that the proxies in front tell. One place for limits, sessions, the audit
+trail and the order in which requests wait.
+
+Of the headers only `X-Forwarded-For` is read. An entry may have a port, brackets and a zone; one that is no address is not believed.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_DRESSED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+_ENTRY_LENGTH = 80  # the longest address with its brackets, zone and port has fewer; what is longer is not remembered
+
+
+class ClientAddress:
+    """WSGI middleware: `REMOTE_ADDR` becomes the client's address."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], trusted_proxies: int) -> None:
+        self._app, self._trusted_proxies = app, trusted_proxies
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = client_address(environ, self._trusted_proxies)
+        return self._app(environ, start_response)
+
+
+def client_address(environ: dict[str, Any], trusted_proxies: int) -> str:
+    """The address in one spelling. The peer's if fewer proxies than are trusted have added an entry, or theirs is no address."""
+    peer = environ.get("REMOTE_ADDR") or ""
+    if trusted_proxies and (forwarded := environ.get("HTTP_X_FORWARDED_FOR")):
+        entries = forwarded.rsplit(",", trusted_proxies)
+        if len(entries) >= trusted_proxies and (told := _spelled(entries[-trusted_proxies])):
+            return told
+    return _spelled(peer) or peer
+
+
+def parse(text: str) -> Address | None:
+    """An address without port or brackets. Its zone is dropped, and an IPv4 address inside an IPv6 one is that IPv4 address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or ipaddress.IPv6Address(address.packed)) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _spelled(entry: str) -> str:
+    """Empty when it is no address."""
+    entry = entry.strip()
+    return _read(entry) if len(entry) <= _ENTRY_LENGTH else ""
+
+
+@lru_cache(maxsize=4096)
+def _read(entry: str) -> str:
+    if len(entry) > 1 and entry[0] == entry[-1] == '"':
+        entry = entry[1:-1]
+    dressed = _DRESSED.fullmatch(entry)
+    address = parse((dressed[1] or dressed[2] or "") if dressed else entry)
+    return str(address) if address else ""

@@ -1,0 +1,383 @@
+"""Invitations for the people who are invited: listing open ones, looking at a link, accepting and declining. An invitation changes nothing
+until its person accepts it. A link works only for a person with the invited address, verified.
+
+`users.has_invitations` says that there may be some for a person; without it nobody needs to look. GATEPOST_AUTOMATIC_INVITATIONS names the
+organizations that people join by signing in.
+"""
+
+import logging
+import re
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Select, bindparam, case, literal, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import aliased
+
+from config import current
+from errors import Forbidden, NotFound
+from extensions import db
+from infra.clock import now
+from infra.hot_statements import HotStatement, Row
+from infra.ids import parse_uuid
+from infra.secret_text import hash_secret
+from models import Invitation, Membership, Organization, User
+from models.definer import is_invited, organization_inviting
+from models.types import UtcDateTime
+from services.access import roles
+from services.access.actors import Actor, OrganizationInfo
+from services.audit import audit
+from services.database import row_security
+from services.database.row_security import rows_of
+from services.database.transactions import begin_write, engine
+from services.organizations.invitations import PREFIX, is_pending, record
+from services.users import users
+
+log = logging.getLogger("gatepost.invitations")
+
+AT_MOST = 100
+_TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
+
+
+class InvitationEnded(NotFound):
+    """Unknown, used, declined, revoked or expired: which of them is nobody's business."""
+
+    status, code = 410, "invitation_ended"
+    message = "This invitation is no longer valid. It was used, declined, revoked or is older than 7 days. Ask for a new one."
+
+
+class EmailMismatch(Forbidden):
+    code, message = "email_mismatch", "This invitation is for another address than yours."
+
+
+class EmailNotVerified(Forbidden):
+    code, message = "email_not_verified", "Your address is not verified. The invitation waits until it is."
+
+
+@dataclass(frozen=True)
+class ReceivedInvitation:
+    """An open invitation to a person's verified address."""
+
+    id: uuid.UUID
+    organization_id: uuid.UUID
+    slug: str
+    organization: str
+    role: str
+    inviter_name: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class InvitationInfo:
+    """What a link tells its reader. `state` is the reader's: `member` of that organization already, or why they cannot join."""
+
+    id: uuid.UUID
+    organization_id: uuid.UUID
+    slug: str
+    organization: str
+    role: str
+    email: str
+    inviter_name: str
+    state: Literal["open", "member", "other_address", "not_verified"] = "open"
+
+
+def is_open_for(email: str) -> bool:
+    """Whether an invitation waits for this address, whoever has it."""
+    return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
+
+
+# --- what waits ---
+
+_inviter, _own = aliased(User), aliased(Membership)
+_WAITING = HotStatement(
+    select(
+        Invitation.id,
+        Invitation.organization_id,
+        Organization.slug,
+        Organization.name.label("organization"),
+        Invitation.role,
+        _inviter.name.label("inviter_name"),
+        Invitation.expires_at,
+        _own.role.label("own_role"),
+    )
+    .select_from(User)
+    .join(Invitation, Invitation.email_key == User.email_key)
+    .join(Organization, Organization.id == Invitation.organization_id)
+    .outerjoin(_inviter, _inviter.id == Invitation.invited_by)
+    .outerjoin(_own, (_own.organization_id == Invitation.organization_id) & (_own.user_id == User.id))
+    .where(
+        User.id == bindparam("user_id"),
+        User.email_verified,
+        *is_pending(),
+        Invitation.expires_at > bindparam("moment", type_=UtcDateTime()),
+        Organization.deleted_at.is_(None),
+    )
+    .order_by(Invitation.id.desc())
+    .limit(AT_MOST)
+)
+
+
+def list_for(user_id: uuid.UUID) -> list[ReceivedInvitation]:
+    """The open invitations to a person's verified address, newest first, at most AT_MOST, without those that would give a member nothing.
+    Commits: yes, if there are none: the mark is taken away, and set again by the next invitation."""
+    rows = _read_waiting(user_id)
+    if not rows:
+        _unmark(user_id)
+    return [
+        ReceivedInvitation(row.id, row.organization_id, row.slug, row.organization, row.role, row.inviter_name or "", row.expires_at)
+        for row in rows
+        if _would_raise(row.role, row.own_role)
+    ]
+
+
+def _read_waiting(user_id: uuid.UUID) -> list[Row]:
+    return _WAITING.all(engine(), local=rows_of(user_id=user_id), user_id=user_id, moment=now())
+
+
+def _unmark(user_id: uuid.UUID) -> None:
+    """Best effort. The mark is taken away before the second look: this waits for invitations that are being made, and later ones set it
+    again."""
+    try:
+        begin_write()
+        unmark = update(User).where(User.id == user_id, User.has_invitations).values(has_invitations=False)
+        db.session.execute(unmark.execution_options(synchronize_session=False))
+        if _read_waiting(user_id):
+            db.session.rollback()
+        else:
+            db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        log.warning("a mark of invitations was not taken away", extra={"detail": type(error).__name__})
+
+
+# --- the link ---
+
+
+def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
+    """The invitation of a link, and its state for the reader. Changes nothing.   Raises: InvitationEnded."""
+    invitation = _find(raw)
+    organization = _live_organization(invitation.organization_id)
+    user = db.session.get(User, reader) if reader else None
+    state = _state_for(user, invitation)
+    inviter = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
+    return InvitationInfo(
+        invitation.id,
+        organization.id,
+        organization.slug,
+        organization.name,
+        invitation.role,
+        invitation.email,
+        inviter.name if inviter else "",
+        state,
+    )
+
+
+def find_info(raw: str) -> InvitationInfo | None:
+    """The same, or None, for pages that only mention it."""
+    try:
+        return get_info(raw)
+    except InvitationEnded:
+        return None
+
+
+def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "member", "other_address", "not_verified"]:
+    """Raises InvitationEnded; not for a member who joined by it."""
+    is_own = user is not None and user.email_key == invitation.email_key
+    role = db.session.scalar(_role(invitation.organization_id, user.id)) if user and is_own and user.email_verified else None
+    if not _is_open(invitation) and (role is None or invitation.accepted_at is None):
+        raise InvitationEnded()
+    if user is None:
+        return "open"
+    if not is_own:
+        return "other_address"
+    if not user.email_verified:
+        return "not_verified"
+    return "open" if invitation.accepted_at is None and _would_raise(invitation.role, role) else "member"
+
+
+# --- accepting and declining ---
+
+
+def accept(actor: Actor, invitation_id: str) -> OrganizationInfo:
+    """Join the organization of an invitation to the person's verified address; again is no error once they joined by it. Commits: yes.
+
+    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
+    """
+    user, invitation = _get_own(actor, invitation_id)
+    return _join(actor, user, invitation)
+
+
+def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
+    """The same by a link. Commits: yes.
+
+    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for callers that are not people.
+    """
+    if actor.user is None:
+        raise Forbidden()
+    begin_write()
+    invitation = _find(raw)
+    user = db.session.get_one(User, actor.user.id)
+    _live_organization(invitation.organization_id)
+    state = _state_for(user, invitation)
+    if state in ("other_address", "not_verified"):
+        raise EmailMismatch() if state == "other_address" else EmailNotVerified()
+    return _join(actor, user, invitation)
+
+
+def decline(actor: Actor, invitation_id: str) -> None:
+    """Decline an invitation to the person's verified address; again is no error. The inviter sees that it was declined, and nothing else:
+    the event belongs to the person, not to the organization. Commits: yes.
+
+    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
+    """
+    _user, invitation = _get_own(actor, invitation_id)
+    declined = (
+        update(Invitation)
+        .where(Invitation.id == invitation.id, *is_pending(), Invitation.expires_at > now())
+        .values(declined_at=now())
+        .returning(Invitation.id)
+        .execution_options(synchronize_session=False)
+    )
+    if db.session.scalar(declined) is not None:
+        own, details = replace(actor, organization=None), {"organization": str(invitation.organization_id)}
+        audit.record(own, "invitation.declined", target_type="invitation", target_id=invitation.id, details=details)
+    else:
+        db.session.refresh(invitation)
+        if invitation.declined_at is None:
+            raise InvitationEnded()
+    db.session.commit()
+
+
+def redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
+    """At a sign-in, accept the person's invitations to the organizations in GATEPOST_AUTOMATIC_INVITATIONS, except those as owner. Returns
+    the organizations joined. A failure is logged and does not stop the sign-in. Commits: yes."""
+    if not current().automatic_invitations:
+        return []
+    try:
+        begin_write()
+        joined = _redeem_automatic(actor, user_id)
+        db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        log.warning("automatic invitations were not redeemed", extra={"detail": type(error).__name__})
+        return []
+    return joined
+
+
+def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
+    row_security.enter(user_id=user_id)
+    user = db.session.get(User, user_id, populate_existing=True)
+    if user is None or not user.email_verified or user.disabled_at is not None:
+        return []
+    statement = (
+        select(Invitation.id, Invitation.role, Organization)
+        .join(Organization, Organization.id == Invitation.organization_id)
+        .where(
+            Invitation.email_key == user.email_key,
+            Invitation.role != "owner",
+            *is_pending(),
+            Invitation.expires_at > now(),
+            Organization.slug.in_(current().automatic_invitations),
+            Organization.deleted_at.is_(None),
+        )
+        .order_by(Invitation.id)
+    )
+    waiting = db.session.execute(statement).all()
+    row_security.enter(user_id=user_id, organization_ids=[organization.id for _, _, organization in waiting])
+    return [
+        OrganizationInfo(organization.id, organization.slug, organization.name, role)
+        for invitation_id, role, organization in waiting
+        if _take(actor, user, invitation_id, organization.id)
+    ]
+
+
+def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
+    """Begin a unit of work on an invitation to the person's verified address, in whatever state; enters its organization's rows.
+
+    Raises: NotFound; Forbidden.
+    """
+    if actor.user is None:
+        raise Forbidden()
+    begin_write()
+    row_security.enter(user_id=actor.user.id)
+    user = db.session.get_one(User, actor.user.id, populate_existing=True)
+    named = select(Invitation).where(Invitation.id == parse_uuid(invitation_id), Invitation.email_key == user.email_key)
+    invitation = db.session.scalar(named.execution_options(populate_existing=True)) if user.email_verified else None
+    if invitation is None:
+        raise NotFound()
+    row_security.enter(user_id=user.id, organization_ids=[invitation.organization_id])
+    return user, invitation
+
+
+def _join(actor: Actor, user: User, invitation: Invitation) -> OrganizationInfo:
+    """End a unit of work by joining; the person's address is that of the invitation. Commits: yes.   Raises: InvitationEnded."""
+    organization = _live_organization(invitation.organization_id)
+    row_security.enter(user_id=user.id, organization_ids=[organization.id])
+    is_first = _take(actor, user, invitation.id, organization.id)
+    db.session.refresh(invitation)
+    role = db.session.scalar(_role(organization.id, user.id))
+    if role is None or not (is_first or invitation.accepted_at):
+        raise InvitationEnded()
+    joined = OrganizationInfo(organization.id, organization.slug, organization.name, role)
+    db.session.commit()
+    return joined
+
+
+def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: uuid.UUID) -> bool:
+    """Use an invitation up and join; whether this was the first to do so. A membership that exists never loses by it."""
+    role = db.session.scalar(
+        update(Invitation)
+        .where(Invitation.id == invitation_id, *is_pending(), Invitation.expires_at > now())
+        .values(accepted_at=now())
+        .returning(Invitation.role)
+        .execution_options(synchronize_session=False)
+    )
+    if role is None:
+        return False
+    before = db.session.scalar(_role(organization_id, user.id).with_for_update())
+    if before is None:
+        db.session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
+        db.session.flush()
+    else:
+        own = update(Membership).where(Membership.organization_id == organization_id, Membership.user_id == user.id)
+        raised = own.values(role=role) if _would_raise(role, before) else own
+        accepted = case((Membership.origin == "imported", "accepted"), else_=Membership.origin)
+        db.session.execute(raised.values(origin=accepted).execution_options(synchronize_session=False))
+    record(actor, "invitation.accepted", invitation_id, organization_id, user=str(user.id), role=role)
+    return True
+
+
+def _would_raise(role: str, before: str | None) -> bool:
+    return before is None or roles.ROLES.index(role) < roles.ROLES.index(before)
+
+
+def _find(raw: str) -> Invitation:
+    """The invitation of a link, in whatever state; its organization's rows are entered. Raises InvitationEnded."""
+    token_hash = hash_secret(raw)
+    organization_id = db.session.scalar(select(organization_inviting(token_hash))) if _TOKEN.fullmatch(raw) else None
+    if organization_id is None:
+        raise InvitationEnded()
+    row_security.enter(organization_ids=[organization_id])
+    invitation = db.session.scalar(select(Invitation).where(Invitation.token_hash == token_hash).execution_options(populate_existing=True))
+    if invitation is None:
+        raise InvitationEnded()
+    return invitation
+
+
+def _live_organization(organization_id: uuid.UUID) -> Organization:
+    """Raises InvitationEnded."""
+    found = db.session.scalar(select(Organization).where(Organization.id == organization_id, Organization.deleted_at.is_(None)))
+    if found is None:
+        raise InvitationEnded()
+    return found
+
+
+def _is_open(invitation: Invitation) -> bool:
+    ended = (invitation.accepted_at, invitation.revoked_at, invitation.declined_at)
+    return not any(ended) and invitation.expires_at > now()
+
+
+def _role(organization_id: uuid.UUID, user_id: uuid.UUID) -> Select[tuple[str]]:
+    return select(Membership.role).where(Membership.organization_id == organization_id, Membership.user_id == user_id)
