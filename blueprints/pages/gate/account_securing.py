@@ -12,14 +12,14 @@ blueprint = Blueprint("account_securing", __name__)
 
 @blueprint.get("/secure/<token>")
 def show(token: str) -> str:
-    rate_limits.count_address("link")
-    info = account_securing.get_info(token)
+    with rate_limits.refusals("link"):
+        info = account_securing.get_info(token)
     about = activity_sentences.sentence(info.event) if info.event else ""
     return render_template("account/secure.html", info=info, about=about, action=f"/secure/{token}")
 
 
 @blueprint.post("/secure/<token>")
 def use(token: str) -> str:
-    rate_limits.count_address("link")
-    account_securing.use(guards.anonymous_actor(), token)
+    with rate_limits.refusals("link"):
+        account_securing.use(guards.anonymous_actor(), token)
     return render_template("account/secured.html", has_providers=bool(current().providers))
