@@ -127,7 +127,7 @@ def _remove_late(actor: Actor, user: User, late: list[Identity]) -> list[str]:
     identities.drop_addresses(user, removed)
     if user.email is not None and users.email_key(user.email) in removed:
         users.take_back_address(actor, user, _candidates(user, removed))
-        identities.pass_on_address(user)
+    identities.pass_on_address(user)
     addresses.note_changes(user, before)
     addresses.forget(user, removed)
     return sorted(removed)

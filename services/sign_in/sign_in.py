@@ -245,6 +245,7 @@ def _for_session(
     actor: Actor, account: ProviderAccount, journey: Journey, time: SignInTime, *, raw_browser: str, raw_session: str | None
 ) -> Outcome:
     """Ask whether to link, or confirm that it is still the same person. The session that asked must still be there."""
+    began_ms = now_ms()
     signed_in = user_sessions.authenticate(raw_session) if raw_session else None
     if signed_in is None or str(signed_in.user.id) != journey.user_id:
         raise SignInRefused("state_mismatch", detail="the session that asked is gone")
@@ -266,7 +267,13 @@ def _for_session(
     if not identities.can_confirm(identity):
         raise SignInRefused("identity_too_new")
     raw = user_sessions.start(
-        actor, user_id=signed_in.user.id, provider=account.provider_id, handoff=journey.handoff, replaces=raw_session, time=time
+        actor,
+        user_id=signed_in.user.id,
+        provider=account.provider_id,
+        handoff=journey.handoff,
+        replaces=raw_session,
+        time=time,
+        began_ms=began_ms,
     )
     return Outcome(_after_sign_in(signed_in.user.id, journey, raw_browser), raw, account.provider_id)
 

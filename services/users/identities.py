@@ -234,7 +234,10 @@ def drop_addresses(user: User, keys: Collection[str]) -> None:
 
 
 def pass_on_address(user: User) -> None:
-    """The identity that supplied the address is gone: another with the same address takes over, else it stays as it is."""
+    """The identity that supplied the address is gone, if none does now: another with the same address takes over, else it stays as it is.
+    Inside another unit of work: never commits."""
+    if not _nobody_supplies(user):
+        return
     for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.id)):
         if identity.email and users.email_key(identity.email) == user.email_key:
             identity.supplies_email = True

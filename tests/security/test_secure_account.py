@@ -1,5 +1,6 @@
 """A thief with somebody's live session makes himself at home; the person presses the button behind the email and he has nothing left."""
 
+import ast
 import re
 import threading
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from tests.fakes.fixtures import github_settings, oidc_settings
 from tests.fakes.github import FakeGitHub, GitHubUser
 from tests.fakes.oidc import FakeOidc
 from tests.fakes.smtp import FakeSmtp
+from tests.live_server import ROOT
 from tests.oauth.flow import Program, bearer
 from tests.stores import Valkey
 
@@ -263,9 +265,25 @@ def test_a_sign_in_that_was_under_way_does_not_outlive_the_button(app: Flask, th
     with app.app_context():
         raw = user_sessions.start(Actor(type="anonymous"), user_id=thief.actor.user.id, provider="authentik", began_ms=began)
         assert user_sessions.authenticate(raw) is None
+        confirmed = user_sessions.start(
+            Actor(type="anonymous"), user_id=thief.actor.user.id, provider="authentik", replaces=thief.browser.session, began_ms=began
+        )
+        assert user_sessions.authenticate(confirmed) is None
         clock.move(8 * 86_400 + 2)
         raw = user_sessions.start(Actor(type="anonymous"), user_id=thief.actor.user.id, provider="github")
         assert user_sessions.authenticate(raw) is not None
+
+
+def test_whatever_starts_a_session_says_when_it_looked_the_account_up() -> None:
+    """Else a sign-in that was under way would begin after the account was secured."""
+    calls = [
+        (path.name, {word.arg for word in node.keywords})
+        for path in (ROOT / "services").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "user_sessions.start"
+    ]
+    assert calls
+    assert [name for name, words in calls if "began_ms" not in words] == []
 
 
 def test_what_was_under_way_in_his_session_gains_nothing(app: Flask, thief: Thief, smtp: FakeSmtp) -> None:

@@ -11,7 +11,7 @@ from config import current
 from errors import SignInRefused
 from extensions import db
 from infra import clock, mail_queue
-from models import AccountEvent, SecureLink, User
+from models import AccountAddress, AccountEvent, SecureLink, User
 from providers import ProviderAccount
 from services.access.actors import Actor
 from services.activity import account_events, security_letters
@@ -316,6 +316,22 @@ def test_events_go_with_the_account(context: Flask, ann: User) -> None:
     record(ann)
     db.session.execute(db.delete(User).where(User.id == ann.id))
     db.session.commit()
+    assert kinds_of(ann) == []
+
+
+@pytest.mark.both_databases
+def test_what_has_expired_is_swept_by_the_owners_role(app: Flask, ann: User) -> None:
+    def sweep() -> str:
+        return app.test_cli_runner().invoke(args=["sweep", "--kind", "verifications"]).stdout
+
+    with app.app_context():
+        identities.link(factories.make_actor(ann), ann.id, account())
+    clock.move(8 * 86_400)
+    assert sweep() == "verifications: 3\n"  # two links and an address
+    assert owner.rows(app, db.select(SecureLink.id)) == owner.rows(app, db.select(AccountAddress.id)) == []
+    assert kinds_of(ann) == ["identity_linked"]
+    clock.move((account_events.RETENTION_DAYS + 1) * 86_400)
+    assert sweep() == "verifications: 1\n"
     assert kinds_of(ann) == []
 
 
