@@ -83,7 +83,7 @@ def authorize() -> Response:
     signed_in = session_cookie.current_signed_in()
     if decision == "deny":
         raise asked.refuse("access_denied", "The person chose not to allow it.")
-    organization = _organization(asked, signed_in, form.get("organization"))
+    organization = _organization(asked, signed_in, form.get("organization"), has_decided=decision == "allow")
     step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
     if asks_again:
         step = Step.CONSENT if step is Step.ANSWER else step
@@ -128,15 +128,17 @@ def _query_of_client() -> bytes:
     return query
 
 
-def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None) -> OrganizationInfo | None:
+def _organization(
+    asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None, *, has_decided: bool
+) -> OrganizationInfo | None:
     if signed_in is None:
         return None
     try:
         return authorize_requests.choose_organization(asked, signed_in, chosen)
     except RedirectRefused:
-        if "none" in asked.prompts and not asked.client.is_trusted:
-            return None  # a client that nobody has allowed anything does not learn who belongs to what
-        raise
+        if has_decided or asked.client.is_trusted:
+            raise
+        return None  # until the person allows it, a client does not learn who belongs to what: consent is asked for first
 
 
 def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo, *, has_decided: bool) -> str | None:
@@ -198,8 +200,11 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
     parts = urlsplit(asked.redirect_uri)
     kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
     wanted = asked.organization or signed_in.record.organization_slug
-    offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
-    selected = wanted if wanted in [org.slug for org in offered] else offered[0].slug if offered else None
+    offered = [(org.slug, org.name) for org in signed_in.organizations if asked.organization in (None, org.slug)]
+    if asked.organization is not None and not offered:  # not the person's: the page is the same
+        offered = [(asked.organization, asked.organization)]
+    slugs = [slug for slug, _ in offered]
+    selected = wanted if wanted in slugs else slugs[0] if slugs else None
     return ConsentView(
         client_id=asked.client.client_id,
         client_name=asked.client.name,
@@ -211,10 +216,10 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         user_id=signed_in.user.id,
         user_name=signed_in.user.name,
         user_email=signed_in.user.email or "",
-        organizations=[OrganizationChoice(org.slug, org.name, org.slug == selected) for org in offered],
+        organizations=[OrganizationChoice(slug, name, slug == selected) for slug, name in offered],
         permissions=permissions.in_words(
             asked.scopes,
-            organization=offered[0].name if len(offered) == 1 else None,
+            organization=offered[0][1] if len(offered) == 1 else None,
             refresh_days=current().refresh_token_seconds // 86_400,
             allowed=_allowed_before(asked, signed_in, selected),
         ),
@@ -229,7 +234,7 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
 def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, slug: str | None) -> list[str]:
     """The scopes that the person has allowed this client in an organization; what is asked beyond them is new."""
     organization = next((org for org in signed_in.organizations if org.slug == slug), None)
-    return authorize_requests.consented_scopes(asked, signed_in, organization) if organization else []
+    return authorize_requests.consented_scopes(asked, signed_in, organization)
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------

@@ -17,6 +17,12 @@ from services.database import row_security
 from services.database.transactions import begin_write
 
 
+class BoundElsewhere(Forbidden):
+    """A credential for one organization neither makes others nor takes its person into them."""
+
+    code, message = "bound_to_organization", "This token or key is for one organization only. Use a browser session."
+
+
 def enter(actor: Actor, slug: str, permission: str = "organization:read") -> OrganizationInfo:
     """The organization of that slug with the actor's role in it; the database session now works on its rows and the
     actor's own.
@@ -69,6 +75,12 @@ def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
     row_security.enter(user_id=actor.user.id)
     row = db.session.execute(select_joined(actor.user.id).where(Organization.slug == slug)).first()
     return organization_of(row) if row else None
+
+
+def require_unbound(actor: Actor, *, but_for: uuid.UUID | None = None) -> None:
+    """but_for: the organization that a bound credential may be for all the same.   Raises BoundElsewhere."""
+    if actor.organization is not None and actor.organization.id != but_for:
+        raise BoundElsewhere()
 
 
 def opened_by(actor: Actor) -> list[OrganizationInfo]:

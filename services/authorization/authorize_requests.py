@@ -4,6 +4,7 @@
 """
 
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
+from services.access import scopes
 from services.access.actors import OrganizationInfo
-from services.access.scopes import IDENTITY_SCOPES, join, split
+from services.access.scopes import join, split
 from services.authorization import handoffs
 from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
@@ -247,9 +249,7 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
     resource = resources.find(resource_values[0]) if resource_values else None
     if resource_values and resource is None:
         raise OAuthRefused("invalid_target", "The resource is not registered.")
-    allowed = set(client.scopes)
-    if resource is not None:
-        allowed &= {*IDENTITY_SCOPES, *resource.scopes}
+    allowed = scopes.allowed(client.scopes, resource.scopes if resource else None)
     wanted = split(scope) if scope else [name for name in client.scopes if name in allowed and name != "offline_access"]
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
@@ -352,18 +352,19 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
         return True
     if request.client.is_trusted:
         return False
-    if request.is_native or request.client.origin != "seeded" or organization is None:
+    if request.is_native or request.client.origin != "seeded":
         return True
-    return not set(request.scopes) <= set(consented_scopes(request, signed_in, organization))
+    return not set(request.scopes) <= set(consented_scopes(request, signed_in, organization)) or organization is None
 
 
-def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo) -> list[str]:
-    """What the person has allowed this client before, in this organization, for this resource."""
+def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
+    """What the person has allowed this client before, in this organization, for this resource. Asked without an organization too,
+    so that time does not tell whether the person is in the one that the client names."""
     row = _CONSENT.one(
         engine(),
         user_id=signed_in.user.id,
         client_pk=request.client.pk,
-        organization_id=organization.id,
+        organization_id=organization.id if organization else uuid.UUID(int=0),
         resource=request.resource or "",
     )
     return split(row.scope) if row else []

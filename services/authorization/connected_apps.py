@@ -18,7 +18,7 @@ from infra.hot_statements import HotStatement
 from infra.rows import reader
 from models import Consent, OAuthClient, Organization, RefreshFamily
 from services.access.actors import Actor
-from services.access.scopes import split
+from services.access.scopes import narrowed, split
 from services.audit import audit
 from services.database.transactions import begin_write, engine
 from services.tokens import grant_lists, refresh_families
@@ -129,7 +129,7 @@ def _app(client: OAuthClient, rows: list[_Row], names: dict[uuid.UUID, str]) -> 
         host=host,
         organizations=_once(names.get(row.organization_id) for row in rows),
         resources=_once(row.resource for row in rows),
-        scopes=_once(scope for row in rows for scope in split(row.scope)),
+        scopes=_once(scope for row in rows for scope in split(narrowed(row.scope, client_scope=client.scope, resource_scope=None))),
         allowed_at=min(row.created_at for row in rows),
         last_used_at=max(used, default=None),
     )

@@ -21,7 +21,7 @@ from infra.secret_text import hash_secret
 from models import Invitation, Membership, Organization, User
 from models.definer import is_invited, organization_inviting
 from models.types import UtcDateTime
-from services.access import roles
+from services.access import organization_access, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.database import row_security
 from services.database.transactions import begin_write
@@ -95,6 +95,7 @@ def accept(actor: Actor, raw: str) -> OrganizationInfo:
     begin_write()
     invitation = _find(raw)
     organization = _live_organization(invitation.organization_id)
+    organization_access.require_unbound(actor, but_for=organization.id)
     user = db.session.get_one(User, actor.user.id)
     state = _state_for(user, invitation)
     if state != "joined":

@@ -22,6 +22,7 @@ from infra.secret_text import hash_secret, new_secret
 from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
+from services.access.scopes import split
 from services.database.transactions import engine
 from services.tokens import live, oauth_clients, refresh_families
 from services.tokens.grants import (
@@ -160,7 +161,8 @@ def exchange(
         "redirect_uri": redirect_uri and oauth_clients.same_redirect_uri(redirect_uri),
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "wanted_resource": resource,
-        "may_refresh": "refresh_token" in client.grant_types,
+        "may_refresh": "refresh_token" in client.grant_types and "offline_access" in client.scopes,
+        "api_resource": current().api_resource,
         "ip": actor.ip,
         "user_agent": (actor.user_agent or "")[:300] or None,
         "family_expires_at": moment + timedelta(seconds=current().refresh_family_seconds),
@@ -168,7 +170,7 @@ def exchange(
 
     def respond(row: Row) -> dict[str, Any]:
         grant, issued = grant_of(row), Issued(moment, params["access_id"])
-        return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
+        return build_answer(grant, tokens, grant.narrowed(), issued, has_refresh_token=_has_refresh_token(grant, params))
 
     row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
     if response is not None:
@@ -207,4 +209,4 @@ def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, 
 
 
 def _has_refresh_token(grant: Grant, params: dict[str, Any]) -> bool:
-    return params["may_refresh"] and "offline_access" in grant.scopes
+    return params["may_refresh"] and "offline_access" in split(grant.scope)

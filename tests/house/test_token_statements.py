@@ -25,12 +25,22 @@ STATEMENTS = {"delete", "insert", "select", "select_grant", "update"}
 
 # Statements that decide whether a presented token is valid: the constant, and the rules it must contain, in this order.
 _OF_THIS_CLIENT = ("of_another_client", "client_is_stale")
-_ACCESS_TOKEN = ("client_is_shut_out", "is_revoked", "family_is_revoked", "is_expired", "person_behind_has_left")
-_REFRESH_TOKEN = ("client_is_shut_out", "family_is_revoked", "family_is_expired", "person_has_left", "is_used", "is_expired")
-_CODE = ("is_used", "is_expired", "person_has_left")
+_CLIENT = ("client_is_shut_out", "client_may_not_act")
+_ACCESS_TOKEN = (*_CLIENT, "is_revoked", "family_is_revoked", "is_expired", "person_behind_has_left")
+_REFRESH_TOKEN = (
+    "client_is_shut_out",
+    "client_may_not_refresh",
+    "resource_is_gone",
+    "family_is_revoked",
+    "family_is_expired",
+    "person_has_left",
+    "is_used",
+    "is_expired",
+)
+_CODE = ("is_used", "is_expired", "resource_is_gone", "person_has_left")
 JUDGES: dict[str, tuple[str, ...]] = {
     "tokens.access_tokens._FIND_ACCESS": _ACCESS_TOKEN,
-    "tokens.access_tokens._FIND_JWT": ("client_is_shut_out", "is_revoked", "family_is_revoked", "person_behind_has_left"),
+    "tokens.access_tokens._FIND_JWT": (*_CLIENT, "resource_is_gone", "is_revoked", "family_is_revoked", "person_behind_has_left"),
     "tokens.access_tokens._INTROSPECT_ACCESS": ("is_unknown", *_ACCESS_TOKEN),
     "tokens.access_tokens._INTROSPECT_REFRESH": ("is_unknown", *_REFRESH_TOKEN),
     "tokens.authorization_codes._EXCHANGE": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
