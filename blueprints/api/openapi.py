@@ -48,6 +48,7 @@ _API_KEY = {
     "organization": _TEXT,
     "name": _TEXT,
     "scopes": {"type": "array", "items": _TEXT},
+    "created_with": {"oneOf": [_object(client_id=_TEXT, name=_TEXT), {"type": "null"}]},
     "created_at": _TIME,
     "expires_at": _MAYBE_TIME,
     "last_used_at": _MAYBE_TIME,

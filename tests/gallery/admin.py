@@ -195,7 +195,7 @@ def _client(name: str | None, called: str, *uris: str, **changes: Any) -> Client
         "origin": "seeded",
         "created_at": moment - timedelta(days=90),
     }
-    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9))
+    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9), key_count=3)
 
 
 def _filled_client_form(*, wrong: bool) -> ClientForm:
