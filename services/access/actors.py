@@ -53,8 +53,9 @@ class Actor:
 
     `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
     session, an operator). `organization` is the one that the credential is bound to, as it is now. `grant_id` is the grant (refresh
-    family) that a person's token belongs to. `auth_time_ms` is the sign-in behind a session or token. `ip`, `user_agent` and `request_id` are for the audit. `language` is that of the pages
-    that the caller reads. `joined` are the person's organizations where they were read with the credential, just now.
+    family) that a person's token belongs to. `auth_time_ms` is the sign-in behind a session or token. `ip`, `user_agent` and
+    `request_id` are for the audit. `language` is that of the pages that the caller reads. `joined` are the person's organizations
+    where they were read with the credential, just now.
     """
 
     type: ActorType

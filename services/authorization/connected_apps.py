@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Select, Uuid, bindparam, delete, literal, null, select, union
+from sqlalchemy import Select, Uuid, bindparam, delete, func, literal, null, select, union
 
 from errors import NotFound
 from extensions import db
@@ -28,14 +28,26 @@ from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import is_native_redirect
 
 _USER_ID = bindparam("user_id", type_=Uuid())
-_CONSENTED = HotStatement(
+# Clients that a person has consented to or that made keys for them, with the number of these: a client may be there twice.
+_WITHOUT_GRANTS = HotStatement(
     union(
-        select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == _USER_ID),
-        select(OAuthClient.client_id)
+        select(OAuthClient.client_id, literal(0).label("key_count"))
+        .join(Consent, Consent.client_pk == OAuthClient.id)
+        .where(Consent.user_id == _USER_ID),
+        select(OAuthClient.client_id, func.count().label("key_count"))
         .join(ApiKey, ApiKey.client_pk == OAuthClient.id)
-        .where(ApiKey.user_id == _USER_ID, live.key_works(live.NOW)),
+        .where(ApiKey.user_id == _USER_ID, live.key_works(live.NOW))
+        .group_by(OAuthClient.client_id),
     )
 )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many apps are connected, and how many keys that they made work."""
+
+    apps: int
+    keys: int
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,11 @@ def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> l
     return _read(user_id, None, grant_lists.list_for(user_id) if grants is None else grants)
 
 
-def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
-    """How many those are."""
-    consented = {row.client_id for row in _CONSENTED.all(engine(), user_id=user_id, now=now())}
-    return len(consented.union(grant.client_id for grant in grants))
+def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> Counts:
+    """Of those of `list_for`. One statement."""
+    rows = _WITHOUT_GRANTS.all(engine(), user_id=user_id, now=now())
+    clients = {row.client_id for row in rows}.union(grant.client_id for grant in grants)
+    return Counts(len(clients), sum(row.key_count for row in rows))
 
 
 def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:

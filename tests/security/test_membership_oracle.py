@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 from models import Consent, Organization, User
 from tests import factories, owner, statements
 from tests.oauth.conftest import Make
-from tests.oauth.conftest import register as register  # noqa: PLC0414 - a fixture
+from tests.oauth.conftest import register as register
 from tests.oauth.flow import Program, answer_of, press
 
 REDIRECTS = {

@@ -65,12 +65,13 @@ def _places() -> SignedInPlaces:
     own, user_id = _own_sid(), g.actor.user.id
     records = sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
     grants = grant_lists.list_for(user_id)
+    apps = connected_apps.count_for(user_id, grants)
     return SignedInPlaces(
         here=next((record for record in records if record.sid == own), None),
         others=[record for record in records if record.sid != own],
         apps=[_app_session(grant) for grant in grants],
-        app_count=connected_apps.count_for(user_id, grants),
-        app_keys=app_keys.count_of(user_id),
+        app_count=apps.apps,
+        app_keys=apps.keys,
     )
 
 
