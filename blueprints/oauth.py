@@ -128,9 +128,7 @@ def _query_of_client() -> bytes:
     return query
 
 
-def _organization(
-    asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None, *, has_decided: bool
-) -> OrganizationInfo | None:
+def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None, *, has_decided: bool) -> OrganizationInfo | None:
     if signed_in is None:
         return None
     try:

@@ -18,9 +18,7 @@ def show() -> Response:
     body = {
         "actor": {"type": actor.type, "id": actor.id},
         "user": user
-        and disclosure.of_user(
-            actor, {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name}
-        ),
+        and disclosure.of_user(actor, {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name}),
         "org": organization and organization.to_values(),
         "scopes": _ALL_SCOPES if actor.scopes is None else sorted(actor.scopes),
         "credential": {"type": actor.credential_type, "id": actor.credential_id},
