@@ -22,7 +22,8 @@ IS_OF_APP: ColumnElement[bool] = ApiKey.grant_id.is_not(None)  # also of one who
 
 def made_in(sid: str) -> ColumnElement[bool]:
     """With grants that began in a session, or with the one grant that `sid` is the id of."""
-    return or_(ApiKey.sid == sid, ApiKey.grant_id == parse_uuid(sid))
+    began_in_it, grant_id = ApiKey.sid == sid, parse_uuid(sid)
+    return began_in_it if grant_id is None else or_(began_in_it, ApiKey.grant_id == grant_id)  # null is a key that no app made
 
 
 def revoke_where(actor: Actor, *which: ColumnElement[bool]) -> int:

@@ -308,3 +308,10 @@ def test_a_deleted_client_leaves_its_keys_in_the_audit_trail(desk: Desk, token: 
     assert [(row.client_pk, row.revoked_at is None) for row in rows] == [(None, False)] * 2
     oauth_clients.forget()
     assert "by an app" in desk.here.get("/orgs/acme/audit").text
+
+
+@pytest.mark.parametrize("sid", ["nonsense", "00000000-0000-0000-0000-000000000000", "%20", "None"])
+def test_an_id_of_no_session_ends_no_key(desk: Desk, token: str, sid: str) -> None:
+    keys = [*desk.two_keys(token), desk.own_key()]
+    assert desk.here.delete(f"/api/v1/user-sessions/{sid}", headers=SAME_ORIGIN).status_code == 404
+    assert all(map(desk.works, keys))
