@@ -269,6 +269,7 @@ def test_pages_say_how_many_keys_will_end(desk: Desk, token: str) -> None:
     assert "Keys that connected apps created for you are revoked." in desk.here.get("/account/sessions/revoke-others").text
     for sid in (grant, desk.sid(desk.here)):
         assert "2 keys it created will be revoked." in desk.here.get(f"/account/sessions/{sid}/revoke").text
+    assert "2 keys that apps created for them will be revoked." in admin.get(f"/admin/users/{desk.user.id}/sign-out").text
     assert "2 keys it created will be revoked." in admin.get(f"/admin/clients/{desk.program.client.id}/delete").text
 
 
@@ -289,6 +290,18 @@ def test_keys_alone_can_be_ended_on_the_sessions_page(desk: Desk, token: str) ->
     assert post_form(desk.here, "/account/sessions/revoke-others").status_code == 303
     assert not any(map(desk.works, keys))
     assert "/account/sessions/revoke-others" not in desk.here.get("/account/sessions").text
+
+
+def test_an_administrator_ends_them_where_nothing_else_is_left(desk: Desk, token: str) -> None:
+    keys, admin, page = desk.two_keys(token), desk.app.test_client(), f"/admin/users/{desk.user.id}"
+    factories.sign_in(admin, factories.make_user(is_admin=True))
+    desk.program.revoke(token)
+    for browser in (desk.here, desk.there):
+        post_form(browser, "/account", action="/logout")
+    assert f"{page}/sign-out" in admin.get(page).text
+    assert post_form(admin, f"{page}/sign-out").status_code == 303
+    assert not any(map(desk.works, keys))
+    assert f"{page}/sign-out" not in admin.get(page).text
 
 
 def test_a_key_makes_no_key(desk: Desk) -> None:
