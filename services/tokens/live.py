@@ -23,6 +23,7 @@ from models.types import UtcDateTime
 NOW = bindparam("now", type_=UtcDateTime())
 CLIENT_PK = bindparam("client_pk", type_=Uuid())
 CLIENT_VERSION = bindparam("client_version", type_=Integer())
+BEGIN_GRANTS = ("authorization_code",)  # the grant types that a person's grant begins with; refreshing goes on with it
 
 
 class Ended(StrEnum):
@@ -60,10 +61,8 @@ def client_version(client: Any = OAuthClient) -> ColumnElement[int]:
 
 def client_may_act(family_id: Any = RefreshFamily.id, client: Any = OAuthClient) -> ColumnElement[bool]:
     """Whether the client is registered for a grant type that begins grants like this one: a person's, which has a family, or its own."""
-    return case(
-        (family_id.is_(None), has_words(client.grant_types, _word("client_credentials"))),
-        else_=has_words(client.grant_types, _word("authorization_code")),
-    )
+    begins = or_(*(has_words(client.grant_types, _word(name)) for name in BEGIN_GRANTS))
+    return case((family_id.is_(None), has_words(client.grant_types, _word("client_credentials"))), else_=begins)
 
 
 def client_may_refresh(scope: Any, client: Any = OAuthClient) -> ColumnElement[bool]:
