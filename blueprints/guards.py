@@ -275,6 +275,7 @@ def _token_actor(token: TokenInfo) -> Actor:
         user=token.user,
         organization=token.organization,
         scopes=frozenset(token.scopes),
+        grant_id=token.family_id,
         auth_time_ms=int(token.auth_time.timestamp() * 1000) if token.auth_time and token.can_confirm else None,
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),

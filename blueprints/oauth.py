@@ -87,7 +87,7 @@ def authorize() -> Response:
     signed_in = session_cookie.current_signed_in()
     if decision == "deny":
         raise asked.refuse("access_denied", "The person chose not to allow it.")
-    organization = _organization(asked, signed_in, form.get("organization"))
+    organization = _organization(asked, signed_in, form.get("organization"), has_decided=decision == "allow")
     step = authorize_requests.next_step(asked, signed_in, handoff, organization=organization, has_decided=decision == "allow")
     if asks_again:
         step = Step.CONSENT if step is Step.ANSWER else step
@@ -132,15 +132,15 @@ def _query_of_client() -> bytes:
     return query
 
 
-def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None) -> OrganizationInfo | None:
+def _organization(asked: AuthorizeRequest, signed_in: SignedIn | None, chosen: str | None, *, has_decided: bool) -> OrganizationInfo | None:
     if signed_in is None:
         return None
     try:
         return authorize_requests.choose_organization(asked, signed_in, chosen)
     except RedirectRefused:
-        if "none" in asked.prompts and not asked.client.is_trusted:
-            return None  # a client that nobody has allowed anything does not learn who belongs to what
-        raise
+        if has_decided or asked.client.is_trusted:
+            raise
+        return None  # until the person allows it, a client does not learn who belongs to what: consent is asked for first
 
 
 def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None, *, has_decided: bool) -> str | None:
@@ -203,10 +203,12 @@ def _refused_to_client(error: RedirectRefused) -> Response:
 def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> ConsentView:
     parts = urlsplit(asked.redirect_uri)
     kind = "https" if parts.scheme == "https" else "loopback" if parts.scheme == "http" else "scheme"
-    offered = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
-    named = offered[0] if offered and asked.organization else None
-    active = named or active_of(offered, signed_in.record.organization_slug)
+    mine = [org for org in signed_in.organizations if asked.organization in (None, org.slug)]
+    active = mine[0] if mine and asked.organization else active_of(mine, signed_in.record.organization_slug)
     labels = words.labels_of(signed_in.organizations)
+    offered = [(org.slug, labels[org.slug], org == active) for org in mine]
+    if asked.organization is not None and not mine:  # not the person's: the page is the same
+        offered = [(asked.organization, asked.organization, True)]
     return ConsentView(
         client_id=asked.client.client_id,
         client_name=asked.client.name,
@@ -218,10 +220,10 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
         user_id=signed_in.user.id,
         user_name=signed_in.user.name,
         user_email=signed_in.user.email or "",
-        organizations=[OrganizationChoice(org.slug, labels[org.slug], org == active) for org in offered],
+        organizations=[OrganizationChoice(*one) for one in offered],
         permissions=permissions.in_words(
             asked.scopes,
-            organization=offered[0].name if len(offered) == 1 else None,
+            organization=offered[0][1] if len(offered) == 1 else None,
             refresh_days=current().refresh_token_seconds // 86_400,
             allowed=_allowed_before(asked, signed_in, active),
         ),
@@ -235,8 +237,8 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
 
 def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
     """The scopes that the person has allowed this client in an organization, or in none; what is asked beyond them is new."""
-    is_chosen = organization is not None or not signed_in.organizations
-    return authorize_requests.consented_scopes(asked, signed_in, organization) if is_chosen else []
+    allowed = authorize_requests.consented_scopes(asked, signed_in, organization)  # asked for in any case: time tells nothing
+    return allowed if organization is not None or not signed_in.organizations else []
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------

@@ -70,6 +70,6 @@ def rotate_secret(client_id: str, as_json: bool) -> None:
 @click.argument("client_id")
 @json_option
 def delete(client_id: str, as_json: bool) -> None:
-    """Remove a client and every grant and token of it."""
+    """Remove a client and every grant, token and key made with it."""
     oauth_clients.delete(Actor.operator(), client_id)
     tell({"deleted": client_id}, [f"deleted {client_id}"], as_json=as_json)

@@ -305,7 +305,8 @@ def make_grant(
 
     sid: the session it began in. organization: what it is bound to, else the personal one.
     """
-    client, raw, moment = make_client(), new_secret("gpo_"), now()
+    registered = dict.fromkeys([*"openid profile email offline_access orgs".split(), *scope.split()])
+    client, raw, moment = make_client(scope=join(registered)), new_secret("gpo_"), now()
     with _writing():
         family = RefreshFamily(
             client_pk=client.id,

@@ -55,6 +55,7 @@ def _body(row: KeyRow) -> dict[str, Any]:
         "organization": row.organization,
         "name": row.name,
         "scopes": list(row.scopes),
+        "created_with": row.created_with and {"client_id": row.created_with.client_id, "name": row.created_with.name},
         "created_at": from_datetime(row.created_at),
         "expires_at": from_datetime(row.expires_at),
         "last_used_at": from_datetime(row.last_used_at),

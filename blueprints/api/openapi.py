@@ -25,6 +25,11 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
+def _user(**properties: Any) -> dict[str, Any]:
+    """The caller's person: all but the id are there as far as the credential opens them."""
+    return {**_object(id=_TEXT, **properties), "required": ["id"]}
+
+
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -51,6 +56,7 @@ _API_KEY = {
     "organization": _TEXT,
     "name": _TEXT,
     "scopes": {"type": "array", "items": _TEXT},
+    "created_with": {"oneOf": [_object(client_id=_TEXT, name=_TEXT), {"type": "null"}]},
     "created_at": _TIME,
     "expires_at": _MAYBE_TIME,
     "last_used_at": _MAYBE_TIME,
@@ -75,14 +81,14 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Whoami": _object(
         actor=_object(type={"enum": ["user", "agent", "client"]}, id=_TEXT),
-        user={"oneOf": [_object(id=_TEXT, email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT), {"type": "null"}]},
+        user={"oneOf": [_user(email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT), {"type": "null"}]},
         org={"oneOf": [_ref("Org"), {"type": "null"}]},
         scopes={"type": "array", "items": _TEXT},
         credential=_object(type={"enum": ["session", "access_token", "jwt", "api_key"]}, id=_TEXT),
     ),
     "Org": _object(**_ORG),
     "OrgDetails": _object(**_ORG, metadata=_METADATA, created_at=_TIME),
-    "User": _object(id=_TEXT, email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT, admin=_FLAG, metadata=_METADATA, created_at=_TIME),
+    "User": _user(email=_MAYBE_TEXT, email_verified=_FLAG, name=_TEXT, admin=_FLAG, metadata=_METADATA, created_at=_TIME),
     "Member": _object(user_id=_TEXT, email=_MAYBE_TEXT, name=_TEXT, role=_ROLE),
     "Invitation": _object(**_INVITATION),
     "ReceivedInvitation": _object(

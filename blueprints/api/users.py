@@ -9,6 +9,7 @@ from blueprints import guards
 from blueprints.api import bodies
 from blueprints.api.times import from_datetime
 from errors import Forbidden
+from services.access import disclosure
 from services.users import users
 from services.users.users import Profile
 
@@ -35,7 +36,7 @@ def _person() -> UUID:
 
 
 def _body(user: Profile) -> dict[str, Any]:
-    return {
+    values = {
         "id": str(user.id),
         "email": user.email,
         "email_verified": user.email_verified,
@@ -44,3 +45,4 @@ def _body(user: Profile) -> dict[str, Any]:
         "metadata": user.metadata,
         "created_at": from_datetime(user.created_at),
     }
+    return disclosure.of_user(g.actor, values)

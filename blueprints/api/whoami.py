@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, g, json
 
 from blueprints import guards
+from services.access import disclosure
 from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
 
 blueprint = Blueprint("api_whoami", __name__)
@@ -16,7 +17,8 @@ def show() -> Response:
     user, organization = actor.agent.owner if actor.agent else actor.user, actor.organization
     body = {
         "actor": {"type": actor.type, "id": actor.id},
-        "user": user and {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name},
+        "user": user
+        and disclosure.of_user(actor, {"id": str(user.id), "email": user.email, "email_verified": user.email_verified, "name": user.name}),
         "org": organization and organization.to_values(),
         "scopes": _ALL_SCOPES if actor.scopes is None else sorted(actor.scopes),
         "credential": {"type": actor.credential_type, "id": actor.credential_id},

@@ -54,6 +54,7 @@ SENTENCES: dict[str, LazyString] = {
     "email_confirmation.tried": lazy_gettext("%(actor)s typed a wrong code to confirm an address"),
     "email_confirmation.used": lazy_gettext("%(actor)s confirmed an address"),
     "encryption.rewrapped": lazy_gettext("%(actor)s encrypted stored secrets under the newest key"),
+    "grant.created": lazy_gettext("%(actor)s gave app %(app)s access"),
     "grant.revoked": lazy_gettext("%(actor)s ended the access of an app"),
     "identity.linked": lazy_gettext("%(actor)s linked a %(provider)s account"),
     "identity.unlinked": lazy_gettext("%(actor)s unlinked a %(provider)s account"),
@@ -293,6 +294,9 @@ class _Values(dict[str, Markup]):
 
     def _name(self) -> Markup:
         return _code(self.details.get("slug") or self.details.get("name"))
+
+    def _app(self) -> Markup:
+        return _name(self.names.clients, str(self.details.get("client_id") or ""))
 
     def _role(self) -> Markup:
         return _role(self.details.get("role"))

@@ -206,7 +206,7 @@ def first_section(organization: OrganizationInfo) -> str:
 
 def _count_sessions_and_apps(user_id: uuid.UUID) -> tuple[int, int]:
     grants = grant_lists.list_for(user_id)
-    return len(user_sessions.list_for(user_id)) + len(grants), connected_apps.count_for(user_id, grants)
+    return len(user_sessions.list_for(user_id)) + len(grants), connected_apps.count_for(user_id, grants).apps
 
 
 def account_groups(section: str, *, sessions: int | None = None, apps: int | None = None) -> tuple[Group, ...]:

@@ -71,10 +71,10 @@ class Actor:
     """The caller of one request or command.
 
     `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
-    session, an operator). `organization` is the one that the credential is bound to, as it is now. `auth_time_ms` is the
-    sign-in behind a session or token, where it can confirm who somebody is. `ip`, `user_agent` and `request_id` are for the
-    audit. `language` is that of the pages that the caller reads. `joined` are the person's organizations where they were read
-    with the credential, just now.
+    session, an operator). `organization` is the one that the credential is bound to, as it is now. `grant_id` is the grant (refresh
+    family) that a person's token belongs to. `auth_time_ms` is the sign-in behind a session or token, where it can confirm who
+    somebody is. `ip`, `user_agent` and `request_id` are for the audit. `language` is that of the pages that the caller reads.
+    `joined` are the person's organizations where they were read with the credential, just now.
     """
 
     type: ActorType
@@ -85,6 +85,7 @@ class Actor:
     agent: AgentInfo | None = None
     organization: OrganizationInfo | None = None
     scopes: frozenset[str] | None = None
+    grant_id: uuid.UUID | None = None
     auth_time_ms: int | None = None
     ip: str | None = None
     user_agent: str | None = None

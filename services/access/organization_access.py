@@ -18,6 +18,12 @@ from services.database import row_security
 from services.database.transactions import begin_write
 
 
+class BoundElsewhere(Forbidden):
+    """A credential for one organization makes no other."""
+
+    code, message = "bound_to_organization", "This token or key is for one organization only. Use a browser session."
+
+
 def enter(actor: Actor, slug: str, permission: str = "organization:read") -> OrganizationInfo:
     """The organization of that slug with the actor's role in it; the database session now works on its rows and the
     actor's own.
@@ -70,6 +76,12 @@ def _of_member(actor: Actor, slug: str) -> OrganizationInfo | None:
     row_security.enter(user_id=actor.user.id)
     row = db.session.execute(select_joined(actor.user.id).where(Organization.slug == slug)).first()
     return organization_of(row) if row else None
+
+
+def require_unbound(actor: Actor) -> None:
+    """Raises BoundElsewhere for a credential that is bound to one organization."""
+    if actor.organization is not None:
+        raise BoundElsewhere()
 
 
 def opened_by(actor: Actor) -> list[OrganizationInfo]:

@@ -28,5 +28,17 @@ def split(scope: str | None) -> list[str]:
     return list(dict.fromkeys((scope or "").split(" "))) if scope else []
 
 
+def allowed(client_scopes: Iterable[str], resource_scopes: Iterable[str] | None) -> set[str]:
+    """The scopes that a client may have, for a resource if there is one: those of an API need both listings."""
+    scopes = set(client_scopes)
+    return scopes if resource_scopes is None else scopes & {*IDENTITY_SCOPES, *resource_scopes}
+
+
+def narrowed(scope: str, *, client_scope: str, resource_scope: str | None) -> str:
+    """What is left of a granted scope, in its order, after what its client and resource are registered for now."""
+    left = allowed(split(client_scope), None if resource_scope is None else split(resource_scope))
+    return join(word for word in split(scope) if word in left)
+
+
 def join(words: Iterable[str]) -> str:
     return " ".join(words)

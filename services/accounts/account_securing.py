@@ -57,7 +57,7 @@ def get_info(raw: str) -> SecureInfo:
         name=user.name,
         event=account_events.find(user.id, link.event_id),
         sessions=len(user_sessions.list_for(user.id)),
-        apps=connected_apps.count_for(user.id, grant_lists.list_for(user.id)),
+        apps=connected_apps.count_for(user.id, grant_lists.list_for(user.id)).apps,
         keys=api_keys.count_working(user.id),
         identities=[(identities.label_of(row.provider), row.login or row.email or "") for row in _late_identities(user)],
         addresses=list(addresses.list_added_lately(user).values()),

@@ -20,7 +20,7 @@ from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SessionRecord
-from services.tokens import grant_lists
+from services.tokens import app_keys, grant_lists
 from services.tokens.grant_lists import GrantInfo
 from services.users import api_keys, identities, users
 from services.users.identities import IdentityInfo
@@ -66,13 +66,14 @@ class FoundUser:
 
 @dataclass(frozen=True)
 class UserPage:
-    """All that an administrator sees of a person. organizations: (name, slug, role)."""
+    """All that an administrator sees of a person. organizations: (name, slug, role). app_keys: how many keys apps made for them."""
 
     user: UserRow
     identities: list[IdentityInfo]
     organizations: list[tuple[str, str, str]]
     sessions: list[SessionRecord]
     grants: list[GrantInfo]
+    app_keys: int = 0
 
 
 STATES = {
@@ -116,6 +117,7 @@ def get_page(actor: Actor, user_id: uuid.UUID) -> UserPage:
         organizations=[(name, slug, role) for name, slug, role in organizations],
         sessions=sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True),
         grants=grant_lists.list_for(user_id),
+        app_keys=app_keys.count_of(user_id),
     )
 
 

@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, bindparam, insert
+from sqlalchemy import Column, ColumnElement, FromClause, Insert, String, Uuid, bindparam, insert, literal_column, select
 
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction
 from infra.ids import uuid7
 from models import AuditEvent
+from models.types import UtcDateTime
 from services.access.actors import Actor
 
 
@@ -29,6 +30,44 @@ def record(
     Commits: never; the caller's commit carries it.
     """
     db.session.add(AuditEvent(**_values(actor, action, target_type, target_id, organization_id, outcome, details)))
+
+
+def record_in(
+    transaction: HotTransaction,
+    actor: Actor,
+    action: str,
+    *,
+    target_type: str | None = None,
+    target_id: object = None,
+    organization_id: uuid.UUID | None = None,
+    outcome: str = "ok",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """The same as one statement of a hot transaction. Commits: never."""
+    values = _values(actor, action, target_type, target_id, organization_id, outcome, details)
+    _ADD.all_in(transaction, id=uuid7(), at=now(), **values)
+
+
+def insert_from(rows: FromClause, action: str, **columns: ColumnElement[Any] | str) -> Insert:
+    """PostgreSQL: the same as a part of a statement that does more, one event for each of `rows`. columns: what `_values` has
+    otherwise; without a value they are null. Binds `event_id` and `now`."""
+    values: dict[str, Any] = {
+        "id": bindparam("event_id", type_=Uuid()),
+        "at": bindparam("now", type_=UtcDateTime()),
+        "action": action,
+        "outcome": "ok",
+        **columns,
+    }
+    return insert(AuditEvent).from_select(
+        list(values),
+        select(*(_constant(value) if isinstance(value, str) else value for value in values.values())).select_from(rows),
+        include_defaults=False,
+    )
+
+
+def _constant(text: str) -> ColumnElement[str]:
+    """As a part of the statement's text; a bound value would be sent with every call."""
+    return literal_column("'" + text.replace("'", "''") + "'", String())
 
 
 def record_last(

@@ -47,7 +47,8 @@ def names_of(events: Iterable[Mapping[str, Any]]) -> Names:
     asked: dict[str, set[str]] = {}
     for event in events:
         target = event["target"] or {"type": None, "id": None}
-        named = [(event["actor"]["type"], event["actor"]["id"]), (target["type"], target["id"]), ("user", event["details"].get("user"))]
+        named = [(event["actor"]["type"], event["actor"]["id"]), (target["type"], target["id"])]
+        named += [("user", event["details"].get("user")), ("client", event["details"].get("client_id"))]
         for kind, id in [*named, ("organization", event["organization"])]:
             if isinstance(id, str):
                 asked.setdefault({"oauth_client": "client"}.get(kind, kind), set()).add(id)

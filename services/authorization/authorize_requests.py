@@ -16,8 +16,9 @@ from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
+from services.access import scopes
 from services.access.actors import OrganizationInfo, picked_from
-from services.access.scopes import IDENTITY_SCOPES, ORGANIZATION_SCOPES, join, split
+from services.access.scopes import ORGANIZATION_SCOPES, join, split
 from services.authorization import handoffs
 from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
@@ -247,9 +248,7 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
     resource = resources.find(resource_values[0]) if resource_values else None
     if resource_values and resource is None:
         raise OAuthRefused("invalid_target", "The resource is not registered.")
-    allowed = set(client.scopes)
-    if resource is not None:
-        allowed &= {*IDENTITY_SCOPES, *resource.scopes}
+    allowed = scopes.allowed(client.scopes, resource.scopes if resource else None)
     wanted = split(scope) if scope else [name for name in client.scopes if name in allowed and name != "offline_access"]
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
@@ -352,9 +351,10 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
         return True
     if request.client.is_trusted:
         return False
-    if request.is_native or request.client.origin != "seeded" or (organization is None and not goes_without(request, signed_in)):
+    if request.is_native or request.client.origin != "seeded":
         return True
-    return not set(request.scopes) <= set(consented_scopes(request, signed_in, organization))
+    allowed = consented_scopes(request, signed_in, organization)  # asked for in any case: time does not tell who is in an organization
+    return not set(request.scopes) <= set(allowed) or (organization is None and not goes_without(request, signed_in))
 
 
 def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:

@@ -1,6 +1,7 @@
 """Clients that act for a person: what they may do, where, since when; and taking it all away.
 
-A connected app is a client with a live grant (a refresh family) or a consent of this person.
+A connected app is a client with a live grant (a refresh family) or a consent of this person, or with keys that it made for them
+and that work.
 """
 
 import uuid
@@ -10,26 +11,37 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import Select, bindparam, delete, null, select
+from sqlalchemy import Select, Uuid, bindparam, delete, func, literal, null, select, union
 
 from errors import NotFound
 from extensions import db
+from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.rows import reader
-from models import Consent, OAuthClient, Organization, RefreshFamily
+from models import ApiKey, Consent, OAuthClient, Organization, RefreshFamily
 from services.access.actors import Actor
-from services.access.scopes import split
+from services.access.scopes import narrowed, split
 from services.activity import known_apps
 from services.audit import audit
 from services.database.transactions import begin_write, engine
-from services.tokens import grant_lists, refresh_families
+from services.tokens import app_keys, grant_lists, live, refresh_families
 from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import is_native_redirect
 
 Value = TypeVar("Value")
 
-_CONSENTED = HotStatement(
-    select(OAuthClient.client_id).join(Consent, Consent.client_pk == OAuthClient.id).where(Consent.user_id == bindparam("user_id"))
+_USER_ID = bindparam("user_id", type_=Uuid())
+# Clients that a person has consented to or that made keys for them, with the number of these: a client may be there twice.
+_WITHOUT_GRANTS = HotStatement(
+    union(
+        select(OAuthClient.client_id, literal(0).label("key_count"))
+        .join(Consent, Consent.client_pk == OAuthClient.id)
+        .where(Consent.user_id == _USER_ID),
+        select(OAuthClient.client_id, func.count().label("key_count"))
+        .join(ApiKey, ApiKey.client_pk == OAuthClient.id)
+        .where(ApiKey.user_id == _USER_ID, live.key_works(live.NOW))
+        .group_by(OAuthClient.client_id),
+    )
 )
 
 
@@ -41,8 +53,17 @@ class InOrganization(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How many apps are connected, and how many keys that they made work."""
+
+    apps: int
+    keys: int
+
+
+@dataclass(frozen=True)
 class ConnectedApp:
-    """`id` is the client's own row id. `redirect_kind` is https, loopback or scheme; `host` is where it sends people."""
+    """`id` is the client's own row id. `redirect_kind` is https, loopback or scheme; `host` is where it sends people. `key_count`: how
+    many that it made work."""
 
     id: uuid.UUID
     client_id: str
@@ -55,6 +76,7 @@ class ConnectedApp:
     scopes: tuple[str, ...]
     allowed_at: datetime
     last_used_at: datetime | None
+    key_count: int = 0
 
     @property
     def is_native(self) -> bool:
@@ -63,7 +85,7 @@ class ConnectedApp:
 
 @dataclass(frozen=True)
 class _Row:
-    """One grant or consent."""
+    """One grant, consent or key."""
 
     client_pk: uuid.UUID
     organization_id: uuid.UUID | None
@@ -71,13 +93,22 @@ class _Row:
     scope: str
     created_at: datetime
     last_used_at: datetime | None
+    is_key: bool
 
 
 _row = reader(_Row)
 
 
-def _columns(table: Any, last_used_at: Any) -> Select:
-    return select(table.client_pk, table.organization_id, table.resource, table.scope, table.created_at, last_used_at.label("last_used_at"))
+def _columns(table: Any, *, resource: Any, last_used_at: Any) -> Select:
+    return select(
+        table.client_pk,
+        table.organization_id,
+        resource.label("resource"),
+        table.scope,
+        table.created_at,
+        last_used_at.label("last_used_at"),
+        literal(table is ApiKey).label("is_key"),
+    )
 
 
 def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> list[ConnectedApp]:
@@ -85,10 +116,11 @@ def list_for(user_id: uuid.UUID, grants: Iterable[GrantInfo] | None = None) -> l
     return _read(user_id, None, grant_lists.list_for(user_id) if grants is None else grants)
 
 
-def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> int:
-    """How many those are."""
-    consented = {row.client_id for row in _CONSENTED.all(engine(), user_id=user_id)}
-    return len(consented.union(grant.client_id for grant in grants))
+def count_for(user_id: uuid.UUID, grants: Iterable[GrantInfo]) -> Counts:
+    """Of those of `list_for`. One statement."""
+    rows = _WITHOUT_GRANTS.all(engine(), user_id=user_id, now=now())
+    clients = {row.client_id for row in rows}.union(grant.client_id for grant in grants)
+    return Counts(len(clients), sum(row.key_count for row in rows))
 
 
 def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
@@ -100,36 +132,42 @@ def get(user_id: uuid.UUID, app_id: uuid.UUID | None) -> ConnectedApp:
 
 
 def remove(actor: Actor, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
-    """Revoke every grant of a client for a person and forget what they allowed it. Twice is no error. Commits: yes."""
+    """Revoke every grant of a client for a person and every key that it made, and forget what they allowed it. Twice is no error.
+    Commits: yes."""
     begin_write()
     grants = refresh_families.revoke_of_person(user_id, lambda table: table.client_pk == app_id, because="app_removed")
     consents = db.session.execute(
         delete(Consent).where(Consent.user_id == user_id, Consent.client_pk == app_id).execution_options(synchronize_session=False)
     ).rowcount
+    keys = app_keys.revoke_where(actor, ApiKey.user_id == user_id, ApiKey.client_pk == app_id)
     known_apps.forget(user_id, app_id)
-    if grants or consents:
-        audit.record(
-            actor, "connected_app.removed", target_type="oauth_client", target_id=app_id, details={"grants": grants, "consents": consents}
-        )
+    if grants or consents or keys:
+        details = {"grants": grants, "consents": consents, "keys": keys}
+        audit.record(actor, "connected_app.removed", target_type="oauth_client", target_id=app_id, details=details)
     db.session.commit()
 
 
 def _read(user_id: uuid.UUID, app_id: uuid.UUID | None, grants: Iterable[GrantInfo]) -> list[ConnectedApp]:
-    live = {grant.id for grant in grants}
-    rows = [_row(row) for row in db.session.execute(_columns(RefreshFamily, RefreshFamily.last_used_at).where(RefreshFamily.id.in_(live)))]
-    rows += [_row(row) for row in db.session.execute(_columns(Consent, null()).where(Consent.user_id == user_id))]
-    rows = [row for row in rows if app_id in (None, row.client_pk)]
+    families = _columns(RefreshFamily, resource=RefreshFamily.resource, last_used_at=RefreshFamily.last_used_at)
+    found = [
+        families.where(RefreshFamily.id.in_({grant.id for grant in grants})),
+        _columns(Consent, resource=Consent.resource, last_used_at=null()).where(Consent.user_id == user_id),
+        _columns(ApiKey, resource=null(), last_used_at=ApiKey.last_used_at).where(
+            ApiKey.user_id == user_id, ApiKey.client_pk.is_not(None), live.key_works(now())
+        ),
+    ]
+    rows = [_row(row) for statement in found for row in db.session.execute(statement) if app_id in (None, row.client_pk)]
     if not rows:
         return []
     clients = {row.id: row for row in db.session.scalars(select(OAuthClient).where(OAuthClient.id.in_({row.client_pk for row in rows})))}
     ids = {row.organization_id for row in rows}
     organizations = select(Organization.id, Organization.slug, Organization.name).where(Organization.id.in_(ids))
-    found = {row.id: InOrganization(row.slug, row.name) for row in db.session.execute(organizations)}
-    apps = [_app(client, [row for row in rows if row.client_pk == client.id], found) for client in clients.values()]
+    places = {row.id: InOrganization(row.slug, row.name) for row in db.session.execute(organizations)}
+    apps = [_app(client, [row for row in rows if row.client_pk == client.id], places) for client in clients.values()]
     return sorted(apps, key=lambda app: app.last_used_at or app.allowed_at, reverse=True)
 
 
-def _app(client: OAuthClient, rows: list[_Row], found: dict[uuid.UUID, InOrganization]) -> ConnectedApp:
+def _app(client: OAuthClient, rows: list[_Row], places: dict[uuid.UUID, InOrganization]) -> ConnectedApp:
     kind, host = _destination(client.redirect_uris)
     used = [row.last_used_at for row in rows if row.last_used_at]
     return ConnectedApp(
@@ -139,12 +177,18 @@ def _app(client: OAuthClient, rows: list[_Row], found: dict[uuid.UUID, InOrganiz
         is_self_registered=client.origin == "registered",
         redirect_kind=kind,
         host=host,
-        organizations=_once(found[row.organization_id] for row in rows if row.organization_id in found),
+        organizations=_once(places[row.organization_id] for row in rows if row.organization_id in places),
         resources=_once(row.resource for row in rows),
-        scopes=_once(scope for row in rows for scope in split(row.scope)),
+        scopes=_once(scope for row in rows for scope in _scopes(row, client)),
         allowed_at=min(row.created_at for row in rows),
         last_used_at=max(used, default=None),
+        key_count=sum(row.is_key for row in rows),
     )
+
+
+def _scopes(row: _Row, client: OAuthClient) -> list[str]:
+    """Of a grant as much as the client is registered for now; a key keeps what it was made with."""
+    return split(row.scope if row.is_key else narrowed(row.scope, client_scope=client.scope, resource_scope=None))
 
 
 def _once(values: Iterable[Value | None]) -> tuple[Value, ...]:

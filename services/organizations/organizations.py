@@ -139,10 +139,12 @@ def _insert(model: Any, **values: Any) -> bool:
 def create(actor: Actor, *, name: str, slug: str) -> OrganizationInfo:
     """Make an organization with the actor's person as its owner. Commits: yes.
 
-    Raises: Forbidden for who is no person; Invalid; Conflict slug_taken; QuotaReached for who owns as many as a person may.
+    Raises: Forbidden for who is no person; BoundElsewhere; Invalid; Conflict slug_taken; QuotaReached for who owns as many as a
+    person may.
     """
     if actor.user is None:
         raise Forbidden()
+    organization_access.require_unbound(actor)
     name, slug = names.checked(name, max_length=NAME_LENGTH), slugs.checked(slug)
     begin_write()
     organization = Organization(id=uuid7(), slug=slug, name=name, metadata_={})

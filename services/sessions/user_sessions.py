@@ -20,7 +20,7 @@ from infra.ids import parse_uuid, uuid7
 from infra.rows import reader
 from infra.secret_text import hex_hash, new_secret
 from infra.session_store import SessionRecord, SessionStore
-from models import Membership, Organization, RefreshFamily, User
+from models import ApiKey, Membership, Organization, RefreshFamily, User
 from models.membership import in_own_order
 from services.access.actors import Actor, OrganizationInfo, UserInfo
 from services.activity import places
@@ -28,7 +28,7 @@ from services.audit import audit
 from services.database.row_security import rows_of
 from services.database.transactions import begin_write, engine
 from services.organizations import organizations, received_invitations
-from services.tokens import refresh_families
+from services.tokens import app_keys, refresh_families
 
 JOINED = "joined"
 BY_LINK = "link"  # the `provider` of a session that began with a one-time link
@@ -273,7 +273,8 @@ def end(actor: Actor, record: SessionRecord) -> None:
 
 
 def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
-    """End one session of a person, every grant that began in it and their tokens. Twice is no error.
+    """End one session of a person, every grant that began in it, their tokens, and the keys that apps made with those. Twice is no
+    error.
 
     sid may also be the id of a grant: then that grant alone. Commits: yes.   Returns: whether there was something.
     """
@@ -283,19 +284,22 @@ def revoke(actor: Actor, *, user_id: uuid.UUID, sid: str) -> bool:
     families += refresh_families.revoke_where(
         RefreshFamily.user_id == user_id, RefreshFamily.id == parse_uuid(sid), because="revoked_by_user"
     )
-    if was_live or families:
-        audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details={"grants": families})
+    keys = app_keys.revoke_where(actor, ApiKey.user_id == user_id, app_keys.made_in(sid))
+    if was_live or families or keys:
+        details = {"grants": families, "keys": keys}
+        audit.record(actor, "user_session.revoked", target_type="user_session", target_id=sid, details=details)
     db.session.commit()
-    return bool(was_live or families)
+    return bool(was_live or families or keys)
 
 
 def revoke_others(actor: Actor, *, user_id: uuid.UUID, keep_sid: str) -> int:
-    """End all but one session and all grants that did not begin in it. Commits: yes.   Returns: how many."""
+    """End all but one session, all grants that did not begin in it, and every key that an app made, whichever session it was
+    allowed in. Commits: yes.   Returns: how many sessions and grants."""
     return _revoke_many(actor, user_id=user_id, keep_sid=keep_sid)
 
 
 def revoke_all(actor: Actor, *, user_id: uuid.UUID) -> int:
-    """End every session and grant of a person. Commits: yes.   Returns: how many."""
+    """End every session and grant of a person and every key that an app made. Commits: yes.   Returns: how many sessions and grants."""
     return _revoke_many(actor, user_id=user_id, keep_sid=None)
 
 
@@ -304,7 +308,9 @@ def _revoke_many(actor: Actor, *, user_id: uuid.UUID, keep_sid: str | None) -> i
     ended = sum(store.remove(user_id, record.sid) for record in store.list_for(user_id) if record.sid != keep_sid)
     begin_write()
     ended += refresh_families.revoke_of_person(user_id, lambda table: table.sid != (keep_sid or ""), because="session_revoked")
-    audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details={"count": ended, "kept": keep_sid})
+    keys = app_keys.revoke_where(actor, ApiKey.user_id == user_id, app_keys.IS_OF_APP)
+    details = {"count": ended, "kept": keep_sid, "keys": keys}
+    audit.record(actor, "user_sessions.revoked", target_type="user", target_id=user_id, details=details)
     db.session.commit()
     return ended
 

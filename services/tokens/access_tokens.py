@@ -17,13 +17,13 @@ from infra.clock import now, now_seconds
 from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret, new_secret
-from models import AccessToken, OAuthClient, Organization, RefreshFamily, RefreshToken, RevokedJwt, User
+from models import AccessToken, OAuthClient, Organization, RefreshFamily, RefreshToken, Resource, RevokedJwt, User
 from models.types import UtcDateTime
 from services.access.actors import Actor, OrganizationInfo, UserInfo
-from services.access.scopes import INTROSPECT, split
+from services.access.scopes import INTROSPECT, narrowed, split
 from services.audit import audit
 from services.database.transactions import begin_write, engine
-from services.tokens import live, oauth_clients, refresh_families, signing_keys, token_claims
+from services.tokens import live, oauth_clients, refresh_families, resources, signing_keys, token_claims
 from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.signing_keys import TokenUnreadable
@@ -58,8 +58,10 @@ class TokenInfo:
 
 # What a token is judged by and tells: its client, and of a person's token its family, person and organization.
 _JUDGED_BY = (live.client_version().label("client_version"), RefreshFamily.revoked_at.label("family_revoked_at"))
+_OF_ACCESS = (*_JUDGED_BY, live.client_may_act().label("client_may_act"), AccessToken.revoked_at)
 _SUBJECT = (
     OAuthClient.client_id,
+    OAuthClient.scope.label("client_scope"),
     RefreshFamily.id.label("family_id"),
     RefreshFamily.sid,
     RefreshFamily.auth_time,
@@ -100,7 +102,7 @@ _FIND_ACCESS = HotStatement(
             .outerjoin(RefreshFamily, RefreshFamily.id == AccessToken.family_id)
         ).where(AccessToken.token_hash == _TOKEN_HASH),
         *live.ACCESS_TOKEN,
-        by=(*_JUDGED_BY, AccessToken.revoked_at),
+        by=_OF_ACCESS,
     )
 )
 # Introspection reads the calling client and the token together; where there is no such token its columns are null.
@@ -117,24 +119,32 @@ _INTROSPECT_ACCESS = HotStatement(
         ).where(_caller.c.id == CLIENT_PK),
         live.is_unknown,
         *live.ACCESS_TOKEN,
-        by=(*_JUDGED_BY, AccessToken.revoked_at),
+        by=_OF_ACCESS,
     )
 )
 _INTROSPECT_REFRESH = HotStatement(
     live.judged(
         _join_subject(
-            select(_CALLER_VERSION, *_REFRESH, *_SUBJECT)
+            select(_CALLER_VERSION, *_REFRESH, *_SUBJECT, resources.scope_of(RefreshFamily.resource).label("resource_scope"))
             .select_from(_caller)
             .outerjoin(RefreshToken, RefreshToken.token_hash == _TOKEN_HASH)
             .outerjoin(RefreshFamily, RefreshFamily.id == RefreshToken.family_id)
             .outerjoin(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+            .outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
         ).where(_caller.c.id == CLIENT_PK),
         live.is_unknown,
         *live.REFRESH_TOKEN,
-        by=(*_JUDGED_BY, RefreshToken.used_at, RefreshFamily.expires_at.label("family_expires_at")),
+        by=(
+            *_JUDGED_BY,
+            live.client_may_act().label("client_may_act"),
+            live.client_may_refresh(RefreshFamily.scope).label("client_may_refresh"),
+            RefreshToken.used_at,
+            RefreshFamily.expires_at.label("family_expires_at"),
+        ),
     )
 )
 _FAMILY_ID = cast(bindparam("family_id", type_=Uuid()), Uuid())
+_RESOURCE = cast(bindparam("resource", type_=String()), String())
 _FIND_JWT = HotStatement(
     live.judged(
         _join_subject(
@@ -143,13 +153,22 @@ _FIND_JWT = HotStatement(
                 Organization.name.label("organization_name"),
                 live.role(RefreshFamily).label("role"),
                 RefreshFamily.can_confirm,
+                OAuthClient.scope.label("client_scope"),
+                resources.scope_of(_RESOURCE).label("resource_scope"),
             )
             .select_from(OAuthClient)
             .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
             .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
+            .outerjoin(Resource, Resource.identifier == _RESOURCE)
         ).where(OAuthClient.client_id == bindparam("client_id")),
         *live.JWT,
-        by=(*_JUDGED_BY, RevokedJwt.created_at.label("revoked_at"), _FAMILY_ID.label("family_id")),
+        by=(
+            *_JUDGED_BY,
+            live.client_may_act(_FAMILY_ID).label("client_may_act"),
+            _RESOURCE.label("resource"),
+            RevokedJwt.created_at.label("revoked_at"),
+            _FAMILY_ID.label("family_id"),
+        ),
     )
 )
 _ISSUE = HotStatement(
@@ -175,10 +194,11 @@ def _read(kind: Literal["access_token", "refresh_token"], row: Row | None) -> To
     if row is None or row.ended is not None:
         return None
     is_of_person, is_of_organization = row.family_id is not None, row.organization_id is not None
+    resource_scope = row.resource_scope if kind == "refresh_token" else None  # opaque access tokens have no resource
     return TokenInfo(
         id=str(row.id),
         kind=kind,
-        scope=row.scope,
+        scope=narrowed(row.scope, client_scope=row.client_scope, resource_scope=resource_scope),
         created_at=row.created_at,
         expires_at=row.expires_at,
         client_id=row.client_id,
@@ -209,13 +229,21 @@ def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
 
 
 def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
-    """A JWT as it stands now, its organization and role read again; None when it was revoked, its person disabled or their
-    membership lost since it was signed. One statement."""
+    """A JWT as it stands now, its scope, organization and role read again; None when it was revoked, its person disabled, their
+    membership lost, or its client's grant type or its resource taken away since it was signed. One statement."""
     family_id = token_claims.family_of(claims["jti"])
-    row = _FIND_JWT.one(engine(), jti=claims["jti"], family_id=family_id, client_id=claims["client_id"])
+    row = _FIND_JWT.one(
+        engine(),
+        jti=claims["jti"],
+        family_id=family_id,
+        client_id=claims["client_id"],
+        resource=claims["aud"],
+        api_resource=current().api_resource,
+    )
     if row is None or row.ended is not None:
         return None
-    token = info_from_claims(claims)
+    scope = narrowed(claims["scope"], client_scope=row.client_scope, resource_scope=row.resource_scope)
+    token = replace(info_from_claims(claims), scope=scope)
     if family_id is None:
         return token
     organization = OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role) if token.organization else None
@@ -283,7 +311,7 @@ def introspect(client: ClientInfo, raw: str) -> dict[str, Any]:
 def _introspect_row(
     client: ClientInfo, kind: Literal["access_token", "refresh_token"], statement: HotStatement, raw: str
 ) -> dict[str, Any]:
-    row = statement.one(engine(), token_hash=hash_secret(raw), client_pk=client.pk, now=now())
+    row = statement.one(engine(), token_hash=hash_secret(raw), client_pk=client.pk, now=now(), api_resource=current().api_resource)
     if row is None or row.caller_version != client.version:
         raise StaleClient(client.client_id)
     token = _read(kind, row)
@@ -304,7 +332,6 @@ def _introspect_row(
             "sub": str(token.user.id),
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
-            "email_verified": token.user.email_verified,
             **({"org": token.organization.to_values()} if token.organization else {}),
             **({"username": token.user.email} if "email" in token.scopes else {}),
             **token_claims.person(token.user, token.scopes),
@@ -318,9 +345,12 @@ def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
         claims = signing_keys.verify(raw, typ="at+jwt")
     except TokenUnreadable:
         return INACTIVE
-    if claims["exp"] <= now_seconds() or not _may_see(client, claims["client_id"]) or find_jwt(claims) is None:
+    if claims["exp"] <= now_seconds() or not _may_see(client, claims["client_id"]):
         return INACTIVE
-    return {"active": True, "token_type": "Bearer", **claims}
+    token = find_jwt(claims)
+    if token is None:
+        return INACTIVE
+    return {"active": True, "token_type": "Bearer", **token_claims.opened(claims, token.scope)}
 
 
 def _may_see(client: ClientInfo, owner_client_id: str) -> bool:

@@ -10,7 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, String, and_, bindparam, case, insert, literal, or_, select, true, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
 from config import current
@@ -22,7 +39,9 @@ from infra.secret_text import hash_secret, new_secret
 from models import AuthorizationCode, KnownApp, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
+from services.access.scopes import split
 from services.activity import known_apps
+from services.audit import audit
 from services.database.transactions import engine
 from services.tokens import live, oauth_clients, refresh_families
 from services.tokens.grants import (
@@ -77,6 +96,7 @@ _COPIED = (
     "auth_time",
     "can_confirm",
 )  # from the code to its family
+_TOLD = ("client_id", "scope", "resource")  # in the event of a grant
 _IS_KNOWN = (
     select(KnownApp.client_pk)
     .where(KnownApp.user_id == bindparam("known_user_id"), KnownApp.client_pk == bindparam("known_client_pk"))
@@ -126,8 +146,25 @@ def _exchange_statement() -> HotStatement:
     )
     refresh = refresh_families.insert_refresh_from(g, won, has_refresh_token)
     access = refresh_families.insert_access_from(g, won, g.c.scope)
+    event = audit.insert_from(
+        g.join(won, true()),
+        "grant.created",
+        actor_type="user",
+        actor_id=cast(g.c.user_id, String()),
+        credential_type="session",
+        credential_id=g.c.sid,
+        organization_id=g.c.organization_id,
+        target_type="grant",
+        target_id=cast(g.c.family_id, String()),
+        ip=bindparam("ip", type_=String()),
+        request_id=bindparam("request_id", type_=String()),
+        details=func.jsonb_build_object(
+            *(part for name in _TOLD for part in (literal_column(f"'{name}'"), g.c[name])),
+            type_=JSONB(),
+        ),
+    )
     answer = select(*g.c, ended.label("ended"), select(won.c.id).scalar_subquery().label("won_id"))
-    return HotStatement(answer.add_cte(family.cte("family"), refresh.cte("refresh"), access.cte("access")))
+    return HotStatement(answer.add_cte(family.cte("family"), refresh.cte("refresh"), access.cte("access"), event.cte("event")))
 
 
 _EXCHANGE = _exchange_statement()
@@ -182,7 +219,10 @@ def exchange(
         "redirect_uri": redirect_uri and oauth_clients.same_redirect_uri(redirect_uri),
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "wanted_resource": resource,
-        "may_refresh": "refresh_token" in client.grant_types,
+        "may_refresh": "refresh_token" in client.grant_types and "offline_access" in client.scopes,
+        "api_resource": current().api_resource,
+        "event_id": uuid7(),
+        "request_id": actor.request_id,
         "ip": actor.ip,
         "user_agent": (actor.user_agent or "")[:300] or None,
         "family_expires_at": moment + timedelta(seconds=current().refresh_family_seconds),
@@ -190,7 +230,7 @@ def exchange(
 
     def respond(row: Row) -> dict[str, Any]:
         grant, issued = grant_of(row), Issued(moment, params["access_id"])
-        return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
+        return build_answer(grant, tokens, grant.narrowed(), issued, has_refresh_token=_has_refresh_token(grant, params))
 
     row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
     if response is not None:
@@ -226,7 +266,28 @@ def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, 
         INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
     if grant.resource is None:
         INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, grant.scope, params))
+    audit.record_in(
+        transaction,
+        _person(grant, params),
+        "grant.created",
+        target_type="grant",
+        target_id=grant.family_id,
+        organization_id=grant.organization_id,
+        details={name: getattr(grant, name) for name in _TOLD},
+    )
+
+
+def _person(grant: Grant, params: dict[str, Any]) -> Actor:
+    """Who gave the grant, in the session that they gave it in; the request is the client's."""
+    return Actor(
+        type="user",
+        id=str(grant.user_id),
+        credential_type="session",
+        credential_id=grant.sid,
+        ip=params["ip"],
+        request_id=params["request_id"],
+    )
 
 
 def _has_refresh_token(grant: Grant, params: dict[str, Any]) -> bool:
-    return params["may_refresh"] and "offline_access" in grant.scopes
+    return params["may_refresh"] and "offline_access" in split(grant.scope)

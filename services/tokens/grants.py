@@ -10,16 +10,20 @@ from sqlalchemy import ColumnElement, Select, String, and_, bindparam, not_, sel
 from errors import OAuthRefused
 from infra.rows import reader
 from infra.word_lists import has_words
-from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, User
-from services.access.scopes import split
-from services.tokens import live
+from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, Resource, User
+from services.access.scopes import narrowed
+from services.tokens import live, resources
 from services.tokens.live import Ended
 
 
 @dataclass(frozen=True)
 class Grant:
     """The current permission of one client to act for one person in one organization, or in none: then what speaks of the
-    organization is None, and the role empty."""
+    organization is None, and the role empty.
+
+    `scope` is what the person allowed; `client_scope` and `resource_scope` (None without a resource) are what the client and the
+    resource are registered for now, and `narrowed` is what counts.
+    """
 
     family_id: uuid.UUID
     client_pk: uuid.UUID
@@ -38,10 +42,12 @@ class Grant:
     organization_name: str | None
     role: str
     client_id: str
+    client_scope: str
+    resource_scope: str | None
 
-    @property
-    def scopes(self) -> list[str]:
-        return split(self.scope)
+    def narrowed(self, scope: str | None = None) -> str:
+        """What is left of the grant's scope, or of a part of it."""
+        return narrowed(scope or self.scope, client_scope=self.client_scope, resource_scope=self.resource_scope)
 
 
 grant_of = reader(Grant)
@@ -97,7 +103,8 @@ def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> 
 
 
 def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any) -> Select[Any]:
-    """Select the columns of Grant through `source` (a code or a family), those that `live.OF_THIS_CLIENT` needs, then `more`.
+    """Select the columns of Grant through `source` (a code or a family), those that `live.OF_THIS_CLIENT` needs, then `more`. Whoever
+    runs it binds `resources.API_RESOURCE`.
 
     `role` is null if the person can no longer act in the organization; see `live.role`.
     """
@@ -121,11 +128,14 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             Organization.name.label("organization_name"),
             live.role(source).label("role"),
             OAuthClient.client_id,
+            OAuthClient.scope.label("client_scope"),
+            resources.scope_of(source.resource).label("resource_scope"),
             live.client_version().label("client_version"),
             *more,
         )
         .select_from(source)
         .join(OAuthClient, OAuthClient.id == source.client_pk)
+        .outerjoin(Resource, Resource.identifier == source.resource)
         .join(User, User.id == source.user_id)
         .outerjoin(Organization, Organization.id == source.organization_id)
     )

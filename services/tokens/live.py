@@ -13,8 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, Uuid, and_, bindparam, case, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Select, String, Uuid, and_, bindparam, case, literal_column, not_, or_, select
 
+from infra.word_lists import has_words
 from models import ApiKey, OAuthClient, Organization, RefreshFamily, User
 from models.definer import role_of
 from models.types import UtcDateTime
@@ -22,6 +23,7 @@ from models.types import UtcDateTime
 NOW = bindparam("now", type_=UtcDateTime())
 CLIENT_PK = bindparam("client_pk", type_=Uuid())
 CLIENT_VERSION = bindparam("client_version", type_=Integer())
+BEGIN_GRANTS = ("authorization_code",)  # the grant types that a person's grant begins with; refreshing goes on with it
 
 
 class Ended(StrEnum):
@@ -29,6 +31,8 @@ class Ended(StrEnum):
 
     UNKNOWN = "unknown"
     CLIENT = "its client may do nothing"
+    GRANT_TYPE = "its client may not use this grant type any more"
+    RESOURCE = "its resource is not registered any more"
     OTHER_CLIENT = "issued to another client"
     STALE_CLIENT = "the client has changed"
     OTHER_REQUEST = "wrong redirect_uri or code_verifier"
@@ -53,6 +57,20 @@ def client_version(client: Any = OAuthClient) -> ColumnElement[int]:
     statement that acts for a client, or reads something it owns, uses this expression.
     """
     return client.version
+
+
+def client_may_act(family_id: Any = RefreshFamily.id, client: Any = OAuthClient) -> ColumnElement[bool]:
+    """Whether the client is registered for a grant type that begins grants like this one: a person's, which has a family, or its own."""
+    begins = or_(*(has_words(client.grant_types, _word(name)) for name in BEGIN_GRANTS))
+    return case((family_id.is_(None), has_words(client.grant_types, _word("client_credentials"))), else_=begins)
+
+
+def client_may_refresh(scope: Any, client: Any = OAuthClient) -> ColumnElement[bool]:
+    """Whether the client may still refresh a grant of this scope: a refresh token that `offline_access` was needed for needs it."""
+    offline = _word("offline_access")
+    return and_(
+        has_words(client.grant_types, _word("refresh_token")), or_(not_(has_words(scope, offline)), has_words(client.scope, offline))
+    )
 
 
 def role(source: Any) -> ColumnElement[str]:
@@ -85,6 +103,18 @@ def of_another_client(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ende
 def client_is_stale(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
     """The client authenticated against CLIENT_VERSION, the version cached in this process, and its row has changed since."""
     return row.client_version.is_distinct_from(CLIENT_VERSION), Ended.STALE_CLIENT
+
+
+def client_may_not_act(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    return row.client_may_act.is_(False), Ended.GRANT_TYPE
+
+
+def client_may_not_refresh(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    return or_(row.client_may_act.is_(False), row.client_may_refresh.is_(False)), Ended.GRANT_TYPE
+
+
+def resource_is_gone(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    return and_(row.resource.is_not(None), row.resource_scope.is_(None)), Ended.RESOURCE
 
 
 def is_revoked(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -123,10 +153,20 @@ def agent_is_paused(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]
 
 # --- the rules for each kind, in order --------------------------------------------------------------------------------
 
-ACCESS_TOKEN: tuple[Rule, ...] = (client_is_shut_out, is_revoked, family_is_revoked, is_expired, person_behind_has_left)
-JWT: tuple[Rule, ...] = (client_is_shut_out, is_revoked, family_is_revoked, person_behind_has_left)  # its expiry is in the JWT
-REFRESH_TOKEN: tuple[Rule, ...] = (client_is_shut_out, family_is_revoked, family_is_expired, person_has_left, is_used, is_expired)
-CODE: tuple[Rule, ...] = (is_used, is_expired, person_has_left)
+_CLIENT: tuple[Rule, ...] = (client_is_shut_out, client_may_not_act)
+ACCESS_TOKEN: tuple[Rule, ...] = (*_CLIENT, is_revoked, family_is_revoked, is_expired, person_behind_has_left)
+JWT: tuple[Rule, ...] = (*_CLIENT, resource_is_gone, is_revoked, family_is_revoked, person_behind_has_left)  # its expiry is in the JWT
+REFRESH_TOKEN: tuple[Rule, ...] = (
+    client_is_shut_out,
+    client_may_not_refresh,
+    resource_is_gone,
+    family_is_revoked,
+    family_is_expired,
+    person_has_left,
+    is_used,
+    is_expired,
+)
+CODE: tuple[Rule, ...] = (is_used, is_expired, resource_is_gone, person_has_left)
 API_KEY: tuple[Rule, ...] = (is_revoked, is_expired, person_has_left, agent_is_paused)
 OF_THIS_CLIENT: tuple[Rule, ...] = (of_another_client, client_is_stale)  # in this order, so that other clients learn nothing about versions
 
@@ -137,12 +177,12 @@ def ended(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] = N
     A condition that evaluates to null counts as false, so a rule must never evaluate to null for a row that is not live.
     """
     judgments = (rule(row, moment) for rule in rules)
-    return case(*((condition, _literal(reason)) for condition, reason in judgments))
+    return case(*((condition, _word(reason)) for condition, reason in judgments))
 
 
-def _literal(reason: Ended) -> ColumnElement[str]:
-    """The reason as part of the statement's text; a bound value would be sent with every call."""
-    return literal_column("'" + reason.replace("'", "''") + "'", String())
+def _word(text: str) -> ColumnElement[str]:
+    """A constant as part of the statement's text; a bound value would be sent with every call."""
+    return literal_column("'" + text.replace("'", "''") + "'", String())
 
 
 def none_of(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[bool]:
@@ -151,11 +191,11 @@ def none_of(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] =
 
 
 def grant_is_live(moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[bool]:
-    """For lists of grants: the family is neither revoked nor expired, and its client is not shut out.
+    """For lists of grants: the family is neither revoked nor expired, and its client is not shut out and may still have grants.
 
     The statement must join RefreshFamily and OAuthClient.
     """
-    return and_(none_of(RefreshFamily, is_revoked, is_expired, moment=moment), client_version().is_not(None))
+    return and_(none_of(RefreshFamily, is_revoked, is_expired, moment=moment), client_version().is_not(None), client_may_act())
 
 
 def key_works(moment: datetime) -> ColumnElement[bool]:

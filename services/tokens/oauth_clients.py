@@ -21,7 +21,7 @@ from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret, new_secret
-from models import OAuthClient, RefreshFamily
+from models import ApiKey, OAuthClient, RefreshFamily
 from services.access import instance_access
 from services.access.actors import Actor
 from services.access.scopes import split
@@ -29,7 +29,7 @@ from services.audit import audit
 from services.database.transactions import begin_write, engine
 from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
-from services.tokens import live
+from services.tokens import app_keys, live
 from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 
 SECRET_OVERLAP = timedelta(hours=24)
@@ -210,16 +210,18 @@ def get_client(client_id: str) -> OAuthClient:
 
 @dataclass(frozen=True)
 class ClientRow:
-    """A client in the list of the instance. people: how many have a grant of it that goes on."""
+    """A client in the list of the instance. people: how many have a grant of it that goes on. key_count: how many made with its tokens
+    work."""
 
     client: OAuthClient
     people: int
     last_used_at: datetime | None
+    key_count: int = 0
 
 
 def _client_row(row: Any) -> ClientRow:
     """One of `_with_use`."""
-    return ClientRow(row.OAuthClient, row.people, row.last_used_at)
+    return ClientRow(row.OAuthClient, row.people, row.last_used_at, row.key_count)
 
 
 def list_numbered(actor: Actor, *, number: int = 1) -> NumberedPage[ClientRow]:
@@ -253,7 +255,8 @@ def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
     people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, live.grant_is_live(now())).scalar_subquery()
     last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
-    return select(OAuthClient, people.label("people"), last_used.label("last_used_at"))
+    keys = select(func.count()).select_from(ApiKey).where(ApiKey.client_pk == OAuthClient.id, live.key_works(now())).scalar_subquery()
+    return select(OAuthClient, people.label("people"), last_used.label("last_used_at"), keys.label("key_count"))
 
 
 def has_two_secrets(row: OAuthClient) -> bool:
@@ -321,9 +324,15 @@ def replace_secret(row: OAuthClient, raw: str) -> None:
 
 
 def delete(actor: Actor, client_id: str) -> None:
-    """Remove a client and every grant and token of it. Commits: yes.   Raises: NotFound."""
+    """Remove a client with every grant and token of it, and revoke the keys that were made with those. Commits: yes.
+
+    It is locked first: a key that is being made waits, or is seen here.   Raises: NotFound.
+    """
     begin_write()
-    row = get_client(client_id)
+    row = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == client_id).with_for_update())
+    if row is None:
+        raise NotFound("There is no client with that id.")
+    app_keys.revoke_where(actor, ApiKey.client_pk == row.id)
     db.session.delete(row)
     audit.record(actor, "oauth_client.deleted", target_type="oauth_client", target_id=client_id)
     db.session.commit()

@@ -14,12 +14,12 @@ from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.ids import uuid7
 from infra.secret_text import hash_secret
-from models import AccessToken, AuthorizationCode, RefreshFamily, RefreshToken
+from models import AccessToken, ApiKey, AuthorizationCode, RefreshFamily, RefreshToken
 from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write
-from services.tokens import live
+from services.tokens import app_keys, live
 from services.tokens.grants import Grant, RawTokens
 from services.tokens.live import NOW
 
@@ -118,7 +118,8 @@ def revoke(actor: Actor, family_id: uuid.UUID, *, because: str) -> bool:
     if was_live:
         if because in REUSE:
             metrics.count("reuse_revocations")
-        organization_id = db.session.scalar(select(RefreshFamily.organization_id).where(RefreshFamily.id == family_id))
+        of = select(RefreshFamily.organization_id, RefreshFamily.user_id).where(RefreshFamily.id == family_id)
+        organization_id, user_id = db.session.execute(of).one()
         audit.record(
             actor,
             "grant.revoked",
@@ -127,6 +128,8 @@ def revoke(actor: Actor, family_id: uuid.UUID, *, because: str) -> bool:
             organization_id=organization_id,
             details={"reason": because},
         )
+        if because in REUSE:  # whoever stole a token may have made keys with it
+            app_keys.revoke_where(actor, ApiKey.user_id == user_id, ApiKey.grant_id == family_id)
     db.session.commit()
     return was_live
 

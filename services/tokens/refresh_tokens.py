@@ -68,6 +68,8 @@ _FACTS = (
         RefreshToken.request_hash,
         RefreshFamily.expires_at.label("family_expires_at"),
         RefreshFamily.revoked_at.label("family_revoked_at"),
+        live.client_may_act().label("client_may_act"),
+        live.client_may_refresh(RefreshFamily.scope).label("client_may_refresh"),
         _successor.used_at.label("successor_used_at"),
         _successor.token_hash.label("successor_hash"),
     )
@@ -119,6 +121,9 @@ def rotate(
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
     scope = _in_order(scope, client) if scope else None  # a repeat may name the same scopes in another order
+    if scope and set(client.scopes).isdisjoint(split(scope)):
+        oauth_clients.require_current(client)
+        raise refusal(Ended.MORE_SCOPE, _INVALID)  # nothing would be left of it
     tokens = _successors(current().secret_keys[0], raw_token, salt)
     params = {
         **refresh_families.new_token_params(tokens, moment),
@@ -128,12 +133,14 @@ def rotate(
         "scope": scope,
         "wanted_scope": scope,
         "wanted_resource": resource,
+        "api_resource": current().api_resource,
         "successor_salt": salt,
         "request_hash": hash_secret(f"{join(sorted(split(scope)))}\0{resource or ''}"),
     }
 
     def respond(row: Row) -> dict[str, Any]:
-        return build_answer(grant_of(row), tokens, scope or row.scope, Issued(moment, params["refresh_id"]), has_refresh_token=True)
+        grant = grant_of(row)
+        return build_answer(grant, tokens, grant.narrowed(scope), Issued(moment, params["refresh_id"]), has_refresh_token=True)
 
     row, response = spend(client, params, respond, statement=_ROTATE, find=_FIND, steps=_rotate_in_steps)
     if response is not None:
@@ -203,5 +210,6 @@ def _repeat(raw_token: str, row: Row, params: dict[str, Any], build_answer: Buil
             metrics.count("refresh_replays")
             elapsed = max(0, token_claims.seconds(params["now"]) - token_claims.seconds(row.used_at))
             issued = Issued(row.used_at, row.successor_id, elapsed)
-            return build_answer(grant_of(row), tokens, params["scope"] or row.scope, issued, has_refresh_token=True)
+            grant = grant_of(row)
+            return build_answer(grant, tokens, grant.narrowed(params["scope"]), issued, has_refresh_token=True)
     raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose key is gone from the settings")

@@ -22,6 +22,12 @@ from services.tokens.grants import Grant, Issued
 from services.tokens.oauth_clients import ClientInfo
 
 LIST_LIMIT = 100
+_OPENED_BY = {
+    "profile": ("name",),
+    "email": ("email", "email_verified"),
+    "orgs": ("orgs", "orgs_truncated"),
+    "projects:read": ("projects", "projects_truncated"),
+}
 _LISTED = frozenset({"orgs", "projects:read"})  # the scopes whose claims are looked up while an answer is built
 
 _ORGANIZATIONS = HotStatement(
@@ -113,6 +119,13 @@ def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
     if "email" in scopes:
         claims |= {"email": subject.email, "email_verified": subject.email_verified}
     return claims
+
+
+def opened(claims: dict[str, Any], scope: str) -> dict[str, Any]:
+    """The claims of a JWT whose scope counts no further than `scope` now."""
+    scopes = split(scope)
+    closed = {claim for needed, names in _OPENED_BY.items() if needed not in scopes for claim in names}
+    return {**{name: value for name, value in claims.items() if name not in closed}, "scope": scope}
 
 
 def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:

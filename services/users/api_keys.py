@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Select, Uuid, bindparam, false, func, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Row, Select, Uuid, bindparam, false, func, select, update
 
-from errors import Forbidden, InsufficientScope, Invalid, NotFound
+from errors import Forbidden, InsufficientScope, Invalid, NotFound, Unauthenticated
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from infra.secret_text import hash_secret
-from models import Agent, ApiKey, Membership, Organization, User
+from models import Agent, ApiKey, Membership, OAuthClient, Organization, RefreshFamily, User
 from models.api_key import IS_KEPT
 from models.definer import agent_acts_for_owner
 from models.types import UtcDateTime
@@ -34,7 +34,7 @@ from services.database import row_security
 from services.database.transactions import begin_write, engine
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
-from services.tokens import live
+from services.tokens import app_keys, live
 from services.users import agents, users
 from services.validation import names
 
@@ -101,8 +101,18 @@ class KeyInfo:
 
 
 @dataclass(frozen=True)
+class KeyMaker:
+    """The app that a key was made with."""
+
+    client_id: str
+    name: str
+    is_self_registered: bool
+
+
+@dataclass(frozen=True)
 class KeyRow:
-    """A key as its person sees it. `owner` is "self" or an agent's id; `organization` a slug."""
+    """A key as its person sees it. `owner` is "self" or an agent's id; `organization` a slug; `created_with` None for a key that
+    no app made."""
 
     id: uuid.UUID
     owner: str
@@ -114,6 +124,7 @@ class KeyRow:
     expires_at: datetime | None
     last_used_at: datetime | None
     last_used_ip: str | None
+    created_with: KeyMaker | None = None
 
 
 def find(raw: str, *, ip: str | None) -> KeyInfo | None:
@@ -147,7 +158,7 @@ def mint(
 
     organization: its slug, where "self" could mean several. expires_in: seconds.   Returns: the key and its raw value, which
     is shown once.   Raises: NotFound; Forbidden for another person's agent; InsufficientScope for more than the actor has;
-    Invalid; QuotaReached.
+    Unauthenticated when the grant of the actor's token has just ended; Invalid; QuotaReached.
     """
     if actor.user is None or actor.credential_type == "api_key":
         raise Forbidden()
@@ -159,6 +170,7 @@ def mint(
     agent = None if owner == SELF else _own_agent(actor, owner, organization)
     bound_to = _organization_of_self(actor, organization) if agent is None else agent.organization_id
     _hold_membership(bound_to, actor.user.id)
+    grant = _hold_grant(actor)
     key_id = uuid7()
     raw = new_key("gpa_" if agent else "gpp_", key_id)
     row = ApiKey(
@@ -171,13 +183,17 @@ def mint(
         scope=join(granted),
         last_four=raw[-4:],
         expires_at=now() + timedelta(seconds=expires_in or DEFAULT_SECONDS),
+        client_pk=grant.client_pk if grant else None,
+        grant_id=actor.grant_id,
+        sid=grant.sid if grant else None,
     )
     db.session.add(row)
     quotas.check("keys", actor.user.id, _counted_of(actor.user.id))
     details = {"owner": owner, "name": name, "scope": row.scope, "expires_at": f"{row.expires_at:%Y-%m-%dT%H:%M:%SZ}"}
+    details |= {"client_id": grant.client_id} if grant else {}
     audit.record(actor, "api_key.created", target_type="api_key", target_id=key_id, organization_id=bound_to, details=details)
     slug = db.session.scalar(select(Organization.slug).where(Organization.id == bound_to)) or ""
-    made = _row(row, slug)
+    made = _row(row, slug, _maker(grant))
     account_events.record(
         actor,
         actor.user.id,
@@ -250,7 +266,7 @@ def revoke_of_agent(actor: Actor, slug: str, agent_id: str, key_id: str) -> bool
     which = (ApiKey.agent_id == agent.id, ApiKey.id == parse_uuid(key_id))
     if db.session.scalar(select(ApiKey.id).where(*which)) is None:
         raise NotFound()
-    count = _revoke(actor, *which)
+    count = app_keys.revoke_where(actor, *which)
     db.session.commit()
     return count > 0
 
@@ -264,7 +280,7 @@ def revoke(actor: Actor, key_id: str) -> bool:
     which = (*_own(actor), ApiKey.id == parse_uuid(key_id))
     if db.session.scalar(select(ApiKey.id).where(*which)) is None:
         raise NotFound()
-    count = _revoke(actor, *which)
+    count = app_keys.revoke_where(actor, *which)
     db.session.commit()
     return count > 0
 
@@ -272,26 +288,12 @@ def revoke(actor: Actor, key_id: str) -> bool:
 def revoke_of_member(actor: Actor, *, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
     """Revoke the keys of a person who leaves an organization, their agents' too. Inside another unit of work, after the
     membership was deleted: never commits."""
-    _revoke(actor, ApiKey.organization_id == organization_id, ApiKey.user_id == user_id)
+    app_keys.revoke_where(actor, ApiKey.organization_id == organization_id, ApiKey.user_id == user_id)
 
 
 def revoke_of_person(actor: Actor, *, user_id: uuid.UUID) -> None:
     """Revoke every key of a person who is shut out, their agents' too. Inside another unit of work: never commits."""
-    _revoke(actor, ApiKey.user_id == user_id)
-
-
-def _revoke(actor: Actor, *which: ColumnElement[bool]) -> int:
-    """How many that was."""
-    revoked = db.session.execute(
-        update(ApiKey)
-        .where(*which, live.none_of(ApiKey, live.is_revoked))
-        .values(revoked_at=now())
-        .returning(ApiKey.id, ApiKey.organization_id)
-    )
-    ended = revoked.all()
-    for key_id, organization_id in ended:
-        audit.record(actor, "api_key.revoked", target_type="api_key", target_id=key_id, organization_id=organization_id)
-    return len(ended)
+    app_keys.revoke_where(actor, ApiKey.user_id == user_id)
 
 
 def _granted(actor: Actor, scopes: Sequence[str]) -> list[str]:
@@ -349,6 +351,31 @@ def _hold_membership(organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
     users.refuse_while_secured(held.secured_at)
 
 
+def _hold_grant(actor: Actor) -> Row[Any] | None:
+    """The client and session of the grant behind the actor's token; None for a session. Until the transaction ends nobody revokes
+    the grant or deletes the client: whoever does so next sees the new key and revokes it.
+
+    The client is locked first, as where it is deleted.   Raises: Unauthenticated when either has ended already; Forbidden for
+    whatever else is no session.
+    """
+    if actor.grant_id is None:
+        if actor.credential_type != "session":
+            raise Forbidden()
+        return None
+    this = RefreshFamily.id == actor.grant_id
+    client = select(OAuthClient.id).join(RefreshFamily, RefreshFamily.client_pk == OAuthClient.id).where(this)
+    db.session.execute(client.with_for_update(read=True, key_share=True, of=OAuthClient)).all()
+    grant = db.session.execute(
+        select(RefreshFamily.client_pk, RefreshFamily.sid, OAuthClient.client_id, OAuthClient.name.label("client_name"), OAuthClient.origin)
+        .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+        .where(this, live.none_of(RefreshFamily, live.is_revoked))
+        .with_for_update(read=True, of=RefreshFamily)
+    ).first()
+    if grant is None:
+        raise Unauthenticated("The token is unknown, expired or revoked.", code="invalid_token")
+    return grant
+
+
 def _tokens_of(actor: Actor) -> list[ColumnElement[bool]]:
     return [*_own(actor), ApiKey.agent_id.is_(None)]
 
@@ -361,11 +388,12 @@ def _of_agent(actor: Actor, slug: str, agent_id: str) -> list[ColumnElement[bool
     return [ApiKey.agent_id == agent.id]
 
 
-def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str]]:
-    """Keys that are not revoked, with the slugs of their organizations."""
+def _kept(*which: ColumnElement[bool]) -> Select[tuple[ApiKey, str, str, str, str]]:
+    """Keys that are not revoked, with the slugs of their organizations and the apps that made them."""
     return (
-        select(ApiKey, Organization.slug)
+        select(ApiKey, Organization.slug, OAuthClient.client_id, OAuthClient.name.label("client_name"), OAuthClient.origin)
         .join(Organization, Organization.id == ApiKey.organization_id)
+        .outerjoin(OAuthClient, OAuthClient.id == ApiKey.client_pk)
         .where(*which, live.none_of(ApiKey, live.is_revoked), Organization.deleted_at.is_(None))
     )
 
@@ -399,10 +427,17 @@ def _person(actor: Actor) -> uuid.UUID:
 
 def _read(row: Any) -> KeyRow:
     """One of `_kept`."""
-    return _row(row.ApiKey, row.slug)
+    return _row(row.ApiKey, row.slug, _maker(row))
 
 
-def _row(key: ApiKey, slug: str) -> KeyRow:
+def _maker(row: Any) -> KeyMaker | None:
+    """Of a row with the columns of a client, or none."""
+    if row is None or row.client_id is None:
+        return None
+    return KeyMaker(row.client_id, row.client_name, row.origin == "registered")
+
+
+def _row(key: ApiKey, slug: str, created_with: KeyMaker | None) -> KeyRow:
     return KeyRow(
         id=key.id,
         owner=str(key.agent_id) if key.agent_id else SELF,
@@ -414,6 +449,7 @@ def _row(key: ApiKey, slug: str) -> KeyRow:
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
         last_used_ip=key.last_used_ip,
+        created_with=created_with,
     )
 
 

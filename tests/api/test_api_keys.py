@@ -64,7 +64,7 @@ def test_a_key_for_ones_agent_is_the_agents(app, person):
     assert body["key"].startswith("gpa_")
     told = app.test_client().get("/api/v1/whoami", headers=bearer(body["key"])).json
     assert told["actor"] == {"type": "agent", "id": str(person.agent.id)}
-    assert told["user"]["email_verified"] is True
+    assert told["user"] == {"id": str(person.user.id)}
 
 
 def test_without_expires_in_a_key_ends_after_ninety_days(app, person):

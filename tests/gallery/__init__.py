@@ -380,6 +380,7 @@ def _account_pages(name: str | None) -> list[Page]:
         scopes,
         moment - 9 * day,
         moment - 2 * hour,
+        key_count=2,
     )
     web = ConnectedApp(
         OTHER_ID,
@@ -425,13 +426,22 @@ def _account_pages(name: str | None) -> list[Page]:
             "sessions-fifty", "account/sessions.html", "sessions", name, **{**sessions, "others": others[:2] * 25, "app_sessions": []}
         ),
         account_page(
-            "revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began
+            "revoke-session", "account/revoke_session.html", "sessions", name, sid=ID, record=others[0], app=None, began_here=began, keys=1
         ),
         account_page(
-            "revoke-app-session", "account/revoke_session.html", "sessions", name, sid=ID, record=None, app=app_sessions[0], began_here=""
+            "revoke-app-session",
+            "account/revoke_session.html",
+            "sessions",
+            name,
+            sid=ID,
+            record=None,
+            app=app_sessions[0],
+            began_here="",
+            keys=0,
         ),
-        account_page("revoke-others", "account/revoke_others.html", "sessions", name, count=4),
-        account_page("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0),
+        account_page("revoke-others", "account/revoke_others.html", "sessions", name, count=4, keys=2),
+        account_page("revoke-others-keys", "account/revoke_others.html", "sessions", name, count=0, keys=2),
+        account_page("revoke-others-none", "account/revoke_others.html", "sessions", name, count=0, keys=0),
         account_page("apps", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)]),
         account_page("apps-fifty", "account/apps.html", "apps", name, apps=[(registered, rows), (web, rows)] * 25),
         account_page("apps-none", "account/apps.html", "apps", name, apps=[]),

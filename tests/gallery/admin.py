@@ -146,9 +146,9 @@ def _users(name: str | None) -> list[Page]:
         ),
         made("admin-user", "user", found=_user_page(name, tom), is_reader=False),
         made("admin-user-self", "user", found=_user_page(name, maya), is_reader=True),
-        made("admin-user-disabled", "user", found=UserPage(off, [], [], [], []), is_reader=False),
-        made("admin-user-sign-out", "user_sign_out", user=tom, count=3, is_reader=False),
-        made("admin-user-sign-out-self", "user_sign_out", user=maya, count=1, is_reader=True),
+        made("admin-user-disabled", "user", found=UserPage(off, [], [], [], [], app_keys=1), is_reader=False),
+        made("admin-user-sign-out", "user_sign_out", user=tom, count=3, keys=2, is_reader=False),
+        made("admin-user-sign-out-self", "user_sign_out", user=maya, count=1, keys=0, is_reader=True),
         made("admin-user-disable", "user_disable", user=tom),
     ]
 
@@ -195,7 +195,7 @@ def _client(name: str | None, called: str, *uris: str, **changes: Any) -> Client
         "origin": "seeded",
         "created_at": moment - timedelta(days=90),
     }
-    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9))
+    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9), key_count=3)
 
 
 def _filled_client_form(*, wrong: bool) -> ClientForm:

@@ -58,7 +58,7 @@ def pages(name: str | None) -> list[Page]:
     paused = agent(name, paused_at=clock.now(), key_count=1, is_own=False)
     unused = agent(name, key_count=0, last_used_at=None, reaches=())
     for_owner, usable = agent(name, acts_for_owner=True), _usable(name)
-    keys = [tokens.key(called, owner="x"), tokens.key(called, owner="x", expires_in=5, used=None, last_four="m0Qa")]
+    keys = [tokens.key(called, owner="x"), tokens.key(called, owner="x", expires_in=5, used=None, last_four="m0Qa", app=called)]
     events = [audit.event("credential.resolved", name, actor={"type": "agent", "id": audit.AGENT_ID})]
     recent = audit_events.rows_of(events, audit.names(name), "/orgs/northwind/audit")
     secret = tokens.raw_key("gpa_")

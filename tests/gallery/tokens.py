@@ -11,14 +11,16 @@ from blueprints.pages.account.access_tokens import TokenForm
 from infra import clock
 from infra.ids import uuid7
 from services.access.scopes import API_SCOPES
-from services.users.api_keys import KeyRow, new_key
+from services.users.api_keys import KeyMaker, KeyRow, new_key
 from tests.gallery.page import ID, Page, account_page
 
 ALONE = Pager(None, None, "")
 
 
-def key(name: str, *, owner: str = "self", expires_in: int = 80, used: int | None = 4, last_four: str = "8f2k") -> KeyRow:
-    """expires_in: days. used: minutes ago."""
+def key(
+    name: str, *, owner: str = "self", expires_in: int = 80, used: int | None = 4, last_four: str = "8f2k", app: str | None = None
+) -> KeyRow:
+    """expires_in: days. used: minutes ago. app: what the app is called that made it."""
     moment = clock.now()
     return KeyRow(
         id=ID,
@@ -31,6 +33,7 @@ def key(name: str, *, owner: str = "self", expires_in: int = 80, used: int | Non
         expires_at=moment + timedelta(days=expires_in),
         last_used_at=None if used is None else moment - timedelta(minutes=used),
         last_used_ip=None if used is None else "10.20.0.14",
+        created_with=None if app is None else KeyMaker("patchwork", app, is_self_registered=True),
     )
 
 
@@ -56,7 +59,8 @@ def _form(name: str | None, *, wrong: bool = False) -> key_forms.KeyForm:
 
 def pages(name: str | None) -> list[Page]:
     called = name if name is not None else "nightly report"
-    keys = [key(called), key(called, expires_in=3, used=None), key(called, expires_in=-2, used=90_000)]
+    app = name if name is not None else "Patchwork"
+    keys = [key(called), key(called, expires_in=3, used=None, app=app), key(called, expires_in=-2, used=90_000)]
     names = {"northwind": name if name is not None else "Northwind"}
 
     def made(page_name: str, template: str, **values: Any) -> Page:

@@ -66,7 +66,7 @@ API = {
 # every other route -> the action it leaves, or why none
 OTHERS: dict[str, str | LeavesNone] = {
     "POST /oauth/authorize": "consent.granted",
-    "POST /oauth/token": LeavesNone("issuing and rotating leave their rows; reuse is grant.revoked"),
+    "POST /oauth/token": "grant.created",
     "POST /oauth/revoke": "access_token.revoked",
     "POST /oauth/introspect": LeavesNone("reads, and what it reads is no secret"),
     "POST /oauth/userinfo": LeavesNone("the same as GET (OpenID Connect Core 5.3.1)"),

@@ -39,7 +39,7 @@ DELETE /user-sessions                                 sessions:write    401 204 
 DELETE /user-sessions/<session_id>                    sessions:write    401 204 404 404 404 204 204 403 403 403 401 204 403
 
 GET /orgs                                             orgs              401 200 200 200 200 200 200 403 200 200 401 200 200
-POST /orgs                                            orgs:write        401 201 201 201 201 201 201 403 403 403 401 201 403
+POST /orgs                                            orgs:write        401 201 201 201 201 403 403 403 403 403 401 403 403
 GET /orgs/<slug>                                      orgs              401 200 200 200 404 404 200 403 200 404 401 200 200
 PATCH /orgs/<slug>                                    orgs:write        401 200 200 403 404 404 200 403 403 404 401 200 403
 DELETE /orgs/<slug>                                   orgs:write        401 204 403 403 404 404 403 403 403 404 401 204 403

@@ -25,12 +25,22 @@ STATEMENTS = {"delete", "insert", "select", "select_grant", "update"}
 
 # Statements that decide whether a presented token is valid: the constant, and the rules it must contain, in this order.
 _OF_THIS_CLIENT = ("of_another_client", "client_is_stale")
-_ACCESS_TOKEN = ("client_is_shut_out", "is_revoked", "family_is_revoked", "is_expired", "person_behind_has_left")
-_REFRESH_TOKEN = ("client_is_shut_out", "family_is_revoked", "family_is_expired", "person_has_left", "is_used", "is_expired")
-_CODE = ("is_used", "is_expired", "person_has_left")
+_CLIENT = ("client_is_shut_out", "client_may_not_act")
+_ACCESS_TOKEN = (*_CLIENT, "is_revoked", "family_is_revoked", "is_expired", "person_behind_has_left")
+_REFRESH_TOKEN = (
+    "client_is_shut_out",
+    "client_may_not_refresh",
+    "resource_is_gone",
+    "family_is_revoked",
+    "family_is_expired",
+    "person_has_left",
+    "is_used",
+    "is_expired",
+)
+_CODE = ("is_used", "is_expired", "resource_is_gone", "person_has_left")
 JUDGES: dict[str, tuple[str, ...]] = {
     "tokens.access_tokens._FIND_ACCESS": _ACCESS_TOKEN,
-    "tokens.access_tokens._FIND_JWT": ("client_is_shut_out", "is_revoked", "family_is_revoked", "person_behind_has_left"),
+    "tokens.access_tokens._FIND_JWT": (*_CLIENT, "resource_is_gone", "is_revoked", "family_is_revoked", "person_behind_has_left"),
     "tokens.access_tokens._INTROSPECT_ACCESS": ("is_unknown", *_ACCESS_TOKEN),
     "tokens.access_tokens._INTROSPECT_REFRESH": ("is_unknown", *_REFRESH_TOKEN),
     "tokens.authorization_codes._EXCHANGE": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
@@ -58,15 +68,19 @@ OF_LIVE_ROWS = {
     "tokens.grant_lists._LIVE_GRANTS",
     "tokens.grant_lists._WORKING_ACCESS_TOKEN",
     "tokens.grant_lists._WORKING_REFRESH_TOKEN",
+    "authorization.connected_apps._WITHOUT_GRANTS",
+    "authorization.connected_apps._read",
     "tokens.access_tokens._ISSUE",
+    "tokens.app_keys.count_of",
+    "tokens.app_keys.revoke_where",
     "tokens.oauth_clients._with_use",
     "tokens.refresh_families.revoke_of_person",
     "tokens.refresh_families.revoke_where",
     "users.agents._works",
     "users.agents.delete",
     "users.api_keys._counted_of",
+    "users.api_keys._hold_grant",
     "users.api_keys._kept",
-    "users.api_keys._revoke",
     "users.api_keys.count_working",
     "users.api_keys.list_kept",
     "users.api_keys.list_of_agent",
@@ -75,8 +89,9 @@ WHATEVER_THEIR_STATE = {
     "accounts.session_lists._own": "the actor's own grant, whose token has already been judged",
     "accounts.session_lists._owner_of": "the owner, even if it has ended: ending it twice is not an error",
     "accounts.session_lists._was_revoked": "whether it has ended",
+    "authorization.connected_apps._columns": "columns, for _read",
+    "authorization.connected_apps.remove": "by app_keys.revoke_where; what it deletes are consents",
     "audit.audit_names._keys": "the name of a key in an old event",
-    "authorization.connected_apps._read": "families that _LIVE_GRANTS has found",
     "instance.instance_overview.activity": "how many rotations there were",
     "instance.sweeping._count": "what to delete, by expiry alone",
     "instance.sweeping._family_goes_on": "the same",
@@ -89,6 +104,7 @@ WHATEVER_THEIR_STATE = {
     "tokens.refresh_families.INSERT_ACCESS": "a new row",
     "tokens.refresh_families.INSERT_FAMILY": "a new row",
     "tokens.refresh_families.INSERT_REFRESH": "a new row",
+    "tokens.oauth_clients.delete": "by app_keys.revoke_where; what it selects is the client",
     "tokens.refresh_families.revoke": "the organization of a family that was just ended",
     "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged",
     "tokens.refresh_tokens._USED": "the same",

@@ -19,7 +19,7 @@ from services.authorization import connected_apps
 from services.instance import moments
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SessionRecord
-from services.tokens import grant_lists
+from services.tokens import app_keys, grant_lists
 from services.tokens.grant_lists import GrantInfo
 
 blueprint = Blueprint("user_sessions", __name__)
@@ -43,12 +43,13 @@ def _own_sid() -> str:
 @dataclass(frozen=True)
 class SignedInPlaces:
     """Where the person is signed in: this browser's session, the others (the one active last first), apps; `app_count`: how
-    many apps have access, with or without such a session."""
+    many apps have access, with or without such a session; `app_keys`: how many keys they made."""
 
     here: SessionRecord | None
     others: list[SessionRecord]
     apps: list[AppSession]
     app_count: int
+    app_keys: int
 
     @property
     def count_elsewhere(self) -> int:
@@ -64,11 +65,13 @@ def _places() -> SignedInPlaces:
     own, user_id = _own_sid(), g.actor.user.id
     records = sorted(user_sessions.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
     grants = grant_lists.list_for(user_id)
+    apps = connected_apps.count_for(user_id, grants)
     return SignedInPlaces(
         here=next((record for record in records if record.sid == own), None),
         others=[record for record in records if record.sid != own],
         apps=[_app_session(grant) for grant in grants],
-        app_count=connected_apps.count_for(user_id, grants),
+        app_count=apps.apps,
+        app_keys=apps.keys,
     )
 
 
@@ -88,7 +91,7 @@ def show() -> str:
         others=places.others,
         app_sessions=places.apps,
         new_since=moments.now() - timedelta(hours=24),
-        has_elsewhere=places.count_elsewhere > 0,
+        has_elsewhere=places.count_elsewhere + places.app_keys > 0,
         token_seconds=current().access_token_seconds,
     )
 
@@ -101,7 +104,15 @@ def confirm_revoke(sid: uuid.UUID) -> str:
     if record is None and app is None:
         raise NotFound()
     began_here = [app.name for app in places.apps if app.grant.sid == str(sid)]
-    return frame.render("account/revoke_session.html", "sessions", sid=sid, record=record, app=app, began_here=words.joined(began_here))
+    return frame.render(
+        "account/revoke_session.html",
+        "sessions",
+        sid=sid,
+        record=record,
+        app=app,
+        began_here=words.joined(began_here),
+        keys=app_keys.count_of(g.actor.user.id, app_keys.made_in(str(sid))),
+    )
 
 
 @blueprint.post("/account/sessions/<uuid:sid>/revoke")
@@ -118,13 +129,18 @@ def revoke(sid: uuid.UUID) -> Response:
 
 @blueprint.get("/account/sessions/revoke-others")
 def confirm_revoke_others() -> str:
-    return frame.render("account/revoke_others.html", "sessions", count=_places().count_elsewhere)
+    places = _places()
+    return frame.render("account/revoke_others.html", "sessions", count=places.count_elsewhere, keys=places.app_keys)
 
 
 @blueprint.post("/account/sessions/revoke-others")
 def revoke_others() -> Response:
+    keys = app_keys.count_of(g.actor.user.id)
     count = user_sessions.revoke_others(g.actor, user_id=g.actor.user.id, keep_sid=_own_sid())
-    if not count:
+    if not count and not keys:
         return nothing_changed("/account/sessions")
-    flash(ngettext("Signed out %(num)d other session.", "Signed out %(num)d other sessions.", count), "ok")
+    if count:
+        flash(ngettext("Signed out %(num)d other session.", "Signed out %(num)d other sessions.", count), "ok")
+    if keys:
+        flash(ngettext("Revoked %(num)d key that an app created.", "Revoked %(num)d keys that apps created.", keys), "ok")
     return redirect("/account/sessions", 303)

@@ -42,16 +42,18 @@ def show(user_id: uuid.UUID) -> str:
 def confirm_sign_out(user_id: uuid.UUID) -> str:
     found = user_administration.get_page(g.actor, user_id)
     count = len(found.sessions) + len(found.grants)
-    return frame.render_admin("admin/user_sign_out.html", "users", user=found.user, count=count, is_reader=_is_reader(user_id))
+    return frame.render_admin(
+        "admin/user_sign_out.html", "users", user=found.user, count=count, keys=found.app_keys, is_reader=_is_reader(user_id)
+    )
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/sign-out")
 @fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to sign somebody out."))
 def sign_out(user_id: uuid.UUID) -> Response:
-    user = user_administration.get_user(g.actor, user_id)
-    count, name = user_sessions.revoke_all(g.actor, user_id=user_id), name_of(user)
+    found = user_administration.get_page(g.actor, user_id)
+    count, name = user_sessions.revoke_all(g.actor, user_id=user_id), name_of(found.user)
     result = ngettext("%(name)s: signed out %(num)d session.", "%(name)s: signed out %(num)d sessions.", count, name=name)
-    _say(result, has_changed=count > 0)
+    _say(result, has_changed=count + found.app_keys > 0)
     return _back(user_id)
 
 

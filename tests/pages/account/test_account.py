@@ -348,7 +348,7 @@ def test_a_malformed_session_id_is_not_there(signed_in: FlaskClient, database: A
 def test_apps_are_listed_with_what_they_may_do(signed_in: FlaskClient, app: Flask, user: User, database: Any) -> None:
     assert "Apps you allow appear here." in signed_in.get("/account/apps").text
     web = factories.make_client(name="Boards", redirect_uris=["https://boards.example/cb"])
-    native = factories.make_client(name="Evil <b>", redirect_uris=["http://127.0.0.1/cb"], origin="registered")
+    native = factories.make_client(name="Evil <b>", redirect_uris=["http://127.0.0.1/cb"], origin="registered", scope="credentials:read")
     consent(app, user, web, "openid profile email")
     grant(app, user, web, scope="openid offline_access")
     grant(app, user, native, scope="credentials:read")
