@@ -12,6 +12,7 @@ from config import current
 from errors import OAuthRefused
 from oauth import client_authentication
 from services.access.actors import Actor
+from services.access.scopes import split
 from services.authorization import authorize_requests
 from services.instance import metrics
 from services.tokens import access_tokens, authorization_codes, refresh_tokens, token_claims
@@ -108,7 +109,7 @@ def token_answer(grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *,
     answer = _bearer(access, scope, elapsed_seconds=issued.elapsed_seconds)
     if has_refresh_token:
         answer["refresh_token"] = tokens.refresh
-    if "openid" in scope.split(" "):
+    if "openid" in split(scope):
         answer["id_token"] = token_claims.id_token(grant, scope, access, issued)
     return answer
 

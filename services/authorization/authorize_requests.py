@@ -53,7 +53,6 @@ _KNOWN = frozenset(
 )
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-_STATE_LENGTH = 4096
 
 
 class Step(Enum):
@@ -162,8 +161,6 @@ def parse(query: bytes) -> AuthorizeRequest:
     challenge = values.get("code_challenge", "")
     if values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
         raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
-    if len(state or "") > _STATE_LENGTH or len(values.get("nonce", "")) > _STATE_LENGTH:
-        raise refuse("invalid_request", "state or nonce is too long.")
     prompts = frozenset(split(values.get("prompt")))
     if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise refuse("invalid_request", "prompt is none, or of login, consent and select_account.")
@@ -240,7 +237,8 @@ def _client_and_redirect_uri(values: dict[str, str], repeated: set[str]) -> tupl
 def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[str]) -> tuple[tuple[str, ...], str | None]:
     """The scopes and the resource that a request may have.   Raises OAuthRefused: invalid_scope, invalid_target.
 
-    None given means the client's registered ones less offline_access; a resource's scopes need both listings.
+    None given means the client's registered ones less offline_access; a resource's scopes need both listings. An offline_access
+    that the client may not have is dropped, since libraries add it by themselves; the response says which scopes were granted.
     """
     if len(set(resource_values)) > 1:
         raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
@@ -250,7 +248,9 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
     allowed = set(client.scopes)
     if resource is not None:
         allowed &= {*IDENTITY_SCOPES, *resource.scopes}
-    wanted = split(scope) if scope else [name for name in client.scopes if name in allowed and name != "offline_access"]
+    wanted = split(scope) or [name for name in client.scopes if name in allowed and name != "offline_access"]
+    if "offline_access" not in allowed or "refresh_token" not in client.grant_types:
+        wanted = [name for name in wanted if name != "offline_access"]
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
     return tuple(wanted), resource.identifier if resource else None

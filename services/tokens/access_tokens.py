@@ -290,6 +290,7 @@ def _introspect_row(
         "iat": token_claims.seconds(token.created_at),
         "exp": token_claims.seconds(token.expires_at),
         "sub": token.client_id,
+        **({"aud": current().api_resource} if kind == "access_token" else {}),
     }
     if token.user is not None and token.organization is not None and token.auth_time is not None:
         body |= {

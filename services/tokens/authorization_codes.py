@@ -57,8 +57,10 @@ class CodeRequest:
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6)."""
-    is_elsewhere = row.redirect_uri.is_distinct_from(bindparam("redirect_uri", type_=String()))
+    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6). A request need not
+    repeat the redirect URI: the verifier proves as much."""
+    redirect_uri = bindparam("redirect_uri", type_=String())
+    is_elsewhere = and_(redirect_uri.is_not(None), row.redirect_uri.is_distinct_from(redirect_uri))
     return or_(is_elsewhere, row.code_challenge.is_distinct_from(bindparam("code_challenge", type_=String()))), Ended.OTHER_REQUEST
 
 

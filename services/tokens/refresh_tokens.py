@@ -118,7 +118,7 @@ def rotate(
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
-    scope = _in_order(scope, client) if scope else None  # a repeat may name the same scopes in another order
+    scope = _in_order(scope or "", client) or None  # a repeat may name the same scopes in another order
     tokens = _successors(current().secret_keys[0], raw_token, salt)
     params = {
         **refresh_families.new_token_params(tokens, moment),
