@@ -158,7 +158,7 @@ def api() -> None:
     if asks_first:
         rate_limits.check_if_redis_answers("api")
     try:
-        g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
+        g.actor = _actor_from_cookie() if authorization is None else _api_actor(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:
         if error.code == "invalid_token" or session_cookie.current_raw():
             if not asks_first:
@@ -229,11 +229,11 @@ def _audited_id() -> str | None:
 
 
 def bearer_actor() -> Actor:
-    """The actor of an access token in an `Authorization: Bearer` header; for userinfo, which takes nothing else."""
+    """The actor of an access token, whatever its audience; for userinfo, which takes nothing else."""
     authorization = request.headers.get("Authorization")
     if authorization is None:
         raise Unauthenticated()
-    actor = _actor_from_bearer(authorization, reads_store=True)
+    actor = _actor_from_bearer(authorization, reads_store=True, audience=None)
     if actor.credential_type == "api_key":
         raise Unauthenticated("An API key is not an access token.", code="invalid_token")
     return actor
@@ -255,13 +255,17 @@ def _is_same_origin() -> bool:
     return request.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
-def _actor_from_bearer(authorization: str, *, reads_store: bool) -> Actor:
+def _api_actor(authorization: str, *, reads_store: bool) -> Actor:
+    return _actor_from_bearer(authorization, reads_store=reads_store, audience=current().api_resource)
+
+
+def _actor_from_bearer(authorization: str, *, reads_store: bool, audience: str | None) -> Actor:
     scheme, _, raw = authorization.partition(" ")
     raw = raw.strip()
     if scheme.lower() != "bearer" or not raw or len(raw) > _MAX_BEARER_LENGTH or not raw.isascii():
         raise Unauthenticated("The Authorization header is not a Bearer token.", code="invalid_token")
     if raw.count(".") == 2:
-        claims = access_tokens.read_jwt(raw, audience=current().api_resource)
+        claims = access_tokens.read_jwt(raw, audience=audience)
         if claims is not None:
             token = access_tokens.find_jwt(claims) if reads_store else access_tokens.info_from_claims(claims)
             if token is not None:

@@ -12,7 +12,8 @@ from models.types import CreatedAt, Id, Moment, SecretHash
 class AuthorizationCode(db.Model):
     """`family_id` is chosen when the code is made; the family is written when the code is exchanged.
 
-    `sid` is the public id of the session that answered; `auth_time` is that session's sign-in.
+    `sid` is the public id of the session that answered; `auth_time` is that session's sign-in. `code_challenge` is empty where the
+    client may leave PKCE out and did.
     """
 
     __tablename__ = "authorization_codes"

@@ -15,7 +15,7 @@ from services.access.actors import Actor
 from services.access.scopes import split
 from services.authorization import authorize_requests
 from services.instance import metrics
-from services.tokens import access_tokens, authorization_codes, refresh_tokens, token_claims
+from services.tokens import access_tokens, authorization_codes, refresh_tokens, resources, token_claims
 from services.tokens.grants import Grant, Issued, RawTokens
 from services.tokens.oauth_clients import ClientInfo
 
@@ -49,7 +49,7 @@ class _OurGrant:
     def resource(self) -> str | None:
         """The one resource asked for (RFC 8707 section 2), or None."""
         values = self.request.payload.datalist["resource"]  # type: ignore[attr-defined]
-        if len(set(values)) > 1:
+        if len(set(map(resources.key_of, values))) > 1:
             raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
         return values[0] if values else None
 
@@ -87,6 +87,7 @@ class RefreshTokenGrant(_OurGrant, authlib_grants.RefreshTokenGrant):
             raw_token=form["refresh_token"],
             scope=form.get("scope"),
             resource=self.resource(),
+            permit_resource=authorize_requests.permit_other_resource,
             build_answer=token_answer,
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
@@ -23,7 +24,9 @@ from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
 from services.sessions.user_sessions import SignedIn
 from services.tokens import oauth_clients, resources, signing_keys
+from services.tokens.grants import Grant
 from services.tokens.oauth_clients import ClientInfo
+from services.tokens.resources import ResourceInfo
 from services.tokens.signing_keys import TokenUnreadable
 
 _KNOWN = frozenset(
@@ -240,20 +243,48 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
     None given means the client's registered ones less offline_access; a resource's scopes need both listings. An offline_access
     that the client may not have is dropped, since libraries add it by themselves; the response says which scopes were granted.
     """
-    if len(set(resource_values)) > 1:
+    if len(set(map(resources.key_of, resource_values))) > 1:
         raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
-    resource = resources.find(resource_values[0]) if resource_values else None
-    if resource_values and resource is None:
-        raise OAuthRefused("invalid_target", "The resource is not registered.")
-    allowed = set(client.scopes)
-    if resource is not None:
-        allowed &= {*IDENTITY_SCOPES, *resource.scopes}
+    named = resource_values[0] if resource_values else client.resource
+    resource = _resource(named) if named is not None else None
+    allowed = _allowed(client, resource)
     wanted = split(scope) or [name for name in client.scopes if name in allowed and name != "offline_access"]
     if "offline_access" not in allowed or "refresh_token" not in client.grant_types:
         wanted = [name for name in wanted if name != "offline_access"]
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
     return tuple(wanted), resource.identifier if resource else None
+
+
+def permit_other_resource(client: ClientInfo, grant: Grant, named: str, scope: str | None) -> tuple[str, str]:
+    """The resource, as registered, and the scope of an access token for another resource than the grant's, which a refresh names.
+
+    The client could have named it at authorize, a consent page of this person named it unless the client is trusted, and one of the
+    scopes is the resource's own.   Raises OAuthRefused: invalid_target, invalid_scope.
+    """
+    resource = _resource(named)
+    allowed = _allowed(client, resource)
+    if not client.is_trusted:
+        consented = consented_to(client, user_id=grant.user_id, organization_id=grant.organization_id, resource=resource.identifier)
+        allowed &= {*IDENTITY_SCOPES, *consented} if consented else set()
+    wanted = split(scope) or [name for name in grant.scopes if name in allowed]
+    if not {*resource.scopes} & allowed & {*wanted}:
+        raise OAuthRefused("invalid_target", "The grant has no scope of this resource, or nobody has allowed this resource.")
+    if not set(wanted) <= allowed:
+        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client for this resource.")
+    return resource.identifier, join(wanted)
+
+
+def _resource(named: str) -> ResourceInfo:
+    resource = resources.find(named)
+    if resource is None:
+        raise OAuthRefused("invalid_target", "The resource is not registered.")
+    return resource
+
+
+def _allowed(client: ClientInfo, resource: ResourceInfo | None) -> set[str]:
+    """The scopes that a client may have, with a resource those that both have and those about the person."""
+    return set(client.scopes) if resource is None else {*client.scopes} & {*IDENTITY_SCOPES, *resource.scopes}
 
 
 def _max_age(text: str | None, refuse: Callable[[str, str], RedirectRefused]) -> int | None:
@@ -359,13 +390,12 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
 
 def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo) -> list[str]:
     """What the person has allowed this client before, in this organization, for this resource."""
-    row = _CONSENT.one(
-        engine(),
-        user_id=signed_in.user.id,
-        client_pk=request.client.pk,
-        organization_id=organization.id,
-        resource=request.resource or "",
-    )
+    return consented_to(request.client, user_id=signed_in.user.id, organization_id=organization.id, resource=request.resource)
+
+
+def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID, resource: str | None) -> list[str]:
+    """The scopes that a person has allowed a client in an organization, for that resource."""
+    row = _CONSENT.one(engine(), user_id=user_id, client_pk=client.pk, organization_id=organization_id, resource=resource or "")
     return split(row.scope) if row else []
 
 

@@ -188,13 +188,13 @@ def find_opaque(raw: str) -> TokenInfo | None:
     return _read("access_token", _FIND_ACCESS.one(engine(), token_hash=hash_secret(raw), now=now()))
 
 
-def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
-    """The claims of a JWT access token of ours for `audience`, unexpired. Asks no store."""
+def read_jwt(raw: str, *, audience: str | None) -> dict[str, Any] | None:
+    """The claims of a JWT access token of ours, unexpired, for `audience` or (None) anybody. Asks no store."""
     try:
         claims = signing_keys.verify(raw, typ="at+jwt")
     except TokenUnreadable:
         return None
-    if claims.get("aud") != audience or claims.get("iss") != current().public_url or claims["exp"] <= now_seconds():
+    if audience not in (None, claims.get("aud")) or claims.get("iss") != current().public_url or claims["exp"] <= now_seconds():
         return None
     return claims
 

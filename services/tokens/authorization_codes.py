@@ -23,7 +23,7 @@ from models import AuthorizationCode, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families
+from services.tokens import live, oauth_clients, refresh_families, resources
 from services.tokens.grants import (
     BuildAnswer,
     Grant,
@@ -173,6 +173,9 @@ def exchange(
         return build_answer(grant, tokens, grant.scope, issued, has_refresh_token=_has_refresh_token(grant, params))
 
     row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
+    if row is not None and row.ended == Ended.OTHER_RESOURCE and resources.is_same(row.resource, resource):  # spelled otherwise
+        params["wanted_resource"] = row.resource
+        row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
     if response is not None:
         return response
     if row is None:

@@ -14,6 +14,7 @@ from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, 
 from services.access.scopes import split
 from services.tokens import live
 from services.tokens.live import Ended
+from services.tokens.oauth_clients import ClientInfo
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class BuildAnswer(Protocol):
     """Builds the response to a token request from what was issued. The tokens are already stored, so it must not refuse anything."""
 
     def __call__(self, grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *, has_refresh_token: bool) -> dict[str, Any]: ...
+
+
+class PermitResource(Protocol):
+    """Returns the resource and the scope of a token for another resource than the grant's.   Raises: OAuthRefused."""
+
+    def __call__(self, client: ClientInfo, grant: Grant, named: str, scope: str | None) -> tuple[str, str]: ...
 
 
 # --- what a token request may ask for; checked before anything is spent, because nothing may be refused afterwards ---

@@ -35,6 +35,7 @@ from services.encryption.keyring import cipher
 log = logging.getLogger("gatepost.signing_keys")
 
 ALGORITHM = "ES256"
+ALGORITHMS = (ALGORITHM, "RS256")
 FOLLOW_SECONDS = 10
 SERVICES_KEEP_KEYS = timedelta(hours=1)  # our own documents say a minute; libraries that read them keep keys longer
 REREAD_SECONDS = 1  # another process may have rotated: for a name that is not known the table is read sooner
