@@ -15,7 +15,7 @@ from services.access.actors import Actor
 from services.access.scopes import split
 from services.authorization import authorize_requests
 from services.instance import metrics
-from services.tokens import access_tokens, authorization_codes, refresh_tokens, resources, token_claims
+from services.tokens import access_tokens, authorization_codes, refresh_tokens, resources, signing_keys, token_claims
 from services.tokens.grants import Grant, Issued, RawTokens
 from services.tokens.oauth_clients import ClientInfo
 
@@ -41,6 +41,7 @@ class _OurGrant:
     def _work(self, client: ClientInfo) -> dict[str, Any]:
         if self.GRANT_TYPE not in client.grant_types:
             raise OAuthRefused("unauthorized_client", "The client may not use this grant type.")
+        signing_keys.require(client.id_token_alg)  # read, or made, before anything is spent
         return self.answer(client, self.request.form)  # type: ignore[attr-defined]
 
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
@@ -55,21 +56,21 @@ class _OurGrant:
 
 
 class AuthorizationCodeGrant(_OurGrant, authlib_grants.AuthorizationCodeGrant):
-    """RFC 6749 section 4.1.3 with PKCE for every client (OAuth 2.1)."""
+    """RFC 6749 section 4.1.3 with PKCE (OAuth 2.1), which some confidential clients may leave out."""
 
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
         if "code" not in form:
             raise OAuthRefused("invalid_request", "code is missing.")
-        if "code_verifier" not in form:
+        if "code_verifier" not in form and not client.may_omit_pkce:
             raise OAuthRefused("invalid_request", "code_verifier is missing.")
-        if not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
+        if "code_verifier" in form and not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
             raise OAuthRefused("invalid_grant", "code_verifier is not one.")
         return authorization_codes.exchange(
             self.request.actor,
             client,
             raw_code=form["code"],
             redirect_uri=form.get("redirect_uri"),
-            code_verifier=form["code_verifier"],
+            code_verifier=form.get("code_verifier"),
             resource=self.resource(),
             build_answer=token_answer,
         )

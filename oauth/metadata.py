@@ -7,7 +7,7 @@ from oauth.client_authentication import METHODS
 from oauth.server import GRANTS
 from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
 from services.tokens.resources import ResourceInfo
-from services.tokens.signing_keys import ALGORITHM
+from services.tokens.signing_keys import ALGORITHMS
 
 _CONFIDENTIAL = [method for method in METHODS if method != "none"]
 
@@ -34,7 +34,7 @@ def authorization_server() -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "claims_supported": [
             "sub",
             "iss",

@@ -161,9 +161,7 @@ def parse(query: bytes) -> AuthorizeRequest:
         raise refuse("unauthorized_client", "The client may not use the authorization code grant.")
     if values.get("response_mode", "query") != "query":
         raise refuse("invalid_request", "response_mode must be query.")
-    challenge = values.get("code_challenge", "")
-    if values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
-        raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
+    challenge = _code_challenge(client, values, refuse)
     prompts = frozenset(split(values.get("prompt")))
     if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise refuse("invalid_request", "prompt is none, or of login, consent and select_account.")
@@ -171,6 +169,8 @@ def parse(query: bytes) -> AuthorizeRequest:
         scopes, resource = granted_scopes(client, values.get("scope"), resource_values)
     except OAuthRefused as error:
         raise refuse(error.code, error.message) from error
+    if not challenge and "openid" not in scopes:
+        raise refuse("invalid_request", "A request without PKCE needs the scope openid, because its nonce returns in the ID token.")
     return AuthorizeRequest(
         client=client,
         redirect_uri=redirect_uri,
@@ -273,6 +273,18 @@ def permit_other_resource(client: ClientInfo, grant: Grant, named: str, scope: s
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client for this resource.")
     return resource.identifier, join(wanted)
+
+
+def _code_challenge(client: ClientInfo, values: dict[str, str], refuse: Callable[[str, str], RedirectRefused]) -> str:
+    """Empty for a client that may leave PKCE out, did, and sent a nonce instead (OAuth 2.1, 7.5.1)."""
+    challenge, method = values.get("code_challenge"), values.get("code_challenge_method")
+    if challenge is None and method is None and client.may_omit_pkce:
+        if "nonce" not in values:
+            raise refuse("invalid_request", "Send PKCE with code_challenge_method S256, or a nonce.")
+        return ""
+    if method != "S256" or not _CHALLENGE.fullmatch(challenge or ""):
+        raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
+    return challenge or ""
 
 
 def _resource(named: str) -> ResourceInfo:

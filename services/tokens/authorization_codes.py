@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, String, and_, bindparam, case, insert, literal, or_, select, true, update
+from sqlalchemy import Boolean, ColumnElement, String, and_, bindparam, case, insert, literal, not_, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from config import current
@@ -42,7 +42,8 @@ from services.tokens.spending import spend
 
 @dataclass(frozen=True)
 class CodeRequest:
-    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none."""
+    """What an approved authorize request binds its code to. `redirect_uri` is None and `code_challenge` empty where the
+    client sent none."""
 
     client_pk: uuid.UUID
     user_id: uuid.UUID
@@ -57,10 +58,11 @@ class CodeRequest:
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6). A request need not
-    repeat the redirect URI: the verifier proves as much."""
+    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6). A request with a
+    verifier need not repeat the redirect URI: the verifier proves as much."""
     redirect_uri = bindparam("redirect_uri", type_=String())
-    is_elsewhere = and_(redirect_uri.is_not(None), row.redirect_uri.is_distinct_from(redirect_uri))
+    may_be_left_out = and_(redirect_uri.is_(None), row.code_challenge != "")
+    is_elsewhere = and_(not_(may_be_left_out), row.redirect_uri.is_distinct_from(redirect_uri))
     return or_(is_elsewhere, row.code_challenge.is_distinct_from(bindparam("code_challenge", type_=String()))), Ended.OTHER_REQUEST
 
 
@@ -142,25 +144,25 @@ def exchange(
     *,
     raw_code: str,
     redirect_uri: str | None,
-    code_verifier: str,
+    code_verifier: str | None,
     resource: str | None,
     build_answer: BuildAnswer,
 ) -> dict[str, Any]:
     """Exchange a code for tokens.    (RFC 6749 section 4.1.3, RFC 7636 section 4.6)
 
-    resource: as requested, None if absent. build_answer: builds the response from what was issued; it must not refuse anything.
+    code_verifier, resource: as requested, None if absent.
+    build_answer: builds the response from what was issued; it must not refuse anything.
     Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused (invalid_grant, invalid_target), StaleClient.
     """
     moment = now()
     tokens = RawTokens(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
-    digest = hashlib.sha256(code_verifier.encode("utf-8", "replace")).digest()
     params = {
         **refresh_families.new_token_params(tokens, moment),
         "code_hash": hash_secret(raw_code),
         "client_pk": client.pk,
         "client_version": client.version,
         "redirect_uri": redirect_uri and oauth_clients.same_redirect_uri(redirect_uri),
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge": _challenge_of(code_verifier) if code_verifier else "",
         "wanted_resource": resource,
         "may_refresh": "refresh_token" in client.grant_types,
         "ip": actor.ip,
@@ -186,6 +188,11 @@ def exchange(
     if row.ended == Ended.USED:
         refresh_families.revoke(actor, row.family_id, because="code_reused")
     raise refusal(row.ended, _INVALID)
+
+
+def _challenge_of(code_verifier: str) -> str:
+    digest = hashlib.sha256(code_verifier.encode("utf-8", "replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:

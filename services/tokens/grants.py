@@ -37,6 +37,7 @@ class Grant:
     organization_name: str
     role: str
     client_id: str
+    id_token_alg: str
 
     @property
     def scopes(self) -> list[str]:
@@ -125,6 +126,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             Organization.name.label("organization_name"),
             live.role(source).label("role"),
             OAuthClient.client_id,
+            OAuthClient.id_token_alg,
             live.client_version().label("client_version"),
             *more,
         )

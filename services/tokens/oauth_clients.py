@@ -187,7 +187,7 @@ def find_fresh(client_id: str) -> ClientInfo | None:
         must_confirm=row.confirm,
         resource=row.resource,
         id_token_alg=row.id_token_alg,
-        may_omit_pkce=row.pkce == "optional",
+        may_omit_pkce=row.pkce == "optional" and row.type == "confidential",
         origin=row.origin,
         created_at=row.created_at,
     )

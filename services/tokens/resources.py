@@ -70,6 +70,11 @@ def is_same(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and key_of(one) == key_of(other)
 
 
+def identifiers() -> list[str]:
+    """Those that a client may name, our own API first."""
+    return [current().api_resource, *(row.identifier for row in list_all())]
+
+
 def list_all() -> list[Resource]:
     """The registered ones, without our own API."""
     return list(db.session.scalars(select(Resource).order_by(Resource.identifier)))

@@ -97,6 +97,7 @@ def apply(
     try:
         clients = _judge_known(clients, apis)
         outcomes = [_put_client(actor, entry) for entry in clients] + [_put_resource(actor, entry) for entry in apis]
+        _prepare_keys(clients)
     except Exception:
         db.session.rollback()
         raise
@@ -105,7 +106,7 @@ def apply(
         db.session.rollback()
     else:
         db.session.commit()
-        oauth_clients.forget()
+        _forget()
     return outcomes
 
 
@@ -123,7 +124,9 @@ def add(actor: Actor, values: Mapping[str, Any]) -> tuple[uuid.UUID, str | None]
     raw = _put_client(actor, entry).raw_secret
     db.session.flush()
     client_pk = oauth_clients.get_client(entry.client_id).id
+    _prepare_keys([entry])
     db.session.commit()
+    _forget()
     return client_pk, raw
 
 
@@ -140,8 +143,9 @@ def change(actor: Actor, client_pk: uuid.UUID, values: Mapping[str, Any]) -> boo
     entry = replace(_entry("client", 1, node, lambda taken: _client(taken, lambda name: None)), origin=row.origin)
     [entry] = _judge_known([entry], [])
     has_changed = _put_client(actor, entry).outcome == "updated"
+    _prepare_keys([entry])
     db.session.commit()
-    oauth_clients.forget()
+    _forget()
     return has_changed
 
 
@@ -452,6 +456,18 @@ def _put_client(actor: Actor, entry: _Client) -> SeedOutcome:
     details = {"changed": changed + (["secret"] if raw else [])}
     audit.record(actor, "oauth_client.updated", target_type="oauth_client", target_id=entry.client_id, details=details)
     return SeedOutcome("updated", "client", entry.client_id, None if entry.raw_secret else raw)
+
+
+def _prepare_keys(entries: list[_Client]) -> None:
+    """Inside the unit of work: never commits."""
+    for algorithm in dict.fromkeys(entry.id_token_alg for entry in entries):
+        if algorithm != signing_keys.ALGORITHM:
+            signing_keys.prepare(algorithm)
+
+
+def _forget() -> None:
+    oauth_clients.forget()
+    signing_keys.forget()
 
 
 def _secret_to_set(row: OAuthClient, entry: _Client) -> str | None:

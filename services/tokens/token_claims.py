@@ -101,7 +101,7 @@ def id_token(grant: Grant, scope: str, raw_access_token: str, issued: Issued) ->
         **person(grant, split(scope)),
         **_lists(grant, [name for name in split(scope) if name == "orgs"]),
     }
-    return signing_keys.sign(claims, typ="JWT")
+    return signing_keys.sign(claims, typ="JWT", algorithm=grant.id_token_alg)
 
 
 def person(subject: Any, scopes: list[str]) -> dict[str, Any]:

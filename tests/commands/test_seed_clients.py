@@ -231,8 +231,17 @@ def test_a_missing_file_and_one_that_is_not_text_are_wrong_usage(app, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://app.example/cb?x=1", "http://127.0.0.1:8400/cb", "http://[::1]/cb", "http://localhost", "com.example.app:/cb"]
-    + ["cursor://anysphere.cursor-mcp/oauth/callback", "vscode://vscode.github-authentication/did-authenticate", "myapp:/cb"],
+    "uri",
+    [
+        "https://app.example/cb?x=1",
+        "http://127.0.0.1:8400/cb",
+        "http://[::1]/cb",
+        "http://localhost",
+        "com.example.app:/cb",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "myapp:/cb",
+    ],
 )
 def test_good_redirect_uris_are_accepted(app, seed, uri):
     assert seed(CLI.replace("http://localhost/callback", uri)).exit_code == 0

@@ -234,7 +234,7 @@ def test_the_consent_of_one_person_or_organization_opens_no_other_resource_for_a
         page = reports.authorize(browser, scope="openid offline_access api:read", **asked)
         return answer_of(press(browser, page, "allow"))["code"]
 
-    [(other, theirs)] = people(app)
+    [(_, theirs)] = people(app)
     mine = reports.exchange(allow(browser, organization="acme")).json["refresh_token"]
     allow(browser, organization=slug_of(browser), resource=API)
     allow(theirs, resource=API)
