@@ -1,8 +1,9 @@
 """What the server says of itself: RFC 8414, OIDC Discovery, RFC 9728. Built from what the grants enforce."""
 
-from typing import Any
+from typing import Any, get_args
 
 from config import current
+from errors import ResponseMode
 from oauth.client_authentication import METHODS
 from oauth.server import GRANTS
 from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
@@ -26,7 +27,7 @@ def authorization_server() -> dict[str, Any]:
         "jwks_uri": f"{base}/.well-known/jwks.json",
         "scopes_supported": list(dict.fromkeys([*IDENTITY_SCOPES, *API_SCOPES])),
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": list(get_args(ResponseMode)),
         "grant_types_supported": [grant.GRANT_TYPE for grant in GRANTS],
         "token_endpoint_auth_methods_supported": list(METHODS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
+from errors import AuthorizeRefused, OAuthRefused, RedirectRefused, ResponseMode
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
@@ -83,6 +83,7 @@ class AuthorizeRequest:
     client: ClientInfo
     redirect_uri: str
     sent_redirect_uri: str | None
+    response_mode: ResponseMode
     state: str | None
     scopes: tuple[str, ...]
     resource: str | None
@@ -105,7 +106,7 @@ class AuthorizeRequest:
         return join(self.scopes)
 
     def refuse(self, code: str, message: str) -> RedirectRefused:
-        return _refused(code, message, self.client, self.redirect_uri, self.state)
+        return _refused(code, message, self.client, self.redirect_uri, self.state, self.response_mode)
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,17 @@ class WaitingParty:
         return "login" in self.prompts
 
 
-def _refused(code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None) -> RedirectRefused:
+def _refused(
+    code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None, response_mode: ResponseMode
+) -> RedirectRefused:
     return RedirectRefused(
-        code, message, redirect_uri=redirect_uri, state=state, app_name=client.name, is_self_registered=client.is_self_registered
+        code,
+        message,
+        redirect_uri=redirect_uri,
+        response_mode=response_mode,
+        state=state,
+        app_name=client.name,
+        is_self_registered=client.is_self_registered,
     )
 
 
@@ -144,10 +153,10 @@ def parse(query: bytes) -> AuthorizeRequest:
     """
     values, repeated, resource_values = _read(query)
     client, redirect_uri = _client_and_redirect_uri(values, repeated)
-    state = values.get("state")
+    state, response_mode = values.get("state"), _response_mode(values, repeated, redirect_uri)
 
     def refuse(code: str, message: str) -> RedirectRefused:
-        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None)
+        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None, response_mode or "query")
 
     if repeated:
         raise refuse("invalid_request", f"{sorted(repeated)[0]} is given twice.")
@@ -159,8 +168,8 @@ def parse(query: bytes) -> AuthorizeRequest:
         raise refuse(code, "response_type must be code.")
     if "authorization_code" not in client.grant_types:
         raise refuse("unauthorized_client", "The client may not use the authorization code grant.")
-    if values.get("response_mode", "query") != "query":
-        raise refuse("invalid_request", "response_mode must be query.")
+    if response_mode is None:
+        raise refuse("invalid_request", "response_mode must be query or, for a redirect URI of http or https, form_post.")
     challenge = _code_challenge(client, values, refuse)
     prompts = frozenset(split(values.get("prompt")))
     if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
@@ -175,6 +184,7 @@ def parse(query: bytes) -> AuthorizeRequest:
         client=client,
         redirect_uri=redirect_uri,
         sent_redirect_uri=values.get("redirect_uri"),
+        response_mode=response_mode,
         state=state,
         scopes=scopes,
         resource=resource,
@@ -235,6 +245,15 @@ def _client_and_redirect_uri(values: dict[str, str], repeated: set[str]) -> tupl
     if redirect_uri is None or not client.has_redirect_uri(redirect_uri):
         raise AuthorizeRefused("redirect_mismatch", "For your safety you weren’t sent there.", value=redirect_uri or "")
     return client, redirect_uri
+
+
+def _response_mode(values: dict[str, str], repeated: set[str], redirect_uri: str) -> ResponseMode | None:
+    """How the answer, also an error, goes to the client; None for what cannot be had. A private scheme takes no form."""
+    mode = values.get("response_mode", "query")
+    if mode == "query":
+        return "query"
+    is_known = mode == "form_post" and "response_mode" not in repeated and redirect_uri.lower().startswith(("https:", "http:"))
+    return "form_post" if is_known else None
 
 
 def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[str]) -> tuple[tuple[str, ...], str | None]:

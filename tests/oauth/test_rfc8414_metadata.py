@@ -74,7 +74,7 @@ def test_every_grant_type_it_names_is_known_and_no_other(app, register, metadata
 
 def test_what_it_says_of_itself(metadata):
     assert metadata["response_types_supported"] == ["code"]
-    assert metadata["response_modes_supported"] == ["query"]
+    assert metadata["response_modes_supported"] == ["query", "form_post"]
     assert set(metadata["token_endpoint_auth_methods_supported"]) == {"client_secret_basic", "client_secret_post", "none"}
     assert "none" not in metadata["introspection_endpoint_auth_methods_supported"]
     assert metadata["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]

@@ -50,7 +50,9 @@ def test_account_exists_names_the_provider_and_signing_in_with_it_offers_to_link
     assert path_of(again.sign_in(op, "authentik")) == "/account"
 
 
-def test_a_dot_at_the_end_of_an_address_makes_no_second_account(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
+def test_a_dot_at_the_end_of_an_address_makes_no_second_account(
+    browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser
+) -> None:
     app = browser.client.application
     Browser(app).sign_in(github)
     op.claims["email"] = "Ann@Example.com."
