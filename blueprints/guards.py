@@ -29,7 +29,7 @@ from services.users.api_keys import KeyInfo
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_MAX_BEARER_LENGTH = 16_384
+_MAX_BEARER_LENGTH = 32_768
 MAX_ADDRESS_BYTES = 16_384
 
 

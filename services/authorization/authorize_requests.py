@@ -3,6 +3,7 @@
 `parse` looks at the request alone; `next_step` at the request, the person and the handoff. Neither writes anything.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ _KNOWN = frozenset(
     ]
 )
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
+_NONCE_BYTES = 4096 + len('""')  # the ID token carries it, and comes back as a hint in an address
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -171,6 +173,8 @@ def parse(query: bytes) -> AuthorizeRequest:
     if response_mode is None:
         raise refuse("invalid_request", "response_mode must be query or, for a redirect URI of http or https, form_post.")
     challenge = _code_challenge(client, values, refuse)
+    if len(json.dumps(values.get("nonce", ""), ensure_ascii=False).encode()) > _NONCE_BYTES:
+        raise refuse("invalid_request", "nonce is too long.")
     prompts = frozenset(split(values.get("prompt")))
     if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise refuse("invalid_request", "prompt is none, or of login, consent and select_account.")

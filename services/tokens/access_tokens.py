@@ -28,7 +28,7 @@ from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.signing_keys import TokenUnreadable
 
-MAX_TOKEN_LENGTH = 16_384
+MAX_TOKEN_LENGTH = 32_768
 INACTIVE: dict[str, Any] = {"active": False}
 
 
