@@ -255,7 +255,7 @@ def test_the_words_of_a_scope_count_once_and_in_any_order(program, tokens):
 def test_what_is_refused_spends_nothing(program, tokens):
     for changes, error in (
         ({"scope": "openid projects:read"}, "invalid_scope"),
-        ({"resource": "http://127.0.0.1:8000/api/v1"}, "invalid_target"),
+        ({"resource": "https://nobody.example.com"}, "invalid_target"),
     ):
         assert_refused(program.refresh(tokens["refresh_token"], **changes), error)
     assert program.refresh(tokens["refresh_token"]).status_code == 200
