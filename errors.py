@@ -21,6 +21,9 @@ token, key or secret belongs in any of them. Services raise; only the doors tran
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
+
+ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 
 class GatepostError(Exception):
@@ -141,8 +144,18 @@ class OAuthRefused(GatepostError):
 class RedirectRefused(OAuthRefused):
     """An authorize request refused after its client and redirect URI were found good. app_name: what the client is called."""
 
-    def __init__(self, code: str, message: str, *, redirect_uri: str, state: str | None, app_name: str, is_self_registered: bool) -> None:
-        self.redirect_uri = redirect_uri
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        redirect_uri: str,
+        response_mode: ResponseMode,
+        state: str | None,
+        app_name: str,
+        is_self_registered: bool,
+    ) -> None:
+        self.redirect_uri, self.response_mode = redirect_uri, response_mode
         self.state = state
         self.app_name, self.is_self_registered = app_name, is_self_registered
         super().__init__(code, message)

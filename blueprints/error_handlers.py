@@ -22,7 +22,9 @@ from errors import GatepostError, InsufficientScope, Malformed, NotFound, SignIn
 
 log = logging.getLogger("gatepost.errors")
 
-_JSON_PATHS = ("/api/", "/.well-known/", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo", "/healthz", "/readyz")
+_NOT_OFFERED = ("register", "par", "device_authorization")  # libraries may try them
+_PROGRAMS = ("token", "revoke", "introspect", "userinfo", *_NOT_OFFERED)
+_JSON_PATHS = ("/api/", "/.well-known/", *(f"/oauth/{name}" for name in _PROGRAMS), "/healthz", "/readyz")
 # PostgreSQL answers and cannot do it: it takes no writes, or was not migrated. SQLite calls both operational errors.
 _STORE_FAULTS = (ReadOnlySqlTransaction, UndefinedColumn, UndefinedFunction, UndefinedTable)
 _HTTP_CODES = {

@@ -28,7 +28,7 @@ from services.users.api_keys import KeyInfo
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_MAX_BEARER_LENGTH = 16_384
+_MAX_BEARER_LENGTH = 32_768
 MAX_ADDRESS_BYTES = 16_384
 MAX_ADDRESS_PARAMETERS = 200
 
@@ -158,7 +158,7 @@ def api() -> None:
     if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
     try:
-        g.actor = _actor_from_cookie() if authorization is None else _actor_from_bearer(authorization, reads_store=needs.reads_store)
+        g.actor = _actor_from_cookie() if authorization is None else _api_actor(authorization, reads_store=needs.reads_store)
     except Unauthenticated as error:
         if error.code == "invalid_token" or session_cookie.current_raw():
             rate_limits.count_refusal("api")
@@ -217,12 +217,12 @@ def _audited_id() -> str | None:
 
 
 def bearer_actor() -> Actor:
-    """The actor of an access token in an `Authorization: Bearer` header; for userinfo, which takes nothing else."""
+    """The actor of an access token, whatever its audience; for userinfo, which takes nothing else."""
     authorization = request.headers.get("Authorization")
     if authorization is None:
         raise Unauthenticated()
     with rate_limits.refusals("api"):
-        actor = _actor_from_bearer(authorization, reads_store=True)
+        actor = _actor_from_bearer(authorization, reads_store=True, audience=None)
     if actor.credential_type == "api_key":
         raise Unauthenticated("An API key is not an access token.", code="invalid_token")
     return actor
@@ -244,13 +244,17 @@ def _is_same_origin() -> bool:
     return request.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
-def _actor_from_bearer(authorization: str, *, reads_store: bool) -> Actor:
+def _api_actor(authorization: str, *, reads_store: bool) -> Actor:
+    return _actor_from_bearer(authorization, reads_store=reads_store, audience=current().api_resource)
+
+
+def _actor_from_bearer(authorization: str, *, reads_store: bool, audience: str | None) -> Actor:
     scheme, _, raw = authorization.partition(" ")
     raw = raw.strip()
     if scheme.lower() != "bearer" or not raw or len(raw) > _MAX_BEARER_LENGTH or not raw.isascii():
         raise Unauthenticated("The Authorization header is not a Bearer token.", code="invalid_token")
     if raw.count(".") == 2:
-        claims = access_tokens.read_jwt(raw, audience=current().api_resource)
+        claims = access_tokens.read_jwt(raw, audience=audience)
         if claims is not None:
             token = access_tokens.find_jwt(claims) if reads_store else access_tokens.info_from_claims(claims)
             if token is not None:

@@ -12,7 +12,12 @@ _APP_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_FORM_POST_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"  # no form-action
+)
 _HSTS = "max-age=63072000; includeSubDomains"
+
+_POLICIES = {"app": _APP_POLICY, "form_post": _FORM_POST_POLICY}
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -25,9 +30,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         if is_https:
             headers["Strict-Transport-Security"] = _HSTS
         if response.mimetype == "text/html":
-            is_app_page = g.get("page_kind") == "app"
-            headers["Content-Security-Policy"] = _APP_POLICY if is_app_page else _GATE_POLICY
-            if is_app_page:
+            page_kind = g.get("page_kind")
+            headers["Content-Security-Policy"] = _POLICIES.get(page_kind, _GATE_POLICY)
+            if page_kind == "app":
                 headers["Cross-Origin-Opener-Policy"] = "same-origin"
             headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Cache-Control", "no-store")  # what may be kept says so itself: metadata, keys, assets

@@ -17,7 +17,7 @@ from blueprints import csrf, guards, rate_limits, session_cookie
 from blueprints.error_handlers import answer
 from blueprints.html import forms, languages, onward, permissions, words
 from config import current
-from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
+from errors import AuthorizeRefused, OAuthRefused, RedirectRefused, ResponseMode
 from oauth import endpoints
 from oauth.requests import ProtocolRequest
 from oauth.server import read_request, token_response
@@ -99,6 +99,7 @@ def authorize() -> Response:
                 asked.redirect_uri,
                 {"code": code},
                 asked.state,
+                response_mode=asked.response_mode,
                 is_our_form=is_our_form,
                 app_name=asked.client.name,
                 is_self_registered=asked.client.is_self_registered,
@@ -171,10 +172,19 @@ def _code(asked: AuthorizeRequest, signed_in: SignedIn, organization: Organizati
 
 
 def _to_client(
-    redirect_uri: str, values: dict[str, str], state: str | None, *, is_our_form: bool, app_name: str, is_self_registered: bool = False
+    redirect_uri: str,
+    values: dict[str, str],
+    state: str | None,
+    *,
+    response_mode: ResponseMode,
+    is_our_form: bool,
+    app_name: str,
+    is_self_registered: bool = False,
 ) -> Response:
     """The authorization response (RFC 6749 section 4.1.2, RFC 9207). One function for every way back."""
     values = {**values, **({"state": state} if state is not None else {}), "iss": current().public_url}
+    if response_mode == "form_post":
+        return onward.posting_page(redirect_uri, values, app_name=app_name, is_self_registered=is_self_registered)
     target = redirect_uri + ("&" if "?" in redirect_uri else "?") + urlencode(values)
     if not is_our_form:
         return _no_store(redirect(target, 303))
@@ -194,6 +204,7 @@ def _refused_to_client(error: RedirectRefused) -> Response:
         error.redirect_uri,
         values,
         error.state,
+        response_mode=error.response_mode,
         is_our_form=is_our_form,
         app_name=error.app_name,
         is_self_registered=error.is_self_registered,

@@ -37,9 +37,10 @@ def list_keys(as_json: bool) -> None:
 @group.command()
 @json_option
 def rotate(as_json: bool) -> None:
-    """Sign with the next key from now on, and publish a new next one."""
+    """Sign with the next keys from now on, and publish new next ones: one for each algorithm in use."""
     kid = signing_keys.rotate(Actor.operator())
-    tell({"kid": kid, "state": "signing"}, [f"signing {kid}"], as_json=as_json)
+    kids = [kid, *(key.kid for key in signing_keys.list_keys() if key.state == "signing" and key.kid != kid)]
+    tell({"kid": kid, "state": "signing", "kids": kids}, [f"signing {one}" for one in kids], as_json=as_json)
 
 
 @group.command()

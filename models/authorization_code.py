@@ -13,7 +13,8 @@ class AuthorizationCode(db.Model):
     """`family_id` is chosen when the code is made; the family is written when the code is exchanged.
 
     `sid` is the public id of the session that answered; `auth_time` is that session's sign-in, and `can_confirm` whether it can confirm
-    who the person is. `organization_id` is null for a person who is in none.
+    who the person is. `organization_id` is null for a person who is in none. `code_challenge` is empty where the client may leave PKCE
+    out and did.
     """
 
     __tablename__ = "authorization_codes"

@@ -14,7 +14,8 @@ class OAuthClient(db.Model):
 
     `version` grows with every change: processes keep clients in memory and let the statement that uses one check it.
     `previous_secret_hash` is the secret before the last rotation, good until `previous_secret_expires_at`.
-    `origin`: seeded, registered or metadata (who vouches for it).
+    `origin`: seeded, registered or metadata (who vouches for it). `resource` is used when a request names none.
+    `pkce`: required, or optional for a confidential client that sends a `nonce` instead.
     """
 
     __tablename__ = "oauth_clients"
@@ -36,6 +37,9 @@ class OAuthClient(db.Model):
     scope: Mapped[str]
     trusted: Mapped[bool] = mapped_column(default=False)
     confirm: Mapped[bool] = mapped_column(default=True)
+    resource: Mapped[str | None]
+    id_token_alg: Mapped[str] = mapped_column(default="ES256", server_default="ES256")
+    pkce: Mapped[str] = mapped_column(default="required", server_default="required")
     origin: Mapped[str] = mapped_column(default="seeded")
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

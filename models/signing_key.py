@@ -10,13 +10,14 @@ from models.types import Ciphertext, CreatedAt, Id, JsonValue, Moment
 
 
 class SigningKey(db.Model):
-    """At most one key is next and one is signing, whatever happens at once: a partial unique index says so."""
+    """Of each algorithm, at most one key is next and one is signing, however many workers start: a partial unique index ensures it."""
 
     __tablename__ = "signing_keys"
     __table_args__ = (
         CheckConstraint("state IN ('next', 'signing', 'old', 'retired')", name="state"),
         Index(
             "uq_signing_keys_single_state",
+            "algorithm",
             "state",
             unique=True,
             postgresql_where=text("state IN ('next', 'signing')"),

@@ -41,8 +41,9 @@ def userinfo(actor: Actor) -> dict[str, Any]:
         raise InsufficientScope(["openid"])
     scopes = sorted(actor.scopes)
     claims = {"sub": str(actor.user.id), **token_claims.person(actor.user, scopes)}
-    if actor.organization is not None:
-        claims["org"] = actor.organization.to_values()
+    bound = actor.organization.to_values() if actor.organization is not None else None
+    if bound is not None:
+        claims["org"] = bound
     if "orgs" in scopes:
-        claims |= token_claims.organizations_of(actor.user.id)
+        claims |= token_claims.organizations_of(actor.user.id, bound)
     return claims

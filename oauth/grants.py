@@ -12,9 +12,10 @@ from config import current
 from errors import OAuthRefused
 from oauth import client_authentication
 from services.access.actors import Actor
+from services.access.scopes import split
 from services.authorization import authorize_requests
 from services.instance import metrics
-from services.tokens import access_tokens, authorization_codes, refresh_tokens, token_claims
+from services.tokens import access_tokens, authorization_codes, refresh_tokens, resources, signing_keys, token_claims
 from services.tokens.grants import Grant, Issued, RawTokens
 from services.tokens.oauth_clients import ClientInfo
 
@@ -40,6 +41,7 @@ class _OurGrant:
     def _work(self, client: ClientInfo) -> dict[str, Any]:
         if self.GRANT_TYPE not in client.grant_types:
             raise OAuthRefused("unauthorized_client", "The client may not use this grant type.")
+        signing_keys.require(client.id_token_alg)  # read, or made, before anything is spent
         return self.answer(client, self.request.form)  # type: ignore[attr-defined]
 
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
@@ -48,27 +50,27 @@ class _OurGrant:
     def resource(self) -> str | None:
         """The one resource asked for (RFC 8707 section 2), or None."""
         values = self.request.payload.datalist["resource"]  # type: ignore[attr-defined]
-        if len(set(values)) > 1:
+        if len(set(map(resources.key_of, values))) > 1:
             raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
         return values[0] if values else None
 
 
 class AuthorizationCodeGrant(_OurGrant, authlib_grants.AuthorizationCodeGrant):
-    """RFC 6749 section 4.1.3 with PKCE for every client (OAuth 2.1)."""
+    """RFC 6749 section 4.1.3 with PKCE (OAuth 2.1), which some confidential clients may leave out."""
 
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
         if "code" not in form:
             raise OAuthRefused("invalid_request", "code is missing.")
-        if "code_verifier" not in form:
+        if "code_verifier" not in form and not client.may_omit_pkce:
             raise OAuthRefused("invalid_request", "code_verifier is missing.")
-        if not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
+        if "code_verifier" in form and not CODE_VERIFIER_PATTERN.match(form["code_verifier"]):
             raise OAuthRefused("invalid_grant", "code_verifier is not one.")
         return authorization_codes.exchange(
             self.request.actor,
             client,
             raw_code=form["code"],
             redirect_uri=form.get("redirect_uri"),
-            code_verifier=form["code_verifier"],
+            code_verifier=form.get("code_verifier"),
             resource=self.resource(),
             build_answer=token_answer,
         )
@@ -86,6 +88,7 @@ class RefreshTokenGrant(_OurGrant, authlib_grants.RefreshTokenGrant):
             raw_token=form["refresh_token"],
             scope=form.get("scope"),
             resource=self.resource(),
+            permit_resource=authorize_requests.permit_other_resource,
             build_answer=token_answer,
         )
 
@@ -108,7 +111,7 @@ def token_answer(grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *,
     answer = _bearer(access, scope, elapsed_seconds=issued.elapsed_seconds)
     if has_refresh_token:
         answer["refresh_token"] = tokens.refresh
-    if "openid" in scope.split(" "):
+    if "openid" in split(scope):
         answer["id_token"] = token_claims.id_token(grant, scope, access, issued)
     return answer
 

@@ -1,13 +1,14 @@
 """What the server says of itself: RFC 8414, OIDC Discovery, RFC 9728. Built from what the grants enforce."""
 
-from typing import Any
+from typing import Any, get_args
 
 from config import current
+from errors import ResponseMode
 from oauth.client_authentication import METHODS
 from oauth.server import GRANTS
 from services.access.scopes import API_SCOPES, IDENTITY_SCOPES
 from services.tokens.resources import ResourceInfo
-from services.tokens.signing_keys import ALGORITHM
+from services.tokens.signing_keys import ALGORITHMS
 
 _CONFIDENTIAL = [method for method in METHODS if method != "none"]
 
@@ -26,7 +27,7 @@ def authorization_server() -> dict[str, Any]:
         "jwks_uri": f"{base}/.well-known/jwks.json",
         "scopes_supported": list(dict.fromkeys([*IDENTITY_SCOPES, *API_SCOPES])),
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": list(get_args(ResponseMode)),
         "grant_types_supported": [grant.GRANT_TYPE for grant in GRANTS],
         "token_endpoint_auth_methods_supported": list(METHODS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),
@@ -34,7 +35,7 @@ def authorization_server() -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "claims_supported": [
             "sub",
             "iss",

@@ -181,7 +181,9 @@ def tokens_from(token: dict[str, Any]) -> ProviderTokens:
 
 
 def clean_email(value: object) -> str | None:
-    """An address that may be stored and written to, or None."""
+    """An address that may be stored and written to, without a dot at the end of its host, or None."""
+    if isinstance(value, str):
+        value = value.rstrip(".")
     if not isinstance(value, str) or len(value) > 254 or not _EMAIL.fullmatch(value):
         return None
     if any(unicodedata.category(c)[0] in "CZ" for c in value) or any(c in '<>"(),:;\\[]' for c in value):

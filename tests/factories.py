@@ -44,7 +44,7 @@ from services.database import row_security
 from services.database.transactions import begin_write
 from services.organizations import organizations
 from services.sessions import user_sessions
-from services.tokens import oauth_clients
+from services.tokens import oauth_clients, resources
 from services.users import api_keys, users
 from services.vault import connections, credential_values
 from services.vault.credential_values import Owner, Value
@@ -332,7 +332,8 @@ def make_grant(
 def make_resource(*, identifier: str = "https://api.example.com", name: str = "Example API", scope: str = "projects:read") -> Resource:
     """An API that takes JWT access tokens."""
     with _writing():
-        resource = Resource(identifier=identifier, name=name, scope=scope, updated_at=now())
+        key = resources.key_of(identifier)
+        resource = Resource(identifier=identifier, identifier_key=key, name=name, scope=scope, updated_at=now())
         db.session.add(resource)
         return _kept(resource)
 

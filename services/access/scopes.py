@@ -24,8 +24,8 @@ KNOWN_SCOPES = frozenset((*IDENTITY_SCOPES, *API_SCOPES, INTROSPECT))
 
 
 def split(scope: str | None) -> list[str]:
-    """The words of a scope parameter, each once, in order."""
-    return list(dict.fromkeys((scope or "").split(" "))) if scope else []
+    """The words of a scope parameter, each once, in order. Any number of spaces separates two, and nothing else does."""
+    return list(dict.fromkeys(word for word in (scope or "").split(" ") if word))
 
 
 def allowed(client_scopes: Iterable[str], resource_scopes: Iterable[str] | None) -> set[str]:

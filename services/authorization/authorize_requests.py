@@ -3,28 +3,32 @@
 `parse` looks at the request alone; `next_step` at the request, the person and the handoff. Neither writes anything.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from errors import AuthorizeRefused, OAuthRefused, RedirectRefused
+from errors import AuthorizeRefused, OAuthRefused, RedirectRefused, ResponseMode
 from infra.clock import now_ms
 from infra.hot_statements import HotStatement
 from models import Consent
 from services.access import scopes
 from services.access.actors import OrganizationInfo, picked_from
-from services.access.scopes import ORGANIZATION_SCOPES, join, split
+from services.access.scopes import IDENTITY_SCOPES, ORGANIZATION_SCOPES, join, split
 from services.authorization import handoffs
 from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
 from services.sessions.user_sessions import SignedIn
 from services.tokens import oauth_clients, resources, signing_keys
+from services.tokens.grants import Grant
 from services.tokens.oauth_clients import ClientInfo
+from services.tokens.resources import ResourceInfo
 from services.tokens.signing_keys import TokenUnreadable
 
 _KNOWN = frozenset(
@@ -53,8 +57,8 @@ _KNOWN = frozenset(
     ]
 )
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
+_NONCE_BYTES = 4096 + len('""')  # the ID token carries it, and comes back as a hint in an address
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-_STATE_LENGTH = 4096
 
 
 class Step(Enum):
@@ -82,6 +86,7 @@ class AuthorizeRequest:
     client: ClientInfo
     redirect_uri: str
     sent_redirect_uri: str | None
+    response_mode: ResponseMode
     state: str | None
     scopes: tuple[str, ...]
     resource: str | None
@@ -104,7 +109,7 @@ class AuthorizeRequest:
         return join(self.scopes)
 
     def refuse(self, code: str, message: str) -> RedirectRefused:
-        return _refused(code, message, self.client, self.redirect_uri, self.state)
+        return _refused(code, message, self.client, self.redirect_uri, self.state, self.response_mode)
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,17 @@ class WaitingParty:
         return "login" in self.prompts
 
 
-def _refused(code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None) -> RedirectRefused:
+def _refused(
+    code: str, message: str, client: ClientInfo, redirect_uri: str, state: str | None, response_mode: ResponseMode
+) -> RedirectRefused:
     return RedirectRefused(
-        code, message, redirect_uri=redirect_uri, state=state, app_name=client.name, is_self_registered=client.is_self_registered
+        code,
+        message,
+        redirect_uri=redirect_uri,
+        response_mode=response_mode,
+        state=state,
+        app_name=client.name,
+        is_self_registered=client.is_self_registered,
     )
 
 
@@ -143,10 +156,10 @@ def parse(query: bytes) -> AuthorizeRequest:
     """
     values, repeated, resource_values = _read(query)
     client, redirect_uri = _client_and_redirect_uri(values, repeated)
-    state = values.get("state")
+    state, response_mode = values.get("state"), _response_mode(values, repeated, redirect_uri)
 
     def refuse(code: str, message: str) -> RedirectRefused:
-        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None)
+        return _refused(code, message, client, redirect_uri, state if "state" not in repeated else None, response_mode or "query")
 
     if repeated:
         raise refuse("invalid_request", f"{sorted(repeated)[0]} is given twice.")
@@ -158,13 +171,11 @@ def parse(query: bytes) -> AuthorizeRequest:
         raise refuse(code, "response_type must be code.")
     if "authorization_code" not in client.grant_types:
         raise refuse("unauthorized_client", "The client may not use the authorization code grant.")
-    if values.get("response_mode", "query") != "query":
-        raise refuse("invalid_request", "response_mode must be query.")
-    challenge = values.get("code_challenge", "")
-    if values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
-        raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
-    if len(state or "") > _STATE_LENGTH or len(values.get("nonce", "")) > _STATE_LENGTH:
-        raise refuse("invalid_request", "state or nonce is too long.")
+    if response_mode is None:
+        raise refuse("invalid_request", "response_mode must be query or, for a redirect URI of http or https, form_post.")
+    challenge = _code_challenge(client, values, refuse)
+    if len(json.dumps(values.get("nonce", ""), ensure_ascii=False).encode()) > _NONCE_BYTES:
+        raise refuse("invalid_request", "nonce is too long.")
     prompts = frozenset(split(values.get("prompt")))
     if prompts - _PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise refuse("invalid_request", "prompt is none, or of login, consent and select_account.")
@@ -172,10 +183,13 @@ def parse(query: bytes) -> AuthorizeRequest:
         scopes, resource = granted_scopes(client, values.get("scope"), resource_values)
     except OAuthRefused as error:
         raise refuse(error.code, error.message) from error
+    if not challenge and "openid" not in scopes:
+        raise refuse("invalid_request", "A request without PKCE needs the scope openid, because its nonce returns in the ID token.")
     return AuthorizeRequest(
         client=client,
         redirect_uri=redirect_uri,
         sent_redirect_uri=values.get("redirect_uri"),
+        response_mode=response_mode,
         state=state,
         scopes=scopes,
         resource=resource,
@@ -238,21 +252,70 @@ def _client_and_redirect_uri(values: dict[str, str], repeated: set[str]) -> tupl
     return client, redirect_uri
 
 
+def _response_mode(values: dict[str, str], repeated: set[str], redirect_uri: str) -> ResponseMode | None:
+    """How the answer, also an error, goes to the client; None for what cannot be had. A private scheme takes no form."""
+    mode = values.get("response_mode", "query")
+    if mode == "query":
+        return "query"
+    is_known = mode == "form_post" and "response_mode" not in repeated and redirect_uri.lower().startswith(("https:", "http:"))
+    return "form_post" if is_known else None
+
+
 def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[str]) -> tuple[tuple[str, ...], str | None]:
     """The scopes and the resource that a request may have.   Raises OAuthRefused: invalid_scope, invalid_target.
 
-    None given means the client's registered ones less offline_access; a resource's scopes need both listings.
+    None given means the client's registered ones less offline_access; a resource's scopes need both listings. An offline_access
+    that the client may not have is dropped, since libraries add it by themselves; the response says which scopes were granted.
     """
-    if len(set(resource_values)) > 1:
+    if len(set(map(resources.key_of, resource_values))) > 1:
         raise OAuthRefused("invalid_target", "Ask for one resource at a time.")
-    resource = resources.find(resource_values[0]) if resource_values else None
-    if resource_values and resource is None:
-        raise OAuthRefused("invalid_target", "The resource is not registered.")
+    named = resource_values[0] if resource_values else client.resource
+    resource = _resource(named) if named is not None else None
     allowed = scopes.allowed(client.scopes, resource.scopes if resource else None)
-    wanted = split(scope) if scope else [name for name in client.scopes if name in allowed and name != "offline_access"]
+    wanted = split(scope) or [name for name in client.scopes if name in allowed and name != "offline_access"]
+    if "offline_access" not in allowed or "refresh_token" not in client.grant_types:
+        wanted = [name for name in wanted if name != "offline_access"]
     if not set(wanted) <= allowed:
         raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
     return tuple(wanted), resource.identifier if resource else None
+
+
+def permit_other_resource(client: ClientInfo, grant: Grant, named: str, scope: str | None) -> tuple[ResourceInfo, str]:
+    """The resource and the scope of an access token for another resource than the grant's, which a refresh names.
+
+    The client could have named it at authorize, a consent page of this person named it unless the client is trusted, and one of the
+    scopes is the resource's own.   Raises OAuthRefused: invalid_target, invalid_scope.
+    """
+    resource = _resource(named)
+    allowed = scopes.allowed(client.scopes, resource.scopes)
+    if not client.is_trusted:
+        consented = consented_to(client, user_id=grant.user_id, organization_id=grant.organization_id, resource=resource.identifier)
+        allowed &= {*IDENTITY_SCOPES, *consented} if consented else set()
+    wanted = split(scope) or [name for name in split(grant.scope) if name in allowed]
+    if not {*resource.scopes} & allowed & {*wanted}:
+        raise OAuthRefused("invalid_target", "The grant has no scope of this resource, or nobody has allowed this resource.")
+    if not set(wanted) <= allowed:
+        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client for this resource.")
+    return resource, join(wanted)
+
+
+def _code_challenge(client: ClientInfo, values: dict[str, str], refuse: Callable[[str, str], RedirectRefused]) -> str:
+    """Empty for a client that may leave PKCE out, did, and sent a nonce instead (OAuth 2.1, 7.5.1)."""
+    challenge, method = values.get("code_challenge"), values.get("code_challenge_method")
+    if challenge is None and method is None and client.may_omit_pkce:
+        if "nonce" not in values:
+            raise refuse("invalid_request", "Send PKCE with code_challenge_method S256, or a nonce.")
+        return ""
+    if method != "S256" or not _CHALLENGE.fullmatch(challenge or ""):
+        raise refuse("invalid_request", "PKCE with code_challenge_method S256 is required.")
+    return challenge or ""
+
+
+def _resource(named: str) -> ResourceInfo:
+    resource = resources.find(named)
+    if resource is None:
+        raise OAuthRefused("invalid_target", "The resource is not registered.")
+    return resource
 
 
 def _max_age(text: str | None, refuse: Callable[[str, str], RedirectRefused]) -> int | None:
@@ -287,13 +350,14 @@ def describe(raw_handoff: str | None) -> WaitingParty | None:
 
 # --- what it needs next ------------------------------------------------------------------------------------------
 
-_CONSENTED = select(Consent.scope).where(
-    Consent.user_id == bindparam("user_id"),
-    Consent.client_pk == bindparam("client_pk"),
-    Consent.resource == bindparam("resource"),
+_CONSENT = HotStatement(
+    select(Consent.scope).where(
+        Consent.user_id == bindparam("user_id"),
+        Consent.client_pk == bindparam("client_pk"),
+        Consent.resource == bindparam("resource"),
+        Consent.organization_id.is_not_distinct_from(bindparam("organization_id")),  # one statement: time tells nothing
+    )
 )
-_CONSENT = HotStatement(_CONSENTED.where(Consent.organization_id == bindparam("organization_id")))
-_CONSENT_WITHOUT = HotStatement(_CONSENTED.where(Consent.organization_id.is_(None)))
 
 
 def needs_sign_in(request: AuthorizeRequest | WaitingParty, signed_in: SignedIn, handoff: Handoff | None) -> bool:
@@ -359,11 +423,13 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
 
 def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
     """What the person has allowed this client before, in this organization (or in none), for this resource."""
-    asked = {"user_id": signed_in.user.id, "client_pk": request.client.pk, "resource": request.resource or ""}
-    if organization is None:
-        row = _CONSENT_WITHOUT.one(engine(), **asked)
-    else:
-        row = _CONSENT.one(engine(), organization_id=organization.id, **asked)
+    organization_id = organization.id if organization else None
+    return consented_to(request.client, user_id=signed_in.user.id, organization_id=organization_id, resource=request.resource)
+
+
+def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID | None, resource: str | None) -> list[str]:
+    """The scopes that a person has allowed a client in an organization (or in none), for that resource."""
+    row = _CONSENT.one(engine(), user_id=user_id, client_pk=client.pk, organization_id=organization_id, resource=resource or "")
     return split(row.scope) if row else []
 
 

@@ -327,13 +327,15 @@ def _keys(_settings: Settings) -> Iterator[Finding]:
 
 def _signing_keys() -> Iterator[Finding]:
     keys = [key for key in signing_keys.list_keys() if key.state != "retired"]
-    states = [key.state for key in keys]
+    algorithms = dict.fromkeys(key.algorithm for key in keys)
     if not keys:
         yield Finding("warning", "keys", "signing keys", "none yet: the server makes them at its first start")
         return
-    for state in ("signing", "next"):
-        if state not in states:
-            yield Finding("fault", "keys", "signing keys", f"there is no {state} key")
+    for algorithm in algorithms:
+        states = [key.state for key in keys if key.algorithm == algorithm]
+        for state in ("signing", "next"):
+            if state not in states:
+                yield Finding("fault", "keys", "signing keys", f"there is no {state} key for {algorithm}")
     for key in keys:
         if signing_keys.does_open(key):
             yield Finding("ok", "keys", key.kid, key.state)

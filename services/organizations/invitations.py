@@ -163,7 +163,7 @@ def _address(email: str) -> str:
     email = email.strip()
     if not is_address(email):
         raise Invalid("That is not an address.", fields={"email": "must be an address like name@example.com"})
-    return email
+    return clean_email(email) or email
 
 
 def is_address(email: str) -> bool:

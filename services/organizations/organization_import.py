@@ -120,9 +120,10 @@ def _name(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    if clean_email(value) is None:
+    email = clean_email(value)
+    if email is None:
         raise Invalid(f"{value[:100]!a} is not an address.")
-    return value
+    return email
 
 
 def _refuse_twice(what: str, ids: list[str]) -> None:

@@ -45,18 +45,19 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
 
     create: make the person when there is none; the operator answers for the address.   Raises NotFound without it.
     """
-    if clean_email(email) is None:
+    address = clean_email(email)
+    if address is None:
         raise Invalid("That is not an address.", fields={"email": "That is not an address."})
     begin_write()
     if create:
         wait_for_turn("sign-in-link")  # the same command on another replica creates the same user
-    user = users.find_by_email(email)
+    user = users.find_by_email(address)
     is_known = user is not None
     if user is None and not create:
         db.session.rollback()
         raise NotFound("There is no user with this address.")
     if user is None:
-        user = users.add(actor, email=email, email_verified=True, name=email.partition("@")[0], by_operator=True)
+        user = users.add(actor, email=address, email_verified=True, name=address.partition("@")[0], by_operator=True)
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
     audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)

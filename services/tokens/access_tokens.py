@@ -28,7 +28,7 @@ from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.signing_keys import TokenUnreadable
 
-MAX_TOKEN_LENGTH = 16_384
+MAX_TOKEN_LENGTH = 32_768
 INACTIVE: dict[str, Any] = {"active": False}
 
 
@@ -217,13 +217,13 @@ def find_opaque(raw: str) -> TokenInfo | None:
     return _read("access_token", _FIND_ACCESS.one(engine(), token_hash=hash_secret(raw), now=now()))
 
 
-def read_jwt(raw: str, *, audience: str) -> dict[str, Any] | None:
-    """The claims of a JWT access token of ours for `audience`, unexpired. Asks no store."""
+def read_jwt(raw: str, *, audience: str | None) -> dict[str, Any] | None:
+    """The claims of a JWT access token of ours, unexpired, for `audience` or (None) anybody. Asks no store."""
     try:
         claims = signing_keys.verify(raw, typ="at+jwt")
     except TokenUnreadable:
         return None
-    if claims.get("aud") != audience or claims.get("iss") != current().public_url or claims["exp"] <= now_seconds():
+    if audience not in (None, claims.get("aud")) or claims.get("iss") != current().public_url or claims["exp"] <= now_seconds():
         return None
     return claims
 
@@ -326,6 +326,7 @@ def _introspect_row(
         "iat": token_claims.seconds(token.created_at),
         "exp": token_claims.seconds(token.expires_at),
         "sub": token.client_id,
+        **({"aud": current().api_resource} if kind == "access_token" else {}),
     }
     if token.user is not None and token.auth_time is not None:
         body |= {

@@ -22,6 +22,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     true,
@@ -43,7 +44,7 @@ from services.access.scopes import split
 from services.activity import known_apps
 from services.audit import audit
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families
+from services.tokens import live, oauth_clients, refresh_families, resources
 from services.tokens.grants import (
     BuildAnswer,
     Grant,
@@ -62,8 +63,8 @@ from services.tokens.spending import spend
 
 @dataclass(frozen=True)
 class CodeRequest:
-    """What an approved authorize request binds its code to. `redirect_uri` is None where the client sent none, `organization_id`
-    for a person who is in none."""
+    """What an approved authorize request binds its code to. `redirect_uri` is None and `code_challenge` empty where the client sent none,
+    `organization_id` is None for a person who is in none."""
 
     client_pk: uuid.UUID
     user_id: uuid.UUID
@@ -79,8 +80,11 @@ class CodeRequest:
 
 
 def _is_another_request(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6)."""
-    is_elsewhere = row.redirect_uri.is_distinct_from(bindparam("redirect_uri", type_=String()))
+    """The code was issued for a different redirect URI or verifier than this request has (RFC 7636 section 4.6). A request with a
+    verifier need not repeat the redirect URI: the verifier proves as much."""
+    redirect_uri = bindparam("redirect_uri", type_=String())
+    may_be_left_out = and_(redirect_uri.is_(None), row.code_challenge != "")
+    is_elsewhere = and_(not_(may_be_left_out), row.redirect_uri.is_distinct_from(redirect_uri))
     return or_(is_elsewhere, row.code_challenge.is_distinct_from(bindparam("code_challenge", type_=String()))), Ended.OTHER_REQUEST
 
 
@@ -199,25 +203,25 @@ def exchange(
     *,
     raw_code: str,
     redirect_uri: str | None,
-    code_verifier: str,
+    code_verifier: str | None,
     resource: str | None,
     build_answer: BuildAnswer,
 ) -> dict[str, Any]:
     """Exchange a code for tokens.    (RFC 6749 section 4.1.3, RFC 7636 section 4.6)
 
-    resource: as requested, None if absent. build_answer: builds the response from what was issued; it must not refuse anything.
+    code_verifier, resource: as requested, None if absent.
+    build_answer: builds the response from what was issued; it must not refuse anything.
     Commits: yes, also when a second use revokes the family.   Raises: OAuthRefused (invalid_grant, invalid_target), StaleClient.
     """
     moment = now()
     tokens = RawTokens(access=new_secret("gpo_"), refresh=new_secret("gpr_"))
-    digest = hashlib.sha256(code_verifier.encode("utf-8", "replace")).digest()
     params = {
         **refresh_families.new_token_params(tokens, moment),
         "code_hash": hash_secret(raw_code),
         "client_pk": client.pk,
         "client_version": client.version,
         "redirect_uri": redirect_uri and oauth_clients.same_redirect_uri(redirect_uri),
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge": _challenge_of(code_verifier) if code_verifier else "",
         "wanted_resource": resource,
         "may_refresh": "refresh_token" in client.grant_types and "offline_access" in client.scopes,
         "api_resource": current().api_resource,
@@ -233,6 +237,9 @@ def exchange(
         return build_answer(grant, tokens, grant.narrowed(), issued, has_refresh_token=_has_refresh_token(grant, params))
 
     row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
+    if row is not None and row.ended == Ended.OTHER_RESOURCE and resources.is_same(row.resource, resource):  # spelled otherwise
+        params["wanted_resource"] = row.resource
+        row, response = spend(client, params, respond, statement=_EXCHANGE, find=_FIND, steps=_exchange_in_steps)
     if response is not None:
         return response
     if row is None:
@@ -243,6 +250,11 @@ def exchange(
     if row.ended == Ended.USED:
         refresh_families.revoke(actor, row.family_id, because="code_reused")
     raise refusal(row.ended, _INVALID)
+
+
+def _challenge_of(code_verifier: str) -> str:
+    digest = hashlib.sha256(code_verifier.encode("utf-8", "replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _exchange_in_steps(transaction: HotTransaction, row: Row, params: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, 
 from services.access.scopes import narrowed
 from services.tokens import live, resources
 from services.tokens.live import Ended
+from services.tokens.oauth_clients import ClientInfo
+from services.tokens.resources import ResourceInfo
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Grant:
     client_id: str
     client_scope: str
     resource_scope: str | None
+    id_token_alg: str
 
     def narrowed(self, scope: str | None = None) -> str:
         """What is left of the grant's scope, or of a part of it."""
@@ -75,6 +78,12 @@ class BuildAnswer(Protocol):
     """Builds the response to a token request from what was issued. The tokens are already stored, so it must not refuse anything."""
 
     def __call__(self, grant: Grant, tokens: RawTokens, scope: str, issued: Issued, *, has_refresh_token: bool) -> dict[str, Any]: ...
+
+
+class PermitResource(Protocol):
+    """Returns the resource and the scope of a token for another resource than the grant's.   Raises: OAuthRefused."""
+
+    def __call__(self, client: ClientInfo, grant: Grant, named: str, scope: str | None) -> tuple[ResourceInfo, str]: ...
 
 
 # --- what a token request may ask for; checked before anything is spent, because nothing may be refused afterwards ---
@@ -130,6 +139,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             OAuthClient.client_id,
             OAuthClient.scope.label("client_scope"),
             resources.scope_of(source.resource).label("resource_scope"),
+            OAuthClient.id_token_alg,
             live.client_version().label("client_version"),
             *more,
         )

@@ -63,6 +63,9 @@ class ClientInfo:
     scopes: tuple[str, ...]
     is_trusted: bool
     must_confirm: bool
+    resource: str | None
+    id_token_alg: str
+    may_omit_pkce: bool
     origin: str
     created_at: datetime
 
@@ -138,6 +141,9 @@ _FIND = HotStatement(
         OAuthClient.scope,
         OAuthClient.trusted,
         OAuthClient.confirm,
+        OAuthClient.resource,
+        OAuthClient.id_token_alg,
+        OAuthClient.pkce,
         OAuthClient.origin,
         OAuthClient.created_at,
     ).where(OAuthClient.client_id == bindparam("client_id"), live.client_version().is_not(None))
@@ -179,6 +185,9 @@ def find_fresh(client_id: str) -> ClientInfo | None:
         scopes=tuple(split(row.scope)),
         is_trusted=row.trusted,
         must_confirm=row.confirm,
+        resource=row.resource,
+        id_token_alg=row.id_token_alg,
+        may_omit_pkce=row.pkce == "optional" and row.type == "confidential",
         origin=row.origin,
         created_at=row.created_at,
     )

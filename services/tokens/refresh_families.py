@@ -61,7 +61,7 @@ def insert_refresh_from(g: CTE, won: CTE, *conditions: Any) -> Insert:
     )
 
 
-def insert_access_from(g: CTE, won: CTE, scope: Any) -> Insert:
+def insert_access_from(g: CTE, won: CTE, scope: Any, *conditions: Any) -> Insert:
     """PostgreSQL: the opaque access token's row, if `won` has one and the grant has no resource (else it is a JWT)."""
     return insert(AccessToken).from_select(
         ["id", "token_hash", "family_id", "client_pk", "scope", "created_at", "expires_at"],
@@ -75,7 +75,7 @@ def insert_access_from(g: CTE, won: CTE, scope: Any) -> Insert:
             bindparam("access_expires_at", type_=UtcDateTime()),
         )
         .select_from(g.join(won, true()))
-        .where(g.c.resource.is_(None)),
+        .where(g.c.resource.is_(None), *conditions),
         include_defaults=False,
     )
 

@@ -8,11 +8,12 @@ worker that handled the first request is gone.
 
 import hmac
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import LargeBinary, String, Uuid, bindparam, func, select, update
+from sqlalchemy import Boolean, LargeBinary, String, Uuid, bindparam, func, not_, select, update
 from sqlalchemy.orm import aliased
 
 from config import current
@@ -25,10 +26,11 @@ from models import RefreshFamily, RefreshToken
 from services.access.actors import Actor
 from services.access.scopes import join, split
 from services.database.transactions import engine
-from services.tokens import live, oauth_clients, refresh_families, token_claims
+from services.tokens import live, oauth_clients, refresh_families, resources, token_claims
 from services.tokens.grants import (
     BuildAnswer,
     Issued,
+    PermitResource,
     RawTokens,
     asks_for_another_resource,
     asks_for_more,
@@ -102,7 +104,8 @@ def _rotate_statement() -> HotStatement:
     )
     used = update(RefreshFamily).where(RefreshFamily.id == g.c.family_id, select(won.c.id).exists()).values(last_used_at=NOW)
     refresh = refresh_families.insert_refresh_from(g, won)
-    access = refresh_families.insert_access_from(g, won, func.coalesce(bindparam("scope", type_=String()), g.c.scope))
+    is_opaque = not_(bindparam("names_other_resource", type_=Boolean()))
+    access = refresh_families.insert_access_from(g, won, func.coalesce(bindparam("scope", type_=String()), g.c.scope), is_opaque)
     answer = select(*g.c, ended.label("ended"), select(won.c.id).scalar_subquery().label("won_id"))
     return HotStatement(answer.add_cte(used.cte("used"), refresh.cte("refresh"), access.cte("access")))
 
@@ -111,16 +114,24 @@ _ROTATE = _rotate_statement()
 
 
 def rotate(
-    actor: Actor, client: ClientInfo, *, raw_token: str, scope: str | None, resource: str | None, build_answer: BuildAnswer
+    actor: Actor,
+    client: ClientInfo,
+    *,
+    raw_token: str,
+    scope: str | None,
+    resource: str | None,
+    permit_resource: PermitResource,
+    build_answer: BuildAnswer,
 ) -> dict[str, Any]:
     """Exchange a refresh token for its successor; a repeat within the grace period gets the same tokens again.
 
     raw_token: as presented; only its SHA-256 is stored. scope, resource: as requested, None if absent.
+    permit_resource: asked about a resource that is not the grant's; only the access token is for that one, the grant stays as it is.
     build_answer: builds the response from what was issued; it must not refuse anything, because the token is already spent.
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
-    scope = _in_order(scope, client) if scope else None  # a repeat may name the same scopes in another order
+    scope = _in_order(scope or "", client) or None  # a repeat may name the same scopes in another order
     if scope and set(client.scopes).isdisjoint(split(scope)):
         oauth_clients.require_current(client)
         raise refusal(Ended.MORE_SCOPE, _INVALID)  # nothing would be left of it
@@ -134,15 +145,21 @@ def rotate(
         "wanted_scope": scope,
         "wanted_resource": resource,
         "api_resource": current().api_resource,
+        "names_other_resource": False,
         "successor_salt": salt,
-        "request_hash": hash_secret(f"{join(sorted(split(scope)))}\0{resource or ''}"),
+        "request_hash": hash_secret(f"{join(sorted(split(scope)))}\0{resources.key_of(resource or '')}"),
     }
+    granted: dict[str, Any] = {}  # what the access token has that the grant has not
 
     def respond(row: Row) -> dict[str, Any]:
-        grant = grant_of(row)
-        return build_answer(grant, tokens, grant.narrowed(scope), Issued(moment, params["refresh_id"]), has_refresh_token=True)
+        grant = replace(grant_of(row), **granted)
+        issued = Issued(moment, params["refresh_id"])
+        return build_answer(grant, tokens, grant.narrowed(params["scope"]), issued, has_refresh_token=True)
 
     row, response = spend(client, params, respond, statement=_ROTATE, find=_FIND, steps=_rotate_in_steps)
+    if row is not None and row.ended == Ended.OTHER_RESOURCE:  # nothing was spent
+        granted = _permitted(client, row, params, resource, permit_resource)
+        row, response = spend(client, params, respond, statement=_ROTATE, find=_FIND, steps=_rotate_in_steps)
     if response is not None:
         return response
     if row is not None and row.successor_id is not None and row.successor_hash is None:
@@ -153,12 +170,26 @@ def rotate(
         raise refusal(None, _INVALID, detail="unknown token")
     verdict = _judge(row, params)
     if verdict is Verdict.REPEAT:
-        return _repeat(raw_token, row, params, build_answer)
+        granted = granted or _permitted(client, row, params, resource, permit_resource)
+        return _repeat(raw_token, row, params, granted, build_answer)
     if verdict is Verdict.REUSED:
         refresh_families.revoke(actor, row.family_id, because="refresh_token_reused")
     if verdict is Verdict.LEFT:
         refresh_families.revoke(actor, row.family_id, because="access_lost")
     raise refusal(row.ended, _INVALID, detail=row.ended if verdict is Verdict.REFUSED else verdict.value)
+
+
+def _permitted(
+    client: ClientInfo, row: Row, params: dict[str, Any], resource: str | None, permit_resource: PermitResource
+) -> dict[str, Any]:
+    """Let `params` pass for a resource that is the grant's in another spelling, or another one that is permitted; in that case return
+    what the access token has instead of the grant's.   Raises: OAuthRefused."""
+    if resource is None or resources.is_same(row.resource, resource):
+        params["wanted_resource"] = row.resource
+        return {}
+    other, params["scope"] = permit_resource(client, grant_of(row), resource, params["scope"])
+    params |= {"wanted_resource": None, "names_other_resource": True}
+    return {"resource": other.identifier, "resource_scope": join(other.scopes)}
 
 
 def _in_order(scope: str, client: ClientInfo) -> str:
@@ -180,7 +211,7 @@ def _rotate_in_steps(transaction: HotTransaction, row: Row, params: dict[str, An
     _SPEND.one_in(transaction, token_id=row.token_id, **params)
     _USED.one_in(transaction, family_id=grant.family_id, now=params["now"])
     INSERT_REFRESH.one_in(transaction, **refresh_families.refresh_values(grant.family_id, params))
-    if grant.resource is None:
+    if grant.resource is None and not params["names_other_resource"]:
         INSERT_ACCESS.one_in(transaction, **refresh_families.access_values(grant, params["scope"] or grant.scope, params))
 
 
@@ -200,7 +231,7 @@ def _judge(row: Row, params: dict[str, Any]) -> Verdict:
     return Verdict.REPEAT if row.successor_used_at is None else Verdict.SUPERSEDED
 
 
-def _repeat(raw_token: str, row: Row, params: dict[str, Any], build_answer: BuildAnswer) -> dict[str, Any]:
+def _repeat(raw_token: str, row: Row, params: dict[str, Any], granted: dict[str, Any], build_answer: BuildAnswer) -> dict[str, Any]:
     """Respond with the tokens that the first request got, whichever of the server's keys they were derived with."""
     if row.successor_salt is None or row.successor_hash is None:
         raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose successor is gone")
@@ -210,6 +241,6 @@ def _repeat(raw_token: str, row: Row, params: dict[str, Any], build_answer: Buil
             metrics.count("refresh_replays")
             elapsed = max(0, token_claims.seconds(params["now"]) - token_claims.seconds(row.used_at))
             issued = Issued(row.used_at, row.successor_id, elapsed)
-            grant = grant_of(row)
+            grant = replace(grant_of(row), **granted)
             return build_answer(grant, tokens, grant.narrowed(params["scope"]), issued, has_refresh_token=True)
     raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose key is gone from the settings")

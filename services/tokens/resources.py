@@ -1,18 +1,26 @@
 """Registered APIs (RFC 8707): who may be named in `resource`. Our own API is always one of them."""
 
+import re
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, String, bindparam, case, literal_column, select
+from sqlalchemy import ColumnElement, String, bindparam, case, literal_column, or_, select
 
 from config import current
+from extensions import db
 from infra.hot_statements import HotStatement
 from models import Resource
 from services.access.scopes import API_SCOPES, join, split
 from services.database.transactions import engine
 
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([!-~]*)")
+_PLACE = re.compile(r"([!-~]*?)(?::([0-9]*))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
 
 @dataclass(frozen=True)
 class ResourceInfo:
+    """A registered API. `identifier` is the registered spelling, which the tokens have in `aud`."""
+
     identifier: str
     name: str
     scopes: tuple[str, ...]
@@ -30,14 +38,55 @@ def scope_of(identifier: ColumnElement[str | None]) -> ColumnElement[str | None]
     return case((identifier == API_RESOURCE, _OWN_SCOPE), else_=Resource.scope)
 
 
-_FIND = HotStatement(select(Resource.identifier, Resource.name, Resource.scope).where(Resource.identifier == bindparam("identifier")))
+_FIND = HotStatement(
+    select(Resource.identifier, Resource.name, Resource.scope)
+    .where(or_(Resource.identifier == bindparam("identifier"), Resource.identifier_key == bindparam("key")))
+    .order_by(Resource.identifier != bindparam("identifier"), Resource.id)
+    .limit(1)
+)
 
 
 def find(identifier: str) -> ResourceInfo | None:
-    """The registered resource of that exact identifier."""
-    if identifier == current().api_resource:
-        return ResourceInfo(identifier, "Gatepost", API_SCOPES)
+    """The registered resource that `identifier` names, in any spelling of scheme, host, default port and empty path."""
+    own = current().api_resource
     if len(identifier) > 2048 or "\0" in identifier:
         return None
-    row = _FIND.one(engine(), identifier=identifier)
+    key = key_of(identifier)
+    if key == key_of(own):
+        return ResourceInfo(own, "Gatepost", API_SCOPES)
+    row = _FIND.one(engine(), identifier=identifier, key=key)
     return ResourceInfo(row.identifier, row.name, tuple(split(row.scope))) if row else None
+
+
+def key_of(identifier: str) -> str:
+    """The spelling by which identifiers are compared: scheme and host in lower case, no default port, `/` for an empty path. Path and
+    query compare exactly. Whatever is no address in visible ASCII is its own key."""
+    match = _ADDRESS.fullmatch(identifier)
+    if match is None:
+        return identifier
+    scheme, authority, rest = match[1].lower(), match[2], match[3]
+    if authority is None:
+        return f"{scheme}:{rest}"
+    user, at, place = authority.rpartition("@")
+    where = _PLACE.fullmatch(place)
+    if where is None:
+        return identifier
+    port = where[2] and (where[2].lstrip("0") or "0")
+    is_default = not port or _DEFAULT_PORTS.get(scheme) == port
+    path = rest if rest.startswith("/") else "/" + rest
+    return f"{scheme}://{user}{at}{where[1].lower()}{'' if is_default else ':' + port}{path}"
+
+
+def is_same(one: str | None, other: str | None) -> bool:
+    """Whether two identifiers name one resource."""
+    return one is not None and other is not None and key_of(one) == key_of(other)
+
+
+def identifiers() -> list[str]:
+    """Those that a client may name, our own API first."""
+    return [current().api_resource, *(row.identifier for row in list_all())]
+
+
+def list_all() -> list[Resource]:
+    """The registered ones, without our own API."""
+    return list(db.session.scalars(select(Resource).order_by(Resource.identifier)))

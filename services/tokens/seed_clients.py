@@ -9,30 +9,32 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 
 from config import current, is_loopback_http
 from errors import Conflict, GatepostError, NotFound
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret, new_secret
-from models import OAuthClient, Resource
+from models import AuthorizationCode, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.access.scopes import INTROSPECT, KNOWN_SCOPES, join, split
 from services.audit import audit
 from services.database.transactions import begin_write, wait_for_turn
-from services.tokens import oauth_clients
+from services.tokens import oauth_clients, resources, signing_keys
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
 MIN_SECRET_LENGTH = 32  # characters
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+_KEPT = ("backchannel_logout_uri", "token_endpoint_auth_method", "resource", "id_token_alg", "pkce")
 Outcome = Literal["created", "unchanged", "updated", "conflict"]
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _URI = re.compile(r"[!-~]{1,2000}")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)  # a browser reads all else as another host, or as none
-_PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:[!-~]*", re.IGNORECASE)
+_PRIVATE_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):[!-~]*", re.IGNORECASE)
+_NEVER_A_REDIRECT = frozenset({"javascript", "data", "file", "blob", "about", "vbscript"})  # the browser itself would run or open it
 
 
 class BadSeedFile(GatepostError):
@@ -68,6 +70,9 @@ class _Client:
     trusted: bool
     confirm: bool
     token_endpoint_auth_method: str | None
+    resource: str | None
+    id_token_alg: str
+    pkce: str
     raw_secret: str | None = field(repr=False)
     origin: str = "seeded"
 
@@ -87,12 +92,13 @@ def apply(
     Commits: yes, once, unless something conflicts and `update` is not asked for: then nothing of the file is applied.
     Returns: one outcome for each entry, clients first, in the file's order.   Raises: BadSeedFile.
     """
-    clients, resources = _read(toml_text, secret_of)
+    clients, apis = _read(toml_text, secret_of)
     begin_write()
     wait_for_turn("seed-clients")
     try:
-        _judge_scopes(clients, resources)
-        outcomes = [_put_client(actor, entry) for entry in clients] + [_put_resource(actor, entry) for entry in resources]
+        clients = _judge_known(clients, apis)
+        outcomes = [_put_client(actor, entry) for entry in clients] + [_put_resource(actor, entry) for entry in apis]
+        _prepare_keys(clients)
     except Exception:
         db.session.rollback()
         raise
@@ -101,7 +107,7 @@ def apply(
         db.session.rollback()
     else:
         db.session.commit()
-        oauth_clients.forget()
+        _forget()
     return outcomes
 
 
@@ -113,31 +119,34 @@ def add(actor: Actor, values: Mapping[str, Any]) -> tuple[uuid.UUID, str | None]
     entry = _entry("client", 1, dict(values), lambda taken: _client(taken, lambda name: None))
     begin_write()
     wait_for_turn("seed-clients")
-    _judge_scopes([entry], [])
+    [entry] = _judge_known([entry], [])
     if db.session.scalar(select(OAuthClient.id).where(OAuthClient.client_id == entry.client_id)) is not None:
         raise Conflict("There is a client with that id.")
     raw = _put_client(actor, entry).raw_secret
     db.session.flush()
     client_pk = oauth_clients.get_client(entry.client_id).id
+    _prepare_keys([entry])
     db.session.commit()
+    _forget()
     return client_pk, raw
 
 
 def change(actor: Actor, client_pk: uuid.UUID, values: Mapping[str, Any]) -> bool:
-    """Change a client as `values` say (name, redirect_uris, scopes, trusted); the rest of it, also who vouches for it, stays.
+    """Change a client as `values` say (name, redirect_uris, scopes, trusted ...); the rest of it, also who vouches for it, stays.
     Grants stay as they are. Commits: yes.   Returns: whether anything changed.   Raises: NotFound, BadSeedFile."""
     begin_write()
     row = db.session.scalar(select(OAuthClient).where(OAuthClient.id == client_pk).with_for_update())
     if row is None:
         raise NotFound("There is no client with that id.")
     stays = {name: getattr(row, name) for name in ("client_id", "type", "post_logout_redirect_uris", "confirm")}
-    stays |= {name: getattr(row, name) for name in ("backchannel_logout_uri", "token_endpoint_auth_method") if getattr(row, name)}
+    stays |= {name: getattr(row, name) for name in _KEPT if getattr(row, name)}
     node = {**stays, "grant_types": split(row.grant_types), **values}
     entry = replace(_entry("client", 1, node, lambda taken: _client(taken, lambda name: None)), origin=row.origin)
-    _judge_scopes([entry], [])
+    [entry] = _judge_known([entry], [])
     has_changed = _put_client(actor, entry).outcome == "updated"
+    _prepare_keys([entry])
     db.session.commit()
-    oauth_clients.forget()
+    _forget()
     return has_changed
 
 
@@ -168,10 +177,10 @@ def _read(toml_text: str, secret_of: Callable[[str], str | None]) -> tuple[list[
     if unknown := set(tree) - {"client", "resource"}:
         raise BadSeedFile(f"unknown key {_shown(min(unknown))}: a seed file has [[client]] and [[resource]]")
     clients = [_entry("client", number, node, lambda values: _client(values, secret_of)) for number, node in _tables(tree, "client")]
-    resources = [_entry("resource", number, node, _resource) for number, node in _tables(tree, "resource")]
+    apis = [_entry("resource", number, node, _resource) for number, node in _tables(tree, "resource")]
     _refuse_twice("client", [client.client_id for client in clients])
-    _refuse_twice("resource", [resource.identifier for resource in resources])
-    return clients, resources
+    _refuse_twice("resource", [resources.key_of(api.identifier) for api in apis])
+    return clients, apis
 
 
 def _tables(tree: Mapping[str, Any], kind: str) -> list[tuple[int, dict[str, Any]]]:
@@ -218,6 +227,13 @@ class _Values:
         value = self.text(key)
         if value is None:
             raise _Bad(f"{key} is missing")
+        return value
+
+    def one_of(self, key: str, words: tuple[str, ...]) -> str:
+        """The first is the default."""
+        value = self.text(key, words[0])
+        if value not in words:
+            raise _Bad(f"{key} must be one of {', '.join(words)}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
@@ -273,6 +289,9 @@ def _client(values: _Values, secret_of: Callable[[str], str | None]) -> _Client:
         trusted=values.flag("trusted", False),
         confirm=values.flag("confirm", True),
         token_endpoint_auth_method=_auth_method(values, is_public=is_public),
+        resource=values.text("resource"),
+        id_token_alg=values.one_of("id_token_alg", signing_keys.ALGORITHMS),
+        pkce=_pkce(values, is_public=is_public),
         raw_secret=_given_secret(values, secret_of, is_public=is_public),
     )
 
@@ -300,6 +319,14 @@ def _auth_method(values: _Values, *, is_public: bool) -> str | None:
     return method
 
 
+def _pkce(values: _Values, *, is_public: bool) -> str:
+    """A client that can prove itself may leave PKCE out and send a nonce instead (OAuth 2.1, 7.5.1)."""
+    pkce = values.one_of("pkce", ("required", "optional"))
+    if pkce == "optional" and is_public:
+        raise _Bad('pkce = "optional" needs a confidential client')
+    return pkce
+
+
 def _given_secret(values: _Values, secret_of: Callable[[str], str | None], *, is_public: bool) -> str | None:
     name = values.text("secret_env")
     if name is None:
@@ -319,7 +346,7 @@ def _resource(values: _Values) -> _Resource:
     parts = _parts("identifier", identifier)
     if not parts.scheme or "#" in identifier or not (parts.netloc or parts.path):
         raise _Bad("identifier must be an absolute URI without a fragment")
-    if identifier.rstrip("/") == current().api_resource:
+    if resources.is_same(identifier.rstrip("/"), current().api_resource):
         raise _Bad("identifier is the API of this server, which is always registered")
     return _Resource(identifier=identifier, name=values.text("name", identifier) or identifier, scopes=_scopes(values))
 
@@ -333,11 +360,13 @@ def _scopes(values: _Values) -> list[str]:
 
 
 def _judge_redirect_uri(key: str, uri: str) -> None:
-    """https, or http on a loopback host, or a private scheme with a dot (RFC 8252 section 7)."""
+    """https, or http on a loopback host, or a private scheme (RFC 8252 section 7), also one without a dot: an operator answers for it."""
     if uri.lower().startswith(("https:", "http:")):
         _judge_web_address(key, uri)
-    elif not _PRIVATE_SCHEME.fullmatch(uri) or "#" in uri or "\\" in uri:
-        raise _Bad(f"{key}: {_shown(uri)} must be https, http on a loopback host, or a private scheme with a dot, without a fragment")
+        return
+    match = _PRIVATE_SCHEME.fullmatch(uri)
+    if match is None or match[1].lower() in _NEVER_A_REDIRECT or "#" in uri or "\\" in uri:
+        raise _Bad(f"{key}: {_shown(uri)} must be https, http on a loopback host, or the private scheme of an app, without a fragment")
 
 
 def _judge_web_address(key: str, uri: str) -> None:
@@ -359,19 +388,31 @@ def _parts(key: str, uri: str) -> Any:
     return parts
 
 
-def _judge_scopes(clients: list[_Client], resources: list[_Resource]) -> None:
-    """A scope is known when this server, a resource of the file or one of the database has it."""
-    known = set(KNOWN_SCOPES)
-    for resource in resources:
-        known |= set(resource.scopes)
-    for scope in db.session.scalars(select(Resource.scope)):
-        known |= set(split(scope))
+def _judge_known(clients: list[_Client], apis: list[_Resource]) -> list[_Client]:
+    """The clients, their resource in the registered spelling.   Raises BadSeedFile: a scope or resource that neither this server nor
+    the file nor the database has."""
+    known, identifiers = set(KNOWN_SCOPES), [current().api_resource, *(api.identifier for api in apis)]
+    for api in apis:
+        known |= set(api.scopes)
+    for row in resources.list_all():
+        known |= set(split(row.scope))
+        identifiers.append(row.identifier)
     for client in clients:
         for scope in client.scopes:
             if scope not in known:
                 raise BadSeedFile(f"client {_shown(client.client_id)}: scope {_shown(scope)} is not known; a resource may declare it")
         if INTROSPECT in client.scopes and client.type == "public":
             raise BadSeedFile(f"client {_shown(client.client_id)}: introspect needs a confidential client")
+    return [_with_known_resource(client, identifiers) for client in clients]
+
+
+def _with_known_resource(client: _Client, identifiers: list[str]) -> _Client:
+    if client.resource is None:
+        return client
+    same = [identifier for identifier in identifiers if resources.is_same(identifier, client.resource)]
+    if not same:
+        raise BadSeedFile(f"client {_shown(client.client_id)}: resource {_shown(client.resource)} is not registered")
+    return replace(client, resource=same[0])
 
 
 # --- writing --------------------------------------------------------------------------------------------------
@@ -391,6 +432,9 @@ def _put_client(actor: Actor, entry: _Client) -> SeedOutcome:
         "trusted": entry.trusted,
         "confirm": entry.confirm,
         "token_endpoint_auth_method": entry.token_endpoint_auth_method,
+        "resource": entry.resource,
+        "id_token_alg": entry.id_token_alg,
+        "pkce": entry.pkce,
         "origin": entry.origin,
     }
     if row is None:
@@ -417,6 +461,18 @@ def _put_client(actor: Actor, entry: _Client) -> SeedOutcome:
     return SeedOutcome("updated", "client", entry.client_id, None if entry.raw_secret else raw)
 
 
+def _prepare_keys(entries: list[_Client]) -> None:
+    """Inside the unit of work: never commits."""
+    for algorithm in dict.fromkeys(entry.id_token_alg for entry in entries):
+        if algorithm != signing_keys.ALGORITHM:
+            signing_keys.prepare(algorithm)
+
+
+def _forget() -> None:
+    oauth_clients.forget()
+    signing_keys.forget()
+
+
 def _secret_to_set(row: OAuthClient, entry: _Client) -> str | None:
     """The secret that the row must get: the environment's when it differs, a new one when there is none."""
     if entry.raw_secret is not None:
@@ -427,18 +483,29 @@ def _secret_to_set(row: OAuthClient, entry: _Client) -> str | None:
 
 def _put_resource(actor: Actor, entry: _Resource) -> SeedOutcome:
     """Inside the unit of work of `apply`: never commits."""
-    row = db.session.scalar(select(Resource).where(Resource.identifier == entry.identifier).with_for_update())
+    key = resources.key_of(entry.identifier)
+    same = select(Resource).where(or_(Resource.identifier == entry.identifier, Resource.identifier_key == key))
+    row = db.session.scalar(same.order_by(Resource.identifier != entry.identifier, Resource.id).limit(1).with_for_update())
     if row is None:
-        db.session.add(Resource(identifier=entry.identifier, name=entry.name, scope=join(entry.scopes)))
+        db.session.add(Resource(identifier=entry.identifier, identifier_key=key, name=entry.name, scope=join(entry.scopes)))
         audit.record(actor, "resource.created", target_type="resource", target_id=entry.identifier)
         return SeedOutcome("created", "resource", entry.identifier)
-    if row.name == entry.name and _same_words(row.scope, join(entry.scopes)):
+    row.identifier_key = key  # an older version that runs beside this one writes none
+    if (row.identifier, row.name) == (entry.identifier, entry.name) and _same_words(row.scope, join(entry.scopes)):
         return SeedOutcome("unchanged", "resource", entry.identifier)
-    row.name, row.scope = entry.name, join(entry.scopes)
+    _respell(row.identifier, entry.identifier)
+    row.identifier, row.name, row.scope = entry.identifier, entry.name, join(entry.scopes)
     row.version += 1
     row.updated_at = now()
     audit.record(actor, "resource.updated", target_type="resource", target_id=entry.identifier)
     return SeedOutcome("updated", "resource", entry.identifier)
+
+
+def _respell(before: str, after: str) -> None:
+    """Grants name their resource as it is registered, and end with its registration. Inside the unit of work: never commits."""
+    if before != after:
+        for granted in (RefreshFamily, AuthorizationCode):
+            db.session.execute(update(granted).where(granted.resource == before).values(resource=after))
 
 
 def _is_same(stored: Any, wanted: Any) -> bool:

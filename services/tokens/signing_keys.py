@@ -1,4 +1,6 @@
-"""Keys that sign JWTs: next -> signing -> old -> retired. ES256; the private part is encrypted at rest.
+"""Keys that sign JWTs: next -> signing -> old -> retired. The private part is encrypted at rest.
+
+ES256 signs everything but the id_tokens of clients that ask for RS256; its keys are made with the first such client.
 
 Each process keeps the parsed set and reads it again every ten seconds, so a rotation needs no restart; when the
 database is away it goes on with what it has.
@@ -9,13 +11,13 @@ import logging
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -26,15 +28,19 @@ from errors import Conflict, NotFound, Unavailable
 from extensions import db
 from infra.cipher import CannotDecrypt
 from infra.clock import now
+from infra.ids import uuid7
 from models import SigningKey
 from services.access.actors import Actor
 from services.audit import audit
-from services.database.transactions import begin_write
+from services.database.transactions import begin_write, insert_into
 from services.encryption.keyring import cipher
 
 log = logging.getLogger("gatepost.signing_keys")
 
 ALGORITHM = "ES256"
+ALGORITHMS = (ALGORITHM, "RS256")
+_TYPES: dict[str, type[ECKey | RSAKey]] = {"ES256": ECKey, "RS256": RSAKey}
+_RSA_BITS = 2048
 FOLLOW_SECONDS = 10
 SERVICES_KEEP_KEYS = timedelta(hours=1)  # our own documents say a minute; libraries that read them keep keys longer
 REREAD_SECONDS = 1  # another process may have rotated: for a name that is not known the table is read sooner
@@ -46,14 +52,31 @@ class TokenUnreadable(Exception):
 
 
 @dataclass(frozen=True)
-class KeySet:
-    """What one process knows: the key that signs, and all that are published, by `kid`."""
+class PublicKey:
+    """A key that verifies one algorithm."""
+
+    algorithm: str
+    key: ECKey | RSAKey
+
+
+@dataclass(frozen=True)
+class Signer:
+    """The key that signs for an algorithm."""
 
     kid: str
-    private_key: ECKey = field(repr=False)
-    public_keys: dict[str, ECKey]
+    private_key: ECKey | RSAKey = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """What one process knows: the key that signs for each algorithm, and all that are published, by `kid`. is_kept: it could not be
+    read again."""
+
+    signers: dict[str, Signer]
+    public_keys: dict[str, PublicKey]
     jwks: dict[str, list[dict[str, Any]]]
     read_at: float
+    is_kept: bool = False
 
 
 _lock = threading.Lock()
@@ -63,14 +86,34 @@ _verified: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 _current: dict[Engine, KeySet] = {}
 
 
-def sign(claims: dict[str, Any], *, typ: str) -> str:
+def sign(claims: dict[str, Any], *, typ: str, algorithm: str = ALGORITHM) -> str:
     """A compact JWS over `claims` with the signing key. `typ`: at+jwt, JWT, logout+jwt."""
-    keys = key_set()
-    return jwt.encode({"alg": ALGORITHM, "typ": typ, "kid": keys.kid}, claims, keys.private_key, algorithms=[ALGORITHM])
+    signer = require(algorithm)
+    header = {"alg": algorithm, "typ": typ, "kid": signer.kid}
+    return jwt.encode(header, claims, signer.private_key, algorithms=[algorithm])
+
+
+def require(algorithm: str) -> Signer:
+    """The key that signs with `algorithm`, read or made; asked before anything is spent.   Raises Unavailable."""
+    signer = key_set().signers.get(algorithm) or _not_older_than(REREAD_SECONDS).signers.get(algorithm)
+    if signer is None:  # a client was changed past `prepare`
+        _create_set(algorithm)
+        signer = _not_older_than(0).signers[algorithm]
+    return signer
+
+
+def prepare(algorithm: str) -> None:
+    """Make the keys of an algorithm with the first client that needs them, so that they are published before they sign.
+
+    Inside another unit of work, which calls `forget` after its commit: never commits. Several at once make one set.
+    """
+    is_there = select(SigningKey.id).where(SigningKey.algorithm == algorithm, SigningKey.state == "signing")
+    if db.session.scalar(is_there) is None:
+        db.session.execute(insert_into(SigningKey).values(_new_set(algorithm)).on_conflict_do_nothing())
 
 
 def verify(token: str, *, typ: str) -> dict[str, Any]:
-    """The claims of a JWT that we signed.   Raises TokenUnreadable. Says nothing of `exp`, `aud` or `iss`.
+    """The claims of a JWT that we signed.   Raises TokenUnreadable. Says nothing of `exp`, `aud` or `iss`. Access tokens are ES256 only.
 
     A signature that was found good is remembered for as long as its key is published: a client sends the same token again
     and again. The claims are shared; nobody changes them.
@@ -88,13 +131,14 @@ def verify(token: str, *, typ: str) -> dict[str, Any]:
 def _verify(token: str, typ: str) -> tuple[str, dict[str, Any]]:
     try:
         header = _header_of(token)
-        if header.get("typ") != typ or header.get("alg") != ALGORITHM:
+        algorithm = header.get("alg")
+        if header.get("typ") != typ or algorithm not in ((ALGORITHM,) if typ == "at+jwt" else ALGORITHMS):
             raise TokenUnreadable("another type or algorithm")
         kid = str(header.get("kid"))
-        key = key_set().public_keys.get(kid) or _not_older_than(REREAD_SECONDS).public_keys.get(kid)
-        if key is None:
-            raise TokenUnreadable("an unknown key")
-        return kid, jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+        public = key_set().public_keys.get(kid) or _not_older_than(REREAD_SECONDS).public_keys.get(kid)
+        if public is None or public.algorithm != algorithm:
+            raise TokenUnreadable("an unknown key, or one for another algorithm")
+        return kid, jwt.decode(token, public.key, algorithms=[public.algorithm]).claims
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise TokenUnreadable(type(error).__name__) from error
 
@@ -110,8 +154,13 @@ def _header_of(token: str) -> dict[str, Any]:
 
 
 def public_jwks() -> dict[str, list[dict[str, Any]]]:
-    """The public set as published: next, signing and old keys."""
-    return key_set().jwks
+    """The public set as published: next, signing and old keys.
+
+    The first keys of an algorithm may sign as soon as they are made, so while there are none the table is read sooner.
+    """
+    keys = key_set()
+    is_complete = len(keys.signers) == len(ALGORITHMS)
+    return keys.jwks if is_complete or keys.is_kept else _not_older_than(REREAD_SECONDS).jwks
 
 
 def key_set() -> KeySet:
@@ -134,7 +183,7 @@ def _not_older_than(seconds: float) -> KeySet:
             if known is None:
                 raise Unavailable(detail=f"signing keys: {error}") from error
             log.warning("signing keys could not be read again; going on with those known")
-            _current[database] = KeySet(known.kid, known.private_key, known.public_keys, known.jwks, time.monotonic())
+            _current[database] = replace(known, read_at=time.monotonic(), is_kept=True)
         return _current[database]
 
 
@@ -156,43 +205,50 @@ def _read() -> KeySet:
     """Reads on a connection of its own: it may be called in the middle of somebody's unit of work."""
     with db.engine.connect() as connection:
         rows = connection.execute(
-            select(SigningKey.kid, SigningKey.state, SigningKey.public_jwk, SigningKey.private_ciphertext)
+            select(SigningKey.kid, SigningKey.algorithm, SigningKey.state, SigningKey.public_jwk, SigningKey.private_ciphertext)
             .where(SigningKey.state.in_(_PUBLISHED))
             .order_by(SigningKey.id)
         ).all()
-    signing = next((row for row in rows if row.state == "signing"), None)
-    if signing is None:
-        _create_first_set()
+    rows = [row for row in rows if row.algorithm in ALGORITHMS]
+    if not any(row.state == "signing" and row.algorithm == ALGORITHM for row in rows):
+        _create_set(ALGORITHM)
         return _read()
-    try:
-        private = json.loads(cipher().decrypt(signing.private_ciphertext, context=context_of(signing.kid)))
-    except CannotDecrypt as error:
-        raise Unavailable(detail=f"signing key {signing.kid} does not open: {error}") from error
     return KeySet(
-        kid=signing.kid,
-        private_key=ECKey.import_key(private),
-        public_keys={row.kid: ECKey.import_key(row.public_jwk) for row in rows},
+        signers={row.algorithm: _signer(row) for row in rows if row.state == "signing"},
+        public_keys={row.kid: PublicKey(row.algorithm, _TYPES[row.algorithm].import_key(row.public_jwk)) for row in rows},
         jwks={"keys": [row.public_jwk for row in rows]},
         read_at=time.monotonic(),
     )
 
 
-def _create_first_set() -> None:
+def _signer(row: Any) -> Signer:
+    try:
+        private = json.loads(cipher().decrypt(row.private_ciphertext, context=context_of(row.kid)))
+    except CannotDecrypt as error:
+        raise Unavailable(detail=f"signing key {row.kid} does not open: {error}") from error
+    return Signer(row.kid, _TYPES[row.algorithm].import_key(private))
+
+
+def _create_set(algorithm: str) -> None:
     """The signing key and the next, together. Of several workers that start at once one wins; the others see its set."""
     try:
         with db.engine.connect().execution_options(gatepost_write=True) as connection, connection.begin():
-            connection.execute(SigningKey.__table__.insert(), [_new_row("signing"), _new_row("next")])
+            connection.execute(SigningKey.__table__.insert(), _new_set(algorithm))
     except IntegrityError:
         log.info("another worker made the signing keys")
 
 
-def _new_row(state: str) -> dict[str, Any]:
-    key = ECKey.generate_key("P-256", private=True)
+def _new_set(algorithm: str) -> list[dict[str, Any]]:
+    return [{"id": uuid7(), **_new_row(algorithm, state)} for state in ("signing", "next")]
+
+
+def _new_row(algorithm: str, state: str) -> dict[str, Any]:
+    key = RSAKey.generate_key(_RSA_BITS, private=True) if algorithm == "RS256" else ECKey.generate_key("P-256", private=True)
     kid, moment = secrets.token_hex(8), now()  # no "-" in front: `flask keys retire` would take it for an option
-    public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
+    public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": algorithm}
     return {
         "kid": kid,
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm,
         "state": state,
         "public_jwk": public,
         "private_ciphertext": cipher().encrypt(json.dumps(key.as_dict(private=True)).encode(), context=context_of(kid)),
@@ -229,24 +285,26 @@ def list_keys() -> list[SigningKey]:
 
 
 def rotate(actor: Actor) -> str:
-    """Make the next key the signing one and publish a new next; the old one stays accepted. Commits: yes.
+    """Make the next key of each algorithm the signing one and publish a new next; the old ones stay accepted. Commits: yes.
 
-    Returns: the kid that signs now. Running workers follow within FOLLOW_SECONDS.
+    Returns: the kid that signs access tokens now. Running workers follow within FOLLOW_SECONDS.
     """
-    return _rotate(actor, _next_and_signing())
+    return _rotate(actor, _pairs())
 
 
 def start(actor: Actor, kid: str) -> bool:
-    """Rotate to the next key `kid`, which every service has had time to read. Commits: yes.
+    """Rotate to the next key `kid`, which every service has had time to read, and with it those of the other algorithms for which
+    that holds too. Commits: yes.
 
-    Returns: False when that is not the next key any more.   Raises: Conflict next_key_too_new, no_next_key.
+    Returns: False when that is not a next key any more.   Raises: Conflict next_key_too_new, no_next_key.
     """
-    keys = _next_and_signing()
-    if keys["next"].kid != kid:
+    pairs = _pairs()
+    mine = next((pair for pair in pairs if pair.next.kid == kid), None)
+    if mine is None:
         return False
-    if may_start_at(keys["next"]) > now():
+    if may_start_at(mine.next) > now():
         raise Conflict("Services that keep our keys may not have the next one yet.", code="next_key_too_new")
-    _rotate(actor, keys)
+    _rotate(actor, [pair for pair in pairs if may_start_at(pair.next) <= now()])
     return True
 
 
@@ -261,30 +319,40 @@ def may_retire_at(key: SigningKey) -> datetime | None:
     return key.old_since + last_signed if key.old_since is not None else None
 
 
-def _next_and_signing() -> dict[str, SigningKey]:
-    """Both rows, locked: begins a unit of work.   Raises: Conflict no_next_key."""
+@dataclass(frozen=True)
+class _Pair:
+    """The key that signs for an algorithm, and the next."""
+
+    signing: SigningKey
+    next: SigningKey
+
+
+def _pairs() -> list[_Pair]:
+    """Those of each algorithm, locked, that of access tokens first: begins a unit of work.   Raises: Conflict no_next_key."""
     key_set()
     begin_write()
     both = select(SigningKey).where(SigningKey.state.in_(("next", "signing"))).with_for_update()
-    keys = {key.state: key for key in db.session.scalars(both)}
-    if set(keys) != {"next", "signing"}:
-        raise Conflict("There is no next key to sign with.", code="no_next_key")
-    return keys
+    keys = {(key.algorithm, key.state): key for key in db.session.scalars(both)}
+    there = [algorithm for algorithm in ALGORITHMS if any(key.algorithm == algorithm for key in keys.values())]
+    try:
+        return [_Pair(keys[algorithm, "signing"], keys[algorithm, "next"]) for algorithm in there]
+    except KeyError:
+        raise Conflict("There is no next key to sign with.", code="no_next_key") from None
 
 
-def _rotate(actor: Actor, keys: dict[str, SigningKey]) -> str:
+def _rotate(actor: Actor, pairs: list[_Pair]) -> str:
     """Commits: yes."""
-    moment = now()
-    keys["signing"].state, keys["signing"].old_since = "old", moment
-    db.session.flush()
-    keys["next"].state, keys["next"].signing_since = "signing", moment
-    db.session.flush()
-    db.session.add(SigningKey(**_new_row("next")))
-    audit.record(actor, "signing_key.rotated", target_type="signing_key", target_id=keys["next"].kid)
-    kid = keys["next"].kid
+    moment, kids = now(), [pair.next.kid for pair in pairs]
+    for pair in pairs:
+        pair.signing.state, pair.signing.old_since = "old", moment
+        db.session.flush()
+        pair.next.state, pair.next.signing_since = "signing", moment
+        db.session.flush()
+        db.session.add(SigningKey(**_new_row(pair.next.algorithm, "next")))
+        audit.record(actor, "signing_key.rotated", target_type="signing_key", target_id=pair.next.kid)
     db.session.commit()
     forget()
-    return kid
+    return kids[0]
 
 
 def retire(actor: Actor, kid: str) -> None:
@@ -304,7 +372,7 @@ def retire(actor: Actor, kid: str) -> None:
     key.state, key.retired_at = "retired", now()
     db.session.flush()
     if was_next:
-        db.session.add(SigningKey(**_new_row("next")))
+        db.session.add(SigningKey(**_new_row(key.algorithm, "next")))
     audit.record(actor, "signing_key.retired", target_type="signing_key", target_id=kid)
     db.session.commit()
     forget()

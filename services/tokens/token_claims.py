@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,7 @@ from services.tokens import signing_keys
 from services.tokens.grants import Grant, Issued
 from services.tokens.oauth_clients import ClientInfo
 
-LIST_LIMIT = 100
+LIST_LIMIT, LISTS_BYTES = 100, 4096
 _OPENED_BY = {
     "profile": ("name",),
     "email": ("email", "email_verified"),
@@ -108,7 +109,7 @@ def id_token(grant: Grant, scope: str, raw_access_token: str, issued: Issued) ->
         **person(grant, split(scope)),
         **_lists(grant, [name for name in split(scope) if name == "orgs"]),
     }
-    return signing_keys.sign(claims, typ="JWT")
+    return signing_keys.sign(claims, typ="JWT", algorithm=grant.id_token_alg)
 
 
 def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
@@ -128,24 +129,47 @@ def opened(claims: dict[str, Any], scope: str) -> dict[str, Any]:
     return {**{name: value for name, value in claims.items() if name not in closed}, "scope": scope}
 
 
-def organizations_of(user_id: uuid.UUID) -> dict[str, Any]:
-    """The claim `orgs`, in the person's own order, and `orgs_truncated` when there are more than it holds."""
-    rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
-    claims: dict[str, Any] = {
-        "orgs": [{"id": str(row.id), "slug": row.slug, "name": row.name, "role": row.role} for row in rows[:LIST_LIMIT]]
-    }
-    return {**claims, "orgs_truncated": True} if len(rows) > LIST_LIMIT else claims
+def organizations_of(user_id: uuid.UUID, bound: dict[str, Any] | None) -> dict[str, Any]:
+    """The claim `orgs`, in the person's own order, and `orgs_truncated` when there are more than it holds. bound: the organization of
+    the grant, which is first."""
+    return _Room().claim("orgs", _organizations(user_id, bound))
 
 
 def _lists(grant: Grant, scopes: list[str]) -> dict[str, Any]:
-    claims = organizations_of(grant.user_id) if "orgs" in scopes else {}
+    """`orgs` and `projects`, as many as have room in a token, projects last."""
+    room, claims = _Room(), {}
+    if "orgs" in scopes:
+        claims |= room.claim("orgs", _organizations(grant.user_id, _organization(grant).get("org")))
     if "projects:read" in scopes and grant.organization_id is not None:
         local = rows_of(organization_ids=[grant.organization_id])
         rows = _PROJECTS.all(engine(), local=local, organization_id=grant.organization_id)
-        claims["projects"] = [{"id": str(row.id), "slug": row.slug, "org": grant.organization_slug} for row in rows[:LIST_LIMIT]]
-        if len(rows) > LIST_LIMIT:
-            claims["projects_truncated"] = True
+        claims |= room.claim("projects", [{"id": str(row.id), "slug": row.slug, "org": grant.organization_slug} for row in rows])
     return claims
+
+
+def _organizations(user_id: uuid.UUID, bound: dict[str, Any] | None) -> list[dict[str, Any]]:
+    rows = _ORGANIZATIONS.all(engine(), local=rows_of(user_id=user_id), user_id=user_id)
+    every = [{"id": str(row.id), "slug": row.slug, "name": row.name, "role": row.role} for row in rows]
+    return every if bound is None else [bound, *(one for one in every if one["id"] != bound["id"])]
+
+
+class _Room:
+    """LISTS_BYTES for all lists of a token together, as compact JSON: a token is a header line, and servers limit those."""
+
+    def __init__(self) -> None:
+        self._left = LISTS_BYTES - len('{"orgs":[],"projects":[]}')
+
+    def claim(self, name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        """The first entries that fit, at most LIST_LIMIT, and whether there are more."""
+        taken = []
+        for entry in entries[:LIST_LIMIT]:
+            size = len(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+            if size > self._left:
+                self._left = 0  # what comes later stays out too, however short
+                break
+            self._left -= size
+            taken.append(entry)
+        return {name: taken, **({f"{name}_truncated": True} if len(taken) < len(entries) else {})}
 
 
 def _organization(grant: Grant) -> dict[str, Any]:

@@ -61,6 +61,14 @@ def test_an_invitation_shows_its_link_once_and_keeps_only_a_hash(app, company):
     assert body["token"] not in str(event.details)
 
 
+def test_an_address_with_a_dot_at_its_end_is_the_same_address(app, company):
+    invite(company, "ann@example.com")
+    assert invite(company, "ann@example.com.").json["email"] == "ann@example.com"
+    assert len(rows(app)) == 1
+    member = invite(company, "member@example.com.")
+    assert (member.status_code, member.json["error"]) == (409, "already_member")
+
+
 def test_a_member_neither_sees_nor_makes_invitations_and_a_stranger_learns_nothing(company):
     made = invite(company).json["id"]
     unknown = told(company.stranger.get("/orgs/never-there/invitations"))

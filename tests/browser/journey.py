@@ -45,8 +45,15 @@ class Program:
                 pass
 
             def do_GET(self) -> None:
-                program._serve(self)
+                program._serve(self, urlsplit(self.path).query)
 
+            def do_POST(self) -> None:
+                """The answer of `response_mode=form_post`."""
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                program.posted_by.append((self.headers.get("Origin"), self.headers.get("Referer")))
+                program._serve(self, body)
+
+        self.posted_by: list[tuple[str | None, str | None]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         scheme = "http"
@@ -120,10 +127,10 @@ class Program:
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         return requests.get(f"{self.issuer}/api/v1/whoami", headers=headers, timeout=30).json()["org"]["slug"]
 
-    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+    def _serve(self, handler: BaseHTTPRequestHandler, query: str) -> None:
         """`/` is a page that begins; `/callback` ends at Gatepost's own last page when the program is native."""
         parts = urlsplit(handler.path)
-        values = dict(parse_qsl(parts.query, keep_blank_values=True))
+        values = dict(parse_qsl(query, keep_blank_values=True))
         if parts.path == "/callback":
             self.arrived.put(values)
             if self.is_native:

@@ -143,3 +143,36 @@ def test_the_organization_is_chosen_on_the_page_that_asks(walk: Walk, make_progr
     walk.press("Sign in the app" if trusted else "Allow")
     walk.sees("You can close this window")
     assert program.organization(program.tokens()) == slugs[1]
+
+
+@pytest.mark.parametrize("kind", ["https", "127.0.0.1"])
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_an_app_has_the_answer_posted_and_may_redirect_afterwards(
+    open_browser: Callable[..., Walk], make_program: Make, sign_in: SignIn, script: bool, kind: str
+) -> None:
+    """What the form leads to may lead elsewhere: an app on loopback answers with a redirect back to this site."""
+    walk = open_browser(script=script)
+    person = sign_in(walk)
+    program = make_program(kind, name="Quarterly", trusted=False, scope="openid email")
+
+    def goes_on() -> None:
+        if not script:
+            walk.sees("Taking you back to " + program.url.partition("://")[2])
+            walk.press("Continue to Quarterly")
+
+    walk.go(program.authorize_url(scope="openid email", response_mode="form_post"))
+    walk.sees("Allow Quarterly to act for you?")
+    walk.press("Allow")
+    goes_on()
+    if kind == "https":
+        walk.arrives_at(program.redirect_uri)
+    else:
+        walk.sees("You can close this window")
+    assert program.userinfo(program.tokens())["email"] == person.email
+    walk.go(program.authorize_url(scope="openid email", response_mode="form_post", prompt="none"))  # at once
+    goes_on()
+    if kind == "https":
+        assert program.answer().keys() == {"code"}
+    else:
+        assert program.answer()["error"] == "consent_required"
+    assert program.posted_by == [(walk.issuer, walk.issuer + "/")] * 2

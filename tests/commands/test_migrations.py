@@ -15,13 +15,16 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from flask import Flask
 from psycopg import sql
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
+from models import OAuthClient, Resource, User
 from services.audit import audit
 from services.database.transactions import begin_write
+from services.tokens import resources, signing_keys
 from tests import factories, stores
 from tests.live_server import ROOT, clean_environment
 
@@ -204,6 +207,33 @@ def test_a_step_back_turns_declined_invitations_into_revoked_ones(place: Place) 
     with pytest.raises(IntegrityError):
         factories.make_invitation(organization, "ann@example.com")
     factories.make_invitation(organization, "ann@example.com", declined_at=now())
+
+
+def test_resources_are_found_in_every_spelling_and_addresses_lose_their_last_dot(place: Place) -> None:
+    place.go(flask_migrate.upgrade, "head")
+    identifiers = ["HTTPS://Api.example.com", "urn:example:X", "http://u@[::1]:80?x=A", "https://h:0444/P", "https://h:/", "odd"]
+    for identifier in identifiers:
+        factories.make_resource(identifier=identifier)
+    addresses = {"free@example.com.": "free@example.com", "taken@example.com.": "taken@example.com."}
+    people = {address: factories.make_user(email=f"person{number}@example.com") for number, address in enumerate(addresses)}
+    factories.make_user(email="taken@example.com")
+    factories.make_client()
+    with place.app.app_context():
+        signing_keys.key_set()
+        begin_write()
+        signing_keys.prepare("RS256")
+        for address, person in people.items():  # as the version before left them
+            db.session.execute(update(User).where(User.id == person.id).values(email_key=address))
+        db.session.commit()
+    place.go(flask_migrate.downgrade, REVISIONS[REVISIONS.index("0010") - 1])
+    place.go(flask_migrate.upgrade, "head")
+    with place.app.app_context():
+        found = dict(db.session.execute(select(Resource.identifier, Resource.identifier_key)).all())
+        assert found == {identifier: resources.key_of(identifier) for identifier in identifiers}
+        assert {address: db.session.get(User, person.id).email_key for address, person in people.items()} == addresses
+        client = db.session.scalar(select(OAuthClient))
+        assert (client.resource, client.id_token_alg, client.pkce) == (None, "ES256", "required")
+        assert {key.algorithm for key in signing_keys.list_keys()} == {"ES256"}  # the version before reads no other
 
 
 AWAY = "postgresql+psycopg://gatepost:the-password@127.0.0.1:1/gatepost"

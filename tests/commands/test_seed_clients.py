@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
-from models import AuditEvent, OAuthClient, Resource
+from models import AuditEvent, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.tokens import seed_clients
-from tests import owner
+from tests import factories, owner
 
 pytestmark = pytest.mark.both_databases
 
@@ -182,8 +182,14 @@ BAD = {
     "userinfo": CLI.replace("http://localhost/", "https://user@app.example/"),
     "a fragment": CLI.replace("http://localhost/callback", "https://app.example/cb#x"),
     "a bad port": CLI.replace("http://localhost/", "http://localhost:99999/"),
-    "a private scheme without a dot": CLI.replace("http://localhost/", "myapp:/"),
-    "javascript": CLI.replace("http://localhost/callback", "javascript:alert(1)"),
+    "a scheme that begins with a digit": CLI.replace("http://localhost/", "1app:/"),
+    "an address without a scheme": CLI.replace("http://localhost/", "//app.example/"),
+    "a private scheme with a fragment": CLI.replace("http://localhost/callback", "myapp:/cb#x"),
+    **{
+        f"the scheme {scheme}": CLI.replace("http://localhost/callback", f"{scheme}:x")
+        for scheme in ("javascript", "JavaScript", "data", "DATA", "file", "blob", "about", "vbscript", "VBScript")
+    },
+    "javascript after sign-out": CLI + 'post_logout_redirect_uris = ["javascript:alert(1)"]',
     "client_credentials for a public client": CLI.replace('"refresh_token"', '"client_credentials"'),
     "a public client with a secret": CLI + 'secret_env = "WORKER_CLIENT_SECRET"',
     "a public client with a method": CLI + 'token_endpoint_auth_method = "client_secret_basic"',
@@ -194,6 +200,17 @@ BAD = {
     "a resource with a fragment": RESOURCE.replace(".com", ".com/#x"),
     "a relative resource": RESOURCE.replace("https://api.example.com", "api"),
     "our own API as a resource": RESOURCE.replace("https://api.example.com", "{public_url}/api/v1"),
+    "our own API in capitals": RESOURCE.replace("https://api.example.com", "HTTP://127.0.0.1:8000/api/v1"),
+    "a resource twice": RESOURCE + RESOURCE,
+    **{
+        f"equal resources: {other}": RESOURCE + RESOURCE.replace("https://api.example.com", other)
+        for other in ("https://api.example.com/", "https://API.example.com", "HTTPS://api.example.com", "https://api.example.com:443/")
+    },
+    "an unknown default resource": CLI + 'resource = "https://nobody.example.com"',
+    "another id_token_alg": CLI + 'id_token_alg = "HS256"',
+    "no id_token_alg": CLI + 'id_token_alg = "none"',
+    "another word for pkce": WORKER + 'pkce = "none"',
+    "pkce optional for a public client": CLI + 'pkce = "optional"',
     "a back-channel address in plain http": WORKER + 'backchannel_logout_uri = "http://app.example/logout"',
 }
 
@@ -216,7 +233,17 @@ def test_a_missing_file_and_one_that_is_not_text_are_wrong_usage(app, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://app.example/cb?x=1", "http://127.0.0.1:8400/cb", "http://[::1]/cb", "http://localhost", "com.example.app:/cb"]
+    "uri",
+    [
+        "https://app.example/cb?x=1",
+        "http://127.0.0.1:8400/cb",
+        "http://[::1]/cb",
+        "http://localhost",
+        "com.example.app:/cb",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "myapp:/cb",
+    ],
 )
 def test_good_redirect_uris_are_accepted(app, seed, uri):
     assert seed(CLI.replace("http://localhost/callback", uri)).exit_code == 0
@@ -231,3 +258,51 @@ def test_several_at_once_create_each_entry_once(app):
     with ThreadPoolExecutor(4) as pool:
         outcomes = sorted(pool.map(apply, range(4)))
     assert outcomes == [["created"] * 3, *[["unchanged"] * 3] * 3]
+
+
+def test_a_default_resource_has_the_registered_spelling(app, seed):
+    assert seed(RESOURCE + CLI + 'resource = "HTTPS://Api.example.com/"').exit_code == 0
+    assert _clients(app)["gatepost-cli"].resource == "https://api.example.com"
+    assert seed(CLI + 'resource = "https://api.example.com:443"').stdout.splitlines() == ["unchanged client gatepost-cli"]
+    assert seed(CLI).exit_code == 1
+    assert seed(CLI, "--update").exit_code == 0
+    assert _clients(app)["gatepost-cli"].resource is None
+    own = f"{app.extensions['gatepost.settings'].public_url}/api/v1"
+    assert seed(CLI + f'resource = "{own.upper().replace("/API/V1", "/api/v1")}"', "--update").exit_code == 0
+    assert _clients(app)["gatepost-cli"].resource == own
+
+
+def test_a_resource_that_is_there_in_another_spelling_is_a_conflict_and_update_changes_it(app, seed):
+    seed(RESOURCE)
+    other = RESOURCE.replace("https://api.example.com", "https://api.example.com/")
+    assert seed(other).stdout.splitlines() == ["conflict resource https://api.example.com/"]
+    assert seed(other, "--update").stdout.splitlines() == ["updated resource https://api.example.com/"]
+    with app.app_context():
+        assert [row.identifier for row in db.session.scalars(select(Resource))] == ["https://api.example.com/"]
+
+
+def test_grants_for_a_resource_follow_its_new_spelling(app, seed):
+    seed(RESOURCE)
+    person = factories.make_user()
+    grant, elsewhere = factories.make_grant(person), factories.make_grant(person)
+    with owner.at_work(app):
+        for sid, resource in ((grant.sid, "https://api.example.com"), (elsewhere.sid, "https://other.example.com")):
+            db.session.execute(update(RefreshFamily).where(RefreshFamily.sid == sid).values(resource=resource))
+        db.session.commit()
+    assert seed(RESOURCE.replace("https://api.example.com", "https://api.example.com/"), "--update").exit_code == 0
+    with app.app_context():
+        found = dict(db.session.execute(select(RefreshFamily.sid, RefreshFamily.resource)).all())
+    assert found == {grant.sid: "https://api.example.com/", elsewhere.sid: "https://other.example.com"}
+
+
+def test_the_algorithm_of_id_tokens_and_optional_pkce_are_kept_and_shown(app, seed):
+    web = WORKER.replace('"client_credentials"', '"authorization_code"').replace('"introspect"', '"openid"')
+    web += 'redirect_uris = ["https://a.example/cb"]\n'
+    assert seed(web + 'id_token_alg = "RS256"\npkce = "optional"').exit_code == 0
+    row = _clients(app)["worker"]
+    assert (row.id_token_alg, row.pkce, row.resource) == ("RS256", "optional", None)
+    shown = json.loads(app.test_cli_runner().invoke(args=["clients", "show", "worker", "--json"]).stdout)
+    assert (shown["id_token_alg"], shown["pkce"], shown["resource"]) == ("RS256", "optional", None)
+    assert seed(web, "--update").exit_code == 0
+    row = _clients(app)["worker"]
+    assert (row.id_token_alg, row.pkce) == ("ES256", "required")

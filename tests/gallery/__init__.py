@@ -3,6 +3,7 @@
 `pages(name=...)` puts one hostile name everywhere a stranger may choose one.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -230,6 +231,17 @@ def _oauth_pages(name: str | None) -> list[Page]:
             "onward-to-link",
             "oauth/onward.html",
             {"target": target, "host": "github.com", "app_name": "GitHub", "is_self_registered": False, "is_back": False},
+        ),
+        Page(
+            "form-post",
+            "oauth/form_post.html",
+            {
+                "target": "https://patchwork.example/callback?tenant=a",
+                "fields": {"code": "c", "state": name if name is not None else "s", "iss": "https://id.northwind.dev"},
+                "host": "patchwork.example",
+                "app_name": name if name is not None else "Patchwork",
+                "is_self_registered": name is not None,
+            },
         ),
         Page(
             "logout",
@@ -467,7 +479,8 @@ def add_to(app: Flask) -> None:
         key = (request.args.get("named"), str(get_locale()))
         if key not in made:
             made[key] = {page.name: page for page in pages(key[0])}
-        return make_response(render(made[key][name]).replace('content="0;url=', 'content="86400;url='))  # onward stays to be looked at
+        text = render(made[key][name]).replace('content="0;url=', 'content="86400;url=')  # onward stays to be looked at
+        return make_response(re.sub(r'<script src="/static/form_post[^>]+></script>', "", text))  # and so does the page that posts itself
 
     app.register_blueprint(blueprint)
 

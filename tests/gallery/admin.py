@@ -191,6 +191,8 @@ def _client(name: str | None, called: str, *uris: str, **changes: Any) -> Client
         "previous_secret_expires_at": None,
         "grant_types": "authorization_code refresh_token",
         "scope": "openid profile email offline_access",
+        "resource": None,
+        "id_token_alg": "ES256",
         "trusted": False,
         "origin": "seeded",
         "created_at": moment - timedelta(days=90),

@@ -99,7 +99,7 @@ GET /orgs/<slug>/audit-events                         audit:read        401 200 
 # why somebody is refused: not by chance
 REASONS = {
     ("nobody", 401): {"unauthenticated"},
-    ("key", 403): {"keys_cannot_do_this", "keys_cannot_manage_keys", "session_required", "email_mismatch"},
+    ("key", 403): {"keys_cannot_do_this", "keys_cannot_manage_keys", "session_required", "email_mismatch", "bound_to_organization"},
     ("client", 401): {"insufficient_user_authentication"},
     ("narrow", 403): {"insufficient_scope", "session_required", "keys_cannot_manage_keys"},
     ("agent", 403): {"agents_cannot_manage_account"},

@@ -106,6 +106,7 @@ WHATEVER_THEIR_STATE = {
     "tokens.refresh_families.INSERT_REFRESH": "a new row",
     "tokens.oauth_clients.delete": "by app_keys.revoke_where; what it selects is the client",
     "tokens.refresh_families.revoke": "the organization of a family that was just ended",
+    "tokens.seed_clients._respell": "what a grant is for, also if it has ended",
     "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged",
     "tokens.refresh_tokens._USED": "the same",
     "users.agents._has_key_for": "built from _works",

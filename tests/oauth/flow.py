@@ -142,6 +142,15 @@ def answer_of(response: TestResponse) -> dict[str, str]:
     return {name: several[0] for name, several in values.items()}
 
 
+def form_post_of(response: TestResponse) -> tuple[str, dict[str, str]]:
+    """Where the page of `response_mode=form_post` posts to, and what."""
+    form = re.search(r'<form method="post" action="([^"]+)".*?</form>', response.text, re.DOTALL)
+    assert form, response.text
+    fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form[0])
+    assert len(dict(fields)) == len(fields), fields
+    return html.unescape(form[1]), {name: html.unescape(value) for name, value in fields}
+
+
 def target_of(response: TestResponse) -> str:
     """Where a redirect leads, without its query."""
     assert response.status_code == 303, response.text

@@ -5,14 +5,18 @@ import hashlib
 import re
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet, OctKey
+from sqlalchemy import update
 
 from extensions import db
 from infra import clock
-from models import Membership, User
+from models import Membership, OAuthClient, User
 from services.access.actors import Actor
 from services.accounts import user_administration
+from services.tokens import signing_keys
 from tests import factories, owner
-from tests.oauth.flow import ISSUER, answer_of, assert_page, bearer, claims_of, handoff_of, header_of, press, target_of, verified
+from tests.oauth.flow import ISSUER, answer_of, assert_page, bearer, claims_of, handoff_of, header_of, people, press, target_of, verified
 
 # --- id_token ---------------------------------------------------------------------------------------------------------
 
@@ -37,6 +41,70 @@ def test_at_hash_binds_the_access_token(program, browser):
     tokens = program.get_tokens(browser, scope="openid")
     half = hashlib.sha256(tokens["access_token"].encode()).digest()[:16]
     assert claims_of(tokens["id_token"])["at_hash"] == base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+
+
+# --- RS256 for clients that ask for it ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rs256(register):
+    after = ["https://rs.example.com/after"]
+    return register(trusted=True, id_token_alg="RS256", scope="openid offline_access orgs", post_logout_redirect_uris=after)
+
+
+@pytest.mark.both_databases
+def test_a_client_may_have_its_id_tokens_signed_with_rs256_and_its_access_tokens_stay_es256(rs256, program, browser, client):
+    tokens = rs256.get_tokens(browser, scope="openid offline_access orgs", resource=f"{ISSUER}/api/v1")
+    for answer in (tokens, rs256.refresh(tokens["refresh_token"]).json):
+        header = header_of(answer["id_token"])
+        assert header == {"alg": "RS256", "typ": "JWT", "kid": header["kid"]}
+        keys = client.get("/.well-known/jwks.json").json
+        claims = jwt.decode(answer["id_token"], KeySet.import_key_set(keys), algorithms=["RS256"]).claims
+        assert claims["aud"] == rs256.client_id
+        half = hashlib.sha256(answer["access_token"].encode()).digest()[:16]
+        assert claims["at_hash"] == base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+        assert verified(answer["access_token"], keys)["aud"] == f"{ISSUER}/api/v1"
+    assert header_of(program.get_tokens(browser, scope="openid")["id_token"])["alg"] == "ES256"
+
+
+def test_a_change_of_the_algorithm_reaches_the_next_id_token(app, rs256, browser):
+    tokens = rs256.get_tokens(browser, scope="openid offline_access")
+    with app.app_context():
+        db.session.execute(update(OAuthClient).values(id_token_alg="ES256", version=OAuthClient.version + 1))
+        db.session.commit()
+    assert header_of(rs256.refresh(tokens["refresh_token"]).json["id_token"])["alg"] == "ES256"
+
+
+def test_an_rs256_id_token_is_a_hint(rs256, browser, app):
+    hint = rs256.get_tokens(browser, scope="openid")["id_token"]
+    assert header_of(hint)["alg"] == "RS256"
+    assert "code" in answer_of(rs256.authorize(browser, prompt="none", id_token_hint=hint))
+    [(_, other)] = people(app)
+    assert answer_of(rs256.authorize(other, prompt="none", id_token_hint=hint))["error"] == "login_required"
+    [after] = rs256.client.post_logout_redirect_uris
+    assert target_of(sign_out(browser, id_token_hint=hint, post_logout_redirect_uri=after)) == after
+    assert not is_signed_in(browser)
+
+
+def test_each_key_verifies_its_own_algorithm_and_access_tokens_none_but_es256(app, rs256, browser):
+    tokens = rs256.get_tokens(browser, scope="openid orgs", resource=f"{ISSUER}/api/v1")
+    assert rs256.http.get("/api/v1/whoami", headers=bearer(tokens["id_token"])).status_code == 401
+    with app.app_context():
+        rsa, ec = signing_keys.require("RS256"), signing_keys.require("ES256")
+        claims = claims_of(tokens["access_token"])
+        forged = [
+            jwt.encode({"alg": "RS256", "typ": "at+jwt", "kid": rsa.kid}, claims, rsa.private_key, algorithms=["RS256"]),
+            jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": rsa.kid}, claims, ec.private_key, algorithms=["ES256"]),
+        ]
+        hints = [
+            jwt.encode({"alg": "RS256", "typ": "JWT", "kid": ec.kid}, claims, rsa.private_key, algorithms=["RS256"]),
+            jwt.encode({"alg": "PS256", "typ": "JWT", "kid": rsa.kid}, claims, rsa.private_key, algorithms=["PS256"]),
+            jwt.encode({"alg": "HS256", "typ": "JWT", "kid": rsa.kid}, claims, OctKey.import_key("x" * 32), algorithms=["HS256"]),
+        ]
+    for token in forged:
+        assert rs256.http.get("/api/v1/whoami", headers=bearer(token)).status_code == 401
+    for hint in hints:
+        assert_page(sign_out(browser, id_token_hint=hint))
 
 
 def test_claims_follow_the_scopes(program, browser):

@@ -126,11 +126,10 @@ def test_of_six_parallel_exchanges_one_wins(app, program, browser):
     [
         {"code_verifier": "y" * 43},
         {"redirect_uri": "https://app.example.com/other"},
-        {"redirect_uri": None},
         {"code_verifier": VERIFIER.lower()},
         {"resource": "https://unknown.example.com"},
     ],
-    ids=["verifier", "redirect", "no-redirect", "verifier-case", "resource"],
+    ids=["verifier", "redirect", "verifier-case", "resource"],
 )
 def test_a_wrong_exchange_is_refused_and_does_not_spend_the_code(program, browser, changes):
     code = program.get_code(browser)
@@ -156,6 +155,15 @@ def test_the_redirect_uri_is_left_out_where_the_request_left_it_out(program, bro
     code = program.get_code(browser, redirect_uri=None)
     assert_refused(program.exchange(code), "invalid_grant")  # RFC 6749 section 4.1.3: identical, also in absence
     assert program.exchange(code, redirect_uri=None).status_code == 200
+
+
+def test_the_redirect_uri_may_be_left_out_at_the_token_endpoint(program, server_side, browser):
+    """PKCE covers it (OAuth 2.1)."""
+    for client in (program, server_side):
+        code = client.get_code(browser)
+        assert_refused(client.exchange(code, redirect_uri="https://app.example.com/other"), "invalid_grant")
+        assert_refused(client.exchange(code, redirect_uri=None, code_verifier="y" * 43), "invalid_grant")
+        assert client.exchange(code, redirect_uri=None).status_code == 200
 
 
 def test_a_code_that_was_never_made_is_invalid(program):

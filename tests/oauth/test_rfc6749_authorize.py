@@ -163,7 +163,7 @@ def test_everything_else_goes_back_with_error_state_and_iss(program, browser):
         ({"response_type": "code token"}, "unsupported_response_type"),
         ({"response_type": "id_token"}, "unsupported_response_type"),
         ({"response_mode": "fragment"}, "invalid_request"),
-        ({"response_mode": "form_post"}, "invalid_request"),
+        ({"response_mode": "fragment"}, "invalid_request"),
         ({"scope": "openid nonsense"}, "invalid_scope"),
         ({"scope": "projects:read"}, "invalid_scope"),
         ({"scope": "OPENID"}, "invalid_scope"),
@@ -215,8 +215,11 @@ def test_a_client_without_the_code_grant_is_unauthorized(register, browser):
     assert_sent_back(machine.authorize(browser), "unauthorized_client")
 
 
-def test_a_state_that_is_too_long_is_an_invalid_request(program, browser):
-    assert answer_of(program.authorize(browser, state="x" * 4097))["error"] == "invalid_request"
+def test_a_state_fills_the_six_thousand_bytes(app, program, browser):
+    state = "x" * (6000 - len(program.authorize_query(scope="openid", state="")))
+    assert answer_of(program.authorize(browser, scope="openid", state=state))["state"] == state
+    assert len(handoff_of(program.authorize(app.test_client(), scope="openid", state=state))) > 8000
+    assert_page(program.authorize(browser, scope="openid", state=state + "x"))
 
 
 def test_a_request_over_six_thousand_bytes_is_a_page(app, program, browser):
@@ -238,6 +241,38 @@ def test_no_scope_means_the_registered_ones_less_offline_access(program, browser
 
 def test_a_scope_given_twice_counts_once(program, browser):
     assert program.exchange(program.get_code(browser, scope="email openid email")).json["scope"] == "email openid"
+
+
+def test_scopes_are_separated_by_one_or_more_spaces(program, browser):
+    assert program.exchange(program.get_code(browser, scope="  openid   email ")).json["scope"] == "openid email"
+    assert program.exchange(program.get_code(browser, scope="  ")).json["scope"] == "openid profile email orgs"  # none asked
+    for separator in ("\t", "\n", "\u00a0", ","):
+        assert answer_of(program.authorize(browser, scope=f"openid{separator}email"))["error"] == "invalid_scope"
+
+
+def test_prompts_are_separated_by_one_or_more_spaces(program, browser):
+    assert handoff_of(program.authorize(browser, prompt=" login  consent "))
+    assert answer_of(program.authorize(browser, prompt="none  login"))["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "registration",
+    [{"scope": "openid email"}, {"scope": "openid email offline_access", "grant_types": "authorization_code"}],
+    ids=["not-registered", "no-refresh-grant"],
+)
+def test_an_offline_access_that_the_client_may_not_have_is_dropped(register, browser, registration):
+    program = register(trusted=True, **registration)
+    answer = program.exchange(program.get_code(browser, scope="openid offline_access email")).json
+    assert answer["scope"] == "openid email"
+    assert "refresh_token" not in answer
+    assert program.exchange(program.get_code(browser, scope="offline_access")).json["scope"] == ""  # never more than asked for
+    assert answer_of(program.authorize(browser, scope="openid offline_access audit:read"))["error"] == "invalid_scope"
+
+
+def test_a_dropped_offline_access_is_not_asked_for_on_the_consent_page(register, browser):
+    page = register(scope="openid email").authorize(browser, scope="openid offline_access")
+    assert page.status_code == 200
+    assert "offline_access" not in page.text
 
 
 # --- consent --------------------------------------------------------------------------------------------------------------

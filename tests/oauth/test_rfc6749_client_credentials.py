@@ -37,6 +37,10 @@ def test_there_is_never_a_refresh_token(machine):
     assert "refresh_token" not in machine.ask_for_itself(scope="offline_access").json
 
 
+def test_an_offline_access_is_dropped_and_scopes_are_separated_by_one_or_more_spaces(machine):
+    assert machine.ask_for_itself(scope=" introspect  offline_access ").json["scope"] == "introspect"
+
+
 @pytest.mark.parametrize("scope", ["orgs", "nonsense", "introspect orgs"])
 def test_a_scope_that_the_client_may_not_have_is_invalid(machine, scope):
     assert_refused(machine.ask_for_itself(scope=scope), "invalid_scope")

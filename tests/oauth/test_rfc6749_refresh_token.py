@@ -255,7 +255,7 @@ def test_the_words_of_a_scope_count_once_and_in_any_order(program, tokens):
 def test_what_is_refused_spends_nothing(program, tokens):
     for changes, error in (
         ({"scope": "openid projects:read"}, "invalid_scope"),
-        ({"resource": "http://127.0.0.1:8000/api/v1"}, "invalid_target"),
+        ({"resource": "https://nobody.example.com"}, "invalid_target"),
     ):
         assert_refused(program.refresh(tokens["refresh_token"], **changes), error)
     assert program.refresh(tokens["refresh_token"]).status_code == 200
@@ -505,3 +505,11 @@ def test_an_access_token_is_no_refresh_token_and_neither_is_a_code(program, brow
 
 def test_a_client_without_the_grant_is_unauthorized(register):
     assert_refused(register(grant_types="authorization_code").refresh("gpr_x"), "unauthorized_client")
+
+
+def test_scopes_are_separated_by_one_or_more_spaces(program, tokens):
+    narrow = program.refresh(tokens["refresh_token"], scope=" email   openid ").json
+    assert narrow["scope"].split(" ") == ["openid", "email"]
+    again = program.refresh(tokens["refresh_token"], scope="openid email").json  # the same request, spelled otherwise
+    assert again["refresh_token"] == narrow["refresh_token"]
+    assert program.refresh(narrow["refresh_token"], scope="  ").json["scope"] == tokens["scope"]  # none asked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.oauth.flow import CHALLENGE, VERIFIER, answer_of, assert_refused, challenge_of
+from tests.oauth.flow import CHALLENGE, VERIFIER, answer_of, assert_refused, challenge_of, claims_of
 
 
 @pytest.fixture(params=["public", "confidential"])
@@ -45,7 +45,7 @@ def test_the_right_verifier_is_needed_whatever_else_the_client_proves(any_client
 
 
 def test_what_is_no_verifier_is_an_invalid_grant(program, browser):
-    for verifier in ["short", "x" * 42, "x" * 129, "x" * 42 + " ", "x" * 42 + "ü", "x" * 43 + "\n", "x" * 100_000]:
+    for verifier in ["short", "x" * 42, "x" * 129, "x" * 42 + " ", "x" * 42 + "ü", "x" * 43 + "\n", "x" * 60_000]:
         code = program.get_code(browser)
         assert_refused(program.exchange(code, code_verifier=verifier), "invalid_grant")
         assert program.exchange(code).status_code == 200
@@ -65,3 +65,60 @@ def test_each_code_has_its_own_challenge(program, browser):
 
 def test_metadata_names_s256_alone(client):
     assert client.get("/.well-known/oauth-authorization-server").json["code_challenge_methods_supported"] == ["S256"]
+
+
+# --- a confidential client that may leave it out (OAuth 2.1, 7.5.1) -----------------------------------------------------------
+
+NONE = {"code_challenge": None, "code_challenge_method": None}
+
+
+@pytest.fixture
+def appliance(register):
+    return register(type="confidential", trusted=True, pkce="optional", scope="openid email offline_access")
+
+
+@pytest.mark.both_databases
+def test_a_client_that_may_leave_it_out_sends_a_nonce(appliance, browser):
+    for missing in ({}, {"nonce": ""}, {"nonce": "n-1", "scope": "email"}):  # without openid nothing carries the nonce back
+        assert answer_of(appliance.authorize(browser, **{**NONE, **missing}))["error"] == "invalid_request"
+    code = appliance.get_code(browser, **NONE, nonce="n-1")
+    answer = appliance.exchange(code, code_verifier=None)
+    assert answer.status_code == 200, answer.text
+    assert claims_of(answer.json["id_token"])["nonce"] == "n-1"
+    assert_refused(appliance.exchange(code, code_verifier=None), "invalid_grant")
+
+
+@pytest.mark.both_databases
+def test_without_a_challenge_nothing_covers_the_redirect_uri(appliance, browser):
+    code = appliance.get_code(browser, **NONE, nonce="n-1")
+    assert_refused(appliance.exchange(code, code_verifier=None, redirect_uri=None), "invalid_grant")
+    assert_refused(appliance.exchange(code, code_verifier=None, redirect_uri="https://app.example.com/other"), "invalid_grant")
+    assert appliance.exchange(code, code_verifier=None).status_code == 200
+
+
+@pytest.mark.both_databases
+def test_there_is_no_downgrade(appliance, browser):
+    """RFC 9700 section 4.8: a challenge needs its verifier, and a verifier its challenge."""
+    with_challenge = appliance.get_code(browser)
+    for verifier in (None, "w" * 43):
+        assert_refused(appliance.exchange(with_challenge, code_verifier=verifier), "invalid_grant")
+    assert appliance.exchange(with_challenge).status_code == 200
+    without = appliance.get_code(browser, **NONE, nonce="n-1")
+    assert_refused(appliance.exchange(without), "invalid_grant")
+    assert appliance.exchange(without, code_verifier=None).status_code == 200
+
+
+def test_half_a_challenge_is_refused_all_the_same(appliance, browser):
+    for changes in ({"code_challenge": None}, {"code_challenge_method": None}, {"code_challenge_method": "plain"}, {"code_challenge": "x"}):
+        assert answer_of(appliance.authorize(browser, nonce="n-1", **changes))["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("kind", ["public", "confidential"])
+def test_all_other_clients_need_it_with_a_nonce_too(register, browser, kind):
+    client = register(type=kind, trusted=True)
+    assert answer_of(client.authorize(browser, **NONE, nonce="n-1"))["error"] == "invalid_request"
+
+
+def test_a_public_client_needs_it_whatever_its_row_says(register, browser):
+    client = register(type="public", trusted=True, pkce="optional")
+    assert answer_of(client.authorize(browser, **NONE, nonce="n-1"))["error"] == "invalid_request"

@@ -55,7 +55,9 @@ def test_endpoints_of_other_versions_are_neither_named_nor_there(metadata, clien
     for name in ("registration_endpoint", "device_authorization_endpoint", "pushed_authorization_request_endpoint"):
         assert name not in metadata
     for path in ("/oauth/register", "/oauth/device_authorization", "/oauth/par"):
-        assert client.post(path).status_code == 404
+        for response in (client.post(path), client.post(path, json={}), client.post(path, data={"client_id": "x"}), client.get(path)):
+            assert_refused(response, "not_found", 404)
+    assert_refused(client.delete("/oauth/register/an-id"), "not_found", 404)
 
 
 def test_every_grant_type_it_names_is_known_and_no_other(app, register, metadata):
@@ -72,10 +74,10 @@ def test_every_grant_type_it_names_is_known_and_no_other(app, register, metadata
 
 def test_what_it_says_of_itself(metadata):
     assert metadata["response_types_supported"] == ["code"]
-    assert metadata["response_modes_supported"] == ["query"]
+    assert metadata["response_modes_supported"] == ["query", "form_post"]
     assert set(metadata["token_endpoint_auth_methods_supported"]) == {"client_secret_basic", "client_secret_post", "none"}
     assert "none" not in metadata["introspection_endpoint_auth_methods_supported"]
-    assert metadata["id_token_signing_alg_values_supported"] == ["ES256"]
+    assert metadata["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
     assert metadata["subject_types_supported"] == ["public"]
     assert "offline_access" in metadata["scopes_supported"]
     assert "introspect" not in metadata["scopes_supported"]

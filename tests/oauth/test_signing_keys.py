@@ -11,9 +11,11 @@ import pytest
 
 from errors import Conflict
 from extensions import db
+from infra import clock
 from models import SigningKey
 from services.access.actors import Actor
-from services.tokens import signing_keys
+from services.database.transactions import begin_write
+from services.tokens import seed_clients, signing_keys
 from tests.oauth.flow import Program, bearer, claims_of, header_of, people, verified
 
 OWN = "http://127.0.0.1:8000/api/v1"
@@ -134,6 +136,144 @@ def test_a_next_key_that_is_retired_is_replaced_at_once(app, client):
     assert following not in kids(client)
 
 
+# --- RS256 ------------------------------------------------------------------------------------------------------------
+
+
+WEB = """
+[[client]]
+client_id = "web"
+type = "confidential"
+redirect_uris = ["https://web.example.com/back"]
+scopes = ["openid"]
+trusted = true
+id_token_alg = "RS256"
+"""
+
+
+def algorithms(app):
+    with app.app_context():
+        found = sorted((key.algorithm, key.state) for key in signing_keys.list_keys())
+        db.session.rollback()
+        return found
+
+
+ES, RS = [("ES256", "next"), ("ES256", "signing")], [("RS256", "next"), ("RS256", "signing")]
+
+
+@pytest.mark.both_databases
+def test_the_rsa_key_is_made_with_the_first_client_that_needs_it(app, client):
+    kids(client)
+    assert algorithms(app) == ES
+    with app.app_context():
+        seed_clients.apply(Actor.operator(), WEB.replace("RS256", "ES256"))
+    assert algorithms(app) == ES
+    with app.app_context():
+        seed_clients.apply(Actor.operator(), WEB, update=True)
+    assert algorithms(app) == ES + RS
+    assert [key["alg"] for key in published(client)["keys"]] == ["ES256", "ES256", "RS256", "RS256"]  # before anything is signed
+    with app.app_context():
+        seed_clients.apply(Actor.operator(), WEB.replace('"web"', '"other"'))
+    assert algorithms(app) == ES + RS
+
+
+def test_a_file_that_conflicts_makes_no_rsa_key(app, client):
+    kids(client)
+    with app.app_context():
+        seed_clients.apply(Actor.operator(), WEB.replace("RS256", "ES256"))
+        seed_clients.apply(Actor.operator(), WEB)
+    assert algorithms(app) == ES
+
+
+def test_the_private_rsa_parts_are_encrypted_at_rest_and_never_published(app, client):
+    with app.app_context():
+        signing_keys.require("RS256")
+        assert not [row for row in db.session.query(SigningKey) if b'"d"' in row.private_ciphertext or b'"p"' in row.private_ciphertext]
+    for key in published(client)["keys"]:
+        assert set(key) <= {"kty", "crv", "x", "y", "n", "e", "kid", "use", "alg"}
+
+
+def _require_rsa(app, barrier, answers):
+    with app.app_context():
+        db.engine.dispose(close=False)  # another process's connections
+        signing_keys.forget()
+        barrier.wait(20)
+        answers.put(signing_keys.require("RS256").kid)
+
+
+def _prepare_rsa(app, barrier, answers):
+    with app.app_context():
+        db.engine.dispose(close=False)
+        signing_keys.forget()
+        barrier.wait(20)
+        begin_write()
+        signing_keys.prepare("RS256")
+        db.session.commit()
+        signing_keys.forget()
+        answers.put(signing_keys.require("RS256").kid)
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("make", [_require_rsa, _prepare_rsa], ids=["sign", "register"])
+def test_of_many_workers_that_need_an_rsa_key_at_once_one_makes_it(app, client, make):
+    kids(client)
+    with app.app_context():
+        db.engine.dispose()
+    fork = multiprocessing.get_context("fork")
+    barrier, answers = fork.Barrier(6), fork.SimpleQueue()
+    processes = [fork.Process(target=make, args=(app, barrier, answers), daemon=True) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert len({answers.get() for _ in processes}) == 1
+    assert algorithms(app) == ES + RS
+
+
+@pytest.mark.both_databases
+def test_rsa_keys_rotate_with_the_others(app, client):
+    with app.app_context():
+        signing_keys.require("RS256")
+    before = states(app)
+    rotate(app)
+    after = states(app)
+    assert [before[kid] for kid, state in after.items() if state == "old"] == ["signing"] * 2
+    assert [before[kid] for kid, state in after.items() if state == "signing"] == ["next"] * 2
+    assert algorithms(app) == sorted([*ES, ("ES256", "old"), *RS, ("RS256", "old")])
+    following = next(key["kid"] for key in published(client)["keys"] if key["alg"] == "RS256" and after[key["kid"]] == "next")
+    retire(app, following)
+    assert ("RS256", "retired") in algorithms(app)
+    assert algorithms(app).count(("RS256", "next")) == 1
+
+
+def test_starting_the_next_key_leaves_an_rsa_key_alone_that_services_may_not_have_yet(app, client):
+    kids(client)
+    with app.app_context():
+        following = next(kid for kid, state in states(app).items() if state == "next")
+        clock.move(3601)
+        signing_keys.require("RS256")
+        assert signing_keys.start(Actor.operator(), following)
+    assert algorithms(app) == sorted([*ES, ("ES256", "old"), *RS])
+    clock.move(7300)
+    with app.app_context():
+        following = next(key.kid for key in signing_keys.list_keys() if key.state == "next" and key.algorithm == "RS256")
+        assert signing_keys.start(Actor.operator(), following)
+    assert algorithms(app) == sorted([*ES, ("ES256", "old"), ("ES256", "old"), *RS, ("RS256", "old")])
+
+
+def test_commands_show_every_key_and_rotate_them_all(app):
+    with app.app_context():
+        signing_keys.require("RS256")
+    listed = json.loads(app.test_cli_runner().invoke(args=["keys", "list", "--json"]).stdout)
+    assert sorted((row["algorithm"], row["state"]) for row in listed) == ES + RS
+    rotated = app.test_cli_runner().invoke(args=["keys", "rotate"]).stdout.splitlines()
+    signing = {kid for kid, state in states(app).items() if state == "signing"}
+    assert {line.removeprefix("signing ") for line in rotated} == signing
+    assert len(signing) == 2
+    doctor = app.test_cli_runner().invoke(args=["doctor"]).stdout
+    assert all(kid in doctor for kid, state in states(app).items() if state != "retired")
+
+
 # --- another process rotated ----------------------------------------------------------------------------------------------
 
 
@@ -146,13 +286,27 @@ def behind_by(app, seconds, change):
 
 
 def test_a_process_follows_within_ten_seconds(app, client):
+    with app.app_context():
+        signing_keys.require("RS256")
     before = kids(client)
     behind_by(app, 5, rotate)
     assert kids(client) == before
     with app.app_context():
         known = signing_keys.key_set()
         signing_keys._current[db.engine] = replace(known, read_at=time.monotonic() - signing_keys.FOLLOW_SECONDS)
-    assert len(kids(client)) == 3
+    assert len(kids(client)) == 6
+
+
+def test_the_first_keys_of_another_algorithm_are_published_within_a_second(app, client):
+    before = kids(client)
+
+    def make(app):
+        signing_keys.require("RS256")
+
+    behind_by(app, 0.5, make)
+    assert kids(client) == before
+    behind_by(app, 1, make)
+    assert len(kids(client)) == 4
 
 
 def test_a_token_of_a_key_that_this_process_has_not_met_is_looked_up_at_once(app, program, browser, tokens):

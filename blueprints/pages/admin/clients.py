@@ -2,13 +2,14 @@
 
 import secrets
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
-from wtforms import BooleanField, RadioField, SelectChoice, SelectMultipleField, TextAreaField, ValidationError
+from wtforms import BooleanField, RadioField, SelectChoice, SelectField, SelectMultipleField, TextAreaField, ValidationError
 
 from blueprints import fresh_sign_in, session_cookie
 from blueprints.fresh_sign_in import Act
@@ -17,7 +18,7 @@ from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from errors import NotFound
 from services.access.scopes import API_SCOPES, INTROSPECT
 from services.sessions import shown_once
-from services.tokens import oauth_clients, seed_clients
+from services.tokens import oauth_clients, resources, seed_clients, signing_keys
 from services.tokens.oauth_clients import ClientRow
 
 blueprint = Blueprint("admin_clients", __name__)
@@ -43,11 +44,26 @@ class ClientForm(NamedForm):
     )
     redirect_uris = TextAreaField(_l("Redirect addresses"), description=_l("One per line. A machine has none."))
     scopes = SelectMultipleField(_l("Permissions"), default=[_SIGN_IN, _OFFLINE])
+    resource = SelectField(
+        _l("Default API"),
+        default="",
+        description=_l("Access tokens are for this API when the app doesn’t name one. With none, they’re for Gatepost."),
+    )
+    id_token_alg = RadioField(
+        _l("ID tokens"),
+        default=signing_keys.ALGORITHM,
+        choices=[
+            SelectChoice("ES256", _l("Signed with ES256"), render_kw={"hint": _l("Choose this unless the app can’t read it.")}),
+            SelectChoice("RS256", _l("Signed with RS256"), render_kw={"hint": _l("For apps that accept nothing else.")}),
+        ],
+    )
     checked = BooleanField(_l("Checked"), description=_l("It’s yours, and you know who runs it: people aren’t asked before they use it."))
 
     @classmethod
-    def made(cls) -> "ClientForm":
+    def made(cls, apis: Sequence[str] = ()) -> "ClientForm":
+        """apis: the identifiers of the registered ones."""
         form = cls()
+        form.resource.choices = _api_choices(apis)
         form.kind.invalid_choice_message = _("Choose a kind")
         form.scopes.choices = _scope_choices()
         return form
@@ -92,7 +108,14 @@ class ClientForm(NamedForm):
     def values(self) -> dict[str, Any]:
         """As an entry of a seed file has them."""
         scopes = dict.fromkeys(scope for chosen in self.scopes.data for scope in chosen.split())
-        return {"name": self.name.data, "redirect_uris": self.lines, "scopes": list(scopes), "trusted": self.checked.data}
+        return {
+            "name": self.name.data,
+            "redirect_uris": self.lines,
+            "scopes": list(scopes),
+            "trusted": self.checked.data,
+            "resource": self.resource.data or None,
+            "id_token_alg": self.id_token_alg.data,
+        }
 
 
 class ChangeForm(ClientForm):
@@ -101,7 +124,7 @@ class ChangeForm(ClientForm):
     kind = None
 
     @classmethod
-    def of(cls, client: Any) -> "ChangeForm":
+    def of(cls, client: Any, apis: Sequence[str] = ()) -> "ChangeForm":
         scopes, choices = client.scope.split(), _scope_choices()
         chosen = [choice.value for choice in choices if set(choice.value.split()) <= set(scopes)]
         others = [scope for scope in scopes if not any(scope in value.split() for value in chosen)]
@@ -111,8 +134,11 @@ class ChangeForm(ClientForm):
                 "redirect_uris": "\n".join(client.redirect_uris),
                 "scopes": [*chosen, *others],
                 "checked": client.trusted,
+                "resource": client.resource or "",
+                "id_token_alg": client.id_token_alg or signing_keys.ALGORITHM,
             }
         )
+        form.resource.choices = _api_choices([*apis, *([client.resource] if client.resource else [])])
         form.scopes.choices = [*choices, *map(key_forms.choice_of, others)]
         form.client = client
         return form
@@ -134,6 +160,10 @@ def _scope_choices() -> list[SelectChoice]:
     ]
 
 
+def _api_choices(apis: Sequence[str]) -> list[tuple[str, str]]:
+    return [("", _("None")), *((identifier, identifier) for identifier in dict.fromkeys(apis))]
+
+
 @blueprint.get("/admin/clients")
 def index() -> str:
     page = oauth_clients.list_numbered(g.actor, number=leafing.number())
@@ -143,13 +173,13 @@ def index() -> str:
 @blueprint.get("/admin/clients/new")
 @fresh_sign_in.needed(Act.ADMINISTRATION)
 def new() -> str:
-    return frame.render_admin("admin/client_new.html", "clients", form=ClientForm.made())
+    return frame.render_admin("admin/client_new.html", "clients", form=ClientForm.made(resources.identifiers()))
 
 
 @blueprint.post("/admin/clients/new")
 @fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def create() -> Response | tuple[str, int]:
-    form = ClientForm.made()
+    form = ClientForm.made(resources.identifiers())
     if not form.validate():
         return frame.render_admin("admin/client_new.html", "clients", form=form), 422
     if not is_first():
@@ -170,14 +200,14 @@ def show(client_pk: uuid.UUID) -> str:
 @fresh_sign_in.needed(Act.ADMINISTRATION)
 def edit(client_pk: uuid.UUID) -> str:
     row = oauth_clients.get_row(g.actor, client_pk)
-    return frame.render_admin("admin/client_edit.html", "clients", row=row, form=ChangeForm.of(row.client))
+    return frame.render_admin("admin/client_edit.html", "clients", row=row, form=ChangeForm.of(row.client, resources.identifiers()))
 
 
 @blueprint.post("/admin/clients/<uuid:client_pk>/edit")
 @fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to change an OAuth client."))
 def change(client_pk: uuid.UUID) -> Response | tuple[str, int]:
     row = oauth_clients.get_row(g.actor, client_pk)
-    form, here = ChangeForm.of(row.client), f"/admin/clients/{client_pk}"
+    form, here = ChangeForm.of(row.client, resources.identifiers()), f"/admin/clients/{client_pk}"
     if not form.validate():
         return frame.render_admin("admin/client_edit.html", "clients", row=row, form=form), 422
     if not seed_clients.change(g.actor, client_pk, form.values):

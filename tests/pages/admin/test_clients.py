@@ -95,6 +95,42 @@ def test_native_and_machine_clients(instance: Instance, database: Any) -> None:
     assert "Secret" not in page
 
 
+@pytest.mark.both_databases
+def test_a_client_has_a_default_resource_and_an_algorithm_for_its_id_tokens(instance: Instance, database: Any) -> None:
+    factories.make_resource(identifier="https://api.example.com", name="Things")
+    form = instance.browser.get(f"{CLIENTS}/new")
+    assert '<option value="https://api.example.com">' in form.text
+    chosen = {**WEB, "resource": "https://api.example.com", "id_token_alg": "RS256"}
+    post(instance.browser, f"{CLIENTS}/new", **chosen)
+    [row] = _rows(instance.app)
+    assert (row.resource, row.id_token_alg, row.pkce) == ("https://api.example.com", "RS256", "required")
+    here = f"{CLIENTS}/{row.id}"
+    assert "Default API https://api.example.com" in said(instance.browser.get(here))
+    assert "ID tokens signed with RS256" in said(instance.browser.get(here))
+    post(instance.browser, f"{here}/edit", **{**WEB, "name": "Other"})  # a form that does not name them changes neither
+    [row] = _rows(instance.app)
+    assert (row.name, row.resource, row.id_token_alg) == ("Other", "https://api.example.com", "RS256")
+    assert '<option value="https://api.example.com" selected>' in instance.browser.get(f"{here}/edit").text
+    post(instance.browser, f"{here}/edit", **WEB, resource="", id_token_alg="ES256")
+    [row] = _rows(instance.app)
+    assert (row.resource, row.id_token_alg) == (None, "ES256")
+
+
+def test_editing_keeps_what_only_the_seed_file_says(instance: Instance, database: Any) -> None:
+    client = factories.make_client(type="confidential", pkce="optional", scope="openid profile email")
+    post(instance.browser, f"{CLIENTS}/{client.id}/edit", **WEB)
+    [row] = _rows(instance.app)
+    assert (row.name, row.pkce) == ("Boards", "optional")
+
+
+def test_schemes_of_apps_need_no_dot(instance: Instance, database: Any) -> None:
+    uris = "cursor://anysphere.cursor-mcp/oauth/callback\r\nvscode://vscode.example/callback"
+    post(instance.browser, f"{CLIENTS}/new", **{**WEB, "kind": "native", "redirect_uris": uris})
+    [row] = _rows(instance.app)
+    assert row.redirect_uris == uris.split("\r\n")
+    assert "cursor" in said(instance.browser.get(CLIENTS))
+
+
 WRONG = [
     ({"name": " "}, "Enter a name"),
     ({"name": "x" * 81}, "Use 80 characters or fewer"),
@@ -107,7 +143,12 @@ WRONG = [
     ({"redirect_uris": "https://*.a.example/x"}, "Line 1: use https"),
     ({"redirect_uris": "https://a.example%40b.example/x"}, "Line 1: use https"),
     ({"redirect_uris": 'https://a.example"><b>/x'}, "Line 1: use https"),
-    ({"redirect_uris": "javascript:alert(1)"}, "Line 1: use https"),
+    *(
+        ({"redirect_uris": f"{scheme}:x"}, "Line 1: use https")
+        for scheme in ("javascript", "JavaScript", "data", "file", "blob", "about", "vbscript")
+    ),
+    ({"resource": "https://nobody.example"}, "Not a valid choice"),
+    ({"id_token_alg": "HS256"}, "Not a valid choice"),
     ({"redirect_uris": "\r\n".join(f"https://a.example/{number}" for number in range(51))}, "Enter 50 addresses or fewer"),
     ({"kind": "machine"}, "Leave this empty"),
     ({"scopes": ""}, "Choose at least one permission"),

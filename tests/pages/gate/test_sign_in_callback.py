@@ -427,6 +427,7 @@ def test_a_refused_sign_in_is_audited(browser: Browser, github: FakeGitHub) -> N
     [
         ("@example.com", "ann@example.com", True),
         ("@example.com", "Ann@EXAMPLE.com", True),
+        ("@example.com", "ann@example.com.", True),
         ("@example.com", "ann@sub.example.com", False),
         ("@example.com", "ann@notexample.com", False),
         ("@example.com", "ann@example.com.evil.example", False),

@@ -54,6 +54,26 @@ def test_account_exists_names_the_provider_and_signing_in_with_it_offers_to_link
     assert path_of(again.sign_in(op, "authentik")) == "/account"
 
 
+def test_a_dot_at_the_end_of_an_address_makes_no_second_account(
+    browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser
+) -> None:
+    app = browser.client.application
+    Browser(app).sign_in(github)
+    op.claims["email"] = "Ann@Example.com."
+    refused = browser.sign_in(op, "authentik")
+    assert query_of(refused.headers["Location"])["error"] == "account_exists"
+    with app.app_context():
+        assert [user.email for user in db.session.query(User)] == ["ann@example.com"]
+
+
+@pytest.mark.parametrize("first", ["ann@example.com.", "ann@example.com.."])
+def test_an_address_is_stored_without_the_dot_at_its_end(browser: Browser, github: FakeGitHub, first: str) -> None:
+    github.add(GitHubUser.make(1, "ann", first))
+    browser.sign_in(github)
+    with browser.client.application.app_context():
+        assert [(user.email, user.email_key) for user in db.session.query(User)] == [("ann@example.com", "ann@example.com")]
+
+
 def test_not_now_links_nothing_and_goes_on(browser: Browser, github: FakeGitHub, op: FakeOidc, ann: GitHubUser) -> None:
     Browser(browser.client.application).sign_in(github)
     browser.sign_in(op, "authentik", "next=/account/apps")
