@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
@@ -339,7 +339,7 @@ def describe(raw_handoff: str | None) -> WaitingParty | None:
         client_name=request.client.name,
         is_self_registered=request.client.is_self_registered,
         is_native=request.is_native,
-        host=urlsplit(request.redirect_uri).netloc or urlsplit(request.redirect_uri).scheme,
+        host=oauth_clients.place_of(request.redirect_uri),
         started_ms=handoff.time_ms,
         prompts=request.prompts,
         max_age_seconds=request.max_age_seconds,

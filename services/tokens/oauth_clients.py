@@ -124,6 +124,11 @@ def is_native_redirect(uri: str) -> bool:
     return is_loopback_http(uri) or not uri.lower().startswith(("https:", "http:"))
 
 
+def place_of(uri: str) -> str:
+    """Where an address leads, for people: the host, of a private scheme the scheme. What stands behind that only looks like a host."""
+    return urlsplit(uri).netloc if uri.lower().startswith(("https:", "http:")) else uri.partition(":")[0]
+
+
 _FIND = HotStatement(
     select(
         OAuthClient.id,

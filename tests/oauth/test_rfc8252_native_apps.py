@@ -1,5 +1,7 @@
 """RFC 8252: programs on the person's own machine. Any port on loopback; nobody is signed in without noticing."""
 
+import re
+
 import pytest
 
 from infra import clock
@@ -176,6 +178,18 @@ def test_stopping_is_access_denied(native, browser):
     answer = answer_of(press(browser, native.authorize(browser), "deny"))
     assert answer["error"] == "access_denied"
     assert answer["state"] == "st-1"
+
+
+def test_what_looks_like_a_host_behind_a_private_scheme_is_not_shown_as_one(app, register, browser):
+    program = register(trusted=True, redirect_uris=["cursor://accounts.bank.example/back"])
+    waiting = app.test_client().get("/login?handoff=" + handoff_of(program.authorize(app.test_client())))
+    page = program.authorize(browser)
+    onward = press(browser, page, "allow")
+    assert "code" in answer_of(onward)
+    for shown in (waiting, page, onward):
+        text = re.sub("<[^>]+>", "", shown.text)
+        assert "bank.example" not in text
+    assert "Taking you back to cursor" in text
 
 
 def test_a_private_scheme_is_confirmed_too(register, browser):
