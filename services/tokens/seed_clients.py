@@ -33,7 +33,10 @@ _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _URI = re.compile(r"[!-~]{1,2000}")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)  # a browser reads all else as another host, or as none
 _PRIVATE_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):[!-~]*", re.IGNORECASE)
-_NEVER_A_REDIRECT = frozenset({"javascript", "data", "file", "blob", "about", "vbscript"})  # the browser itself would run or open it
+_NEVER_A_REDIRECT = frozenset(
+    ("javascript", "data", "file", "blob", "about", "vbscript", "filesystem", "view-source")  # the browser itself runs or opens these
+    + ("ftp", "ws", "wss", "mailto", "tel", "sms", "intent")  # and these are nobody's private scheme
+)
 
 
 class BadSeedFile(GatepostError):
