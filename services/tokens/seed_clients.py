@@ -34,7 +34,8 @@ _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _URI = re.compile(r"[!-~]{1,2000}")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)  # a browser reads all else as another host, or as none
 _PRIVATE_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):[!-~]*", re.IGNORECASE)
-_NEVER_A_REDIRECT = frozenset({"javascript", "data", "file", "blob", "about", "vbscript"})  # the browser itself would run or open it
+_OF_BROWSERS = ("javascript", "data", "file", "blob", "about", "vbscript", "filesystem", "view-source")  # which run or open them
+_NEVER_A_REDIRECT = frozenset({*_OF_BROWSERS, "ftp", "ws", "wss", "mailto", "tel", "sms", "intent"})  # the others are no app's own
 
 
 class BadSeedFile(GatepostError):

@@ -187,7 +187,7 @@ BAD = {
     "a private scheme with a fragment": CLI.replace("http://localhost/callback", "myapp:/cb#x"),
     **{
         f"the scheme {scheme}": CLI.replace("http://localhost/callback", f"{scheme}:x")
-        for scheme in ("javascript", "JavaScript", "data", "DATA", "file", "blob", "about", "vbscript", "VBScript")
+        for scheme in ("javascript", "JavaScript", "data", "DATA", "file", "blob", "about", "vbscript", "VBScript", "ftp", "wss", "mailto")
     },
     "javascript after sign-out": CLI + 'post_logout_redirect_uris = ["javascript:alert(1)"]',
     "client_credentials for a public client": CLI.replace('"refresh_token"', '"client_credentials"'),
