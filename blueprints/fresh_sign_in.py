@@ -95,9 +95,12 @@ def _is_fresh(actor: Actor) -> bool:
 
 
 def _came_by_a_link() -> bool:
+    """Although the person has another way in that can confirm who they are."""
     signed_in = session_cookie.current_signed_in()
-    by_link = signed_in is not None and signed_in.record.provider == user_sessions.BY_LINK
-    return by_link and bool(identities.list_for(g.actor.user.id))
+    if signed_in is None or signed_in.record.provider != user_sessions.BY_LINK:
+        return False
+    ways = identities.list_for(g.actor.user.id)
+    return any(way.can_confirm and current().find_provider(way.provider_id) for way in ways)
 
 
 def _is_such_an_act(when: Condition | None) -> bool:

@@ -75,6 +75,19 @@ def admin(user: str, revoke: bool, as_json: bool) -> None:
 
 @group.command()
 @_user
+@click.argument("provider")
+@json_option
+def unlink(user: str, provider: str, as_json: bool) -> None:
+    """Unlink somebody's account at PROVIDER, even if it is their only way in.
+
+    Ends nothing that was begun with it: see `flask sessions revoke`.
+    """
+    removed = user_administration.unlink(Actor.operator(), user, provider)
+    tell({"unlinked": removed}, [f"unlinked {provider}"], as_json=as_json)
+
+
+@group.command()
+@_user
 @json_option
 def disable(user: str, as_json: bool) -> None:
     """Shut somebody out at once: sessions, grants and tokens end."""

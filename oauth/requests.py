@@ -10,7 +10,7 @@ from errors import OAuthRefused
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100
-_MAX_BYTES = 65_536  # a token has up to 16,384 characters, three bytes each if all are escaped; a megabyte takes 140 ms to decode
+_MAX_BYTES = 131_072  # a token has up to 16,384 characters, three bytes each if all are escaped; a megabyte takes 140 ms to decode
 
 
 class Parameters(OAuth2Payload):

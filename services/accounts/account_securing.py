@@ -112,11 +112,14 @@ def _take_away(actor: Actor, user: User) -> dict[str, int]:
 
 
 def _late_identities(user: User) -> list[Identity]:
-    """The ways to sign in of the last seven days. If all are, the oldest stays: it is the one that the account was created with, or at
-    least a last way in."""
+    """The ways to sign in of the last seven days. If no older one can be used, the oldest that can stays: it is the one that the account
+    was created with, or at least a last way in."""
     rows = db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.created_at, Identity.id)).all()
     late = [row for row in rows if row.created_at > now() - addresses.LATELY]
-    return late[1:] if len(late) == len(rows) else late
+    if any(identities.is_usable(row) for row in rows if row not in late):
+        return late
+    kept = next((row for row in late if identities.is_usable(row)), late[0] if len(late) == len(rows) and late else None)
+    return [row for row in late if row is not kept]
 
 
 def _remove_late(actor: Actor, user: User, late: list[Identity]) -> list[str]:

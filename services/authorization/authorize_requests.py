@@ -4,6 +4,7 @@
 """
 
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -353,17 +354,17 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
         return False
     if request.is_native or request.client.origin != "seeded":
         return True
-    allowed = consented_scopes(request, signed_in, organization)  # asked for in any case: time does not tell who is in an organization
+    allowed = consented_scopes(request, signed_in, organization)  # asked for in any case
     return not set(request.scopes) <= set(allowed) or (organization is None and not goes_without(request, signed_in))
 
 
 def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
     """What the person has allowed this client before, in this organization (or in none), for this resource."""
     asked = {"user_id": signed_in.user.id, "client_pk": request.client.pk, "resource": request.resource or ""}
-    if organization is None:
+    if organization is None and not signed_in.organizations:
         row = _CONSENT_WITHOUT.one(engine(), **asked)
-    else:
-        row = _CONSENT.one(engine(), organization_id=organization.id, **asked)
+    else:  # the same statement for none of theirs: time does not tell whether they are in the one that the client names
+        row = _CONSENT.one(engine(), organization_id=organization.id if organization else uuid.UUID(int=0), **asked)
     return split(row.scope) if row else []
 
 

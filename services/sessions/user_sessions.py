@@ -132,10 +132,10 @@ def start(
         handoff_hash=hex_hash(handoff) if handoff else None,
         data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
     )
-    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and previous.user_id == user_id else None
+    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:
         _store().add(hex_hash(raw), record)
-        if previous and previous.user_id != user_id:
+        if previous:
             _store().remove(previous.user_id, previous.sid)
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
@@ -150,6 +150,13 @@ def start(
         raise SignInRefused("state_mismatch", detail="the account was deleted meanwhile") from error
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
+
+
+def _may_go_on(previous: SessionRecord, user_id: uuid.UUID) -> bool:
+    """Whether it is the same person's, and still accepted."""
+    if previous.user_id != user_id:
+        return False
+    return not _began_before(previous, db.session.scalar(select(User.secured_at).where(User.id == user_id)))
 
 
 def _confirm(raw: str, record: SessionRecord, previous: SessionRecord, raw_before: str) -> SessionRecord | None:

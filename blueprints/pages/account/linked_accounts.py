@@ -67,7 +67,7 @@ def confirm_unlink(identity_id: uuid.UUID) -> str:
 @fresh_sign_in.needed(Act.IDENTITIES, why=_l("You signed in %(when)s. Sign in again to unlink an account."))
 def unlink(identity_id: uuid.UUID) -> Response:
     way = _get(identity_id)
-    if len(identities.list_for(g.actor.user.id)) == 1:
+    if way.is_last:
         flash(_("%(provider)s is your only way to sign in. Link another account first.", provider=way.label), "warn")
     else:
         identities.unlink(g.actor, g.actor.user.id, identity_id)
