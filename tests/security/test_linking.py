@@ -157,7 +157,7 @@ def test_unlinking_the_older_one_makes_the_younger_no_older(linked: Browser, git
     assert mint(browser) == "insufficient_user_authentication"
     page = browser.get("/reauth?next=/account/tokens/new").text
     assert "No provider can confirm it’s you" in page
-    assert "Authentik was linked in the last 24 hours." in page
+    assert "Linked in the last 24 hours: Authentik." in page
 
 
 def test_scopes_of_a_key_are_no_way_to_link(linked: Browser) -> None:

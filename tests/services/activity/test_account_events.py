@@ -164,7 +164,7 @@ def test_nothing_is_reported_of_what_is_refused(context: Flask, ann: User, smtp:
 
 @pytest.mark.both_databases
 def test_a_savepoint_that_is_undone_takes_no_letter_along(context: Flask, ann: User, smtp: FakeSmtp) -> None:
-    """Signing in redeems invitations in a savepoint, after the address may have changed."""
+    """Letters belong to the whole unit of work, not to a savepoint that a part of it may use."""
     begin_write()
     account_events.record(factories.make_actor(ann), ann.id, "key_created", name="ci")
     db.session.begin_nested().commit()
