@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from blueprints import session_cookie
 from config import current
 from errors import Forbidden, NotFound
-from services.access import organization_access
+from services.access import organization_access, roles
 from services.access.actors import Actor
 from services.instance.moments import now_ms
 from services.organizations import invitations, members
@@ -28,7 +28,6 @@ from services.users import identities
 from services.vault import credential_declarations, credential_scope
 
 SECONDS = 600
-_MANAGERS = ("owner", "admin")
 
 View = TypeVar("View", bound=Callable[..., Any])
 Parts = Mapping[str, Any]  # of the route's address
@@ -153,16 +152,21 @@ def _asked() -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
+def _is_manager(role: object) -> bool:
+    """Owners and admins, by the table of roles."""
+    return isinstance(role, str) and roles.may(role, "members:manage")
+
+
 def asks_for_a_manager(_parts: Parts) -> bool:
     """The role asked for is owner or admin."""
-    return _asked().get("role") in _MANAGERS
+    return _is_manager(_asked().get("role"))
 
 
 def concerns_a_manager(parts: Parts) -> bool:
     """The person is an owner or admin now. Without a `user_id` the caller is that person, who leaves."""
     if "user_id" not in parts:
-        return organization_access.get(g.actor, parts["slug"]).role in _MANAGERS
-    return members.get_person(g.actor, parts["slug"], str(parts["user_id"])).role in _MANAGERS
+        return _is_manager(organization_access.get(g.actor, parts["slug"]).role)
+    return _is_manager(members.get_person(g.actor, parts["slug"], str(parts["user_id"])).role)
 
 
 def changes_a_manager(parts: Parts) -> bool:
@@ -172,7 +176,7 @@ def changes_a_manager(parts: Parts) -> bool:
 
 def invites_a_manager(parts: Parts) -> bool:
     """The invitation is an owner's or admin's."""
-    return invitations.get(g.actor, parts["slug"], str(parts["invitation_id"])).role in _MANAGERS
+    return _is_manager(invitations.get(g.actor, parts["slug"], str(parts["invitation_id"])).role)
 
 
 def acts_for_its_owner(_parts: Parts) -> bool:

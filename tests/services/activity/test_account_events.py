@@ -21,6 +21,7 @@ from services.sign_in import account_owners, sign_in_links
 from services.users import agents, api_keys, identities, users
 from tests import factories, owner
 from tests.fakes.smtp import FakeSmtp
+from tests.live_server import ROOT
 
 ANN = "ann@example.com"
 
@@ -336,4 +337,7 @@ def test_what_has_expired_is_swept_by_the_owners_role(app: Flask, ann: User) -> 
 
 
 def test_ten_a_day_and_ten_minutes_are_what_the_docs_say() -> None:
+    docs = " ".join((ROOT / "docs" / "operating.md").read_text().split())
+    said = "within ten minutes are only listed, and no more than 10 events of a kind are mailed to an account within 24 hours."
+    assert said in docs
     assert (security_letters.MAX_A_DAY, security_letters.WINDOW.total_seconds(), security_letters.LINK_SECONDS) == (10, 600, 604_800)
