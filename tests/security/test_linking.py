@@ -120,7 +120,7 @@ def test_her_session_does_not_become_fresh_by_it_either(linked: Browser, op: Fak
 
 
 def test_what_a_client_is_told_of_the_sign_in_is_true(linked: Browser, op: FakeOidc) -> None:
-    """`auth_time` is when the person signed in, with whatever: prompt=login and max_age are about that."""
+    """`auth_time` is when the person signed in, with any account: prompt=login and max_age are about that."""
     app = linked.client.application
     program = Program(app, factories.make_client(trusted=True, scope="openid"))
     linked.sign_in(op, "authentik")

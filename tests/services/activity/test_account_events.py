@@ -95,7 +95,7 @@ def test_an_address_that_follows_the_provider_at_sign_in_is_reported(context: Fl
     user_id = account_owners.resolve(actor, account(ANN), keeps_proof=False)
     user = db.session.get_one(User, user_id)
     account_owners.resolve(actor, account(ANN.upper()), keeps_proof=False)
-    assert kinds_of(user) == []  # made, and spelled anew: no news
+    assert kinds_of(user) == []  # created, then only respelled: not reported
     account_owners.resolve(actor, account("new@example.com"), keeps_proof=False)
     assert [(event.kind, event.details, event.via, event.ip) for event in events_of(user)] == [
         ("address_changed", {"before": ANN.upper(), "after": "new@example.com"}, "web", "192.0.2.7")
@@ -105,7 +105,7 @@ def test_an_address_that_follows_the_provider_at_sign_in_is_reported(context: Fl
 
 @pytest.mark.both_databases
 def test_an_address_that_comes_back_is_no_newcomer(context: Flask, smtp: FakeSmtp) -> None:
-    """Else it could be silenced by changing it to and fro."""
+    """Else it could be silenced by changing it back and forth."""
     actor = Actor(type="anonymous")
     for email in (ANN, "second@example.com", ANN, "third@example.com"):
         account_owners.resolve(actor, account(email), keeps_proof=False)
