@@ -120,8 +120,8 @@ def admin_pages() -> ResponseReturnValue | None:
 
 
 def _judge_form() -> ResponseReturnValue | None:
-    """Whether a form is ours and was rendered for this session; and on the way to one, or after it, whether its sign-in is recent
-    enough (`fresh_sign_in`).   Raises: FormExpired."""
+    """Check that a form is ours and was rendered for this session, and that the sign-in is recent enough for it or its page
+    (`fresh_sign_in`); a redirect if not.   Raises: FormExpired."""
     if request.method not in _SAFE_METHODS:
         csrf.check()
         if not csrf.is_of_this_session():

@@ -32,7 +32,7 @@ class Parameters(OAuth2Payload):
 class ProtocolRequest(OAuth2Request):
     """Authlib's request object over our parameters. Transport is the public URL's business, not the socket's.
 
-    known_client_id: the client that the request says it is from, once it was found, proven or not.
+    known_client_id: the client that the request claims to be from, set once it is found, proven or not.
     """
 
     def __init__(self, request: Request) -> None:

@@ -29,7 +29,7 @@ _PAGE = 500
 
 
 class LastAdministrator(Conflict):
-    code, message = "last_administrator", "This is the only administrator who can sign in. Make someone else administrator first."
+    code, message = "last_administrator", "This is the only administrator who can sign in. Make someone else an administrator first."
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def make_admin(actor: Actor, email_or_id: str) -> UserRow:
 
 
 def revoke_admin(actor: Actor, email_or_id: str) -> UserRow:
-    """Make an administrator an ordinary person again; again is no error. Commits: yes.
+    """Take somebody's administrator rights away; again is no error. Commits: yes.
 
     Raises: NotFound; Conflict; LastAdministrator when nobody else could administer the instance.
     """

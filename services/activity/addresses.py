@@ -1,7 +1,6 @@
 """Whom security emails go to: the verified addresses of an account, and those that it lost within the last seven days.
 
-An address that leaves the account soon after it came, and was never the account's own, is not told anything more: it may have been
-a thief's.
+An address that leaves the account soon after it came, and was never the account's own, gets no more email: it may have been a thief's.
 """
 
 from collections.abc import Iterable
@@ -42,7 +41,7 @@ def note_changes(user: User, before: dict[str, str]) -> None:
             row = AccountAddress(user_id=user.id, email_key=key)
             db.session.add(row)
         came = key in after
-        if came and not (row.replaced_at and row.replaced_at > moment - LATELY):  # one that comes back is no newcomer
+        if came and not (row.replaced_at and row.replaced_at > moment - LATELY):  # one that comes back is not new
             row.added_at = moment
         row.email = after[key] if came else before[key]
         row.replaced_at = None if came else moment

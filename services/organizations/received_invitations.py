@@ -42,10 +42,10 @@ _TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
 class InvitationEnded(NotFound):
-    """Unknown, used, declined, revoked or expired: which of them is nobody's business."""
+    """The invitation is unknown, used, declined, revoked or expired; the answer does not say which."""
 
     status, code = 410, "invitation_ended"
-    message = "This invitation is no longer valid. It was used, declined, revoked or is older than 7 days. Ask for a new one."
+    message = "This invitation is no longer valid. It was used, declined or revoked, or is older than 7 days. Ask for a new one."
 
 
 class RoleChanged(Conflict):

@@ -45,8 +45,8 @@ _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the browser gets: an address of this site, and the new session when it is signed in. linked: an account was linked; whether
-    a sign-in with it confirms who the person is at once."""
+    """What the browser gets: an address of this site, and the new session when it is signed in. linked: when an
+    account was linked, whether it can confirm who the person is at once or later."""
 
     location: str
     raw_session: str | None = field(default=None, repr=False)

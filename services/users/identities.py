@@ -28,8 +28,8 @@ SECONDS_UNTIL_IT_CONFIRMS = 86_400
 
 @dataclass(frozen=True)
 class IdentityInfo:
-    """One way to sign in, as its person sees it. can_confirm: a sign-in with it says who they are where this must be certain. is_last:
-    without it they could not sign in."""
+    """One way to sign in, as its person sees it. can_confirm: whether a sign-in with it confirms who they are. is_last: without it they
+    could not sign in."""
 
     id: uuid.UUID
     provider_id: str
@@ -90,9 +90,8 @@ def is_last(identity: Identity, of_person: Sequence[Identity]) -> bool:
 
 
 def can_confirm(identity: Identity | None) -> bool:
-    """Whether a sign-in with it confirms who its person is; one that is gone confirms nothing. One that joined others does so after a
-    day: whoever has got hold of a session and links an account of their own is not taken for the person before the person can have
-    noticed."""
+    """Whether a sign-in with it confirms who its person is; one that is gone confirms nothing. One that was added to others does so after
+    a day, so that a thief who links an account in a stolen session is not taken for the person before they can notice."""
     return identity is not None and (identity.confirms_from is None or identity.confirms_from <= now())
 
 
@@ -266,8 +265,8 @@ def drop_addresses(user: User, keys: Collection[str]) -> None:
 
 
 def pass_on_address(user: User) -> None:
-    """The identity that supplied the address is gone, if none does now: another with the same address takes over, else it stays as it is.
-    Inside another unit of work: never commits."""
+    """If no identity supplies the address now, let one with the same address take over; without one it stays as it is. Inside another
+    unit of work: never commits."""
     if not _nobody_supplies(user):
         return
     for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.id)):

@@ -10,7 +10,6 @@ from werkzeug.test import TestResponse
 
 from blueprints import session_cookie
 
-
 _HIDDEN = re.compile(r'<input type="hidden" name="(account|role)" value="([^"]+)">')
 
 

@@ -1,4 +1,4 @@
-"""`/invitations/<token>`: what a link is about. `/invitations/<id>/accept`, `.../decline`: the buttons of that page and of the card."""
+"""`/invitations/<token>`: the invitation behind a link. `/invitations/<id>/accept`, `.../decline`: the buttons of its page and the card."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`/account/link`: an account at a provider that waits for a person, named, and linked by the form. It came back from linking, or was
+"""`/account/link`: names an account at a provider that is waiting to be linked; its form links it. The person chose to link it, or it was
 refused because its address has a user already, and that user has signed in since."""
 
 from typing import Any
