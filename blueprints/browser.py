@@ -46,9 +46,9 @@ def is_a_click() -> bool:
 
 
 def is_own_act() -> bool:
-    """Whether the person came to this page by themselves: from a page of ours, or by its address. Only that changes what is
-    remembered; a link or image of another site does not, nor what a browser loads ahead. A browser without Sec-Fetch-Site tells by
-    its Referer, and one that says nothing at all is believed, as with forms."""
+    """Whether the person came to this page by themselves: from a page of ours, or by typing its address. Only that changes what is
+    remembered, not a link or image of another site, nor a prefetch. Without Sec-Fetch-Site the Referer decides; a browser that sends
+    neither is believed, as with forms."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none") and not _looks_ahead()

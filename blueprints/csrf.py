@@ -48,9 +48,9 @@ def is_own_token(token: str) -> bool:
 
 
 def is_of_this_session() -> bool:
-    """Whether a form was rendered for the session that now sends it: the person may have become another one in another tab.
+    """Whether a form was rendered for the session that now sends it: somebody else may have signed in in another tab.
 
-    For a post that `check` let through. A form rendered without a session is nobody's, and without a session nobody acts: True.
+    For a post that `check` let through. Also True for a form that was rendered without a session, and for a request without one.
     """
     sid = _sid()
     nonce, of_session, _ = request.form[FIELD].split(".")
@@ -79,4 +79,4 @@ def refuse_blind_post() -> None:
     """
     headers = request.headers
     if headers.get("Sec-Fetch-Mode") in ("no-cors", "navigate") and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        raise Forbidden("This endpoint is for programs, not for forms of other sites.", code="bad_origin")
+        raise Forbidden("This endpoint is for programs, not for forms on other sites.", code="bad_origin")

@@ -1,7 +1,7 @@
-"""What needs a sign-in of the last ten minutes, said once for each route and form: `@fresh_sign_in.needed(Act...)`.
+"""What needs a sign-in of the last ten minutes, declared once on the view of each route and form: `@fresh_sign_in.needed(Act...)`.
 
-That is data: the guards read it, for pages and for the API alike, and tests list it. Pages lead through /reauth and back; the API
-answers 401 `insufficient_user_authentication` (RFC 9470), or to an API key, which no sign-in stands behind, 403.
+The declaration is data: the guards read it, for pages and the API alike, and tests list it. Pages lead through /reauth and back; the API
+answers 401 `insufficient_user_authentication` (RFC 9470), or 403 to an API key, which has no sign-in behind it.
 """
 
 import json
@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from blueprints import session_cookie
 from config import current
 from errors import Forbidden, NotFound
-from services.access import organization_access
+from services.access import organization_access, roles
 from services.access.actors import Actor
 from services.instance.moments import now_ms
 from services.organizations import invitations, members
@@ -28,7 +28,6 @@ from services.users import identities
 from services.vault import credential_declarations, credential_scope
 
 SECONDS = 600
-_MANAGERS = ("owner", "admin")
 
 View = TypeVar("View", bound=Callable[..., Any])
 Parts = Mapping[str, Any]  # of the route's address
@@ -50,10 +49,10 @@ class Act(Enum):
 
 @dataclass(frozen=True)
 class Needed:
-    """What is said of a view.
+    """What a view declares.
 
-    when: whether this request is such an act; always one without it. why: of a form, the sentence that ends in "Sign in again to
-    ...". keeps: fields that go back into the address of the form.
+    when: whether this request is such an act; without it, every request is. why: for a form, the sentence that ends in "Sign in again
+    to ...". keeps: fields of the form that its address carries when it begins again.
     by_own_way: an operator's sign-in link counts only while the account has no other way in.
     """
 
@@ -95,13 +94,16 @@ def _is_fresh(actor: Actor) -> bool:
 
 
 def _came_by_a_link() -> bool:
+    """Although the person has another way in that can confirm who they are."""
     signed_in = session_cookie.current_signed_in()
-    by_link = signed_in is not None and signed_in.record.provider == user_sessions.BY_LINK
-    return by_link and bool(identities.list_for(g.actor.user.id))
+    if signed_in is None or signed_in.record.provider != user_sessions.BY_LINK:
+        return False
+    ways = identities.list_for(g.actor.user.id)
+    return any(way.can_confirm and current().find_provider(way.provider_id) for way in ways)
 
 
 def _is_such_an_act(when: Condition | None) -> bool:
-    """What is not there, or not the caller's to see, is not told apart here: the view says so itself."""
+    """False for what does not exist or is not the caller's to see: the view says so itself."""
     parts = request.view_args or {}
     try:
         if "slug" in parts:
@@ -112,7 +114,7 @@ def _is_such_an_act(when: Condition | None) -> bool:
 
 
 def lead_through() -> Response:
-    """Through /reauth, and back to where this is asked for: a form that was posted too late begins again, and nothing was done."""
+    """Redirect through /reauth and back to the page that asks; a form that was posted too late begins again, and nothing was done."""
     if request.method in ("GET", "HEAD"):
         address = request.full_path.rstrip("?")
     elif request.args.get("handoff"):  # longer than a `next` may be
@@ -125,7 +127,7 @@ def lead_through() -> Response:
 
 
 def why(path: str) -> tuple[str, dict[str, str]] | None:
-    """The sentence of the form at this address of ours, and what it names; None where none is declared."""
+    """The sentence declared for the form at this address of ours, and the values it names; None if there is none."""
     try:
         endpoint, parts = current_app.url_map.bind("").match(unquote(path), method="POST")
     except HTTPException:
@@ -135,7 +137,7 @@ def why(path: str) -> tuple[str, dict[str, str]] | None:
         return None
     if "provider_id" not in parts:
         return str(found.why), {}
-    provider = current().find_provider(parts["provider_id"])  # an address that somebody made up puts no words on the page
+    provider = current().find_provider(parts["provider_id"])  # a made-up address must not put its words on the page
     return (str(found.why), {"provider": provider.label}) if provider else None
 
 
@@ -143,7 +145,7 @@ def why(path: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _asked() -> dict[str, Any]:
-    """What the request's form or JSON body says; nothing where it cannot be read, which the view refuses."""
+    """The fields of the request's form or JSON body; empty if it cannot be read, which the view refuses."""
     if request.mimetype != "application/json":
         return request.form.to_dict()
     try:
@@ -153,26 +155,31 @@ def _asked() -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
+def _is_manager(role: object) -> bool:
+    """Owners and admins, by the table of roles."""
+    return isinstance(role, str) and roles.may(role, "members:manage")
+
+
 def asks_for_a_manager(_parts: Parts) -> bool:
     """The role asked for is owner or admin."""
-    return _asked().get("role") in _MANAGERS
+    return _is_manager(_asked().get("role"))
 
 
 def concerns_a_manager(parts: Parts) -> bool:
-    """The person is an owner or admin now; who leaves is that person."""
+    """The person is an owner or admin now. Without a `user_id` the caller is that person, who leaves."""
     if "user_id" not in parts:
-        return organization_access.get(g.actor, parts["slug"]).role in _MANAGERS
-    return members.get_person(g.actor, parts["slug"], str(parts["user_id"])).role in _MANAGERS
+        return _is_manager(organization_access.get(g.actor, parts["slug"]).role)
+    return _is_manager(members.get_person(g.actor, parts["slug"], str(parts["user_id"])).role)
 
 
 def changes_a_manager(parts: Parts) -> bool:
-    """Either of both."""
+    """One of the two above."""
     return asks_for_a_manager(parts) or concerns_a_manager(parts)
 
 
 def invites_a_manager(parts: Parts) -> bool:
     """The invitation is an owner's or admin's."""
-    return invitations.get(g.actor, parts["slug"], str(parts["invitation_id"])).role in _MANAGERS
+    return _is_manager(invitations.get(g.actor, parts["slug"], str(parts["invitation_id"])).role)
 
 
 def acts_for_its_owner(_parts: Parts) -> bool:
@@ -181,13 +188,13 @@ def acts_for_its_owner(_parts: Parts) -> bool:
 
 
 def widens_a_declaration(parts: Parts) -> bool:
-    """Values of a side would be set and used that the declaration in force leaves out."""
+    """The organization or its people could set values that the present declaration leaves out."""
     asked = _asked()
     return _widens(parts["slug"], str(parts.get("name") or asked.get("key") or ""), str(asked.get("set_by") or "both"))
 
 
 def takes_a_declaration_back(parts: Parts) -> bool:
-    """The same, as nothing is left out without a declaration."""
+    """The same: without a declaration nothing is left out."""
     return _widens(parts["slug"], parts["name"], "both")
 
 
@@ -197,12 +204,12 @@ def _widens(slug: str, name: str, set_by: str) -> bool:
 
 
 def changes_the_slug(parts: Parts) -> bool:
-    """A slug is given that is not the present one."""
+    """The slug asked for is not the present one."""
     asked = _asked()
     return "slug" in asked and asked["slug"] != parts["slug"]
 
 
 def chooses_an_address(_parts: Parts) -> bool:
-    """Another identity is chosen than the one that supplies the address."""
+    """The chosen identity is not the one that supplies the address."""
     chosen = _asked().get("email")
     return any(str(way.id) == chosen and not way.supplies_email for way in identities.list_for(g.actor.user.id))

@@ -120,8 +120,8 @@ def admin_pages() -> ResponseReturnValue | None:
 
 
 def _judge_form() -> ResponseReturnValue | None:
-    """Whether a form is ours and was rendered for this session; and on the way to one, or after it, whether its sign-in is recent
-    enough (`fresh_sign_in`).   Raises: FormExpired."""
+    """Check that a form is ours and was rendered for this session, and that the sign-in is recent enough for it or its page
+    (`fresh_sign_in`); a redirect if not.   Raises: FormExpired."""
     if request.method not in _SAFE_METHODS:
         csrf.check()
         if not csrf.is_of_this_session():
@@ -175,11 +175,12 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("This needs a token or a key, not a browser session.", code="bearer_required")
     if not needs.keys and actor.credential_type == "api_key":
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
+    needs_sign_in = fresh_sign_in.is_missing()
+    if needs_sign_in and actor.credential_type == "api_key":
+        raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
-    if fresh_sign_in.is_missing():
-        if actor.credential_type == "api_key":
-            raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
+    if needs_sign_in:
         raise SignInTooOld(fresh_sign_in.SECONDS)
 
 

@@ -248,7 +248,7 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
 
 def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
     """The scopes that the person has allowed this client in an organization, or in none; what is asked beyond them is new."""
-    allowed = authorize_requests.consented_scopes(asked, signed_in, organization)  # asked for in any case: time tells nothing
+    allowed = authorize_requests.consented_scopes(asked, signed_in, organization)  # asked for in any case
     return allowed if organization is not None or not signed_in.organizations else []
 
 

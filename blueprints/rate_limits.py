@@ -2,12 +2,12 @@
 
     token, revoke, introspect   refusals(door, client): by client and address, of an unknown client by address alone
     /api/v1, userinfo           count_refusal("api") after a credential that is no good
-    one-time links              refusals("link"): those that are not there (any more), and wrong codes
+    one-time links              refusals("link"): links that have ended or never existed, and wrong codes
     authorize, start, callback  count_browser(door): 120 per browser, 600 per address
 
-Where somebody proves who he is only refusals count, after the look-up: a good credential is served whatever was counted, and
-without Redis too; a refusal is 503 then, because it cannot be counted. With GATEPOST_RATE_LIMITS=off every function returns at
-once and nothing is registered.
+Where callers prove who they are only refusals count, after the look-up: a good credential is served whatever was counted, also
+without Redis; a refusal is 503 then, because it cannot be counted. With GATEPOST_RATE_LIMITS=off every function returns
+immediately and nothing is registered.
 
 Flask-Limiter's own hooks cost more than 100 us on every request of every route, limited or not. So it is bound without
 them, for its storage and its strategy, and a door that has a limit asks itself.
@@ -49,7 +49,7 @@ def _limits() -> RateLimits | None:
 
 
 def count_refusal(door: str, client_id: str = "") -> None:
-    """Count what was just refused.   Raises RateLimited, to be told instead of it, when there are too many."""
+    """Count what was just refused.   Raises RateLimited, in place of the refusal, when there were too many."""
     if limits := _limits():
         with _telling_of_proxies():
             limits.count_refusal(door, address=request.remote_addr, who=client_id)

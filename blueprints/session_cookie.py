@@ -129,8 +129,8 @@ def fresh_signed_in() -> SignedIn | None:
 
 
 def remember_organization(actor: Actor, organization: OrganizationInfo) -> None:
-    """The one that the person works in, by an act of theirs on this site: a default for the next page, which authorizes nothing.
-    Working in one that they were imported into accepts it."""
+    """Remember the organization that the person works in, by their own act on this site: a default for the next page, which
+    authorizes nothing. Working in one that they were imported into accepts it."""
     signed_in, raw = current_signed_in(), current_raw()
     if signed_in is None or not raw:
         return

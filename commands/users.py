@@ -64,13 +64,26 @@ def show(user: str, as_json: bool) -> None:
 
 @group.command()
 @_user
-@click.option("--revoke", is_flag=True, help="Make an administrator an ordinary person again.")
+@click.option("--revoke", is_flag=True, help="Take administrator rights away.")
 @json_option
 def admin(user: str, revoke: bool, as_json: bool) -> None:
-    """Make somebody administrator, or an ordinary person again."""
+    """Make somebody administrator, or take that away."""
     change = user_administration.revoke_admin if revoke else user_administration.make_admin
     row = change(Actor.operator(), user)
     tell(row, [f"{'not admin' if revoke else 'admin'} {row.id}"], as_json=as_json)
+
+
+@group.command()
+@_user
+@click.argument("provider")
+@json_option
+def unlink(user: str, provider: str, as_json: bool) -> None:
+    """Unlink somebody's account at PROVIDER, even if it is their only way in.
+
+    Ends nothing that was begun with it: see `flask sessions revoke`.
+    """
+    removed = user_administration.unlink(Actor.operator(), user, provider)
+    tell({"unlinked": removed}, [f"unlinked {provider}"], as_json=as_json)
 
 
 @group.command()

@@ -1,5 +1,5 @@
-"""Forms that are quick to read. Werkzeug makes an object of each field, and of each escaped byte: a megabyte took 140 ms and more,
-before anybody was asked who sent it.
+"""Limits forms to what is quick to parse. Werkzeug makes an object of each field and each escaped byte: a megabyte took 140 ms or more,
+before it was known who sent it.
 """
 
 import io
@@ -9,7 +9,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 MAX_FIELDS = 5000
-MAX_ESCAPES = 100_000  # the largest value of a page is 64 KiB, with every byte escaped
+MAX_ESCAPES = 100_000  # the largest value on a page, 64 KiB, fits with every byte escaped
 
 
 class BoundedFormParser(FormDataParser):

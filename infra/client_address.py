@@ -1,7 +1,7 @@
-"""Where a request comes from: its peer, or the address that the proxies in front tell. One place for limits, sessions, the audit
+"""Where a request comes from: its peer, or the address that the proxies in front report. One place for limits, sessions, the audit
 trail and the order in which requests wait.
 
-Of the headers only `X-Forwarded-For` is read. An entry may have a port, brackets and a zone; one that is no address is not believed.
+Of the headers only `X-Forwarded-For` is read. An entry may have a port, brackets or a zone; one that is not an address is ignored.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from typing import Any
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _DRESSED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
-_ENTRY_LENGTH = 80  # the longest address with its brackets, zone and port has fewer; what is longer is not remembered
+_ENTRY_LENGTH = 80  # more than the longest address with brackets, zone and port; longer entries are not cached
 
 
 class ClientAddress:
@@ -28,7 +28,7 @@ class ClientAddress:
 
 
 def client_address(environ: dict[str, Any], trusted_proxies: int) -> str:
-    """The address in one spelling. The peer's if fewer proxies than are trusted have added an entry, or theirs is no address."""
+    """The address in one spelling. The peer's if there are fewer entries than trusted proxies, or the entry is not an address."""
     peer = environ.get("REMOTE_ADDR") or ""
     if trusted_proxies and (forwarded := environ.get("HTTP_X_FORWARDED_FOR")):
         entries = forwarded.rsplit(",", trusted_proxies)
@@ -47,7 +47,7 @@ def parse(text: str) -> Address | None:
 
 
 def _spelled(entry: str) -> str:
-    """Empty when it is no address."""
+    """Empty when it is not an address."""
     entry = entry.strip()
     return _read(entry) if len(entry) <= _ENTRY_LENGTH else ""
 

@@ -104,7 +104,7 @@ def _account(parts: SplitResult) -> tuple[str, str]:
     return unquote(parts.username or ""), unquote(parts.password or "")
 
 
-# of one letter; the connection stays good for the next. Not supported: an address beyond ASCII at a server without SMTPUTF8.
+# They concern one letter; the connection stays usable. SMTPNotSupportedError: an address beyond ASCII, a server without SMTPUTF8.
 _REFUSALS = (
     smtplib.SMTPSenderRefused,
     smtplib.SMTPRecipientsRefused,

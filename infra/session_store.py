@@ -27,7 +27,7 @@ class SessionRecord:
 
     `auth_time_ms`: when the person proved who they are, for tokens. `proved_ms`: the latest moment that this can have been, set if a
     recent sign-in was asked for and proved by a server whose clock may differ.
-    `can_confirm`: whether that sign-in says who somebody is where this must be certain, see services/users/identities.py.
+    `can_confirm`: whether that sign-in can confirm who the person is, see services/users/identities.py.
     `handoff_hash`: the login handoff that it was signed in with, or that "Continue as" chose.
     `organization_slug`: the one used last, a default for pages that authorizes nothing.
     """
@@ -54,7 +54,7 @@ class SessionRecord:
 
     @property
     def confirmed_ms(self) -> int | None:
-        """The same for what asks that the person confirm who they are; None when this sign-in cannot."""
+        """The same, for acts that ask the person to confirm who they are; None if this sign-in cannot."""
         return self.recent_ms if self.can_confirm else None
 
     def to_json(self) -> str:
@@ -109,7 +109,7 @@ class SessionStore:
         return bool(pipeline.execute()[0])
 
     def move(self, cookie_hash: str, record: SessionRecord, *, before: str) -> bool:
-        """Give a session another cookie, with what is in its record now. False, and nothing is there, when it was ended meanwhile."""
+        """Give a session another cookie, with this record. False, and nothing is left behind, if it was ended meanwhile."""
         index = _index_key(record.user_id)
         self._redis.set(_session_key(cookie_hash), record.to_json(), ex=self._seconds)
         if not self._redis.eval(_MOVE_ENTRY, 1, index, record.sid, before, cookie_hash):

@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from extensions import db
@@ -11,7 +11,7 @@ from models.types import Id, Moment
 
 class AccountAddress(db.Model):
     """An address without a row has been on its account for longer. `added_at` is null for one that had been there for longer when it was
-    replaced; `replaced_at` is null while it is on the account."""
+    replaced; `replaced_at` is null while it is on the account. `was_own`: the person's own address, not only one of an identity."""
 
     __tablename__ = "account_addresses"
     __table_args__ = (
@@ -25,4 +25,5 @@ class AccountAddress(db.Model):
     email: Mapped[str]
     added_at: Mapped[Moment | None]
     replaced_at: Mapped[Moment | None]
+    was_own: Mapped[bool] = mapped_column(default=False, server_default=false())
     expires_at: Mapped[Moment]

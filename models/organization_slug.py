@@ -8,7 +8,7 @@ from extensions import db
 
 
 class OrganizationSlug(db.Model):
-    """No foreign key: what is deleted here could be taken by a stranger, whom old links and settings would then lead to."""
+    """No foreign key: a stranger could take a slug that is deleted here, and old links and settings would then lead to them."""
 
     __tablename__ = "organization_slugs"
 

@@ -14,7 +14,7 @@ class RefreshFamily(db.Model):
 
     `sid` is the public id of the session that it began in; `expires_at` its absolute end.
     `organization_id` is null where the person was in none when it began.
-    `can_confirm`: whether the sign-in behind it, at `auth_time`, can confirm who the person is: not for a grant that no session gave.
+    `can_confirm`: whether the sign-in behind it, at `auth_time`, can confirm who the person is.
     """
 
     __tablename__ = "refresh_families"

@@ -1,6 +1,6 @@
 """Which client is calling: client_secret_basic, client_secret_post or none, one at a time.    (RFC 6749 section 2.3)
 
-An empty secret is none, also in the header: some clients send `Basic id:` for a public client before they try the body.
+An empty secret counts as none, also in the header: some clients send `Basic id:` for a public client before they try the body.
 Authlib's own functions compare secrets in clear and as `str`; here both parts are form-decoded and hashes compared.
 """
 

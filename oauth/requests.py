@@ -10,7 +10,7 @@ from errors import OAuthRefused
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100
-_MAX_BYTES = 65_536  # a token has up to 32,768 characters, and none that is escaped; a megabyte takes 140 ms to decode
+_MAX_BYTES = 131_072  # a token has up to 32,768 characters, three bytes each if all are escaped; a megabyte takes 140 ms to decode
 
 
 class Parameters(OAuth2Payload):
@@ -32,7 +32,7 @@ class Parameters(OAuth2Payload):
 class ProtocolRequest(OAuth2Request):
     """Authlib's request object over our parameters. Transport is the public URL's business, not the socket's.
 
-    known_client_id: the client that the request says it is from, once it was found, proven or not.
+    known_client_id: the client that the request claims to be from, set once it is found, proven or not.
     """
 
     def __init__(self, request: Request) -> None:

@@ -320,7 +320,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
 
 
 PATHS: dict[str, dict[str, Any]] = {
-    "/session": {"get": _operation("The browser session, its person and what is theirs", answer=_ref("Session"), cookie_only=True)},
+    "/session": {"get": _operation("The session, its person, organizations and invitations", answer=_ref("Session"), cookie_only=True)},
     "/whoami": {"get": _operation("The caller, as its credential tells", answer=_ref("Whoami"))},
     "/user-sessions": {
         "get": _operation("Where the caller's person is signed in", "sessions:write", answer=_list_of("UserSession")),

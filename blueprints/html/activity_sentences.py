@@ -23,7 +23,7 @@ _VIA = {"web": lazy_gettext("Web"), "api": lazy_gettext("API"), "cli": lazy_gett
 
 
 def sentence(event: AccountEventInfo) -> Markup:
-    """An event of a kind that this version does not know by its kind."""
+    """The sentence of an event, or just its kind if this version does not know it."""
     details = event.details
     variant = "agent" if "agent" in details else "provider" if "provider" in details else ""
     template = SENTENCES.get(f"{event.kind} {variant}") or SENTENCES.get(event.kind)

@@ -66,7 +66,7 @@ SENTENCES: dict[str, LazyString] = {
     "invitation.renewed": lazy_gettext("%(actor)s sent the invitation of %(target)s again, as %(role)s"),
     "invitation.revoked": lazy_gettext("%(actor)s revoked the invitation of %(target)s"),
     "invitation.updated": lazy_gettext("%(actor)s imported a new invitation of %(target)s as %(role)s"),
-    "member.accepted": lazy_gettext("%(target)s began to work in the organization"),
+    "member.accepted": lazy_gettext("%(target)s started working in the organization"),
     "member.imported": lazy_gettext("%(actor)s imported %(target)s as %(role)s"),
     "member.left": lazy_gettext("%(target)s left the organization"),
     "member.removed": lazy_gettext("%(actor)s removed %(target)s from the organization"),

@@ -88,8 +88,8 @@ def is_first() -> bool:
 
 
 def render_again() -> Response:
-    """The answer to a form that was rendered for another session: its page, for the person who is signed in now. What was typed for
-    the other one is not carried over."""
+    """Redirect a form that was rendered for another session to its page, for the person who is signed in now. What was typed is not
+    carried over."""
     tell_other_session()
     return redirect(errors.page_of_form(), 303)
 

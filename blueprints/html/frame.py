@@ -167,7 +167,7 @@ def _render(
     **more: Any,
 ) -> str:
     signed_in = _signed_in()
-    for organization, role in session.pop(JOINED, ()):  # by the sign-in
+    for organization, role in session.pop(JOINED, ()):  # noted by the sign-in
         flash(invitation_cards.joined(organization, role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(

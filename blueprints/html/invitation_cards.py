@@ -1,6 +1,5 @@
 """The card with a person's open invitations, and the banner after they joined an organization."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,11 +16,11 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class Card:
-    """`named_twice`: slugs of organizations that share their name with another one, the person's or on the card. `more`: how many are
-    not in `rows`."""
+    """`namesakes`: slugs of organizations that have the name of another one, the person's or on the card. `more`: how many are not in
+    `rows`."""
 
     rows: tuple[ReceivedInvitation, ...] = ()
-    named_twice: frozenset[str] = frozenset()
+    namesakes: frozenset[str] = frozenset()
     more: int = 0
 
 
@@ -34,15 +33,10 @@ def read(*, rows: int | None = None) -> Card:
 
 
 def card_of(found: Sequence[ReceivedInvitation], own: Sequence[OrganizationInfo], *, rows: int | None = None) -> Card:
-    names = {one.organization_id: one.organization for one in found} | {one.id: one.name for one in own}
-    times = Counter(_shown(name) for name in names.values())
-    named_twice = frozenset(one.slug for one in found if times[_shown(one.organization)] > 1)
+    inviting = [OrganizationInfo(one.organization_id, one.slug, one.organization, one.role) for one in found]
+    namesakes = frozenset(words.shared_names([*inviting, *own]))
     shown = tuple(found[:rows])
-    return Card(shown, named_twice, len(found) - len(shown))
-
-
-def _shown(name: str) -> str:
-    return words.plain(name).casefold()
+    return Card(shown, namesakes, len(found) - len(shown))
 
 
 def joined(organization: str, role: str) -> str:

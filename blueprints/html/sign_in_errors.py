@@ -162,7 +162,7 @@ def _too_new(f: Facts) -> SignInError:
         heading = _("%(provider)s can’t confirm it’s you yet", provider=f.provider_label)
     else:
         heading = _("That account can’t confirm it’s you yet")
-    text = filled(_("For 24 hours after it was linked it can sign you in but not confirm it’s you. Choose another way."))
+    text = filled(_("For its first 24 hours a linked account can sign you in but not confirm it’s you. Choose another way."))
     return SignInError("IDENTITY_TOO_NEW", heading, text)
 
 

@@ -97,7 +97,7 @@ def names(items: Iterable[str]) -> Markup:
 
 
 class Named(Protocol):
-    """An organization, as far as its name goes."""
+    """An organization, reduced to its slug and name."""
 
     @property
     def slug(self) -> str: ...
@@ -106,7 +106,7 @@ class Named(Protocol):
 
 
 def shared_names(organizations: Iterable[Named]) -> set[str]:
-    """The slugs of those whose name another one of them has too, as far as a reader can tell."""
+    """The slugs of organizations whose names look the same as another one's."""
     slugs_of: dict[str, set[str]] = {}
     for organization in organizations:
         name = unicodedata.normalize("NFKC", plain(organization.name)).translate(_JOINERS).casefold()
@@ -115,8 +115,8 @@ def shared_names(organizations: Iterable[Named]) -> set[str]:
 
 
 def labels_of(organizations: Iterable[Named], among: Iterable[Named] = ()) -> dict[str, str]:
-    """slug -> what an organization is called in a list: with its slug when another one there, or of those `among` which the reader
-    knows, has the same name."""
+    """slug -> label in a list: the name, followed by the slug if another organization, listed or `among` those that the reader knows,
+    has the same name."""
     listed = list(organizations)
     shared = shared_names([*listed, *among])
     names_of = {organization.slug: plain(organization.name) or organization.slug for organization in listed}
@@ -124,7 +124,7 @@ def labels_of(organizations: Iterable[Named], among: Iterable[Named] = ()) -> di
 
 
 def organizations(listed: Iterable[Named], among: Iterable[Named] = ()) -> Markup:
-    """The same in a sentence."""
+    """The labels of organizations, joined for a sentence."""
     return joined([untrusted(label, length=_LABEL_LENGTH) for label in labels_of(listed, among).values()])
 
 

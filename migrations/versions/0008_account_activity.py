@@ -37,6 +37,7 @@ def upgrade() -> None:
     sa.Column('email', sa.String(), nullable=False),
     sa.Column('added_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('replaced_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('was_own', sa.Boolean(), server_default=sa.false(), nullable=False),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_account_addresses_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_account_addresses'))

@@ -92,7 +92,7 @@ def opened_by(actor: Actor) -> list[OrganizationInfo]:
 
 
 def only_one_of(actor: Actor) -> OrganizationInfo | None:
-    """The one that is meant where none is named: the credential's own, else the only one that may be taken without asking."""
+    """The organization that is meant where none is named: the credential's own, else the only one that may be picked without asking."""
     mine = picked_from(opened_by(actor))
     return mine[0] if len(mine) == 1 else None
 

@@ -17,7 +17,7 @@ API_SCOPES = (
 )
 # what an agent's key can make use of: the other scopes are for what agents are refused
 AGENT_SCOPES = ("orgs", "projects:read", "projects:write", "credentials:read", "connections:use", "audit:read")
-# what nobody can make use of who is in no organization
+# useless to a person in no organization
 ORGANIZATION_SCOPES = frozenset({"projects:read", "projects:write", "audit:read"})
 INTROSPECT = "introspect"
 KNOWN_SCOPES = frozenset((*IDENTITY_SCOPES, *API_SCOPES, INTROSPECT))

@@ -30,7 +30,7 @@ log = logging.getLogger("gatepost.account_securing")
 
 
 class SecureLinkEnded(NotFound):
-    """Altered, used or expired, or its account is disabled: which of them is nobody's business."""
+    """The link was altered or used, has expired, or its account is disabled; the answer does not say which."""
 
     status, code, message = 410, "secure_link_ended", "This link is no longer valid. Sign in and check your activity."
 
@@ -90,14 +90,14 @@ def use(actor: Actor, raw: str) -> None:
 
 
 def _forget_places(user_id: uuid.UUID) -> None:
-    """By itself: a sign-in holds its places before it needs the person, who is held above. Commits: yes."""
+    """In a transaction of its own: a sign-in locks its places before the person, who is locked above. Commits: yes."""
     begin_write()
     places.forget_all(user_id)
     db.session.commit()
 
 
 def _take_away(actor: Actor, user: User) -> dict[str, int]:
-    """All but the sessions; how many of each. Never commits."""
+    """Everything but the sessions; how many of each kind. Never commits."""
     user.secured_at = user.updated_at = now()
     api_keys.revoke_of_person(actor, user_id=user.id)
     grants = refresh_families.revoke_of_person(user.id, lambda table: table.user_id == user.id, because="account_secured")
@@ -112,11 +112,14 @@ def _take_away(actor: Actor, user: User) -> dict[str, int]:
 
 
 def _late_identities(user: User) -> list[Identity]:
-    """The ways to sign in of the last seven days. If all are, the oldest stays: it is the one that the account was created with, or at
-    least a last way in."""
+    """The ways to sign in of the last seven days. If no older one can be used, the oldest that can stays: it is the one that the account
+    was created with, or at least a last way in."""
     rows = db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.created_at, Identity.id)).all()
     late = [row for row in rows if row.created_at > now() - addresses.LATELY]
-    return late[1:] if len(late) == len(rows) else late
+    if any(identities.is_usable(row) for row in rows if row not in late):
+        return late
+    kept = next((row for row in late if identities.is_usable(row)), late[0] if len(late) == len(rows) and late else None)
+    return [row for row in late if row is not kept]
 
 
 def _remove_late(actor: Actor, user: User, late: list[Identity]) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import func, or_, select
 
-from errors import Conflict
+from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
@@ -29,7 +29,7 @@ _PAGE = 500
 
 
 class LastAdministrator(Conflict):
-    code, message = "last_administrator", "This is the only administrator who can sign in. Make someone else administrator first."
+    code, message = "last_administrator", "This is the only administrator who can sign in. Make someone else an administrator first."
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def make_admin(actor: Actor, email_or_id: str) -> UserRow:
 
 
 def revoke_admin(actor: Actor, email_or_id: str) -> UserRow:
-    """Make an administrator an ordinary person again; again is no error. Commits: yes.
+    """Take somebody's administrator rights away; again is no error. Commits: yes.
 
     Raises: NotFound; Conflict; LastAdministrator when nobody else could administer the instance.
     """
@@ -191,6 +191,19 @@ def revoke_admin(actor: Actor, email_or_id: str) -> UserRow:
     row = _row(user)
     db.session.commit()
     return row
+
+
+def unlink(actor: Actor, email_or_id: str, provider_id: str) -> int:
+    """Remove somebody's ways to sign in with a provider, the last one too; they need a sign-in link then. Commits: yes.
+
+    Returns: how many.   Raises: NotFound, Conflict.
+    """
+    begin_write()
+    removed = identities.unscoped_unlink(actor, users.get(email_or_id), provider_id)
+    if not removed:
+        raise NotFound(f"No account at {provider_id[:100]} is linked.")
+    db.session.commit()
+    return removed
 
 
 def disable(actor: Actor, email_or_id: str) -> int:

@@ -1,12 +1,12 @@
 """Whom security emails go to: the verified addresses of an account, and those that it lost within the last seven days.
 
-An address that leaves the account soon after it came is not told anything more: it may have been a thief's.
+An address that leaves the account soon after it came, and was never the account's own, gets no more email: it may have been a thief's.
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from extensions import db
 from infra.clock import now
@@ -41,7 +41,7 @@ def note_changes(user: User, before: dict[str, str]) -> None:
             row = AccountAddress(user_id=user.id, email_key=key)
             db.session.add(row)
         came = key in after
-        if came and not (row.replaced_at and row.replaced_at > moment - LATELY):  # one that comes back is no newcomer
+        if came and not (row.replaced_at and row.replaced_at > moment - LATELY):  # one that comes back is not new
             row.added_at = moment
         row.email = after[key] if came else before[key]
         row.replaced_at = None if came else moment
@@ -49,12 +49,20 @@ def note_changes(user: User, before: dict[str, str]) -> None:
     db.session.flush()
 
 
+def note_own(user: User, email: str | None) -> None:
+    """Remember that this was the account's own address, which another one has just replaced. Inside another unit of work: never
+    commits."""
+    which = (AccountAddress.user_id == user.id, AccountAddress.email_key == email_key(email or ""))
+    db.session.execute(update(AccountAddress).where(*which).values(was_own=True).execution_options(synchronize_session="fetch"))
+
+
 def list_recipients(user: User) -> list[str]:
     """Every verified address, then those that were replaced lately."""
     found, since = verified_of(user), now() - LATELY
     for row in _rows_of(user):
-        is_entitled = row.added_at is None or (row.replaced_at is not None and row.replaced_at - row.added_at > LATELY)
-        if row.replaced_at is not None and row.replaced_at > since and is_entitled:
+        if row.replaced_at is None or row.replaced_at <= since:
+            continue
+        if row.was_own or row.added_at is None or row.replaced_at - row.added_at > LATELY:
             found.setdefault(row.email_key, row.email)
     return list(found.values())
 

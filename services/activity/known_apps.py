@@ -14,7 +14,7 @@ from services.database.transactions import begin_write, insert_into
 
 
 def report(actor: Actor, user_id: uuid.UUID, client_pk: uuid.UUID) -> None:
-    """Report an app that the account does not know yet, once, however many grants begin at once. Commits: yes."""
+    """Report an app that the account does not know yet, once, even if many grants begin concurrently. Commits: yes."""
     begin_write()
     insert = insert_into(KnownApp).values(user_id=user_id, client_pk=client_pk, created_at=now())
     try:
@@ -31,6 +31,6 @@ def report(actor: Actor, user_id: uuid.UUID, client_pk: uuid.UUID) -> None:
 
 
 def forget(user_id: uuid.UUID, client_pk: uuid.UUID | None = None) -> None:
-    """The next grant of this app is news again; of every app without one. Inside another unit of work: never commits."""
+    """Report the next grant of this app again; without one, of every app. Inside another unit of work: never commits."""
     which = [KnownApp.user_id == user_id, *([KnownApp.client_pk == client_pk] if client_pk else [])]
     db.session.execute(delete(KnownApp).where(*which).execution_options(synchronize_session=False))

@@ -1,6 +1,6 @@
-"""The places that a person signs in from: networks and browsers. A sign-in from neither a known one nor the other is reported.
+"""The places that a person signs in from: networks and browsers. A sign-in is reported if neither its network nor its browser is known.
 
-Remembered are hashes, PER_PERSON at most, each for KNOWN_DAYS after its last sign-in. The first sign-in of an account is no news.
+Only hashes are kept, at most PER_PERSON, each for KNOWN_DAYS after its last sign-in. The first sign-in of an account is not reported.
 """
 
 import hashlib

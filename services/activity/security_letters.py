@@ -30,7 +30,9 @@ LINK_SECONDS = 7 * 86_400
 WINDOW = timedelta(minutes=10)
 A_DAY = timedelta(days=1)
 MAX_A_DAY = 10
-_ALWAYS = frozenset({"address_changed", "identity_linked", "identity_unlinked", "account_secured"})  # no flood: a fresh sign-in, or a link
+_ALWAYS = frozenset(
+    {"address_changed", "identity_linked", "identity_unlinked", "account_secured"}
+)  # they cannot flood: each takes a sign-in or a link
 _WAITING = "gatepost.security_letters"
 
 
@@ -42,7 +44,7 @@ def prepare(actor: Actor, event: AccountEvent) -> None:
     if user.disabled_at is not None or (event.kind not in _ALWAYS and _was_mailed_lately(event)):
         return
     place = _place(actor, user)
-    if event.kind == "account_secured":  # by such a link: the answer needs none, and goes to nobody who was removed by it
+    if event.kind == "account_secured":  # with such a link: this letter needs none, and goes to no address that was removed
         for address in addresses.verified_of(user).values():
             _put(letters.secured(place, to=address, activity_url=f"{current().public_url}/account/activity"))
         return
@@ -81,7 +83,7 @@ def end_links_to(user_id: uuid.UUID, keys: list[str]) -> None:
 
 
 def _was_mailed_lately(event: AccountEvent) -> bool:
-    """Whoever else records an event of this account waits here until this unit of work ends."""
+    """Whether there were too many emails of this kind. Whoever else records an event of this account waits until this unit of work ends."""
     wait_for_turn(f"security letters {event.user_id}")
     newest, number = db.session.execute(
         select(func.max(SecureLink.created_at), func.count(SecureLink.event_id.distinct())).where(
@@ -92,7 +94,7 @@ def _was_mailed_lately(event: AccountEvent) -> bool:
 
 
 def _names(event: AccountEvent) -> dict[str, str]:
-    """What the sentence of a letter names, of what people chose."""
+    """The names in the sentence of a letter that people chose."""
     return {name: str(event.details.get(name) or "") for name in ("name", "login")}
 
 

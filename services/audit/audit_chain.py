@@ -75,7 +75,7 @@ class SealingFailed(Conflict):
     code = "sealing_failed"
 
 
-_UNREADABLE = (ValueError, OverflowError, DataError, IntegrityError)  # a stored value that is none, like a time without an end
+_UNREADABLE = (ValueError, OverflowError, DataError, IntegrityError)  # a stored value that cannot be read, such as an infinite time
 _MAX_PROBLEMS = 100
 
 

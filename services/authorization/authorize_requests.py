@@ -417,7 +417,7 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
         return False
     if request.is_native or request.client.origin != "seeded":
         return True
-    allowed = consented_scopes(request, signed_in, organization)  # asked for in any case: time does not tell who is in an organization
+    allowed = consented_scopes(request, signed_in, organization)  # asked for in any case
     return not set(request.scopes) <= set(allowed) or (organization is None and not goes_without(request, signed_in))
 
 

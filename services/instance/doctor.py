@@ -159,7 +159,7 @@ def _automatic_invitations(settings: Settings) -> Iterator[Finding]:
     known = set(db.session.scalars(named))
     for slug in settings.automatic_invitations:
         if slug not in known:
-            problem = f"there is no organization {slug}: people whom its creator invites would join it by signing in"
+            problem = f"there is no organization {slug}: whoever creates it could make people join by signing in"
             yield Finding("warning", "settings", f"{PREFIX}AUTOMATIC_INVITATIONS", problem)
 
 

@@ -1,8 +1,8 @@
 """How many tries a minute. Limits stop guessing, not work: where the caller proves who it is only refusals count.
 
-Refusals are counted after the look-up, and only a refusal is told that there were too many: whoever proves who they are is served,
-however much was refused to others at their address. So a right guess is confirmed even to somebody who has used up the wrong ones. That
-gains nothing: secrets have at least 256 random bits, and a code that people type has a few tries of its own.
+Refusals are counted after the look-up, and only a refusal can become RateLimited: callers who prove who they are are served, however many
+requests from their address were refused. So a right guess is confirmed even after too many wrong ones. That gains nothing: secrets have at
+least 256 random bits, and a code that people type has a few tries of its own.
 """
 
 from collections.abc import Mapping

@@ -75,7 +75,7 @@ def _has_refresh_token(_moment: datetime) -> ColumnElement[bool]:
 
 
 def _is_not_the_last_place(_moment: datetime) -> ColumnElement[bool]:
-    """Somebody who has signed in before is reported the next place, however long ago that was."""
+    """The newest place is kept: after it, a sign-in from a new place is reported, however long ago it was."""
     newer = aliased(SignInPlace)
     is_newer = tuple_(newer.last_at, newer.id) > tuple_(SignInPlace.last_at, SignInPlace.id)
     return select(newer.id).where(newer.user_id == SignInPlace.user_id, is_newer).exists()

@@ -50,7 +50,7 @@ def invitation(place: Place, *, to: str, inviter: str, organization: str, url: s
         _("%(inviter)s invited you to %(organization)s on Gatepost at %(host)s.") % named,
         _("To accept, open this link and sign in with this address:"),
         url,
-        _("It works for 7 days. Nothing changes until you accept. If you did not expect it, do nothing."),
+        _("It works for 7 days. Nothing changes until you accept. If you weren’t expecting it, ignore this email."),
     )
     return Letter(to, _("Invitation to an organization"), _text(parts))
 
@@ -71,8 +71,8 @@ def security(
         _("If this was you, there is nothing to do. If it wasn’t, open this link:"),
         url,
         _(
-            "It needs no sign-in and shows what it will end before it does anything. It works once, for 7 days. Your activity page lists"
-            " everything that has happened since this email."
+            "The link works once, for 7 days, and needs no sign-in. It shows what it will end before it does anything. Your activity page"
+            " lists everything that has happened since this email."
         ),
     )
     return Letter(to, subject, _text(parts))
@@ -104,7 +104,7 @@ def _security_words(place: Place) -> dict[str, tuple[str, str]]:
         ),
         "sign_in_from_new_place": (
             _("New sign-in to your account"),
-            _("Somebody signed in to your account on Gatepost at %(host)s with a browser and from a network that you haven’t used before."),
+            _("Someone signed in to your account on Gatepost at %(host)s from a browser and a network that you haven’t used before."),
         ),
         "sign_in_link_created": (
             _("A sign-in link for your account was created"),
@@ -119,8 +119,8 @@ def secured(place: Place, *, to: str, activity_url: str) -> Letter:
     parts = (
         _("The link in a security email was used to secure your account on Gatepost at %(host)s.") % {"host": place.host},
         _(
-            "All sessions were ended, all keys and the access of all apps were revoked, and linked accounts and email addresses that were"
-            " added within the last 7 days were removed."
+            "All sessions were ended, all keys and the access of all apps were revoked, and accounts and email addresses that were added"
+            " within the last 7 days were removed."
         ),
         _("Sign in and check your activity:"),
         activity_url,

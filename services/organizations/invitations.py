@@ -47,7 +47,7 @@ class AlreadyMember(Conflict):
 
 @dataclass(frozen=True)
 class InvitationRow:
-    """An invitation that was not revoked, as those see it who invite."""
+    """An invitation that was not revoked, as inviters see it."""
 
     id: uuid.UUID
     email: str
@@ -91,8 +91,8 @@ def address(raw: str) -> str:
 
 
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[InvitationRow]:
-    """What was not revoked, oldest first, in whatever state, until it is swept after its expiry; one more than `limit` when there are
-    more.   Raises: NotFound, Forbidden, Invalid."""
+    """All that were not revoked, oldest first, in whatever state, until they are swept after their expiry; one more than `limit` when
+    there are more.   Raises: NotFound, Forbidden, Invalid."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
     statement = _with_inviter(*_listed(organization))
     return [_read(found) for found in db.session.execute(keyset.page(statement, Invitation.id, after=after, limit=limit))]
@@ -114,7 +114,7 @@ def count_of(actor: Actor, slug: str) -> int:
 
 
 def get(actor: Actor, slug: str, invitation_id: str) -> InvitationRow:
-    """An open one, for who may end it.   Raises: NotFound; Forbidden."""
+    """A pending one, for people who may revoke it.   Raises: NotFound; Forbidden."""
     organization = organization_access.enter(actor, slug, "invitations:manage")
     found = db.session.execute(_with_inviter(*_named(organization, invitation_id), *is_pending())).first()
     if found is None:
@@ -143,7 +143,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     members = _members_among(organization.id, wanted)
     wanted = {key: email for key, email in wanted.items() if key not in members}
-    # People first, by id, then the invitations, so that two who invite the same people do not wait for each other.
+    # People first, by id, then the invitations, so that two inviters of the same people do not deadlock.
     people = select(User.id).where(User.email_key.in_(wanted)).order_by(User.id).with_for_update(key_share=True)
     db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
     statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())

@@ -128,8 +128,8 @@ def how_joined(actor: Actor, slug: str, person: Person) -> Joined | None:
 
 
 def last_active(actor: Actor, slug: str, person: Person) -> datetime | None:
-    """When the person was last seen at work in this organization: what they did there, a key of theirs there, an app that they let act
-    there. What they do elsewhere is nobody's business here.   Raises: NotFound; Forbidden for who manages no members."""
+    """When the person was last active in this organization: by an act of their own, a key of theirs, or an app that acts for them there.
+    What they do elsewhere does not count.   Raises: NotFound; Forbidden for people who manage no members."""
     organization = organization_access.enter(actor, slug, "members:manage")
     events = (
         select(AuditEvent.at)
@@ -214,8 +214,8 @@ def remove(actor: Actor, slug: str, user_id: str) -> None:
 
 
 def accept_import(actor: Actor, organization: OrganizationInfo) -> None:
-    """The person works in an organization that an operator put them into: from here on it is one that they accepted. A failure is
-    logged and breaks nothing, since somebody only looks at a page. Commits: yes."""
+    """Make an imported membership an accepted one, because its person works in the organization. A failure is logged and breaks
+    nothing, since they are only looking at a page. Commits: yes."""
     if actor.user is None:
         return
     try:

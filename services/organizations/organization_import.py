@@ -177,7 +177,7 @@ def _put_member(actor: Actor, organization: Organization, email: str, role: str)
 
 
 def _put_invitation(actor: Actor, organization_id: uuid.UUID, email: str, role: str) -> Outcome:
-    """For a person to find when they sign in: nobody is shown the link."""
+    """For its person to find after signing in: nobody is shown the link."""
     found = invitations.find_pending(organization_id, email)
     if found is not None and found.role == role and found.expires_at > now():
         return "unchanged"

@@ -84,7 +84,7 @@ class Contents:
 
 
 def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
-    """The organizations of somebody who has a session and is in none: the personal one is made. Commits: yes."""
+    """Make the personal organization of a person who is in none, unless that is off; returns what they have then. Commits: yes."""
     if not current().personal_organizations:
         return []
     begin_write()
@@ -96,7 +96,7 @@ def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
 
 
 def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
-    """Make the personal organization of a person who signs in, if they have none. Any number at once make one. Inside another
+    """Make the personal organization of a person who signs in, if they have none. Concurrent calls make one. Inside another
     unit of work: never commits."""
     if not current().personal_organizations:
         return

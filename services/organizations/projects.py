@@ -73,9 +73,11 @@ def create(actor: Actor, *, name: str, slug: str, organization: str | None = Non
 
 
 def _only_one(actor: Actor) -> str:
-    """Raises: NotFound for who has none, Invalid for who has several or was asked about none."""
+    """Raises: NotFound without any; Invalid when it must be named."""
     if found := organization_access.only_one_of(actor):
         return found.slug
     if not organization_access.opened_by(actor):
         raise NotFound()
-    raise Invalid("Name the organization of the project.", fields={"organization": "is required: you are in several"})
+    raise Invalid(
+        "Name the organization of the project.", fields={"organization": "is required unless you created or accepted exactly one"}
+    )

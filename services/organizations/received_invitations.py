@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Select, bindparam, case, literal, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, case, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from config import current
-from errors import Forbidden, NotFound
+from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement, Row
@@ -26,7 +26,7 @@ from infra.secret_text import hash_secret
 from models import Invitation, Membership, Organization, User
 from models.definer import is_invited, organization_inviting
 from models.types import UtcDateTime
-from services.access import roles
+from services.access import organization_access, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database import row_security
@@ -42,10 +42,14 @@ _TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
 class InvitationEnded(NotFound):
-    """Unknown, used, declined, revoked or expired: which of them is nobody's business."""
+    """The invitation is unknown, used, declined, revoked or expired; the answer does not say which."""
 
     status, code = 410, "invitation_ended"
-    message = "This invitation is no longer valid. It was used, declined, revoked or is older than 7 days. Ask for a new one."
+    message = "This invitation is no longer valid. It was used, declined or revoked, or is older than 7 days. Ask for a new one."
+
+
+class RoleChanged(Conflict):
+    code, message = "invitation_changed", "The invitation was changed meanwhile. Look at it again."
 
 
 class EmailMismatch(Forbidden):
@@ -81,6 +85,10 @@ class InvitationInfo:
     email: str
     inviter_name: str
     state: Literal["open", "member", "other_address", "not_verified"] = "open"
+
+    @property
+    def name(self) -> str:
+        return self.organization
 
 
 def is_open_for(email: str) -> bool:
@@ -200,13 +208,14 @@ def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "me
 # --- accepting and declining ---
 
 
-def accept(actor: Actor, invitation_id: str) -> OrganizationInfo:
+def accept(actor: Actor, invitation_id: str, *, role: str | None = None) -> OrganizationInfo:
     """Join the organization of an invitation to the person's verified address; again is no error once they joined by it. Commits: yes.
 
-    Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
+    role: what the person was shown; the inviter may have changed it since.
+    Raises: NotFound, also for somebody else's; InvitationEnded; RoleChanged; Forbidden for callers that are not people, and for API keys.
     """
     user, invitation = _get_own(actor, invitation_id)
-    return _join(actor, user, invitation)
+    return _join(actor, user, invitation, role=role)
 
 
 def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
@@ -289,7 +298,7 @@ def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo
     return [
         OrganizationInfo(organization.id, organization.slug, organization.name, role)
         for invitation_id, role, organization in waiting
-        if _take(actor, user, invitation_id, organization.id)
+        if _take(actor, user, invitation_id, organization.id, Invitation.role == role)
     ]
 
 
@@ -311,25 +320,33 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
     return user, invitation
 
 
-def _join(actor: Actor, user: User, invitation: Invitation) -> OrganizationInfo:
-    """End a unit of work by joining; the person's address is that of the invitation. Commits: yes.   Raises: InvitationEnded."""
+def _join(actor: Actor, user: User, invitation: Invitation, *, role: str | None = None) -> OrganizationInfo:
+    """End a unit of work by joining; the person's address is that of the invitation. Commits: yes.
+
+    Raises: InvitationEnded; RoleChanged; Forbidden for an API key, which is for one organization.
+    """
+    if actor.credential_type == "api_key":
+        organization_access.require_unbound(actor)
     organization = _live_organization(invitation.organization_id)
     row_security.enter(user_id=user.id, organization_ids=[organization.id])
-    is_first = _take(actor, user, invitation.id, organization.id)
+    is_first = _take(actor, user, invitation.id, organization.id, *([Invitation.role == role] if role else []))
     db.session.refresh(invitation)
-    role = db.session.scalar(_role(organization.id, user.id))
-    if role is None or not (is_first or invitation.accepted_at):
+    if not is_first and _is_open(invitation):
+        raise RoleChanged()
+    joined_as = db.session.scalar(_role(organization.id, user.id))
+    if joined_as is None or not (is_first or invitation.accepted_at):
         raise InvitationEnded()
-    joined = OrganizationInfo(organization.id, organization.slug, organization.name, role)
+    joined = OrganizationInfo(organization.id, organization.slug, organization.name, joined_as)
     db.session.commit()
     return joined
 
 
-def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: uuid.UUID) -> bool:
-    """Use an invitation up and join; whether this was the first to do so. A membership that exists never loses by it."""
+def _take(actor: Actor, user: User, invitation_id: uuid.UUID, organization_id: uuid.UUID, *only: ColumnElement[bool]) -> bool:
+    """Use an invitation up and join, if it still is `only` what it should be; whether this was the first to do so. A membership that
+    exists never loses by it."""
     role = db.session.scalar(
         update(Invitation)
-        .where(Invitation.id == invitation_id, *is_pending(), Invitation.expires_at > now())
+        .where(Invitation.id == invitation_id, *is_pending(), Invitation.expires_at > now(), *only)
         .values(accepted_at=now())
         .returning(Invitation.role)
         .execution_options(synchronize_session=False)

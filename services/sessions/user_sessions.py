@@ -105,8 +105,8 @@ def start(
     raw_browser: str | None = None,
     began_ms: int | None = None,
 ) -> str:
-    """Begin a session for a person who has just signed in, or confirm the one that this browser has of them already: it stays what
-    it is, with another cookie value. The raw value, shown once.
+    """Begin a session for a person who has just signed in, or confirm the one of theirs that this browser has already, which keeps its
+    id under another cookie value. The raw value, shown once.
 
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
@@ -132,10 +132,10 @@ def start(
         handoff_hash=hex_hash(handoff) if handoff else None,
         data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
     )
-    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and previous.user_id == user_id else None
+    confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:
         _store().add(hex_hash(raw), record)
-        if previous and previous.user_id != user_id:
+        if previous:
             _store().remove(previous.user_id, previous.sid)
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
@@ -152,9 +152,16 @@ def start(
     return raw
 
 
+def _may_go_on(previous: SessionRecord, user_id: uuid.UUID) -> bool:
+    """Whether it is the same person's, and still accepted."""
+    if previous.user_id != user_id:
+        return False
+    return not _began_before(previous, db.session.scalar(select(User.secured_at).where(User.id == user_id)))
+
+
 def _confirm(raw: str, record: SessionRecord, previous: SessionRecord, raw_before: str) -> SessionRecord | None:
-    """Let the session of before go on with this sign-in: what began in it stays with it. None when it was ended in this very moment,
-    and then the sign-in begins one of its own."""
+    """Continue the previous session with this sign-in: what began in it stays with it. None if it has just been ended, and then the
+    sign-in begins one of its own."""
     confirmed = replace(
         record,
         sid=previous.sid,
@@ -188,20 +195,20 @@ def _find(raw: str) -> tuple[SessionRecord | None, bool]:
 
 
 def _is_live(record: SessionRecord, moment: int) -> bool:
-    """Whether a session has not ended by itself; by the settings of now, so that a shorter maximum ends sessions at once."""
+    """Whether a session has not expired. The present settings decide, so that a shorter maximum ends older sessions immediately."""
     return moment < min(record.expires_at_ms, _expires_at(moment, created_at_ms=record.created_at_ms))
 
 
 def _expires_at(moment: int, *, created_at_ms: int) -> int:
-    """When a session ends that is used now, in milliseconds: it slides, up to the absolute life."""
+    """When a session that is used now expires, in milliseconds: it slides, up to the absolute lifetime."""
     settings = current()
     slid = moment + settings.session_seconds * 1000
     return min(slid, created_at_ms + settings.session_max_seconds * 1000) if settings.session_max_seconds else slid
 
 
 def authenticate(raw: str) -> SignedIn | None:
-    """Who a cookie value is: None unless the session lives, began after the account was last secured, and its user exists and is
-    not disabled.
+    """The person behind a cookie value; None unless the session is live, began after the account was last secured, and its user exists
+    and is not disabled.
 
     Commits: yes, when there is no organization.
     """
@@ -217,7 +224,7 @@ def authenticate(raw: str) -> SignedIn | None:
         for row in rows
         if row.organization_id is not None
     )
-    # Whoever signed in while the setting was off, or left all that they were in before everybody had one of their own, gets it here.
+    # For people who signed in while the setting was off, or who were in none when everybody began to get one of their own.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
     has_invitations = rows[0].has_invitations and user.email_verified

@@ -7,6 +7,7 @@ It waits in one browser, for that person, and for as long as a sign-in may take.
 import json
 import uuid
 
+from infra.secret_text import hex_hash
 from providers import ProviderAccount
 from services.access.actors import Actor
 from services.sign_in import browser_notes
@@ -26,12 +27,21 @@ def find(user_id: uuid.UUID, raw_browser: str) -> ProviderAccount | None:
     return _read(user_id, browser_notes.read(_NOTE, raw_browser))
 
 
-def use(actor: Actor, user_id: uuid.UUID, raw_browser: str) -> ProviderAccount | None:
-    """Link the account that waits, once; None when there is none any more. Commits: yes.   Raises: SignInRefused."""
-    if find(user_id, raw_browser) is None:
+def name_of(account: ProviderAccount) -> str:
+    """What tells one account that waits from another one, for the form that names it."""
+    return hex_hash("\0".join((account.provider_id, account.issuer, account.subject)))
+
+
+def use(actor: Actor, user_id: uuid.UUID, raw_browser: str, *, name: str) -> ProviderAccount | None:
+    """Link the account that waits, once; None when it does not wait any more, or another one does. Commits: yes.
+
+    name: `name_of` the account that the person was shown.   Raises: SignInRefused.
+    """
+    waiting = find(user_id, raw_browser)
+    if waiting is None or name_of(waiting) != name:
         return None
     account = _read(user_id, browser_notes.read(_NOTE, raw_browser, take_away=True))
-    if account is not None:
+    if account is not None and name_of(account) == name:
         identities.link(actor, user_id, account)
     return account
 

@@ -45,8 +45,8 @@ _UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the browser gets: an address of this site, and the new session when it is signed in. linked: an account was linked; whether
-    a sign-in with it confirms who the person is at once."""
+    """What the browser gets: an address of this site, and the new session when it is signed in. linked: when an
+    account was linked, whether it can confirm who the person is at once or later."""
 
     location: str
     raw_session: str | None = field(default=None, repr=False)
@@ -273,6 +273,7 @@ def _for_session(
         handoff=journey.handoff,
         replaces=raw_session,
         time=time,
+        raw_browser=raw_browser,
         began_ms=began_ms,
     )
     return Outcome(_after_sign_in(signed_in.user.id, journey, raw_browser), raw, account.provider_id)
@@ -281,14 +282,17 @@ def _for_session(
 # --- where to then ---
 
 
-def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, raw_browser: str) -> Outcome:
-    """Link the account that waits for its owner, and go on. Commits: yes."""
+def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, name: str, raw_browser: str) -> Outcome:
+    """Link the account that waits for its owner, and go on; if another one waits by now, its page comes first. Commits: yes.
+
+    name: of the account that the person was shown.
+    """
     try:
-        account = pending_links.use(actor, user_id, raw_browser)
+        account = pending_links.use(actor, user_id, raw_browser, name=name)
     except SignInRefused as refusal:
         return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
     if account is None:
-        return Outcome(onward(journey))
+        return Outcome(_after_sign_in(user_id, journey, raw_browser))
     linked: Literal["at_once", "later"] = "at_once" if identities.can_confirm(identities.find(account)) else "later"
     return Outcome(onward(journey), provider_id=account.provider_id, linked=linked)
 

@@ -1,12 +1,13 @@
 """Ways to sign in. The key is (provider, issuer, subject); an identity is never linked by address."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from config import current
 from errors import Conflict, NotFound, SignInRefused
@@ -27,7 +28,8 @@ SECONDS_UNTIL_IT_CONFIRMS = 86_400
 
 @dataclass(frozen=True)
 class IdentityInfo:
-    """One way to sign in, as its person sees it. can_confirm: a sign-in with it says who they are where this must be certain."""
+    """One way to sign in, as its person sees it. can_confirm: whether a sign-in with it confirms who they are. is_last: without it they
+    could not sign in."""
 
     id: uuid.UUID
     provider_id: str
@@ -39,6 +41,7 @@ class IdentityInfo:
     created_at: datetime
     last_sign_in_at: datetime | None
     can_confirm: bool = True
+    is_last: bool = False
 
 
 def label_of(provider_id: str) -> str:
@@ -48,7 +51,7 @@ def label_of(provider_id: str) -> str:
 
 
 def list_for(user_id: uuid.UUID) -> list[IdentityInfo]:
-    rows = db.session.scalars(select(Identity).where(Identity.user_id == user_id).order_by(Identity.id))
+    rows = db.session.scalars(select(Identity).where(Identity.user_id == user_id).order_by(Identity.id)).all()
     return [
         IdentityInfo(
             id=row.id,
@@ -61,6 +64,7 @@ def list_for(user_id: uuid.UUID) -> list[IdentityInfo]:
             created_at=row.created_at,
             last_sign_in_at=row.last_sign_in_at,
             can_confirm=can_confirm(row),
+            is_last=is_last(row, rows),
         )
         for row in rows
     ]
@@ -74,10 +78,21 @@ def find(account: ProviderAccount) -> Identity | None:
     )
 
 
+def is_usable(identity: Identity) -> bool:
+    """Whether anybody can sign in with it: its provider is in the settings."""
+    return current().find_provider(identity.provider) is not None
+
+
+def is_last(identity: Identity, of_person: Sequence[Identity]) -> bool:
+    """Whether no way in of the person would be left without it."""
+    others = [row for row in of_person if row.id != identity.id]
+    return not others or (is_usable(identity) and not any(map(is_usable, others)))
+
+
 def can_confirm(identity: Identity | None) -> bool:
-    """Whether a sign-in with it confirms who its person is. One that joined others does so after a day: whoever has got hold of a
-    session and links an account of their own is not taken for the person before the person can have noticed."""
-    return identity is None or identity.confirms_from is None or identity.confirms_from <= now()
+    """Whether a sign-in with it confirms who its person is; one that is gone confirms nothing. One that was added to others does so after
+    a day, so that a thief who links an account in a stolen session is not taken for the person before they can notice."""
+    return identity is not None and (identity.confirms_from is None or identity.confirms_from <= now())
 
 
 def add(actor: Actor, user: User, account: ProviderAccount, *, supplies_email: bool) -> Identity:
@@ -125,6 +140,7 @@ def _report_address(actor: Actor, user: User, before: str | None) -> bool:
     """Report that the person's own address is another one now; whether it is."""
     is_another = bool(user.email_verified and _are_different(before, user.email))
     if is_another:
+        addresses.note_own(user, before)
         account_events.record(actor, user.id, "address_changed", before=before, after=user.email)
     return is_another
 
@@ -166,7 +182,11 @@ def link(actor: Actor, user_id: uuid.UUID, account: ProviderAccount) -> None:
         user = _get_user(user_id)
         has_other = db.session.scalar(select(Identity.id).where(Identity.user_id == user_id).limit(1)) is not None
         known = addresses.verified_of(user)
-        identity = add(actor, user, account, supplies_email=_nobody_supplies(user) and _is_address_of(user, account))
+        try:
+            identity = add(actor, user, account, supplies_email=_nobody_supplies(user) and _is_address_of(user, account))
+        except IntegrityError as error:  # somebody was linked to it, or created by it, in this very moment
+            db.session.rollback()
+            raise SignInRefused("identity_in_use") from error
         identity.confirms_from = now() + timedelta(seconds=SECONDS_UNTIL_IT_CONFIRMS) if has_other else None
         addresses.note_changes(user, known)
         _report(actor, "identity_linked", identity)
@@ -183,18 +203,29 @@ def unlink(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
     begin_write()
     user = _get_user(user_id)
     identity = _get(user_id, identity_id)
-    if db.session.scalar(select(func.count()).select_from(Identity).where(Identity.user_id == user_id)) == 1:
+    if is_last(identity, db.session.scalars(select(Identity).where(Identity.user_id == user_id)).all()):
         db.session.rollback()
         raise Conflict("It is your only way to sign in.", code="last_identity")
+    _unlink(actor, user, identity)
+    db.session.commit()
+
+
+def unscoped_unlink(actor: Actor, user: User, provider_id: str) -> int:
+    """Remove a person's ways to sign in with a provider, the last one too; how many. For operators, inside another unit of work: never
+    commits."""
+    rows = db.session.scalars(select(Identity).where(Identity.user_id == user.id, Identity.provider == provider_id)).all()
+    for identity in rows:
+        _unlink(actor, user, identity)
+    return len(rows)
+
+
+def _unlink(actor: Actor, user: User, identity: Identity) -> None:
     known = addresses.verified_of(user)
-    db.session.delete(identity)
-    db.session.flush()
+    remove(actor, identity)
     if identity.supplies_email:
         pass_on_address(user)
-    audit.record(actor, "identity.unlinked", target_type="identity", target_id=identity_id, details={"provider": identity.provider})
     addresses.note_changes(user, known)
     _report(actor, "identity_unlinked", identity)
-    db.session.commit()
 
 
 def choose_email(actor: Actor, user_id: uuid.UUID, identity_id: uuid.UUID) -> None:
@@ -234,8 +265,8 @@ def drop_addresses(user: User, keys: Collection[str]) -> None:
 
 
 def pass_on_address(user: User) -> None:
-    """The identity that supplied the address is gone, if none does now: another with the same address takes over, else it stays as it is.
-    Inside another unit of work: never commits."""
+    """If no identity supplies the address now, let one with the same address take over; without one it stays as it is. Inside another
+    unit of work: never commits."""
     if not _nobody_supplies(user):
         return
     for identity in db.session.scalars(select(Identity).where(Identity.user_id == user.id).order_by(Identity.id)):

@@ -65,7 +65,7 @@ def get_profile(user_id: uuid.UUID) -> Profile:
 
 
 def refuse_while_secured(secured_at: datetime | None) -> None:
-    """For what outlives a session: a request that was under way when the account was secured gains nothing by it.
+    """Refuse what outlives a session just after the account was secured: a request that was under way then gains nothing.
 
     secured_at: read with the person locked.   Raises: Unavailable. Ends the transaction then.
     """
@@ -146,7 +146,7 @@ def follow_address(actor: Actor, user: User, *, email: str | None, email_verifie
 
 
 def take_back_address(actor: Actor, user: User, candidates: Iterable[str]) -> None:
-    """Give a person the first of these addresses that nobody else has proved; the first one unverified if all are others' by now.
+    """Give a person the first of these addresses that nobody else has proved; if others have proved them all, the first one, unverified.
     Inside another unit of work: never commits."""
     wanted = list(candidates)
     free = [email for email in wanted if (owner := find_verified(email)) is None or owner.id == user.id]

@@ -56,7 +56,7 @@ def get(actor: Actor, slug: str, name: str) -> DeclarationInfo:
 
 
 def find_set_by(actor: Actor, slug: str, name: str) -> str:
-    """Who sets a name now; without a declaration, and for what is no name, everybody.   Raises: NotFound."""
+    """Which sides may set a name now: both without a declaration, and if the name is invalid.   Raises: NotFound."""
     organization = organization_access.enter(actor, slug)
     row = db.session.get(CredentialDeclaration, (organization.id, name)) if is_name(name) else None
     return row.set_by if row else "both"
@@ -68,14 +68,14 @@ def put(actor: Actor, slug: str, name: str, *, kind: str | None, set_by: str | N
     Raises: Invalid; Forbidden; NotFound; QuotaReached for a new name too many.
     """
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
-    declared = insert(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
+    declared = declare(actor, organization, check_name(name), kind=kind, set_by=set_by, note=note)
     if declared.is_new:
         check_quota(Owner("org", organization.id))
     db.session.commit()
     return declared
 
 
-def insert(
+def declare(
     actor: Actor, organization: OrganizationInfo, name: str, *, kind: str | None, set_by: str | None, note: str | None
 ) -> DeclarationInfo:
     """The same inside another unit of work, which checks the quota of a new name: never commits."""

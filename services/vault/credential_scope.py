@@ -51,7 +51,7 @@ def is_allowed(set_by: str, scope: Scope) -> bool:
 
 
 def widens(before: str, after: str) -> bool:
-    """Whether one of both is set and used by what a declaration says `after`, and was not `before`."""
+    """Whether the declaration `after` lets a side set values that the one `before` did not."""
     return not set(_ALLOWED_BY.get(after, ())) <= set(_ALLOWED_BY[before])
 
 

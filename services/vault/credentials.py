@@ -289,7 +289,7 @@ def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str
     # As in `put`, the row of the credential comes before the turn in which it is counted: else two would wait for each other.
     if checked is not None:
         _insert_version(actor, organization, owner, name, checked, "credential.put")
-    credential_declarations.insert(actor, organization, name, kind=kind, set_by=set_by, note=note)
+    credential_declarations.declare(actor, organization, name, kind=kind, set_by=set_by, note=note)
     for counted in dict.fromkeys((Owner("org", organization.id), owner)):
         credential_declarations.check_quota(counted)
     db.session.commit()

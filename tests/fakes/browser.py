@@ -10,6 +10,8 @@ from werkzeug.test import TestResponse
 
 from blueprints import session_cookie
 
+_HIDDEN = re.compile(r'<input type="hidden" name="(account|role)" value="([^"]+)">')
+
 
 class Browser:
     """Keeps cookies as a browser does. Follows nothing by itself."""
@@ -22,10 +24,10 @@ class Browser:
         return self.client.get(path, base_url=self.settings.public_url, **kwargs)
 
     def post(self, path: str, page: TestResponse | None = None, data: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
-        """Post a form. `page` is where the form stood: its CSRF token goes along."""
+        """Post a form. `page` is where the form stood: its CSRF token goes along, and what it says of the object that it is about."""
         values = dict(data or {})
         if page is not None:
-            values["csrf_token"] = csrf_token_of(page)
+            values |= {"csrf_token": csrf_token_of(page), **dict(_HIDDEN.findall(page.text)), **values}
         return self.client.post(path, data=values, base_url=self.settings.public_url, **kwargs)
 
     def start(self, provider_id: str = "github", query: str = "", **kwargs: Any) -> str:

@@ -279,7 +279,13 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "text": "It’s been recorded. Try again in a minute.",
         "reference": "3f1c2a9e77d0b412",
     }
-    joining = {"reader": email, "action": "/invitations/x/accept", "onward_href": "/orgs/northwind", "switch_href": "/login?switch=1"}
+    joining = {
+        "has_namesake": True,
+        "reader": email,
+        "action": "/invitations/x/accept",
+        "onward_href": "/orgs/northwind",
+        "switch_href": "/login?switch=1",
+    }
     return [
         *(
             Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})

@@ -1,5 +1,5 @@
-"""Every route and form that changes something stands on the list of those that need a sign-in of the last ten minutes, by its own
-`@fresh_sign_in.needed`, or on the list here of those that need none, with a reason. A new one fails until it is placed.
+"""Every route and form that changes something needs a sign-in of the last ten minutes, declared by `@fresh_sign_in.needed`, or is listed
+here as needing none, with a reason. A new one fails until it is placed.
 """
 
 import re
@@ -84,7 +84,7 @@ NEEDS_NONE = {
 
 
 def _routes(app: Flask) -> dict[str, Needed | None]:
-    """`METHOD rule`, without converters -> what is declared of its view."""
+    """`METHOD rule`, without converters -> what its view declares."""
     with app.app_context():
         return {
             f"{method} {re.sub(r'<[a-z]+:', '<', rule.rule)}": fresh_sign_in.of(rule.endpoint)
@@ -111,7 +111,7 @@ def test_every_administrative_change_is_on_the_list_unconditionally(app: Flask) 
 
 
 def test_every_form_on_the_list_says_what_for_and_has_a_page_at_its_address(make_app: Callable[..., Flask], database: Any) -> None:
-    """Whoever signed in again comes back there, and /reauth finds the sentence by it."""
+    """People come back there after signing in again, and /reauth finds its sentence by that address."""
     app = make_app(github__client_id="x", github__client_secret="x")
     everything = _routes(app)
     for route, needed in _changing(app).items():

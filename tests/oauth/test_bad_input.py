@@ -362,8 +362,8 @@ def test_a_form_of_a_program_is_64_kib_at_most_and_a_longer_one_is_not_read(serv
     """A megabyte of percent signs took 140 ms to decode, whoever sent it."""
     headers = {"Authorization": basic("portal", server_side.secret)}
     fields = b"grant_type=client_credentials&token="
-    body = fields + b"%41" * ((65_536 - len(fields)) // 3)
-    body += b"x" * (65_536 - len(body))
+    body = fields + b"%41" * ((131_072 - len(fields)) // 3)
+    body += b"x" * (131_072 - len(body))
     assert server_side.http.post(door, data=body, content_type=FORM, headers=headers).status_code == 200
     with counted() as statements:
         response = server_side.http.post(door, data=body + b"x", content_type=FORM, headers=headers)

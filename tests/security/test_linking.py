@@ -120,7 +120,7 @@ def test_her_session_does_not_become_fresh_by_it_either(linked: Browser, op: Fak
 
 
 def test_what_a_client_is_told_of_the_sign_in_is_true(linked: Browser, op: FakeOidc) -> None:
-    """`auth_time` is when the person signed in, with whatever: prompt=login and max_age are about that."""
+    """`auth_time` is when the person signed in, with any account: prompt=login and max_age are about that."""
     app = linked.client.application
     program = Program(app, factories.make_client(trusted=True, scope="openid"))
     linked.sign_in(op, "authentik")
@@ -157,7 +157,7 @@ def test_unlinking_the_older_one_makes_the_younger_no_older(linked: Browser, git
     assert mint(browser) == "insufficient_user_authentication"
     page = browser.get("/reauth?next=/account/tokens/new").text
     assert "No provider can confirm it’s you" in page
-    assert "Authentik was linked in the last 24 hours." in page
+    assert "Linked in the last 24 hours: Authentik." in page
 
 
 def test_scopes_of_a_key_are_no_way_to_link(linked: Browser) -> None:

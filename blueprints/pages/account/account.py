@@ -36,7 +36,7 @@ class ProfileForm(NamedForm):
     email = SelectField(
         lazy_gettext("Email address"),
         description=lazy_gettext(
-            "From the accounts you sign in with. Only verified addresses can be chosen. To choose another, you confirm it’s you."
+            "From the accounts you sign in with. Only verified addresses can be chosen. You’ll be asked to confirm it’s you."
         ),
     )
     time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Times on these pages are shown in it."))

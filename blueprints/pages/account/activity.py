@@ -21,7 +21,7 @@ blueprint = Blueprint("activity", __name__)
 
 @dataclass(frozen=True)
 class Row:
-    """undo: what to press and where it leads; None where there is nothing to undo any more."""
+    """undo: label and address of the button that undoes it; None where there is nothing left to undo."""
 
     event: AccountEventInfo
     sentence: Markup

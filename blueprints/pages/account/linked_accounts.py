@@ -1,4 +1,4 @@
-"""`/account/linked`: the accounts at providers that a person signs in with; on the way to link another, and unlinking one."""
+"""`/account/linked`: the accounts at providers that a person signs in with; going to link another, and unlinking one."""
 
 import uuid
 from typing import Any
@@ -33,14 +33,14 @@ def show() -> str:
 
 @blueprint.get("/account/linked/<provider_id>/link")
 def show_link(provider_id: str) -> Response:
-    """To the button, for who signed in again to press it."""
+    """Back to the button, after signing in again to press it."""
     return redirect("/account/linked", 303)
 
 
 @blueprint.post("/account/linked/<provider_id>/link")
 @fresh_sign_in.needed(Act.IDENTITIES, why=_l("You signed in %(when)s. Sign in again to link %(provider)s."), by_own_way=True)
 def link(provider_id: str) -> Any:
-    """Off to the provider. What comes back waits at /account/link, where it is named and linked."""
+    """Go to the provider. The account that comes back waits at /account/link, which names it and links it."""
     label = sign_in.get_settings(provider_id).label
     rate_limits.count_browser("start")
     journey = Journey("link", next_path="/account/linked", user_id=str(g.actor.user.id), language=languages.current_language())
@@ -67,7 +67,7 @@ def confirm_unlink(identity_id: uuid.UUID) -> str:
 @fresh_sign_in.needed(Act.IDENTITIES, why=_l("You signed in %(when)s. Sign in again to unlink an account."))
 def unlink(identity_id: uuid.UUID) -> Response:
     way = _get(identity_id)
-    if len(identities.list_for(g.actor.user.id)) == 1:
+    if way.is_last:
         flash(_("%(provider)s is your only way to sign in. Link another account first.", provider=way.label), "warn")
     else:
         identities.unlink(g.actor, g.actor.user.id, identity_id)

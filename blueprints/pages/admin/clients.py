@@ -241,7 +241,7 @@ def created(client_pk: uuid.UUID) -> str:
 
 @blueprint.get("/admin/clients/<uuid:client_pk>/old-secret/revoke")
 def show_old_secret(client_pk: uuid.UUID) -> Response:
-    """To the button, for who signed in again to press it."""
+    """Back to the button, after signing in again to press it."""
     return redirect(f"/admin/clients/{client_pk}", 303)
 
 

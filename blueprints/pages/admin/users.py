@@ -48,7 +48,7 @@ def confirm_sign_out(user_id: uuid.UUID) -> str:
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/sign-out")
-@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to sign somebody out."))
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to sign a user out."))
 def sign_out(user_id: uuid.UUID) -> Response:
     found = user_administration.get_page(g.actor, user_id)
     count, name = user_sessions.revoke_all(g.actor, user_id=user_id), name_of(found.user)
@@ -66,7 +66,7 @@ def confirm_disable(user_id: uuid.UUID) -> Response | str:
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/disable")
-@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to disable somebody."))
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to disable a user."))
 def disable(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     user_administration.disable(g.actor, str(user_id))
@@ -76,12 +76,12 @@ def disable(user_id: uuid.UUID) -> Response:
 
 @blueprint.get("/admin/users/<uuid:user_id>/enable")
 def show_enable(user_id: uuid.UUID) -> Response:
-    """To the button, for who signed in again to press it."""
+    """Back to the button, after signing in again to press it."""
     return _back(user_id)
 
 
 @blueprint.post("/admin/users/<uuid:user_id>/enable")
-@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to enable somebody."))
+@fresh_sign_in.needed(Act.ADMINISTRATION, why=_l("You signed in %(when)s. Sign in again to enable a user."))
 def enable(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     user_administration.enable(g.actor, str(user_id))

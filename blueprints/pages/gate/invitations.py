@@ -1,14 +1,15 @@
-"""`/invitations/<token>`: what a link is about. `/invitations/<id>/accept`, `.../decline`: the buttons of that page and of the card."""
+"""`/invitations/<token>`: the invitation behind a link. `/invitations/<id>/accept`, `.../decline`: the buttons of its page and the card."""
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template
+from flask import Blueprint, flash, redirect, render_template, request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import guards, rate_limits, session_cookie
-from blueprints.html import invitation_cards, journeys
+from blueprints.html import invitation_cards, journeys, words
 from services.organizations import received_invitations
+from services.organizations.received_invitations import RoleChanged
 from services.sign_in.journeys import Journey, address, onward
 
 blueprint = Blueprint("invitations", __name__)
@@ -25,6 +26,7 @@ def show(token: str) -> Any:
     page = render_template(
         "invitations/join.html",
         invitation=info,
+        has_namesake=info.slug in words.shared_names([info, *signed_in.organizations]),
         reader=signed_in.user.email or signed_in.user.name,
         action=address(f"/invitations/{info.id}/accept", journey),
         onward_href=_onward(journey, info.slug),
@@ -38,7 +40,11 @@ def accept(invitation_id: str) -> Response:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
     if signed_in is None:
         return _to_sign_in(journey)
-    joined = received_invitations.accept(guards.session_actor(signed_in), invitation_id)
+    try:
+        joined = received_invitations.accept(guards.session_actor(signed_in), invitation_id, role=request.form.get("role"))
+    except RoleChanged:
+        flash(_("The invitation was changed meanwhile. Look at its role, then accept it again."), "info")
+        return redirect("/orgs", 303)
     flash(invitation_cards.joined(joined.name, joined.role), "ok")
     return journeys.after_post(_onward(journey, joined.slug))
 

@@ -1,9 +1,9 @@
-"""`/account/link`: an account at a provider that waits for a person, named, and linked by the form. It came back from linking, or was
+"""`/account/link`: names an account at a provider that is waiting to be linked; its form links it. The person chose to link it, or it was
 refused because its address has a user already, and that user has signed in since."""
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template
+from flask import Blueprint, flash, redirect, render_template, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
@@ -30,6 +30,8 @@ def show() -> Any:
         user_email=signed_in.user.email or signed_in.user.name,
         provider_label=identities.label_of(account.provider_id),
         account=account.login or account.email,
+        email=account.email if account.login else None,
+        name=pending_links.name_of(account),
         action=address("/account/link", journey),
         skip_href=onward(journey),
     )
@@ -41,7 +43,8 @@ def link() -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
     if signed_in is None:
         return redirect(address("/login", journey), 303)
-    outcome = sign_in.link_pending(guards.session_actor(signed_in), signed_in.user.id, journey, raw_browser=browser.browser_id())
+    name, raw_browser = request.form.get("account", ""), browser.browser_id()
+    outcome = sign_in.link_pending(guards.session_actor(signed_in), signed_in.user.id, journey, name=name, raw_browser=raw_browser)
     if outcome.linked and not journey.handoff:
         label = identities.label_of(outcome.provider_id or "")
         later = " " + _("For 24 hours it can sign you in but not confirm it’s you.")

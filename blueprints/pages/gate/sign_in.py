@@ -71,7 +71,7 @@ def reauth() -> Any:
 def _confirmation(
     journey: Journey, signed_in: SignedIn, *, waiting: WaitingParty | None, error: sign_in_errors.SignInError | None = None
 ) -> Response:
-    """The card with the ways in that confirm who the person is, and what for."""
+    """The card with the ways to sign in that can confirm who the person is, and why that is needed."""
     ways = identities.list_for(signed_in.user.id)
     return _card(
         journey,
@@ -202,7 +202,7 @@ def start(provider_id: str) -> Any:
     if journey.purpose != "sign-in" and signed_in is None:
         return redirect(address("/login", journey), 303)
     waiting = authorize_requests.describe(journey.handoff)
-    if request.args.get("purpose") == "link":  # an address of before; linking begins with a form
+    if request.args.get("purpose") == "link":  # an old address; linking begins with a form now
         languages.set_page_address(address("/login", journey))
         label = identities.label_of(provider_id)
         return _card(

@@ -37,7 +37,7 @@ SHOWN = 10
 class AgentForm(NamedForm):
     acts_for_owner = BooleanField(
         lazy_gettext("Acts for me"),
-        description=lazy_gettext("It uses your own credential values before the organization’s. To create it, you confirm it’s you."),
+        description=lazy_gettext("It uses your own credential values before the organization’s. You’ll be asked to confirm it’s you."),
     )
 
 

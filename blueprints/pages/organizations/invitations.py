@@ -33,7 +33,7 @@ class InviteForm(Form):
     emails = TextAreaField(_l("Email addresses"), description=_l("One per line, up to %(count)s", count=AT_ONCE))
     role = SelectField(
         _l("Role"),
-        description=_l("Someone can be made an owner after they’ve joined. To invite an admin, you confirm it’s you."),
+        description=_l("You can make someone an owner once they’ve joined. You’ll be asked to confirm it’s you before inviting an admin."),
         choices=[SelectChoice(role, words.ROLES[role]) for role in ("member", "admin")],
     )
 
@@ -130,7 +130,7 @@ def _sent_to(sent: Sent) -> str:
 
 @blueprint.get("/orgs/<slug>/invitations/<uuid:invitation_id>/resend")
 def show_resend(slug: str, invitation_id: uuid.UUID) -> Response:
-    """To the button, for who signed in again to press it."""
+    """Back to the button, after signing in again to press it."""
     organization_access.get(g.actor, slug)
     return redirect(_list_href(slug), 303)
 

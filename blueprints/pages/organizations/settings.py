@@ -54,8 +54,8 @@ def save(slug: str) -> Response | tuple[str, int]:
 def _page(slug: str, form: OrganizationForm) -> str:
     organization = organization_access.get(g.actor, slug)
     form.slug.description = _(
-        "Links and CLI profiles that use %(name)s stop working when you change it. Nobody else can take it, and you can change it five"
-        " times in 30 days. To change it, you confirm it’s you.",
+        "Links and CLI profiles that use %(name)s stop working when you change it. No one else can take it. You can change it five times"
+        " in 30 days, and you’ll be asked to confirm it’s you.",
         name=organization.slug,
     )
     is_personal = organizations.is_personal(organization.id)

@@ -21,6 +21,7 @@ from services.sign_in import account_owners, sign_in_links
 from services.users import agents, api_keys, identities, users
 from tests import factories, owner
 from tests.fakes.smtp import FakeSmtp
+from tests.live_server import ROOT
 
 ANN = "ann@example.com"
 
@@ -94,7 +95,7 @@ def test_an_address_that_follows_the_provider_at_sign_in_is_reported(context: Fl
     user_id = account_owners.resolve(actor, account(ANN), keeps_proof=False)
     user = db.session.get_one(User, user_id)
     account_owners.resolve(actor, account(ANN.upper()), keeps_proof=False)
-    assert kinds_of(user) == []  # made, and spelled anew: no news
+    assert kinds_of(user) == []  # created, then only respelled: not reported
     account_owners.resolve(actor, account("new@example.com"), keeps_proof=False)
     assert [(event.kind, event.details, event.via, event.ip) for event in events_of(user)] == [
         ("address_changed", {"before": ANN.upper(), "after": "new@example.com"}, "web", "192.0.2.7")
@@ -104,7 +105,7 @@ def test_an_address_that_follows_the_provider_at_sign_in_is_reported(context: Fl
 
 @pytest.mark.both_databases
 def test_an_address_that_comes_back_is_no_newcomer(context: Flask, smtp: FakeSmtp) -> None:
-    """Else it could be silenced by changing it to and fro."""
+    """Else it could be silenced by changing it back and forth."""
     actor = Actor(type="anonymous")
     for email in (ANN, "second@example.com", ANN, "third@example.com"):
         account_owners.resolve(actor, account(email), keeps_proof=False)
@@ -164,7 +165,7 @@ def test_nothing_is_reported_of_what_is_refused(context: Flask, ann: User, smtp:
 
 @pytest.mark.both_databases
 def test_a_savepoint_that_is_undone_takes_no_letter_along(context: Flask, ann: User, smtp: FakeSmtp) -> None:
-    """Signing in redeems invitations in a savepoint, after the address may have changed."""
+    """Letters belong to the whole unit of work, not to a savepoint that a part of it may use."""
     begin_write()
     account_events.record(factories.make_actor(ann), ann.id, "key_created", name="ci")
     db.session.begin_nested().commit()
@@ -336,4 +337,7 @@ def test_what_has_expired_is_swept_by_the_owners_role(app: Flask, ann: User) -> 
 
 
 def test_ten_a_day_and_ten_minutes_are_what_the_docs_say() -> None:
+    docs = " ".join((ROOT / "docs" / "operating.md").read_text().split())
+    said = "within ten minutes are only listed, and no more than 10 events of a kind are mailed to an account within 24 hours."
+    assert said in docs
     assert (security_letters.MAX_A_DAY, security_letters.WINDOW.total_seconds(), security_letters.LINK_SECONDS) == (10, 600, 604_800)
