@@ -128,6 +128,8 @@ def _sign_in_pages(name: str | None) -> list[Page]:
                 "user_email": email,
                 "provider_label": "GitHub",
                 "account": name if name is not None else "mayak",
+                "email": email,
+                "name": "0" * 64,
                 "action": "/account/link",
                 "skip_href": "/account",
             },

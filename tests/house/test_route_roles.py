@@ -101,7 +101,7 @@ REASONS = {
     ("nobody", 401): {"unauthenticated"},
     ("key", 403): {"keys_cannot_do_this", "keys_cannot_manage_keys", "session_required", "email_mismatch", "bound_to_organization"},
     ("client", 401): {"insufficient_user_authentication"},
-    ("narrow", 403): {"insufficient_scope", "session_required", "keys_cannot_manage_keys"},
+    ("narrow", 403): {"insufficient_scope", "session_required", "keys_cannot_manage_keys", "keys_cannot_do_this"},
     ("agent", 403): {"agents_cannot_manage_account"},
     ("disabled", 401): {"invalid_token"},
     ("origin", 403): {"bad_origin"},
