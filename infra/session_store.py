@@ -3,6 +3,7 @@
 Keys (each with one hash tag, so that Redis Cluster can hold them):
   gatepost:session:{<sha256 of the cookie>}   the record, JSON, expires with the session
   gatepost:user-sessions:{<user id>}          hash: sid -> sha256 of the cookie; written before the record
+  gatepost:last-organization:{<user id>}      the slug of the organization used last, for the next sign-in
 
 The index may name a session that is gone; whoever meets such an entry drops it. A confirmed session moves to another cookie under
 its `sid`, so an entry is dropped or moved only while it still names the same cookie: no session is ever without its entry.
@@ -19,6 +20,7 @@ from redis import Redis
 from infra.records import from_values
 
 _INDEX_SLACK_SECONDS = 86_400
+_REMEMBERED_SECONDS = 180 * 86_400
 
 
 @dataclass
@@ -93,6 +95,16 @@ class SessionStore:
         pipeline.expire(index, self._seconds + _INDEX_SLACK_SECONDS)
         pipeline.set(_session_key(cookie_hash), record.to_json(), ex=self._seconds)
         pipeline.execute()
+
+    def remember_organization(self, user_id: uuid.UUID, slug: str) -> None:
+        self._redis.set(_last_organization_key(user_id), slug, ex=_REMEMBERED_SECONDS)
+
+    def last_organization(self, user_id: uuid.UUID) -> str | None:
+        slug = self._redis.get(_last_organization_key(user_id))
+        return slug.decode() if slug else None
+
+    def forget_organization(self, user_id: uuid.UUID) -> None:
+        self._redis.delete(_last_organization_key(user_id))
 
     def find(self, cookie_hash: str) -> SessionRecord | None:
         text = self._redis.get(_session_key(cookie_hash))
@@ -170,3 +182,7 @@ def _session_key(cookie_hash: str) -> str:
 
 def _index_key(user_id: uuid.UUID) -> str:
     return f"gatepost:user-sessions:{{{user_id}}}"
+
+
+def _last_organization_key(user_id: uuid.UUID) -> str:
+    return f"gatepost:last-organization:{{{user_id}}}"

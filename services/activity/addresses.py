@@ -49,11 +49,11 @@ def note_changes(user: User, before: dict[str, str]) -> None:
     db.session.flush()
 
 
-def note_own(user: User, email: str | None) -> None:
-    """Remember that this was the account's own address, which another one has just replaced. Inside another unit of work: never
-    commits."""
+def note_own(user: User, email: str | None, *, was_own: bool = True) -> None:
+    """Remember whether this was the account's own address, which another one has just replaced: not if its person has unlinked the
+    account that it came with. Inside another unit of work: never commits."""
     which = (AccountAddress.user_id == user.id, AccountAddress.email_key == email_key(email or ""))
-    db.session.execute(update(AccountAddress).where(*which).values(was_own=True).execution_options(synchronize_session="fetch"))
+    db.session.execute(update(AccountAddress).where(*which).values(was_own=was_own).execution_options(synchronize_session="fetch"))
 
 
 def list_recipients(user: User) -> list[str]:

@@ -134,6 +134,7 @@ def start(
     )
     confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:
+        record.organization_slug = _store().last_organization(user_id)
         _store().add(hex_hash(raw), record)
         if previous:
             _store().remove(previous.user_id, previous.sid)
@@ -261,9 +262,11 @@ def choose(raw: str, record: SessionRecord, *, handoff: str) -> None:
 
 
 def remember_organization(raw: str, record: SessionRecord, slug: str) -> None:
-    """The organization that the person used last: a default for pages and choices, which authorizes nothing."""
+    """The organization that the person used last: a default for pages and choices, also after the next sign-in, which authorizes
+    nothing."""
     record.organization_slug = slug
     save(raw, record)
+    _store().remember_organization(record.user_id, slug)
 
 
 def list_for(user_id: uuid.UUID) -> list[SessionRecord]:
@@ -327,3 +330,4 @@ def forget_all(user_id: uuid.UUID) -> None:
     store = _store()
     for record in store.list_for(user_id):
         store.remove(user_id, record.sid)
+    store.forget_organization(user_id)

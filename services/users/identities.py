@@ -225,6 +225,7 @@ def _unlink(actor: Actor, user: User, identity: Identity) -> None:
     if identity.supplies_email:
         pass_on_address(user)
     addresses.note_changes(user, known)
+    addresses.note_own(user, identity.email, was_own=False)
     _report(actor, "identity_unlinked", identity)
 
 

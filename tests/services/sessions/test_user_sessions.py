@@ -52,6 +52,17 @@ def test_expiry_slides_but_is_written_at_most_once_a_minute(context, redis):
     assert later.expires_at_ms > first.expires_at_ms
 
 
+def test_the_organization_used_last_is_there_after_the_next_sign_in(context):
+    user = make_user()
+    raw = _start(user.id)
+    user_sessions.remember_organization(raw, user_sessions.find(raw), "acme")
+    user_sessions.end(OPERATOR, user_sessions.find(raw))
+    assert user_sessions.find(_start(user.id)).organization_slug == "acme"
+    assert user_sessions.find(_start(make_user().id)).organization_slug is None
+    user_sessions.forget_all(user.id)
+    assert user_sessions.find(_start(user.id)).organization_slug is None
+
+
 @pytest.fixture
 def short_lived(app, settings):
     """Sessions of ten days at most, seven without use."""
