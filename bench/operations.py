@@ -197,13 +197,14 @@ class _Writers:
     """People who replace the value of a credential of their organization, by page, with the value that it has.
 
     The operation is the write alone. `before` it everybody looks at the list that a write leads to: it gives a token, which is good
-    for every form of this browser, and shows and forgets what their last writes left in their session. It must say that the value
+    for every form of this session, and shows and forgets what their last writes left in their session. It must say that the value
     was replaced: the answer to a write that changes nothing is the same redirect.
     """
 
     def __init__(self, client: Client) -> None:
         writers = list(zip(client.seeds.holders, client.seeds.writing_sessions, strict=False))
-        self._client, self._name, self._token = client, CREDENTIAL_NAMES[0], ""
+        self._client, self._name = client, CREDENTIAL_NAMES[0]
+        self._tokens: dict[str, str] = {}  # by session
         self._wrote: set[str] = set()
         self._looking, self._writing = itertools.cycle(writers), itertools.cycle(writers)
         self.before = Before(self._look, len(writers))
@@ -217,14 +218,14 @@ class _Writers:
             if answer.status != 200 or not found or (session in self._wrote and not is_told):
                 raise WrongAnswer("page after a write", answer)
             self._wrote.discard(session)
-            self._token = found[1].decode()
+            self._tokens[session] = found[1].decode()
             yield DONE
 
     def write(self) -> Caller:
         while True:
             holder, session = next(self._writing)
             target = f"{_list_of(holder)}/{self._name}/value?scope=org"
-            fields = {"csrf_token": self._token, "form_id": secrets.token_urlsafe(16), "value": holder.value_of(self._name)}
+            fields = {"csrf_token": self._tokens[session], "form_id": secrets.token_urlsafe(16), "value": holder.value_of(self._name)}
             answer = yield self._client.form(target, session, fields)
             found = _LOCATION.search(answer.head)
             if answer.status != 303 or not found or not found[1].endswith(_list_of(holder).encode()):

@@ -1,6 +1,7 @@
 """The scopes of this server, in one table, and the arithmetic of scope lists (RFC 6749 section 3.3)."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access", "orgs")
 API_SCOPES = (
@@ -34,6 +35,7 @@ def allowed(client_scopes: Iterable[str], resource_scopes: Iterable[str] | None)
     return scopes if resource_scopes is None else scopes & {*IDENTITY_SCOPES, *resource_scopes}
 
 
+@lru_cache(maxsize=1024)  # every look-up of a token asks, of few different registrations and grants
 def narrowed(scope: str, *, client_scope: str, resource_scope: str | None) -> str:
     """What is left of a granted scope, in its order, after what its client and resource are registered for now."""
     left = allowed(split(client_scope), None if resource_scope is None else split(resource_scope))

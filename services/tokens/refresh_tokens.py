@@ -29,6 +29,7 @@ from services.database.transactions import engine
 from services.tokens import live, oauth_clients, refresh_families, resources, token_claims
 from services.tokens.grants import (
     BuildAnswer,
+    Grant,
     Issued,
     PermitResource,
     RawTokens,
@@ -131,7 +132,7 @@ def rotate(
     Commits: yes, also when reuse revokes the family.   Raises: OAuthRefused, StaleClient.
     """
     moment, salt = now(), secrets.token_bytes(_SALT_BYTES)
-    scope = _in_order(scope or "", client) or None  # a repeat may name the same scopes in another order
+    scope = (_in_order(scope, client) or None) if scope else None  # a repeat may name the same scopes in another order
     if scope and set(client.scopes).isdisjoint(split(scope)):
         oauth_clients.require_current(client)
         raise refusal(Ended.MORE_SCOPE, _INVALID)  # nothing would be left of it
@@ -152,8 +153,7 @@ def rotate(
     granted: dict[str, Any] = {}  # what the access token has that the grant has not
 
     def respond(row: Row) -> dict[str, Any]:
-        grant = replace(grant_of(row), **granted)
-        issued = Issued(moment, params["refresh_id"])
+        grant, issued = _grant(row, granted), Issued(moment, params["refresh_id"])
         return build_answer(grant, tokens, grant.narrowed(params["scope"]), issued, has_refresh_token=True)
 
     row, response = spend(client, params, respond, statement=_ROTATE, find=_FIND, steps=_rotate_in_steps)
@@ -177,6 +177,11 @@ def rotate(
     if verdict is Verdict.LEFT:
         refresh_families.revoke(actor, row.family_id, because="access_lost")
     raise refusal(row.ended, _INVALID, detail=row.ended if verdict is Verdict.REFUSED else verdict.value)
+
+
+def _grant(row: Row, granted: dict[str, Any]) -> Grant:
+    grant = grant_of(row)
+    return replace(grant, **granted) if granted else grant
 
 
 def _permitted(
@@ -241,6 +246,6 @@ def _repeat(raw_token: str, row: Row, params: dict[str, Any], granted: dict[str,
             metrics.count("refresh_replays")
             elapsed = max(0, token_claims.seconds(params["now"]) - token_claims.seconds(row.used_at))
             issued = Issued(row.used_at, row.successor_id, elapsed)
-            grant = replace(grant_of(row), **granted)
+            grant = _grant(row, granted)
             return build_answer(grant, tokens, grant.narrowed(params["scope"]), issued, has_refresh_token=True)
     raise OAuthRefused("invalid_grant", _INVALID, detail="a repeat whose key is gone from the settings")
