@@ -41,7 +41,7 @@ def card_of(found: Sequence[ReceivedInvitation], own: Sequence[OrganizationInfo]
 
 def joined(organization: str, role: str) -> str:
     """The text of the banner."""
-    named = {"organization": words.plain(organization)}
+    named = {"organization": words.plain(organization, words.LABEL_LENGTH)}
     if role == "owner":
         return _("You joined %(organization)s as an owner.", **named)
     if role == "admin":

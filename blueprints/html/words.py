@@ -22,7 +22,7 @@ from services.instance import moments
 from services.users import identities
 
 HEADING_LENGTH = 60
-_LABEL_LENGTH = 2 * HEADING_LENGTH  # a name and a slug
+LABEL_LENGTH = 2 * HEADING_LENGTH  # a name and a slug
 _KEPT = "\t\n\r\u200c\u200d"  # the last two join letters and emoji
 _SPACES = "\t\n\r"
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -125,7 +125,7 @@ def labels_of(organizations: Iterable[Named], among: Iterable[Named] = ()) -> di
 
 def organizations(listed: Iterable[Named], among: Iterable[Named] = ()) -> Markup:
     """The labels of organizations, joined for a sentence."""
-    return joined([untrusted(label, length=_LABEL_LENGTH) for label in labels_of(listed, among).values()])
+    return joined([untrusted(label, length=LABEL_LENGTH) for label in labels_of(listed, among).values()])
 
 
 # --- sentences ------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ def accept(invitation_id: str) -> Response:
     except RoleChanged:
         flash(_("The invitation was changed meanwhile. Look at its role, then accept it again."), "info")
         return redirect("/orgs", 303)
-    flash(invitation_cards.joined(joined.name, joined.role), "ok")
+    label = words.labels_of([joined], among=signed_in.organizations)[joined.slug]
+    flash(invitation_cards.joined(label, joined.role), "ok")
     return journeys.after_post(_onward(journey, joined.slug))
 
 

@@ -389,3 +389,14 @@ def test_the_link_stands_in_no_log_and_sends_nobody_elsewhere(app, company, capl
     company.owner.send("DELETE", "/orgs/acme")
     browser.get(path)
     assert path.rpartition("/")[2] not in caplog.text
+
+
+def test_an_organization_with_the_name_of_another_one_is_shown_with_its_short_name(app) -> None:
+    browser, user = browser_of(app, email="bea@example.com")
+    factories.make_membership(factories.make_organization(slug="northwind", name="Northwind"), user)
+    namesake = factories.make_organization(slug="n0rthwind", name="Northwind")
+    page = browser.get("/invitations/" + factories.make_invitation(namesake, "bea@example.com").raw_token)
+    assert "Short name n0rthwind" in said(page)
+    joined = browser.post(action_of(page), page)
+    first = browser.get(browser.get(joined.headers["Location"]).headers["Location"])
+    assert "You joined Northwind (n0rthwind) as a member." in first.text
