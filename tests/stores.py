@@ -9,6 +9,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -249,10 +251,13 @@ def make_databases(folder: str | Path, name: str, migrate: Callable[[str], None]
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago, and that no connection or server of another test is given: those above are given out by the
+    system, often while a server is still starting."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StoreError("no port is free")
 
 
 def die_with_us(stop_signal: signal.Signals = signal.SIGTERM) -> Callable[[], None]:

@@ -244,7 +244,9 @@ def test_a_wrong_setting_ends_the_start_with_its_name(checkout: Path, name: str,
 def test_other_users_of_the_machine_can_read_nothing_in_instance(starts, checkout: Path, url: str, exists_before: bool) -> None:
     if exists_before:
         (checkout / "instance").mkdir(mode=0o755)
-    assert LINK.match(run(starts, checkout, url).line())
+    started = run(starts, checkout, url)
+    assert LINK.match(started.line()), started.errors.read_text()
+    started.end()  # else files come and go
     instance = checkout / "instance"
     files = [path for path in [instance, *instance.rglob("*")] if not path.is_symlink()]
     assert len(files) > 5
