@@ -330,7 +330,8 @@ def _organization_of_self(actor: Actor, slug: str | None) -> uuid.UUID:
     """Raises: NotFound; Invalid when it must be named."""
     found = organization_access.get(actor, slug) if slug is not None else organization_access.only_one_of(actor)
     if found is None:
-        raise Invalid("Name the organization of the key.", fields={"organization": "is required unless you created or accepted exactly one"})
+        fields = {"organization": "is required unless you created or accepted exactly one"}
+        raise Invalid("Name the organization of the key.", fields=fields)
     row_security.enter(user_id=_person(actor), organization_ids=[found.id])
     return found.id
 
