@@ -156,11 +156,11 @@ def _header_of(token: str) -> dict[str, Any]:
 def public_jwks() -> dict[str, list[dict[str, Any]]]:
     """The public set as published: next, signing and old keys.
 
-    The first keys of an algorithm may sign as soon as they are made, so while there are none the table is read sooner.
+    The first keys of an algorithm sign as soon as they are made, by any process, so while there are none the table is read each time.
     """
     keys = key_set()
     is_complete = len(keys.signers) == len(ALGORITHMS)
-    return keys.jwks if is_complete or keys.is_kept else _not_older_than(REREAD_SECONDS).jwks
+    return keys.jwks if is_complete or keys.is_kept else _not_older_than(0).jwks
 
 
 def key_set() -> KeySet:
