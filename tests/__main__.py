@@ -71,6 +71,8 @@ def main() -> int:
         loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
     if "tests/interop" in SLOW and not (machine.find_nginx() or machine.install_nginx()):
         loud.append("nginx (Debian: apt-get install nginx-light)")
+    if "tests/interop" in SLOW and not (machine.find_oidc_agent() or machine.install_oidc_agent()):
+        loud.append(f"oidc-agent (Debian: apt-get install {machine.OIDC_AGENT_PACKAGE})")
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:

@@ -10,6 +10,7 @@ from pathlib import Path
 APACHE = Path("/usr/sbin/apache2")
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 APACHE_PACKAGE = "libapache2-mod-auth-openidc"
+OIDC_AGENT_PACKAGE = "oidc-agent-cli"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -55,6 +56,17 @@ def install_nginx() -> str | None:
     """Try to get it: as root, on Debian."""
     _apt_install("nginx-light")
     return find_nginx()
+
+
+def find_oidc_agent() -> str | None:
+    """oidc-agent, when the program that makes its accounts is there too."""
+    return shutil.which("oidc-agent") if shutil.which("oidc-gen") else None
+
+
+def install_oidc_agent() -> str | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install(OIDC_AGENT_PACKAGE)
+    return find_oidc_agent()
 
 
 def find_node() -> str | None:
