@@ -85,7 +85,8 @@ class EmbeddedRedis:
                 if _lock_within(file.fileno(), fcntl.LOCK_SH, 0):
                     return
                 owner = json.load(file)
-            socket.create_connection(tuple(owner["address"]), timeout=1).close()
+            with socket.create_connection(tuple(owner["address"]), timeout=1):
+                pass
         except (OSError, ValueError, TypeError):
             return  # none, one that is about to end, or a command
         raise EmbeddedRedisError(f"Gatepost already runs in this folder, at {owner['public_url']}; to end it: kill {owner['pid']}")
