@@ -26,8 +26,8 @@ SENTENCES = {
         "The same token of %(app)s was used by two programs. If that wasn’t you, remove its access."
     ),
     "refresh_token_replayed ended": lazy_gettext(
-        "The same token of %(app)s was used from two networks three times within 24 hours, so its access was removed. To use it again,"
-        " sign in there."
+        "The same token of %(app)s was used from two networks three times within 24 hours, so its access was removed. To use the"
+        " app again, sign in to it."
     ),
     "account_secured": lazy_gettext("Your account was secured with a link from an email"),
 }
