@@ -50,7 +50,8 @@ class RefreshToken(db.Model):
     spent it: what its successors are derived from besides the token itself, the hash of the request (scope, resource), so that a
     repeat can be told from another request, and where the request came from (`replays.place_of`).
 
-    `network_replays`, `agent_replays`: repeats to another network and to another user agent, as far as they are counted."""
+    `replayed_to`: the other places that its repeats were reported from, one after the other. `network_replays`: how many repeats of a
+    native client came from another network."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -68,5 +69,5 @@ class RefreshToken(db.Model):
     successor_salt: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     request_hash: Mapped[SecretHash | None]
     spent_from: Mapped[bytes | None] = mapped_column(LargeBinary(33))
+    replayed_to: Mapped[bytes | None] = mapped_column(LargeBinary(165))
     network_replays: Mapped[int] = mapped_column(default=0, server_default="0")
-    agent_replays: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -1,4 +1,4 @@
-"""refresh tokens: where the request that spent one came from, and how often it was repeated from elsewhere
+"""refresh tokens: where the request that spent one came from, and from where else, and how often, it was repeated
 """
 
 from alembic import op
@@ -12,10 +12,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column('refresh_tokens', sa.Column('spent_from', sa.LargeBinary(33), nullable=True))
+    op.add_column('refresh_tokens', sa.Column('replayed_to', sa.LargeBinary(165), nullable=True))
     op.add_column('refresh_tokens', sa.Column('network_replays', sa.Integer(), server_default='0', nullable=False))
-    op.add_column('refresh_tokens', sa.Column('agent_replays', sa.Integer(), server_default='0', nullable=False))
 
 
 def downgrade() -> None:
-    for name in ('agent_replays', 'network_replays', 'spent_from'):
+    for name in ('network_replays', 'replayed_to', 'spent_from'):
         op.drop_column('refresh_tokens', name)  # no batch: SQLite would build the table anew, in other words

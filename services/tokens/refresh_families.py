@@ -93,8 +93,8 @@ def refresh_values(family_id: uuid.UUID, params: dict[str, Any]) -> dict[str, An
         "successor_salt": None,
         "request_hash": None,
         "spent_from": None,
+        "replayed_to": None,
         "network_replays": 0,
-        "agent_replays": 0,
     }
 
 

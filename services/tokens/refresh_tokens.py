@@ -213,7 +213,7 @@ def rotate(
         row = _FIND.one(engine(), **params)
     row, verdict = _judge(client, row, params)
     other = replays.compare(row.spent_from, params["spent_from"]) if verdict in (Verdict.REPEAT, Verdict.LATE) else []
-    if other and not replays.report(actor, client, row, other):
+    if other and not replays.report(actor, client, row, params["spent_from"], other):
         raise refusal(None, _INVALID, detail="repeated to another network too often")
     if verdict is Verdict.LATE:
         held, response = attempt(lambda: _replace(row, params, respond))

@@ -1,9 +1,8 @@
 """Refresh tokens that are presented again from elsewhere: by a thief who keeps in step with the owner, so that neither comes too late.
 
 The request that spends a token leaves on its row where it came from. A repeat that gets tokens from another network or with another user
-agent is audited and listed on its person's activity page, at most twice for each token: the first time that the network is another one,
-and the first time that the user agent is. Networks are those that sign-ins are known by (`site_of`), compared within one address family,
-because a device with both kinds of address uses either.
+agent is audited and listed on its person's activity page, once for each token and place, and for at most PLACES of them. Networks are those
+that sign-ins are known by (`site_of`), compared within one address family, because a device with both kinds of address uses either.
 
 A native public client has one device and no secret, so the third repeat to another network within 24 hours ends the grant. Every repeat
 counts, also of one token. The counts are in the database, and whoever counts holds the family: they hold for any number of workers.
@@ -18,8 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import func, select, update
 
 from extensions import db
 from infra.clock import now
@@ -34,13 +32,9 @@ from services.tokens import live, oauth_clients, refresh_families
 from services.tokens.oauth_clients import ClientInfo
 
 Other = Literal["network", "user_agent"]
+PLACES = 5
 LIMIT = 3
 WINDOW = timedelta(hours=24)
-
-_COUNTS: dict[Other, InstrumentedAttribute[int]] = {
-    "network": RefreshToken.network_replays,
-    "user_agent": RefreshToken.agent_replays,
-}
 
 
 def place_of(actor: Actor, raw_token: str) -> bytes:
@@ -67,31 +61,37 @@ def compare(first: bytes | None, again: bytes) -> list[Other]:
     return [name for name, is_other in found.items() if is_other]
 
 
-def report(actor: Actor, client: ClientInfo, row: Row, other: list[Other]) -> bool:
-    """Count a repeat from elsewhere, and report what is new. row: the spent token. other: what `compare` found.
+def report(actor: Actor, client: ClientInfo, row: Row, place: bytes, other: list[Other]) -> bool:
+    """Count a repeat from elsewhere, and report a place that is new for this token. row: the spent token. other: what `compare` found.
 
     Commits: yes.   Returns: whether the grant goes on; if not, the repeat is not answered.
     """
     begin_write()
-    counts = [_COUNTS[name] for name in other]
-    counted = db.session.execute(
-        update(RefreshToken)
-        .where(RefreshToken.id == row.token_id, or_(*(count < LIMIT for count in counts)))  # beyond that nothing is written any more
-        .values({count: count + 1 for count in counts})
-        .returning(*counts)
-        .execution_options(synchronize_session=False)
-    ).first()
+    held = select(RefreshToken.replayed_to, RefreshToken.network_replays).where(RefreshToken.id == row.token_id).with_for_update()
+    token = db.session.execute(held).first()
+    if token is None:
+        db.session.rollback()
+        return False
+    places = token.replayed_to or b""
+    is_new = len(places) < PLACES * len(place) and place not in (places[at : at + len(place)] for at in range(0, len(places), len(place)))
+    is_counted = "network" in other and client.is_public and oauth_clients.is_native(client.redirect_uris)
+    if is_new or is_counted:  # of a flood nothing is written
+        db.session.execute(
+            update(RefreshToken)
+            .where(RefreshToken.id == row.token_id)
+            .values(replayed_to=places + place if is_new else places, network_replays=token.network_replays + is_counted)
+            .execution_options(synchronize_session=False)
+        )
     caller = replace(actor, type="client", id=client.client_id)
     about = {"name": client.name, "app": str(client.pk), "is_self_registered": client.is_self_registered, "other": other[0]}
-    if "network" in other and client.is_public and oauth_clients.is_native(client.redirect_uris):
-        if not _hold(row.family_id):
-            db.session.rollback()
-            return False
-        if _count_lately(row.family_id) >= LIMIT:
-            account_events.record(caller, row.user_id, "refresh_token_replayed", **about, ended=True)
-            refresh_families.revoke(actor, row.family_id, because="refresh_token_replayed")
-            return False
-    if counted is not None and 1 in counted:
+    if is_counted and not _hold(row.family_id):
+        db.session.rollback()
+        return False
+    if is_counted and _count_lately(row.family_id) >= LIMIT:
+        account_events.record(caller, row.user_id, "refresh_token_replayed", **about, ended=True)
+        refresh_families.revoke(actor, row.family_id, because="refresh_token_replayed")
+        return False
+    if is_new:
         account_events.record(caller, row.user_id, "refresh_token_replayed", **about, ended=False)
         audit.record(
             caller,
