@@ -28,6 +28,7 @@ def show(token: str) -> Any:
         invitation=info,
         has_namesake=info.slug in words.shared_names([info, *signed_in.organizations]),
         reader=signed_in.user.email or signed_in.user.name,
+        is_own_address=invitation_cards.is_own(info.email, signed_in.user),
         action=address(f"/invitations/{info.id}/accept", journey),
         onward_href=_onward(journey, info.slug),
         switch_href=address("/login", back, switch="1"),

@@ -261,6 +261,22 @@ def test_of_more_than_five_the_first_page_shows_five_and_the_list_all(app, compa
     assert "more</a>" not in all_of_them.text
 
 
+def test_of_more_than_a_hundred_the_older_ones_are_spoken_of(app, company):
+    browser, _ = browser_of(app, email="ann@example.com", has_invitations=True)
+    for number in range(101):
+        factories.make_invitation(factories.make_organization(slug=f"club-{number}", name=f"Club {number}"), "ann@example.com")
+    first, all_of_them = browser.get("/account"), browser.get("/orgs")
+    assert '<a href="/orgs">More than 95 more</a>' in first.text
+    assert "older ones" not in first.text
+    assert all_of_them.text.count("/accept") == 100
+    assert "These are the newest. Accept or decline some to see older ones." in said(all_of_them)
+    newest = re.search(r'action="(/invitations/[^"]+/decline[^"]*)"', all_of_them.text)[1]
+    browser.post(newest, all_of_them)
+    page = browser.get("/orgs")
+    assert page.text.count("/accept") == 100
+    assert "older ones" not in said(page)
+
+
 def test_organizations_with_one_name_are_told_apart_by_their_slugs(app, company):
     browser, user = browser_of(app, email="ann@example.com", has_invitations=True)
     factories.make_organization(owner=user, slug="northwind", name="Northwind")
