@@ -187,8 +187,7 @@ def new_link(actor: Actor, slug: str, invitation_id: str) -> Sent:
 
 def _renew(actor: Actor, slug: str, invitation_id: str, *, is_letter: bool) -> Sent:
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
-    key = select(Invitation.email_key).where(*_named(organization, invitation_id))
-    db.session.execute(_mark(_claims(key)))
+    mark_invited(organization.id, Invitation.id == parse_uuid(invitation_id))
     invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *is_pending()).with_for_update())
     if invitation is None:
         raise NotFound()
@@ -326,9 +325,10 @@ def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:
     return db.session.scalar(of_address.where(*is_pending()).with_for_update())
 
 
-def mark_invited(organization_id: uuid.UUID) -> None:
-    """Let everybody look who is invited to an organization, which was gone for a while. Never commits."""
-    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending())
+def mark_invited(organization_id: uuid.UUID, *which: ColumnElement[bool]) -> None:
+    """Let everybody look who is invited to an organization, by `which` of its invitations (all): it was gone for a while, or they were
+    not made by `invite_all`. Never commits."""
+    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending(), *which)
     db.session.execute(_mark(_claims(keys)))
 
 

@@ -130,7 +130,7 @@ def start(
         ip=actor.ip,
         user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
         handoff_hash=hex_hash(handoff) if handoff else None,
-        data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
+        data={JOINED: [[organization.slug, organization.role] for organization in joined]} if joined else {},
     )
     confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:

@@ -282,7 +282,7 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "reference": "3f1c2a9e77d0b412",
     }
     joining = {
-        "has_namesake": True,
+        "organization": words.label_of(_invitation(name), []),
         "reader": email,
         "is_own_address": True,
         "action": "/invitations/x/accept",
