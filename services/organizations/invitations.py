@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
@@ -144,9 +144,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     members = _members_among(organization.id, wanted)
     wanted = {key: email for key, email in wanted.items() if key not in members}
-    # People first, by id, then the invitations, so that two inviters of the same people do not deadlock.
-    people = select(User.id).where(_claims(wanted)).order_by(User.id).with_for_update(key_share=True)
-    db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
+    _mark(wanted)
     statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())
     pending = {found.email_key: found for found in db.session.scalars(statement.order_by(Invitation.id).with_for_update())}
     _check_may_manage(organization, role, *(invitation.role for invitation in pending.values()))
@@ -329,16 +327,16 @@ def mark_invited(organization_id: uuid.UUID, *which: ColumnElement[bool]) -> Non
     """Let everybody look who is invited to an organization, by `which` of its invitations (all): it was gone for a while, or they were
     not made by `invite_all`. Never commits."""
     keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending(), *which)
-    db.session.execute(_mark(_claims(keys)))
+    _mark(keys)
 
 
-def _claims(keys: Iterable[str] | Select[tuple[str]]) -> ColumnElement[bool]:
-    """Whose account claims one of these addresses, verified or not: it may be verified in this moment."""
-    return User.id.in_(select(CLAIMED.c.user_id).where(CLAIMED.c.email_key.in_(keys)))
-
-
-def _mark(*who: ColumnElement[bool]) -> Update:
-    return update(User).where(*who).values(has_invitations=True).execution_options(synchronize_session=False)
+def _mark(keys: Iterable[str] | Select[tuple[str]]) -> None:
+    """Mark those whose account claims one of these addresses, verified or not: it may be verified in this moment. Before the invitations
+    are locked, and people by their ids, so that two inviters of the same people do not deadlock."""
+    claimants = select(CLAIMED.c.user_id).where(CLAIMED.c.email_key.in_(keys))
+    people = select(User.id).where(User.id.in_(claimants)).order_by(User.id).with_for_update(key_share=True)
+    marked = update(User).where(User.id.in_(db.session.scalars(people).all())).values(has_invitations=True)
+    db.session.execute(marked.execution_options(synchronize_session=False))
 
 
 # --- statements ---
