@@ -10,7 +10,7 @@ from flask_babel import lazy_gettext as _
 from flask_babel.speaklater import LazyString
 
 from blueprints import session_cookie
-from blueprints.html.words import filled, untrusted
+from blueprints.html.words import LABEL_LENGTH, filled, labels_of, untrusted
 from blueprints.request_log import request_id
 from errors import AuthorizeRefused, GatepostError
 
@@ -141,11 +141,11 @@ def _who_may_not() -> str:
         return ""
     email = untrusted(signed_in.user.email, length=254)
     slug = (request.view_args or {}).get("slug")
-    organization = next((one.name or one.slug for one in signed_in.organizations if one.slug == slug), None)
+    organization = labels_of(signed_in.organizations).get(slug)
     if organization is None:
         return filled(gettext("You’re signed in as %(email)s. Use another account, or go back."), email=email)
     sentence = gettext("You’re signed in as %(email)s. Ask an owner of %(organization)s, or use another account.")
-    return filled(sentence, email=email, organization=untrusted(organization))
+    return filled(sentence, email=email, organization=untrusted(organization, length=LABEL_LENGTH))
 
 
 def _way_out(error: GatepostError, words: ErrorWords) -> str:

@@ -282,8 +282,9 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "reference": "3f1c2a9e77d0b412",
     }
     joining = {
-        "has_namesake": True,
+        "organization": words.label_of(_invitation(name), []),
         "reader": email,
+        "is_own_address": True,
         "action": "/invitations/x/accept",
         "onward_href": "/orgs/northwind",
         "switch_href": "/login?switch=1",
@@ -293,6 +294,7 @@ def _other_gate_pages(name: str | None) -> list[Page]:
             Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})
             for state in ("open", "member", "other_address", "not_verified")
         ),
+        Page("invitation-linked", "invitations/join.html", {**joining, "is_own_address": False, "invitation": _invitation(name)}),
         Page("done", "done.html", {"email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
         Page("done-denied", "done.html", {"email": None, "is_denied": True}),

@@ -18,7 +18,7 @@ TASKS = sorted(set(FOLDER.glob("*.md")) - {FOLDER / "README.md"})
 SHOWN = re.compile(r"^!\[[^]]+\]\((.+?)\)$", re.M)
 PICTURES = re.compile(r"^\./run shots \.run/shots ((?:.*\\\n)*.*)$", re.M)
 # what stands in the place of a name
-EXAMPLES = "(?:Northwind|GitHub|northwind-bot|Lena Brandt)"
+EXAMPLES = "(?:Northwind|GitHub|northwind-bot|Lena Brandt|maya@northwind.dev)"
 
 
 def _pictures(path: Path) -> list[str]:

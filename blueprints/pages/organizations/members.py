@@ -172,5 +172,5 @@ def remove(slug: str, user_id: uuid.UUID) -> Response:
         members.remove(g.actor, slug, str(user_id))
     except NotFound:
         return nothing_changed(f"/orgs/{slug}/members")
-    flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=words.plain(organization.name)), "ok")
+    flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=frame.label_of(organization)), "ok")
     return redirect(f"/orgs/{slug}/members", 303)
