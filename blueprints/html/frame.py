@@ -11,7 +11,7 @@ from typing import Any, Literal
 from flask import flash, g, render_template, session
 
 from blueprints import browser, session_cookie
-from blueprints.html import invitation_cards, words
+from blueprints.html import drafts, invitation_cards, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.request_log import request_id
 from errors import Unauthenticated
@@ -66,7 +66,8 @@ class Switch:
 @dataclass(frozen=True)
 class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
-    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account."""
+    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account.
+    `note` is about a form that comes back."""
 
     person: UserInfo
     area: Literal["account", "organization", "admin"]
@@ -79,6 +80,7 @@ class Frame:
     mine: tuple[OrganizationInfo, ...] = ()
     deleted: tuple[OrganizationRow, ...] = ()
     chosen_theme: str | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -171,7 +173,17 @@ def _render(
         flash(invitation_cards.joined(organization, role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(
-        signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more
+        signed_in.user,
+        area,
+        title,
+        groups,
+        zone(),
+        switches,
+        has_more,
+        mine=signed_in.organizations,
+        chosen_theme=signed_in.theme,
+        note=drafts.note(),
+        **more,
     )
     return render_template(template, frame=frame, **values)
 
