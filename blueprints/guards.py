@@ -143,7 +143,10 @@ def _judge_form() -> ResponseReturnValue | None:
             if g.page_kind == "gate":
                 forms.tell_other_session()
             return redirect(_way_back(), 303)
-    return fresh_sign_in.lead_through(_way_back()) if "actor" in g and fresh_sign_in.is_missing() else None
+    if "actor" not in g or not fresh_sign_in.is_missing():
+        return None
+    is_button = request.method not in _SAFE_METHODS and not drafts.typed()
+    return fresh_sign_in.lead_through(errors.page_of_form() if is_button else _way_back())
 
 
 def _way_back() -> str:
@@ -155,8 +158,8 @@ def _way_back() -> str:
 
 def _lead_through_sign_in() -> ResponseReturnValue | None:
     """Who has no session is sent to get one; else `g.actor` is the session's person."""
-    signed_in = session_cookie.current_signed_in()
     g.page_kind = "app"
+    signed_in = session_cookie.current_signed_in()
     if signed_in is None:
         answer = redirect("/login?" + urlencode({"next": _way_back()}), 303)
         g.page_kind = "gate"

@@ -38,6 +38,9 @@
     });
   }
 
+  /* A page that the browser kept is asked for again: it may show a secret for the second time, or what is no longer this person's. */
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
   /* A form is sent once, and its button says what is being done; it may be sent again when that led nowhere. */
   const sent = new WeakSet();
   const free = (form, button, label, words) => {

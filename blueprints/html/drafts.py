@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from blueprints import csrf
 from blueprints.browser import known_browser_id
+from errors import Conflict, Forbidden, NotFound
 from services.sessions import drafts
 from services.sessions.drafts import Draft
 
@@ -42,18 +43,19 @@ def _fill(fields: list[tuple[str, str]]) -> None:
 
 
 def page() -> Any:
-    """The page of the form that this request sent, filled with what was typed; None if there is no such page, or another site sent it."""
+    """The page of the form that this request sent, filled with what was typed; None if the person gets no such page, or another site
+    sent it."""
     adapter = current_app.create_url_adapter(request)
     if not csrf.came_from_here() or adapter is None:
-        return None
-    try:
-        endpoint, parts = adapter.match(method="GET")
-    except HTTPException:
         return None
     _fill(typed())
     text = _("This page was open too long. Nothing was saved: check what you entered and send it again.")
     _tell(text, lacks_secret=_lacks_secret())
-    found = current_app.view_functions[endpoint](**parts)
+    try:
+        endpoint, parts = adapter.match(method="GET")
+        found = current_app.view_functions[endpoint](**parts)
+    except (HTTPException, NotFound, Forbidden, Conflict):
+        return None
     return found if isinstance(found, str) else None
 
 
@@ -74,15 +76,17 @@ def bring_back() -> None:
     draft = drafts.find(browser, name) if browser else None
     if draft is not None and not csrf.is_own_token(draft.token):
         draft = None
-    if draft is not None and draft.path == request.path and csrf.is_of_this_person(draft.token):
+    is_own = draft is not None and draft.path == request.path and csrf.is_of_this_person(draft.token)
+    if draft is not None and is_own:
         _fill([(field, value) for field, value in draft.fields])
+    lacks_secret = draft is not None and is_own and draft.lacks_secret
     if draft is not None and not csrf.is_of_this_session(draft.token):
         text = other_session()
-    elif current():
+    elif current() or lacks_secret:
         text = _("Nothing was saved yet. Check what you entered and send it again.")
     else:
         text = _("Nothing was changed yet. Try again.")
-    _tell(text, lacks_secret=draft is not None and draft.lacks_secret)
+    _tell(text, lacks_secret=lacks_secret)
 
 
 def other_session() -> str:
@@ -95,7 +99,8 @@ def note() -> str:
 
 
 def _tell(text: str, *, lacks_secret: bool) -> None:
-    g.draft_note = f"{text} {_('Paste the value again.')}" if lacks_secret and current() else text
+    paste = _("Paste the value again.") if lacks_secret else ""
+    g.draft_note = f"{text} {paste}".strip()
 
 
 def is_named_by(path: str | None) -> bool:
