@@ -53,6 +53,8 @@ def page() -> Any:
     _tell(text, lacks_secret=_lacks_secret())
     try:
         endpoint, parts = adapter.match(method="GET")
+        if endpoint == request.endpoint:  # one view for both would do what the form asks for
+            return None
         found = current_app.view_functions[endpoint](**parts)
     except (HTTPException, NotFound, Forbidden, Conflict):
         return None
