@@ -12,7 +12,7 @@ from flask import flash, g, render_template, session
 from markupsafe import Markup
 
 from blueprints import browser, session_cookie
-from blueprints.html import invitation_cards, words
+from blueprints.html import drafts, invitation_cards, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.request_log import request_id
 from errors import Unauthenticated
@@ -67,7 +67,8 @@ class Switch:
 @dataclass(frozen=True)
 class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
-    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account."""
+    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account.
+    `note` is about a form that comes back."""
 
     person: UserInfo
     area: Literal["account", "organization", "admin"]
@@ -80,6 +81,7 @@ class Frame:
     mine: tuple[OrganizationInfo, ...] = ()
     deleted: tuple[OrganizationRow, ...] = ()
     chosen_theme: str | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -177,7 +179,17 @@ def _render(
         flash(invitation_cards.joined(labels.get(organization, organization), role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(
-        signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more
+        signed_in.user,
+        area,
+        title,
+        groups,
+        zone(),
+        switches,
+        has_more,
+        mine=signed_in.organizations,
+        chosen_theme=signed_in.theme,
+        note=drafts.note(),
+        **more,
     )
     return render_template(template, frame=frame, **values)
 

@@ -267,7 +267,7 @@ def _profile_page(page_name: str, name: str | None, **values: Any) -> Page:
 
 def _other_gate_pages(name: str | None) -> list[Page]:
     email = name if name is not None else "maya@northwind.dev"
-    blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
+    blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": "", "again": []}
     mismatch = {
         **blank,
         "heading": "This app’s return address isn’t registered",
@@ -305,6 +305,7 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         ),
         Page("error-redirect", "errors/page.html", mismatch),
         Page("error-500", "errors/page.html", broken),
+        Page("error-500-form", "errors/page.html", {**broken, "again": [("name", name or "deploy-bot"), ("csrf_token", "x")]}),
     ]
 
 
