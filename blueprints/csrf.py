@@ -9,7 +9,7 @@ import secrets
 
 from flask import request
 
-from blueprints import session_cookie
+from blueprints import own_address, session_cookie
 from blueprints.browser import browser_id, known_browser_id
 from config import current
 from errors import Forbidden, Malformed
@@ -21,6 +21,22 @@ class FormExpired(Malformed):
     """A form post without a valid token for this browser. Nothing was done, and the handoff is kept."""
 
     code, message = "form_expired", "Nothing was saved. Go back, reload and try again."
+
+
+class WrongAddress(Malformed):
+    """A form post from a page that we served at another address than the public URL, which `opened` is not."""
+
+    code, message = "wrong_address", "This page was not opened at the configured address. Nothing was done."
+
+    def __init__(self, opened: str) -> None:
+        super().__init__()
+        self.opened = opened
+
+
+class CookiesOff(Malformed):
+    """A form post of a browser that keeps no cookies. Nothing was done."""
+
+    code, message = "cookies_off", "Signing in needs cookies. Nothing was done."
 
 
 def new_token() -> str:
@@ -91,9 +107,15 @@ def came_from_here() -> bool:
 
 
 def check() -> None:
-    """Reject this post unless it comes from a form that we served to this browser.   Raises: FormExpired."""
-    if not came_from_here() or not is_own_token(request.form.get(FIELD, "")):
-        raise FormExpired()
+    """Reject this post unless it comes from a form that we served to this browser.   Raises: WrongAddress, CookiesOff, FormExpired."""
+    token = request.form.get(FIELD, "")
+    if came_from_here() and is_own_token(token):
+        return
+    if opened := own_address.opened_at():
+        raise WrongAddress(opened)
+    if came_from_here() and not request.cookies and token.count(".") == 3:
+        raise CookiesOff()
+    raise FormExpired()
 
 
 def refuse_blind_post() -> None:

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
-from blueprints import csrf, fresh_sign_in, rate_limits, session_cookie
+from blueprints import csrf, fresh_sign_in, own_address, rate_limits, session_cookie
 from blueprints.html import drafts, errors, forms, languages
 from blueprints.request_log import request_id
 from config import current
@@ -106,7 +106,7 @@ def pages() -> ResponseReturnValue | None:
     """A person with a session; without one the way leads through sign-in and back here."""
     if isinstance(request.routing_exception, NotFound | MethodNotAllowed):
         return None
-    return _lead_through_sign_in() or _judge_page()
+    return own_address.redirection() or _lead_through_sign_in() or _judge_page()
 
 
 def admin_pages() -> ResponseReturnValue | None:
@@ -173,6 +173,8 @@ def _lead_through_sign_in() -> ResponseReturnValue | None:
 def gate() -> ResponseReturnValue | None:
     """A page without navigation; a form post is judged here, whoever sends it."""
     g.page_kind = "gate"
+    if redirection := own_address.redirection():
+        return redirection
     if fresh_sign_in.of(request.endpoint) is not None and (signed_in := session_cookie.current_signed_in()) is not None:
         g.actor = session_actor(signed_in)
     return _judge_form()

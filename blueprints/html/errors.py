@@ -12,8 +12,9 @@ from flask_babel.speaklater import LazyString
 
 from blueprints import csrf, session_cookie
 from blueprints.html import drafts
-from blueprints.html.words import LABEL_LENGTH, filled, labels_of, untrusted
+from blueprints.html.words import LABEL_LENGTH, filled, labels_of, mono, untrusted
 from blueprints.request_log import request_id
+from config import current
 from errors import AuthorizeRefused, GatepostError
 
 _OWN_PATH = re.compile(r"/(?![/\\])[!-~]*")
@@ -74,6 +75,8 @@ _BY_CODE = {
         _("Go back"),
         ".",
     ),
+    "wrong_address": ErrorWords(_("This address doesn’t match")),
+    "cookies_off": ErrorWords(_("Cookies are off"), None, _("Try again"), "."),
     "client_unknown": ErrorWords(_("Gatepost doesn’t know this app"), _("It may have been removed. Start again from the app.")),
     "redirect_mismatch": ErrorWords(
         _("This app’s return address isn’t registered"),
@@ -123,7 +126,7 @@ def page(error: GatepostError) -> str:
         "errors/page.html",
         heading=words.heading,
         text=_text(error, words),
-        way_out_text=words.way_out_text or _("Go to start"),
+        way_out_text=_way_out_text(error, words),
         way_out_href=_way_out(error, words),
         code=error.code.upper() if isinstance(error, AuthorizeRefused) else error.code if error.status == 503 else "",
         value=error.value if isinstance(error, AuthorizeRefused) else "",
@@ -148,6 +151,11 @@ def _again(words: ErrorWords) -> list[tuple[str, str]]:
 def _text(error: GatepostError, words: ErrorWords) -> str:
     if error.status == 429:
         return _wait(error.retry_after_seconds)
+    if isinstance(error, csrf.WrongAddress):
+        sentence = gettext("This server is configured as %(public_url)s, but you opened %(opened)s.")
+        return filled(sentence, public_url=mono(current().public_url), opened=mono(error.opened))
+    if isinstance(error, csrf.CookiesOff):
+        return filled(gettext("Signing in needs cookies. Allow them for %(host)s, then try again."), host=mono(current().host))
     return (_who_may_not() if words is _BY_STATUS[403] else "") or words.text or error.message
 
 
@@ -165,8 +173,16 @@ def _who_may_not() -> str:
     return filled(sentence, email=email, organization=untrusted(organization, length=LABEL_LENGTH))
 
 
+def _way_out_text(error: GatepostError, words: ErrorWords) -> str | LazyString:
+    if isinstance(error, csrf.WrongAddress):
+        return gettext("Open %(address)s", address=current().public_url)
+    return words.way_out_text or _("Go to start")
+
+
 def _way_out(error: GatepostError, words: ErrorWords) -> str:
     """Another account comes back to what this one may not open."""
+    if isinstance(error, csrf.WrongAddress):
+        return f"{current().public_url}/"
     if words.way_out_href == ".":
         return page_of_form()
     is_page = error.status == 403 and request.method == "GET"
