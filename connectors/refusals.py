@@ -29,7 +29,6 @@ TRY_LATER = frozenset(
         "internal_server_error",
         "slow_down",
         "rate_limited",
-        "ratelimited",
         "rate_limit_exceeded",
         "too_many_requests",
         "internal_error",

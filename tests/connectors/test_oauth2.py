@@ -10,7 +10,7 @@ import pytest
 
 import connectors
 from config import ConnectorSettings
-from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable, VendorUnclear
+from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable, VendorUnclear, refusals
 from infra import bulkhead, clock
 from tests.fakes.browser import query_of
 from tests.fakes.server import Answer
@@ -225,6 +225,11 @@ def test_a_known_code_is_found_wherever_it_stands_and_however_it_is_spelled(vend
     vendor.says["refresh"] = [Answer(status, body)]
     with pytest.raises(VendorRefused, match=r"^invalid_grant$"):
         connector_of(vendor).refresh("rt")
+
+
+def test_each_known_code_has_one_spelling_of_its_own() -> None:
+    """Else what is shown would depend on the process."""
+    assert len(refusals._KNOWN) == len(refusals.OUR_FAULT | refusals.TRY_LATER | refusals._FOR_GOOD)
 
 
 def test_what_the_vendor_says_of_a_dead_token_in_words_of_its_own_is_a_refusal(vendor: FakeVendor) -> None:

@@ -5,7 +5,6 @@
 /orgs/<slug>/connections/<connector>/result   how it ended              .../<connection_id>/account         another account?
 """
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
@@ -54,7 +53,6 @@ _CAUSES = {
 DAY_SECONDS = 86_400
 _BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
 _OURS = frozenset({"client_changed", "encryption_key_missing", "expired"})
-_UNAVAILABLE = re.compile(r"malformed_answer|rate_limited|unreachable|status_[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> S
         state, kind, icon, cause = _ending(row.ends_at, label)
     elif row.status != "connected":
         cause = _cause(label, code, is_over=row.status == "needs_reconnecting")
-        if row.status == "retrying" and _UNAVAILABLE.fullmatch(code or ""):
+        if row.is_tried_again:
             state, kind, icon = _("Trying again"), "warn", "clock"
         elif code is None or code in _OURS:
             state, kind, icon = _("Needs reconnecting"), "danger", "alert"
