@@ -395,7 +395,10 @@ class ProviderSettings:
 
 @dataclass(frozen=True)
 class ConnectorSettings:
-    """One vendor that people connect. `connector_id` is its name in URLs; an empty address is one that the vendor lacks."""
+    """One vendor that people connect. `connector_id` is its name in URLs; an empty address is one that the vendor lacks.
+
+    refresh_url: where refresh tokens go, if not to `token_url`. expires_in: the seconds that an access token lives that tells none.
+    """
 
     connector_id: str
     label: str
@@ -408,6 +411,8 @@ class ConnectorSettings:
     account_url: str = ""
     pkce: Literal["S256", "none"] = "S256"
     client_auth: Literal["basic", "post"] = "basic"
+    refresh_url: str = ""
+    expires_in: int | None = None
 
 
 KNOWN_CONNECTORS: dict[str, dict[str, str]] = {
@@ -683,8 +688,8 @@ def _providers(given: dict[str, tuple[str, str]], sources: dict[str, str], fault
 
 
 def _take_group(
-    given: dict[str, tuple[str, str]], group: str, parsers: Mapping[str, Callable[[str], str]], sources: dict[str, str]
-) -> dict[str, str]:
+    given: dict[str, tuple[str, str]], group: str, parsers: Mapping[str, Callable[[str], Any]], sources: dict[str, str]
+) -> dict[str, Any]:
     """Take the settings below `group` out of `given`; each leaves its source in `sources`."""
     values = {}
     for key, parse in parsers.items():
@@ -714,14 +719,16 @@ def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> Prov
     return ProviderSettings(provider_id=group.removeprefix("OIDC__").lower(), kind=kind, **{"label": label, **values})
 
 
-_CONNECTOR_PARSERS: dict[str, Callable[[str], str]] = {
+_CONNECTOR_PARSERS: dict[str, Callable[[str], Any]] = {
     "CLIENT_ID": _text,
     "CLIENT_SECRET": _text,
     "AUTHORIZE_URL": _endpoint,
     "TOKEN_URL": _endpoint,
     "SCOPES": _scopes,
+    "REFRESH_URL": _endpoint,
     "REVOKE_URL": _endpoint,
     "ACCOUNT_URL": _endpoint,
+    "EXPIRES_IN": _seconds(60, 31_536_000),
     "PKCE": _one_of("S256", "none"),
     "CLIENT_AUTH": _one_of("basic", "post"),
     "LABEL": _text,
@@ -746,7 +753,7 @@ def _connectors(given: dict[str, tuple[str, str]], sources: dict[str, str], faul
     return tuple(found)
 
 
-def _connector(group: str, word: str, values: dict[str, str]) -> ConnectorSettings:
+def _connector(group: str, word: str, values: dict[str, Any]) -> ConnectorSettings:
     values = {"label": word.replace("_", " ").title(), **KNOWN_CONNECTORS.get(word.lower(), {}), **values}
     _require(group, values, ["client_id", "client_secret", "authorize_url", "token_url", "scopes"], "connector")
-    return ConnectorSettings(connector_id=word.lower(), **values)  # type: ignore[arg-type]
+    return ConnectorSettings(connector_id=word.lower(), **values)

@@ -20,6 +20,7 @@ from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
 from errors import NotFound as NothingThere
 from services.access.actors import Actor, OrganizationInfo, UserInfo
+from services.sessions import user_sessions
 from services.sessions.user_sessions import SignedIn
 from services.tokens import access_tokens
 from services.tokens.access_tokens import TokenInfo
@@ -182,7 +183,7 @@ def gate() -> ResponseReturnValue | None:
 
 def api() -> None:
     """One credential: a Bearer token, else the session cookie."""
-    needs: Needs = current_app.view_functions[request.endpoint or ""].needs  # type: ignore[attr-defined]
+    needs = _needs()
     authorization = request.headers.get("Authorization")
     if authorization is not None and session_cookie.current_raw():
         raise Malformed("Send a token or a session cookie, not both.")
@@ -193,6 +194,27 @@ def api() -> None:
             rate_limits.count_refusal("api")
         raise
     _check_needs(needs, g.actor)
+
+
+def look_again() -> Actor:
+    """The caller of an API request as they are now, for what is given out after a wait.
+
+    Raises: as the guard does: a key, token or session may have ended meanwhile, or may do less.
+    """
+    needs, authorization = _needs(), request.headers.get("Authorization")
+    if authorization is not None:
+        actor = _api_actor(authorization, reads_store=needs.reads_store)
+        _check_needs(needs, actor)
+        return actor
+    if not user_sessions.is_live(session_cookie.current_raw() or ""):
+        raise Unauthenticated()
+    actor: Actor = g.actor
+    return actor
+
+
+def _needs() -> Needs:
+    needs: Needs = current_app.view_functions[request.endpoint or ""].needs  # type: ignore[attr-defined]
+    return needs
 
 
 def _check_needs(needs: Needs, actor: Actor) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from json import loads
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 from config import ConnectorSettings
 from infra import bulkhead, clock, http
@@ -27,6 +29,10 @@ class VendorUnavailable(Exception):
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{code}: {detail}" if detail else code)
+
+
+class VendorUnclear(VendorUnavailable):
+    """A 4xx that nothing explains: perhaps a fault that passes, perhaps a refusal in words of the vendor's own. Time tells which."""
 
 
 class VendorNotAsked(VendorUnavailable):
@@ -102,11 +108,15 @@ class Connector(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a vendor answered, whatever the status. `json` is None when there was none."""
+    """What a vendor answered, whatever the status. `json` is None when there was none; a form counts as an object of texts."""
 
     status: int
     headers: Mapping[str, str]
     json: Any = field(repr=False)
+
+    @property
+    def is_ok(self) -> bool:
+        return 200 <= self.status < 300
 
     @property
     def members(self) -> dict[str, Any]:
@@ -144,11 +154,20 @@ def ask(
         raise VendorNotAsked(detail=str(error), retry_after_seconds=error.retry_after_seconds) from error
     except http.UpstreamFailed as error:
         raise VendorUnavailable("unreachable", detail=str(error)) from error
+    return Answer(response.status_code, response.headers, _read(response.content, response.headers.get("Content-Type", "")))
+
+
+def _read(body: bytes, kind: str) -> Any:
     try:
-        found = response.json()
-    except (ValueError, RecursionError):
-        found = None
-    return Answer(response.status_code, response.headers, found)
+        return loads(body)
+    except RecursionError:
+        return None
+    except ValueError:
+        is_form = kind.lower().startswith("application/x-www-form-urlencoded")
+    try:
+        return dict(parse_qsl(body.decode(), max_num_fields=100)) if is_form else None
+    except ValueError:
+        return None
 
 
 def code_of(value: object) -> str | None:
@@ -158,8 +177,16 @@ def code_of(value: object) -> str | None:
 
 def unusable(answer: Answer) -> VendorUnavailable:
     """What an answer is that decides nothing."""
+    code, wait = f"status_{answer.status}", answer.retry_after_seconds
     if answer.status == 429:
-        return VendorUnavailable("rate_limited", retry_after_seconds=answer.retry_after_seconds)
-    if answer.status == 200:
+        return VendorUnavailable("rate_limited", retry_after_seconds=wait)
+    if answer.is_ok:
         return VendorUnavailable("malformed_answer")
-    return VendorUnavailable(f"status_{answer.status}", retry_after_seconds=answer.retry_after_seconds)
+    if is_refusal(answer) and wait is None:
+        return VendorUnclear(code)
+    return VendorUnavailable(code, retry_after_seconds=wait)
+
+
+def is_refusal(answer: Answer) -> bool:
+    """Whether the status blames the request. Not 408, 425 and 429, which ask for another one later."""
+    return 400 <= answer.status < 500 and answer.status not in (408, 425, 429)

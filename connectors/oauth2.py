@@ -11,42 +11,14 @@ from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from config import ConnectorSettings
-from connectors import base
+from connectors import base, refusals
 from infra import clock
 from infra.foreign_text import clean_text
 
 log = logging.getLogger("gatepost.connectors")
 
-# Nothing that the person could repair by connecting again: our registration at the vendor is wrong. What is connected stays
-# connected, and works again when the operator has set it right.
-_OUR_FAULT = frozenset(
-    {
-        "invalid_client",
-        "unsupported_grant_type",
-        "deleted_client",
-        "disabled_client",
-        "incorrect_client_credentials",
-        "bad_client_secret",
-        "invalid_client_id",
-        "invalid_grant_type",
-    }
-)
-_TRY_LATER = frozenset(
-    {
-        "temporarily_unavailable",
-        "server_error",
-        "slow_down",
-        "rate_limited",
-        "ratelimited",
-        "internal_error",
-        "internal_failure",
-        "fatal_error",
-        "service_unavailable",
-        "request_timeout",
-    }
-)
-_DECIDED = (200, 400, 401, 403)
 _TOKEN = re.compile(r"[!-~]{1,16384}")
+_MAX_SCOPES_LENGTH = 4000
 
 
 class OAuth2Connector:
@@ -77,10 +49,11 @@ class OAuth2Connector:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": trip.redirect_uri}
         if self.settings.pkce == "S256":
             form["code_verifier"] = trip.code_verifier
-        return self._ask_for_tokens(form, scope=self.settings.scopes)
+        return self._ask_for_tokens(self.settings.token_url, form, scope=self.settings.scopes)
 
     def refresh(self, refresh_token: str) -> base.VendorTokens:
-        return self._ask_for_tokens({"grant_type": "refresh_token", "refresh_token": refresh_token}, refresh_token=refresh_token)
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return self._ask_for_tokens(self.settings.refresh_url or self.settings.token_url, form, refresh_token=refresh_token)
 
     def fetch_account(self, tokens: base.VendorTokens) -> base.VendorAccount:
         if not self.settings.account_url:
@@ -88,15 +61,16 @@ class OAuth2Connector:
         answer = base.ask("GET", self.settings.account_url, headers=_bearer(tokens))
         if answer.status in (401, 403):
             raise base.VendorRefused(f"status_{answer.status}")
-        if answer.status != 200:
+        if not answer.is_ok:
             raise base.unusable(answer)
         return self.account_from(answer)
 
     def account_from(self, answer: base.Answer) -> base.VendorAccount:
-        """Whose account a 200 of the account address tells of."""
+        """Whose account the account address tells of."""
         found = answer.members
-        names = (clean_text(found.get(key)) for key in ("name", "login", "username", "email"))
-        return account(found.get("id", found.get("sub")), next(filter(None, names), ""))
+        ids = (found[key] for key in ("id", "sub", "account_id") if key in found)
+        names = (clean_text(found.get(key)) for key in ("name", "displayName", "display_name", "login", "username", "email"))
+        return account(next(ids, None), next(filter(None, names), ""))
 
     def revoke(self, tokens: base.VendorTokens) -> bool:
         try:
@@ -104,7 +78,7 @@ class OAuth2Connector:
         except base.VendorUnavailable as error:
             log.info("%s: not revoked: %s", self.settings.connector_id, error)
             return False
-        return answer is not None and 200 <= answer.status < 300 and answer.members.get("ok") is not False
+        return answer is not None and answer.is_ok and answer.members.get("ok") is not False
 
     def _ask_to_revoke(self, tokens: base.VendorTokens) -> base.Answer | None:
         """RFC 7009. A server that forgets a refresh token forgets what came of it."""
@@ -114,32 +88,30 @@ class OAuth2Connector:
         form["token_type_hint"] = "refresh_token" if tokens.refresh_token else "access_token"
         return self._post_as_client(self.settings.revoke_url, form)
 
-    def _ask_for_tokens(self, form: dict[str, str], *, scope: str = "", refresh_token: str | None = None) -> base.VendorTokens:
+    def _ask_for_tokens(self, url: str, form: dict[str, str], *, scope: str = "", refresh_token: str | None = None) -> base.VendorTokens:
         asked_at = clock.now()
-        answer = self._post_as_client(self.settings.token_url, form)
+        answer = self._post_as_client(url, form)
         found = answer.members
-        if answer.status not in _DECIDED or not found:
-            raise base.unusable(answer)
-        if found.get("error") or answer.status != 200:
+        if not answer.is_ok or not found or found.get("error") or not found.get("access_token"):
             raise self._refusal(answer)
         try:
             return base.VendorTokens(
                 access_token=_token(found.get("access_token")),
                 refresh_token=_token(found["refresh_token"]) if found.get("refresh_token") else refresh_token,
-                expires_at=_expiry(found.get("expires_in"), asked_at),
-                scope=clean_text(found.get("scope"), 1000).replace(",", " ") or scope,
+                expires_at=_expiry(found.get("expires_in"), asked_at) or _expiry(self.settings.expires_in, asked_at),
+                scope=_scopes(found.get("scope")) or scope,
             )
         except ValueError as error:
             raise base.VendorUnavailable("malformed_answer", detail=str(error)) from None
 
     def _refusal(self, answer: base.Answer) -> Exception:
-        """Refused for good, or nothing decided: an `error` counts with whatever status it comes (GitHub and Slack send 200)."""
-        code = base.code_of(answer.members.get("error"))
+        """Refused for good, or nothing decided."""
+        code = refusals.find_code(answer) if answer.is_ok or base.is_refusal(answer) else None
         if code is None:
             return base.unusable(answer)
-        if code in _OUR_FAULT:
+        if code in refusals.OUR_FAULT:
             log.error("%s: the vendor refuses this server's registration: %s", self.settings.connector_id, code)
-        if code in _OUR_FAULT or code in _TRY_LATER:
+        if code in refusals.OUR_FAULT or code in refusals.TRY_LATER:
             return base.VendorUnavailable(code, retry_after_seconds=answer.retry_after_seconds)
         return base.VendorRefused(code)
 
@@ -171,6 +143,17 @@ def _token(value: Any) -> str:
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ValueError("a token answer without a usable token")
     return value
+
+
+def _scopes(value: object) -> str:
+    """From a list, or a text with spaces or commas between them; whole ones only, as many as are kept."""
+    found = value if isinstance(value, list) else str(value).replace(",", " ").split() if isinstance(value, str) else []
+    kept = ""
+    for scope in filter(None, map(clean_text, found)):
+        if len(kept) + len(scope) >= _MAX_SCOPES_LENGTH:
+            break
+        kept = f"{kept} {scope}".lstrip()
+    return kept
 
 
 def _expiry(value: Any, asked_at: datetime) -> datetime | None:

@@ -223,6 +223,21 @@ def test_the_addresses_of_a_well_known_vendor_may_be_others(tmp_path: Path) -> N
     assert (found.account_url, found.token_url, found.client_auth) == (own, "https://vendor.example.com/token", "post")
 
 
+def test_a_vendor_may_refresh_elsewhere_and_be_told_how_long_its_tokens_live(tmp_path: Path) -> None:
+    found = load(tmp_path, **connector("ACME", REFRESH_URL="https://vendor.example.com/refresh", EXPIRES_IN="7200")).find_connector("acme")
+    assert found is not None
+    assert (found.refresh_url, found.expires_in) == ("https://vendor.example.com/refresh", 7200)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("EXPIRES_IN", "59"), ("EXPIRES_IN", "1h"), ("EXPIRES_IN", "31536001"), ("REFRESH_URL", "http://vendor.example.com/refresh")],
+)
+def test_a_wrong_refresh_setting_stops_the_start_by_name(tmp_path: Path, key: str, text: str) -> None:
+    with pytest.raises(config.SettingError, match=f"^GATEPOST_CONNECTOR__ACME__{key}: "):
+        load(tmp_path, **connector("ACME", **{key: text}))
+
+
 def test_any_other_vendor_is_described_by_its_settings(tmp_path: Path) -> None:
     found = load(tmp_path, **connector("ACME_CRM", SCOPES=" read   write ", PKCE="none")).find_connector("acme_crm")
     assert found == config.ConnectorSettings(

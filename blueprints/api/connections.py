@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, request
 
 from blueprints import guards
 from blueprints.api import bodies
@@ -31,7 +31,8 @@ def disconnect(slug: str, connection_id: str) -> Response:
 @blueprint.post("/orgs/<slug>/connections/<connection_id>/token")
 @guards.requires("connections:use", bearer_only=True, agents=True)
 def token(slug: str, connection_id: str) -> Response:
-    given = connection_tokens.get_live(g.actor, slug, connection_id)
+    body = bodies.read({"refused": str}) if request.get_data() else {}
+    given = connection_tokens.get_live(g.actor, slug, connection_id, look_again=guards.look_again, refused=body.get("refused"))
     return bodies.answer(
         {
             "access_token": given.access_token,

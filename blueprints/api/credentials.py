@@ -93,7 +93,7 @@ def restore(slug: str | None, name: str) -> Response:
 @_route("POST", "/<name>/check", "credentials:read")
 def check(slug: str | None, name: str) -> Response:
     body = bodies.read({"scope": str, "address": str})
-    found = credential_checks.check(g.actor, slug, name, scope=body.get("scope"), address=body.get("address"))
+    found = credential_checks.check(g.actor, slug, name, scope=body.get("scope"), address=body.get("address"), look_again=guards.look_again)
     return bodies.answer(
         {
             "name": found.name,

@@ -207,6 +207,7 @@ def _operation(
     *scopes: str,
     answer: Any = None,
     body: Any = None,
+    needs_body: bool = True,
     statuses: tuple[str, ...] = ("200",),
     cookie_only: bool = False,
     also: tuple[str, ...] = (),
@@ -228,7 +229,7 @@ def _operation(
             responses[status] = {"description": "The answer", "content": content}
     if body is not None:
         responses["413"] = {"$ref": "#/components/responses/413"}
-        more["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        more["requestBody"] = {"required": needs_body, "content": {"application/json": {"schema": body}}}
     security: list[dict[str, list[str]]] = [{"session": []}]
     if not cookie_only:
         security.insert(0, {"bearer": list(scopes)})
@@ -474,7 +475,12 @@ PATHS: dict[str, dict[str, Any]] = {
     "/orgs/{slug}/connections/{connection_id}/token": {
         "parameters": [_path_parameter("slug"), _path_parameter("connection_id")],
         "post": _operation(
-            "A live token of the account; a token or a key only", "connections:use", answer=_ref("ConnectionToken"), also=("404", "409")
+            "A live token of the account; a token or a key only",
+            "connections:use",
+            body=_body(refused={**_TEXT, "description": "A token that the vendor refuses. If it is the stored one, it is refreshed first"}),
+            needs_body=False,
+            answer=_ref("ConnectionToken"),
+            also=("404", "409", "422"),
         ),
     },
     "/orgs/{slug}/audit-events": {

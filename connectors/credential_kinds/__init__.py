@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from config import Settings
 from connectors.credential_kinds import developer, models, slack
-from connectors.credential_kinds.base import Check, Generic, Kind
+from connectors.credential_kinds.base import Check, Generic, Kind, token_of
 from connectors.credential_kinds.github import GitHubToken, Site
 
 _FIXED: tuple[Kind, ...] = (*models.ALL, *developer.ALL, *slack.ALL, Generic())
@@ -44,4 +44,4 @@ def github_site(settings: Settings) -> Site:
     return Site()
 
 
-__all__ = ["Check", "Kind", "Site", "all_kinds", "find_kind", "github_site", "kind_for", "known_kinds"]
+__all__ = ["Check", "Kind", "Site", "all_kinds", "find_kind", "github_site", "kind_for", "known_kinds", "token_of"]

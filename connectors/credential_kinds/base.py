@@ -38,6 +38,10 @@ class Kind(Protocol):
     label: str
     names: tuple[str, ...]
 
+    def flaw(self, values: Values) -> Check | None:
+        """What a check says of values of a form that no credential of this kind has; they need not be sent anywhere."""
+        ...
+
     def check(self, values: Values, *, address: str | None = None) -> Check:
         """Ask the vendor, now. `address`: what the credential is to open, where the kind knows such a thing (a repository).
 
@@ -55,7 +59,7 @@ def token_of(values: Values) -> str:
 
 
 def flaw_of(token: str) -> Check | None:
-    """Why a value need not be sent anywhere, if so."""
+    """The flaws that a key of any kind may have."""
     if not token.strip():
         return Check("missing", detail="There is no value.")
     if not _TOKEN.fullmatch(token):
@@ -79,9 +83,11 @@ class ApiKey:
         self.kind_id, self.label, self.names = kind_id, label, names
         self.url, self._headers, self._account, self._rejected = url, headers, account, rejected
 
+    def flaw(self, values: Values) -> Check | None:
+        return flaw_of(token_of(values))
+
     def check(self, values: Values, *, address: str | None = None) -> Check:
-        token = token_of(values)
-        return flaw_of(token) or self._judge(ask("GET", self.url, headers=self._headers(token)))
+        return self.flaw(values) or self._judge(ask("GET", self.url, headers=self._headers(token_of(values))))
 
     def _judge(self, answer: Answer) -> Check:
         if answer.status == 429:
@@ -108,6 +114,9 @@ class Generic:
     """Anything else: there is nobody to ask."""
 
     kind_id, label, names = "generic", "Secret", ()
+
+    def flaw(self, values: Values) -> Check | None:
+        return None
 
     def check(self, values: Values, *, address: str | None = None) -> Check:
         found = any(values.values()) if isinstance(values, Mapping) else bool(values)

@@ -50,12 +50,16 @@ class GitHubToken:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def check(self, values: Values, *, address: str | None = None) -> Check:
-        token = token_of(values)
-        if flaw := flaw_of(token):
+    def flaw(self, values: Values) -> Check | None:
+        flaw = flaw_of(token_of(values))
+        if flaw or _SHAPE.fullmatch(token_of(values)):
             return flaw
-        if not _SHAPE.fullmatch(token):
-            return Check("rejected", detail="This is not the form of a GitHub token; it was not sent anywhere.", code="malformed")
+        return Check("rejected", detail="This is not the form of a GitHub token; it was not sent anywhere.", code="malformed")
+
+    def check(self, values: Values, *, address: str | None = None) -> Check:
+        if flaw := self.flaw(values):
+            return flaw
+        token = token_of(values)
         address = address or (values.get("repository") if isinstance(values, Mapping) else None)
         repository = self.site.repository_of(address) if address else None
         if address and repository is None:

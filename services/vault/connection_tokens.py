@@ -3,11 +3,13 @@
 A live one takes no lock and no Redis. An old one: take the lock, read the row again, ask the vendor with no transaction open,
 store the answer only over the version that was read. The lock saves calls; the version keeps the row right when the lock ends
 early. A refresh ends in one of three ways: refreshed, try later, needs reconnecting; none of them deletes anything. Only the
-second refusal in a row is believed, because an answer of ours may have been lost on its way. docs/adr/0010-refresh-lock.md.
+second refusal in a row is believed, because an answer of ours may have been lost on its way; a 4xx that says nothing known, when
+it has come for an hour. Whoever has waited is looked at again before anything is given out. docs/adr/0010-refresh-lock.md.
 """
 
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,10 +19,10 @@ from sqlalchemy import Uuid, bindparam, or_, select, update
 
 import connectors
 from config import current
-from connectors import Connector, VendorNotAsked, VendorRefused, VendorTokens, VendorUnavailable
+from connectors import Connector, VendorNotAsked, VendorRefused, VendorTokens, VendorUnavailable, VendorUnclear
 from errors import Conflict, NotFound, Unavailable
 from extensions import db, redis
-from infra import bulkhead, locks, pauses
+from infra import bulkhead, locks, pauses, recurrences
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
@@ -44,6 +46,8 @@ LOCK_SECONDS = 30  # longer than an upstream call may take
 WAIT_SECONDS = 12
 PAUSE_SECONDS = 15  # when the vendor does not say how long to wait; nobody waits for it meanwhile
 REFUSALS_BELIEVED = 2
+UNCLEAR_BELIEVED = 5
+UNCLEAR_SECONDS = 3600
 CLIENT_CHANGED = "client_changed"
 EXPIRED = "expired"
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -65,6 +69,8 @@ _FIND = HotStatement(
         Connection.tokens.label("sealed"),
         Connection.expires_at,
         Connection.last_used_at,
+        Connection.refreshed_at,
+        Connection.created_at,
     ).where(
         Connection.id == _ID,
         or_(
@@ -108,18 +114,30 @@ class _Stored:
     sealed: bytes = field(repr=False)
     expires_at: datetime | None
     last_used_at: datetime | None
+    refreshed_at: datetime | None
+    created_at: datetime
 
     @property
     def owner(self) -> Owner:
         return owner_of(self.organization_id, self.user_id)
 
     @property
-    def pause(self) -> str:
-        """Ends with the version: other tokens are tried at once."""
+    def attempts(self) -> str:
+        """What a pause and a count are of. Ends with the version: other tokens are tried at once."""
         return f"connection:{self.id}:{self.version}"
 
-    def is_live(self, spare: timedelta) -> bool:
-        return self.expires_at is None or self.expires_at > now() + spare
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the access token ends: what was stored, or what the settings have said since of a vendor that tells nothing."""
+        settings = current().find_connector(self.connector) if self.expires_at is None else None
+        if settings is None or settings.expires_in is None:
+            return self.expires_at
+        return (self.refreshed_at or self.created_at) + timedelta(seconds=settings.expires_in)
+
+    def is_usable(self, spare: timedelta, refused: str | None) -> bool:
+        """Raises Conflict, if the token has to be looked at."""
+        is_live = self.ends_at is None or self.ends_at > now() + spare
+        return is_live and (refused is None or self.unsealed().access_token != refused)
 
     def unsealed(self) -> VendorTokens:
         """Raises Conflict."""
@@ -134,11 +152,12 @@ _stored = reader(_Stored)
 
 @dataclass(frozen=True)
 class _Asking:
-    """Who asks for which connection, and whose rows they reach."""
+    """Who asks for which connection, whose rows they reach, and which token is of no use to them."""
 
     actor: Actor
     organization_id: uuid.UUID
     connection_id: uuid.UUID | None
+    refused: str | None = field(repr=False)
 
     @property
     def rows(self) -> dict[str, Any]:
@@ -157,37 +176,45 @@ class _Asking:
         return write_transaction(engine(), local=row_security.rows_of(**self.rows))
 
 
-def get_live(actor: Actor, slug: str, connection_id: str) -> LiveToken:
+def get_live(actor: Actor, slug: str, connection_id: str, *, look_again: Callable[[], Actor], refused: str | None = None) -> LiveToken:
     """A token of a connection that the actor reaches, refreshed when it is old. Commits: yes (the audit; what was refreshed).
 
+    look_again: the same caller as they are after a wait; raises when their credential has ended. refused: a token that the vendor does not
+    take any more, as the actor says: if it is still the stored one it is refreshed now, and never given out here.
     Raises: NotFound; Unavailable: the vendor is away, others are still refreshing, or too many are waiting;
-    redis.RedisError; Conflict needs_reconnecting.
+    redis.RedisError; Conflict needs_reconnecting; what `look_again` raises.
     """
-    asking = _Asking(actor, organization_access.get(actor, slug).id, parse_uuid(connection_id))
+    asking = _asking_as(actor, slug, connection_id, refused)
     given = _give_out(asking, SPARE)
     if isinstance(given, LiveToken):
         return given
     failure: Exception = _try_later(PAUSE_SECONDS)
     try:
         _renew(asking, given)
+        refused = None  # a vendor may give the same one again
     except (Unavailable, Conflict, RedisError) as error:
         failure = error
     except bulkhead.NoPlace as error:
         failure = _try_later(error.retry_after_seconds)
+    asking = _asking_as(look_again(), slug, connection_id, refused)
     given = _give_out(asking, timedelta(0))  # what was stored just now; without that, what the old one has left
     if isinstance(given, LiveToken):
         return given
     raise failure
 
 
+def _asking_as(actor: Actor, slug: str, connection_id: str, refused: str | None) -> _Asking:
+    return _Asking(actor, organization_access.get(actor, slug).id, parse_uuid(connection_id), refused)
+
+
 def _give_out(asking: _Asking, spare: timedelta) -> LiveToken | _Stored:
-    """The stored token with its audit row; the row as it stands when the token is old. Commits: yes."""
+    """The stored token with its audit row; the row as it stands when the token is of no use. Commits: yes."""
     with asking.transaction() as transaction:
         stored = asking.read(transaction)
-        if not stored.is_live(spare):
+        if not stored.is_usable(spare, asking.refused):
             return stored
         scope = stored.owner.scope
-        token = LiveToken(stored.unsealed().access_token, stored.expires_at, scope, stored.vendor_scope)
+        token = LiveToken(stored.unsealed().access_token, stored.ends_at, scope, stored.vendor_scope)
         moment = now()
         if stored.last_used_at is None or moment - stored.last_used_at >= _TOUCH_EVERY:
             _TOUCH.all_in(transaction, connection_id=stored.id, moment=moment)
@@ -215,7 +242,7 @@ def _renew(asking: _Asking, stored: _Stored) -> None:
     with locks.hold(redis.client, f"connection:{stored.id}", ttl_seconds=LOCK_SECONDS, wait_seconds=WAIT_SECONDS) as held:
         with asking.transaction() as transaction:
             stored = asking.read(transaction)  # whoever held the lock before may have done it
-        if stored.is_live(SPARE):
+        if stored.is_usable(SPARE, asking.refused):
             return
         if held is None:
             raise _try_later(PAUSE_SECONDS)
@@ -227,6 +254,8 @@ def _renew(asking: _Asking, stored: _Stored) -> None:
             raise _try_later(error.retry_after_seconds or PAUSE_SECONDS) from error
         except VendorUnavailable as error:
             log.warning("a refresh got no answer", extra={"connector": stored.connector, "code": error.code, "detail": error.detail})
+            if isinstance(error, VendorUnclear) and _has_lasted(stored):
+                _give_up(asking, stored, error.code)
             _postpone(asking, stored, error.code, error.retry_after_seconds or PAUSE_SECONDS)
         except VendorRefused as error:
             log.warning("a refresh was refused", extra={"connector": stored.connector, "code": error.code})
@@ -245,7 +274,7 @@ def _prepare(asking: _Asking, stored: _Stored) -> tuple[Connector, str]:
     refresh_token = stored.unsealed().refresh_token
     if refresh_token is None:
         raise _mark_lost(asking, stored, EXPIRED)
-    if seconds := pauses.remaining_seconds(redis.client, stored.pause):
+    if seconds := pauses.remaining_seconds(redis.client, stored.attempts):
         raise _try_later(seconds)
     return connectors.build(settings), refresh_token
 
@@ -279,7 +308,7 @@ def _store(asking: _Asking, stored: _Stored, connector: Connector, tokens: Vendo
 def _postpone(asking: _Asking, stored: _Stored, code: str, seconds: int, *, failures: int | None = None) -> None:
     failures = stored.failures if failures is None else failures
     if _change(asking, stored, "retrying", status="retrying", last_error=code, failures=failures):
-        pauses.begin(redis.client, stored.pause, seconds=seconds)
+        pauses.begin(redis.client, stored.attempts, seconds=seconds)
         raise _try_later(seconds)
 
 
@@ -287,7 +316,18 @@ def _count_refusal(asking: _Asking, stored: _Stored, code: str) -> None:
     failures = stored.failures + 1
     if failures < REFUSALS_BELIEVED:
         _postpone(asking, stored, code, PAUSE_SECONDS, failures=failures)
-    elif _change(asking, stored, "needs_reconnecting", status="needs_reconnecting", last_error=code, failures=failures):
+    else:
+        _give_up(asking, stored, code, failures=failures)
+
+
+def _has_lasted(stored: _Stored) -> bool:
+    """Whether the vendor's unclear answer has come so often, and for so long, that it is no passing fault. Counts this one."""
+    seen = recurrences.count(redis.client, stored.attempts)
+    return seen.times >= UNCLEAR_BELIEVED and seen.seconds >= UNCLEAR_SECONDS
+
+
+def _give_up(asking: _Asking, stored: _Stored, code: str, **columns: Any) -> None:
+    if _change(asking, stored, "needs_reconnecting", status="needs_reconnecting", last_error=code, **columns):
         raise _needs_reconnecting(code)
 
 

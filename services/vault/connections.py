@@ -5,6 +5,7 @@ services/vault/connecting.py is the way to a vendor and back; services/vault/con
 
 import json
 import logging
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from sqlalchemy import ColumnElement, false, or_, select
 import connectors
 from config import ConnectorSettings, current
 from connectors import VendorAccount, VendorTokens
+from connectors.refusals import TRY_LATER
 from errors import NotFound
 from extensions import db
 from infra.cipher import CannotDecrypt, key_id_of
@@ -31,6 +33,7 @@ from services.vault.credential_scope import Owner, Scope, owner_at, owner_of, re
 log = logging.getLogger("gatepost.connections")
 
 KEY_MISSING = "encryption_key_missing"
+_FAULT = re.compile(r"malformed_answer|unreachable|status_[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class ConnectionRow:
     created_at: datetime | None = None
     connected_by: uuid.UUID | None = None
     ends_at: datetime | None = None
+
+    @property
+    def is_tried_again(self) -> bool:
+        """Whether the last refresh met a fault that passes by itself, not a refusal."""
+        return self.status == "retrying" and (self.last_error in TRY_LATER or bool(_FAULT.fullmatch(self.last_error or "")))
 
 
 class OtherAccount(Exception):

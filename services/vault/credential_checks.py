@@ -1,26 +1,25 @@
 """Trying a credential out at its vendor, when somebody asks."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import update
 
-from config import current
 from connectors.base import VendorUnavailable
-from connectors.credential_kinds import Kind, find_kind, kind_for
 from errors import Invalid, Unauthenticated, Unavailable
 from extensions import db
 from infra.clock import now
 from models import Credential
-from services.access.actors import Actor, OrganizationInfo
+from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.sessions import user_sessions
-from services.vault import credentials
+from services.vault import credential_declarations, credentials
 from services.vault.credential_scope import Scope
-from services.vault.credential_values import check_name, check_value
+from services.vault.credential_values import check_name
 from services.vault.credentials import CredentialInfo
 
 log = logging.getLogger("gatepost.credentials")
@@ -63,10 +62,9 @@ def try_value(actor: Actor, slug: str, name: str, *, scope: str, value: str) -> 
 
     Raises: as `credentials.put`.
     """
-    credentials.check_may_write(actor, slug, name, scope=scope)
-    check_value(value, None)
+    credentials.check_may_write(actor, slug, name, scope=scope, value=value)
     organization = credentials.enter(actor, slug)
-    kind = _kind(organization, name)
+    kind = credential_declarations.kind_to_ask(organization, name, "user" if scope == "user" else "org")
     db.session.rollback()
     try:
         result = kind.check(value)
@@ -101,16 +99,20 @@ def put_tried(actor: Actor, slug: str, name: str, *, scope: str, value: str, raw
     return trial, credentials.put(actor, slug, name, value=value, fields=None, scope=scope)
 
 
-def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, address: str | None) -> CheckInfo:
+def check(
+    actor: Actor, slug: str | None, name: str, *, scope: str | None, address: str | None, look_again: Callable[[], Actor]
+) -> CheckInfo:
     """Ask the vendor about the credential that answers a read. No transaction is open meanwhile. Commits: yes.
 
-    Raises: Invalid; NotFound; Conflict credential_unreadable; Unavailable when the vendor is away: nothing is stored.
+    look_again: the same caller once the vendor has answered; raises when their credential has ended.
+    Raises: Invalid; NotFound; Conflict credential_unreadable; Unavailable when the vendor is away: nothing is stored; what
+    `look_again` raises.
     """
     organization = credentials.enter(actor, slug)
     if address is not None and not 1 <= len(address) <= MAX_ADDRESS_LENGTH:
         raise Invalid("The address is too long.", fields={"address": f"must be 1 to {MAX_ADDRESS_LENGTH} characters"})
     found = credentials.find(actor, organization, check_name(name), scope=scope)
-    kind = _kind(organization, name)
+    kind = credential_declarations.kind_to_ask(organization, name, found.owner.scope if found else None)
     value = credentials.open_or_refuse(found).raw if found else None
     db.session.rollback()
     try:
@@ -120,7 +122,9 @@ def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, addre
             f"{kind.label} did not answer. Try again.", detail=str(error), retry_after_seconds=error.retry_after_seconds or 5
         ) from error
     moment, is_stored = now(), False
+    actor = look_again()
     begin_write()
+    organization = credentials.enter(actor, slug)
     if found is not None:
         is_stored = bool(
             db.session.execute(
@@ -142,10 +146,3 @@ def check(actor: Actor, slug: str | None, name: str, *, scope: str | None, addre
     db.session.commit()
     whose = found.owner.scope if found else None
     return CheckInfo(name, whose, result.status, result.account, result.detail, moment, result.retry_after_seconds, is_stored, result.code)
-
-
-def _kind(organization: OrganizationInfo | None, name: str) -> Kind:
-    """As declared, else by the name."""
-    declaration = credentials.find_declaration(organization, name)
-    declared = find_kind(declaration.kind, current()) if declaration else None
-    return declared or kind_for(name, current())

@@ -1,12 +1,12 @@
 """What an organization says of a credential's name: its kind, who sets it, and a word to its members."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from config import current
-from connectors.credential_kinds import all_kinds, kind_for
+from connectors.credential_kinds import Kind, all_kinds, find_kind, kind_for, known_kinds, token_of
 from errors import Invalid, NotFound
 from extensions import db
 from infra.clock import now
@@ -15,8 +15,8 @@ from services.access import organization_access, quotas
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
 from services.database.transactions import insert_into
-from services.vault.credential_scope import Owner
-from services.vault.credential_values import check_name, is_name
+from services.vault.credential_scope import Owner, Scope
+from services.vault.credential_values import Value, check_name, is_name
 
 SET_BY = ("both", "organization", "person")
 MAX_NOTE_LENGTH = 500
@@ -31,10 +31,46 @@ class KindInfo:
     has_check: bool
 
 
+class NotOfItsKind(Invalid):
+    """No credential of that kind looks like this. `label`: the kind's."""
+
+    def __init__(self, label: str, field: str) -> None:
+        self.label = label
+        super().__init__(f"The value does not have the form of one for {label}.", fields={field: f"must have the form of one for {label}"})
+
+
 def list_kinds() -> list[KindInfo]:
     """Every kind; the last one is for what nobody can be asked about."""
-    kinds = all_kinds(current())
-    return [KindInfo(kind.kind_id, kind.label, kind is not kinds[-1]) for kind in kinds]
+    return [_info(kind) for kind in all_kinds(current())]
+
+
+def kinds_of_names() -> Callable[[str], KindInfo]:
+    """The kind that a name stands for when nobody has declared it, for many names."""
+    kind_of_name = known_kinds(current())
+    return lambda name: _info(kind_of_name(name))
+
+
+def _info(kind: Kind) -> KindInfo:
+    return KindInfo(kind.kind_id, kind.label, kind.kind_id != "generic")
+
+
+def kind_of(organization: OrganizationInfo | None, name: str) -> Kind:
+    """As declared, else by the name."""
+    row = db.session.get(CredentialDeclaration, (organization.id, name)) if organization else None
+    return (find_kind(row.kind, current()) if row else None) or kind_for(name, current())
+
+
+def kind_to_ask(organization: OrganizationInfo | None, name: str, scope: Scope | None) -> Kind:
+    """Whose vendor is asked about a value of that scope. A person's own goes only where its name says: it serves them in every
+    organization, and no admin of one may have it sent to a vendor."""
+    return kind_for(name, current()) if scope == "user" else kind_of(organization, name)
+
+
+def check_form(kind: Kind, value: Value) -> None:
+    """Raises: NotOfItsKind. Fields are checked where one of them can be told to be the key."""
+    is_text = isinstance(value.raw, str)
+    if (is_text or token_of(value.raw)) and kind.flaw(value.raw) is not None:
+        raise NotOfItsKind(kind.label, "value" if is_text else "fields")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy import Select, Uuid, and_, bindparam, case, cast, delete, func, 
 from sqlalchemy.orm import aliased
 
 from config import current
-from connectors.credential_kinds import known_kinds
+from connectors.credential_kinds import find_kind, known_kinds
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
@@ -267,7 +267,8 @@ def put(
 ) -> CredentialInfo:
     """Store a value as the next version, at the scope that the actor's role gives or that is asked for. Commits: yes.
 
-    Raises: Invalid; Forbidden org_scope_requires_admin; Conflict scope_not_allowed; QuotaReached for a new one too many; NotFound.
+    Raises: Invalid, NotOfItsKind; Forbidden org_scope_requires_admin; Conflict scope_not_allowed; QuotaReached for a new one too many;
+    NotFound.
     """
     organization = _enter_to_write(actor, slug)
     check_name(name)
@@ -284,6 +285,8 @@ def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str
     organization = organization_access.enter_to_write(actor, slug, "credentials:manage")
     owner = owner_at(actor, organization, "user" if set_by == "person" else "org")
     checked = check_value(value, None) if value is not None else None
+    if checked is not None and (declared := find_kind(kind, current())) is not None:
+        credential_declarations.check_form(declared, checked)
     if any(entry.scope in (None, "org", owner.scope) for entry in _entries(actor, organization, name=check_name(name))):
         raise Conflict("There is a credential of that name.")
     # As in `put`, the row of the credential comes before the turn in which it is counted: else two would wait for each other.
@@ -295,9 +298,12 @@ def add(actor: Actor, slug: str, name: str, *, kind: str, set_by: str, note: str
     db.session.commit()
 
 
-def check_may_write(actor: Actor, slug: str, name: str, *, scope: str) -> None:
-    """Raises what `put` would: Invalid; Forbidden; Conflict scope_not_allowed; NotFound."""
-    _owner_to_write(actor, enter(actor, slug), check_name(name), scope)
+def check_may_write(actor: Actor, slug: str, name: str, *, scope: str, value: str | None = None) -> None:
+    """Raises what `put` would, also of the value if there is one: Invalid; Forbidden; Conflict scope_not_allowed; NotFound."""
+    organization = enter(actor, slug)
+    _owner_to_write(actor, organization, check_name(name), scope)
+    if value is not None:
+        credential_declarations.check_form(credential_declarations.kind_of(organization, name), check_value(value, None))
 
 
 def remove_from_organization(actor: Actor, slug: str, name: str) -> None:
@@ -367,7 +373,8 @@ def open_or_refuse(found: Found) -> Value:
 
 
 def _put(actor: Actor, organization: OrganizationInfo | None, owner: Owner, name: str, value: Value, action: str, **details: object) -> int:
-    """The next version's number.   Raises: QuotaReached for a new name too many."""
+    """The next version's number.   Raises: NotOfItsKind; QuotaReached for a new name too many."""
+    credential_declarations.check_form(credential_declarations.kind_of(organization, name), value)
     number = _insert_version(actor, organization, owner, name, value, action, **details)
     if number == 1:
         credential_declarations.check_quota(owner)

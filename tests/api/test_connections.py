@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from models import AuditEvent, Connection
+from infra import clock
+from infra.secret_text import hash_secret
+from models import ApiKey, AuditEvent, Connection, Membership, Organization, RefreshFamily, User
 from tests import factories, owner
 from tests.api.company import SAME_ORIGIN
 from tests.fakes.fixtures import vendor_settings
 from tests.fakes.vendor import FakeVendor
-from tests.oauth.flow import bearer
+from tests.oauth.flow import Program, bearer
 
 pytestmark = pytest.mark.both_databases
 ITEM = {"id", "connector", "account", "scope", "vendor_scope", "status", "expires_at", "last_error"}
@@ -229,6 +231,109 @@ def test_a_vendor_that_is_away_is_503_with_retry_after_and_no_word_of_its_own(ma
     assert (response.status_code, response.json["error"], response.headers["Retry-After"]) == (503, "temporarily_unavailable", "77")
     (item,) = [item for item in place.browser(place.owner).get("/api/v1/orgs/acme/connections").json["items"] if item["scope"] == "user"]
     assert (item["status"], item["last_error"]) == ("retrying", "rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 200),
+        ({"refused": None}, 200),
+        ({"refused": "another"}, 200),
+        ({"refused": 5}, 422),
+        ({"refused": ["x"]}, 422),
+        ({"token": "x"}, 422),
+        ([], 400),
+        ("x", 400),
+    ],
+    ids=str,
+)
+def test_what_the_body_may_say(place: Place, body: Any, status: int) -> None:
+    path = f"/api/v1/orgs/acme/connections/{place.shared.id}/token"
+    assert place.app.test_client().post(path, headers=place.key(place.owner), json=body).status_code == status
+    assert place.vendor.refreshes == 0
+
+
+def test_a_refused_token_is_answered_with_another(place: Place) -> None:
+    path, headers = f"/api/v1/orgs/acme/connections/{place.shared.id}/token", place.key(place.owner)
+    first = place.token(headers, place.shared).json["access_token"]
+    again = place.app.test_client().post(path, headers=headers, json={"refused": first})
+    assert (again.status_code, set(again.json)) == (200, {"access_token", "expires_at", "scope", "vendor_scope"})
+    assert place.vendor.is_live(again.json["access_token"])
+    assert again.json["access_token"] != first
+    assert [event.action for event in place.events] == ["connection.used", "connection.refreshed", "connection.used"]
+
+
+# --- who waits for a token is looked at again ---
+
+
+def _revoke_key(place: Place, raw: str) -> None:
+    with owner.session(place.app) as owners:
+        owners.execute(update(ApiKey).where(ApiKey.key_hash == hash_secret(raw)).values(revoked_at=clock.now()))
+
+
+def _end_membership(place: Place, _raw: str) -> None:
+    with owner.session(place.app) as owners:
+        owners.execute(delete(Membership).where(Membership.user_id == place.member.id))
+
+
+def _disable(place: Place, _raw: str) -> None:
+    with owner.session(place.app) as owners:
+        owners.execute(update(User).where(User.id == place.member.id).values(disabled_at=clock.now()))
+
+
+def _narrow_key(place: Place, raw: str) -> None:
+    with owner.session(place.app) as owners:
+        owners.execute(update(ApiKey).where(ApiKey.key_hash == hash_secret(raw)).values(scope="orgs"))
+
+
+def _delete_organization(place: Place, _raw: str) -> None:
+    with owner.session(place.app) as owners:
+        owners.execute(update(Organization).where(Organization.slug == "acme").values(deleted_at=clock.now()))
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(_revoke_key, 401), (_end_membership, 401), (_disable, 401), (_delete_organization, 401), (_narrow_key, 403)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+@pytest.mark.parametrize("by", ["person", "agent", "deputy"])
+def test_a_token_is_not_given_to_whose_right_ended_while_the_vendor_was_asked(place: Place, end: Any, status: int, by: str) -> None:
+    agent = {"person": None, "agent": place.agent, "deputy": place.deputy}[by]
+    raw = factories.make_api_key(place.organization, place.member, agent=agent).raw_key
+    with owner.session(place.app) as owners:
+        owners.execute(update(Connection).where(Connection.id == place.shared.id).values(expires_at=clock.now()))
+    refresh = place.vendor._refresh
+
+    def meanwhile(form: dict[str, str]) -> Any:
+        end(place, raw)
+        return refresh(form)
+
+    place.vendor._refresh = meanwhile  # type: ignore[method-assign]
+    response = place.token(bearer(raw), place.shared)
+    assert response.status_code == status
+    assert "access_token" not in response.json
+    assert (place.vendor.rotations, [event.action for event in place.events]) == (1, ["connection.refreshed"])
+
+
+@pytest.mark.parametrize("resource", [None, "http://127.0.0.1:8000/api/v1"])
+def test_nor_to_whose_grant_was_revoked(place: Place, resource: str | None) -> None:
+    """An opaque token, a JWT."""
+    app, program = place.app, Program(place.app, factories.make_client(trusted=True, scope="openid connections:use"))
+    raw = program.get_tokens(place.browser(place.member), scope="openid connections:use", organization="acme", resource=resource)[
+        "access_token"
+    ]
+    assert place.token(bearer(raw), place.shared).status_code == 200
+    with owner.session(app) as owners:
+        owners.execute(update(Connection).where(Connection.id == place.shared.id).values(expires_at=clock.now()))
+    refresh = place.vendor._refresh
+
+    def meanwhile(form: dict[str, str]) -> Any:
+        with owner.session(app) as owners:
+            owners.execute(update(RefreshFamily).values(revoked_at=clock.now()))
+        return refresh(form)
+
+    place.vendor._refresh = meanwhile  # type: ignore[method-assign]
+    assert place.token(bearer(raw), place.shared).status_code == 401
 
 
 def test_a_connection_that_is_lost_is_409_and_says_why(place: Place) -> None:

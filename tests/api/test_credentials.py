@@ -460,6 +460,74 @@ def test_a_version_that_is_no_number_is_422(owner, version):
     assert (answer.status_code, set(answer.json["fields"])) == (422, {"version"})
 
 
+# --- the form of a known kind ---
+
+BAD_VALUES = [
+    ("GITHUB_TOKEN", "short"),
+    ("GITHUB_TOKEN", "   "),
+    ("GH_TOKEN", "ghp_" + "a" * 36 + "\n"),
+    ("GITHUB_PAT", {"token": "short", "repository": "https://github.com/octo/app"}),
+    ("OPENAI_API_KEY", "sk-a b"),
+    ("OPENAI_API_KEY", {"api_key": "sk-\u00e4", "region": "eu"}),
+    ("ANTHROPIC_API_KEY", "sk-ant\r\nX-Evil: 1"),
+    ("SLACK_BOT_TOKEN", "xoxb 1"),
+    ("STRIPE_API_KEY", "\t"),
+    ("NPM_TOKEN", "npm_\u202e"),
+    ("DECLARED", "short"),
+]
+GOOD_VALUES = [
+    ("GITHUB_TOKEN", "ghp_" + "a" * 36),
+    ("GITHUB_TOKEN", {"token": "github_pat_" + "a" * 40}),
+    ("GITHUB_TOKEN", {"user": "octocat", "password": "a b"}),  # nobody can tell which is the token
+    ("OPENAI_API_KEY", "sk-1"),
+    ("ANYTHING", "short, with spaces\n"),
+    ("DECLARED", "0123456789abcdef0123456789abcdef01234567"),
+]
+
+
+def _sent(value):
+    return {"value": value} if isinstance(value, str) else {"fields": value}
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=str)
+def test_a_value_that_cannot_be_of_its_kind_is_not_stored(app, owner, member, name, value):
+    _declare(owner, "DECLARED", kind="github")
+    answers = [owner.put(name, **_sent(value)), member.put(name, **_sent(value))]
+    if name != "DECLARED":
+        answers.append(member.put(name, base=OWN, **_sent(value)))
+    for answer in answers:
+        assert (answer.status_code, answer.json["error"]) == (422, "invalid_request")
+        assert set(answer.json["fields"]) == {"value" if isinstance(value, str) else "fields"}
+        assert not [
+            secret for secret in ([value] if isinstance(value, str) else value.values()) if secret.strip() and secret in answer.text
+        ]
+    assert [owner.get(f"/{name}").json.get("version"), member.get(f"/{name}", base=OWN).json.get("version")] == [None, None]
+    assert _audit(app, "credential.put") == []
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD_VALUES, ids=str)
+def test_a_value_that_could_be_of_its_kind_is_stored(owner, member, name, value):
+    _declare(owner, "DECLARED", kind="github")
+    assert owner.put(name, **_sent(value)).status_code == 201
+    assert member.put(name, base=OWN, **_sent(value)).status_code == 201
+
+
+def test_a_name_that_is_declared_to_be_of_no_kind_takes_anything(owner, member):
+    _declare(owner, "GOOGLE_API_KEY", kind="generic")
+    assert owner.put("GOOGLE_API_KEY", value="a b").status_code == 201
+    assert member.put("GOOGLE_API_KEY", base=OWN, value="a b").status_code == 422
+
+
+def test_an_earlier_value_that_is_not_of_the_kind_declared_since_is_not_restored(owner):
+    owner.put("A_KEY", value="short")
+    owner.put("A_KEY", value="ghp_" + "a" * 36)
+    _declare(owner, "A_KEY", kind="github")
+    path = f"{ORG}/A_KEY/restore"
+    refused = owner.http.post(path, json={"version": 1}, headers=SAME_ORIGIN)
+    assert (refused.status_code, set(refused.json["fields"])) == (422, {"value"})
+    assert owner.http.post(path, json={"version": 2}, headers=SAME_ORIGIN).json["version"] == 3
+
+
 # --- declarations ---
 
 

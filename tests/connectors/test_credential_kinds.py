@@ -1,5 +1,6 @@
 """The registry of known kinds, and the ones that a single request tries out."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from config import Settings
 from connectors import VendorUnavailable
 from connectors.credential_kinds import Site, all_kinds, find_kind, github_site, kind_for
 from connectors.credential_kinds.base import ApiKey, Check, Values
+from connectors.credential_kinds.github import GitHubToken
 from connectors.credential_kinds.slack import SlackToken
+from infra import bulkhead
 from tests.fakes.server import Answer, Asked, FakeServer
 
 KEY = "sk-" + "a" * 40
@@ -156,6 +159,21 @@ def test_a_vendor_that_is_away_decides_nothing(plain: Settings, api: FakeApi, sa
     for kind in api_keys(plain):
         with pytest.raises(VendorUnavailable):
             moved(kind, api).check(KEY)
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip-head", "drip-body", "endless-head"])
+def test_a_vendor_that_takes_its_time_decides_nothing_and_holds_nobody(
+    plain: Settings, api: FakeApi, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 0.3)
+    api.faults = dict.fromkeys(("/try", "/user"), fault)
+    started = time.monotonic()
+    for kind in (moved(api_keys(plain)[0], api), GitHubToken(Site(api.url, api.url))):
+        bulkhead.forget_rests()
+        with pytest.raises(VendorUnavailable, match="unreachable"):
+            kind.check("ghp_" + "a" * 36)
+    bulkhead.forget_rests()
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

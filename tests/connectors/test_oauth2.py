@@ -10,7 +10,7 @@ import pytest
 
 import connectors
 from config import ConnectorSettings
-from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable
+from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable, VendorUnclear, refusals
 from infra import bulkhead, clock
 from tests.fakes.browser import query_of
 from tests.fakes.server import Answer
@@ -119,6 +119,7 @@ def test_tokens_that_do_not_expire_have_no_expiry_and_no_refresh_token(vendor: F
         ({"sub": "s", "email": "ann@example.com"}, VendorAccount("s", "ann@example.com")),
         ({"id": 5, "name": "Ann\x00\u202e evil", "username": "x"}, VendorAccount("5", "Ann evil")),
         ({"id": 5, "name": None}, VendorAccount("5", "")),
+        ({"account_id": "a:1", "displayName": "Ann"}, VendorAccount("a:1", "Ann")),
     ],
 )
 def test_an_account_is_an_id_and_a_clean_name(vendor: FakeVendor, found: dict[str, Any], account: VendorAccount) -> None:
@@ -199,6 +200,119 @@ def test_these_decide_nothing(vendor: FakeVendor, code: str) -> None:
         connector_of(vendor).refresh("rt")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"code": "invalid_grant", "message": "x"}},
+        {"error": {"code": 400, "type": "Invalid Grant"}},
+        {"error": {"message": "INVALID_GRANT", "status": "INVALID_ARGUMENT"}},
+        {"error": "Bad Request", "message": "invalid_grant", "statusCode": 400},
+        {"error": "Invalid Grant"},
+        {"error_code": "invalid-grant"},
+        {"errorCode": "InvalidGrant"},
+        {"code": "INVALID_GRANT"},
+        {"type": "invalid_grant"},
+        {"status": "invalid grant"},
+        {"status": 400, "code": "invalid_grant"},
+        {"errors": ["invalid_grant", "another"]},
+        {"errors": [{"code": "invalid_grant"}]},
+        {"errors": [{"type": "x", "message": "Invalid grant"}]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_known_code_is_found_wherever_it_stands_and_however_it_is_spelled(vendor: FakeVendor, body: Any, status: int) -> None:
+    vendor.says["refresh"] = [Answer(status, body)]
+    with pytest.raises(VendorRefused, match=r"^invalid_grant$"):
+        connector_of(vendor).refresh("rt")
+
+
+def test_each_known_code_has_one_spelling_of_its_own() -> None:
+    """Else what is shown would depend on the process."""
+    assert len(refusals._KNOWN) == len(refusals.OUR_FAULT | refusals.TRY_LATER | refusals._FOR_GOOD)
+
+
+def test_what_the_vendor_says_of_a_dead_token_in_words_of_its_own_is_a_refusal(vendor: FakeVendor) -> None:
+    vendor.says["refresh"] = [Answer(400, {"status": "BAD_REFRESH_TOKEN", "message": "missing or unknown refresh token"})]
+    with pytest.raises(VendorRefused, match=r"^bad_refresh_token$"):
+        connector_of(vendor).refresh("rt")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<h1>secret upstream text</h1>",
+        b"",
+        {},
+        {"message": "secret upstream text"},
+        {"error": {"code": 17, "message": "secret upstream text"}},
+        {"errors": []},
+        {"errors": "secret upstream text"},
+        {"status": "error", "code": None},
+        ["invalid_grant"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
+def test_a_4xx_that_nothing_explains_is_unclear(vendor: FakeVendor, body: Any, status: int) -> None:
+    vendor.says["refresh"] = [Answer(status, body)]
+    with pytest.raises(VendorUnclear, match=f"^status_{status}$"):
+        connector_of(vendor).refresh("rt")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(408, {"error": "invalid_grant"}),
+        Answer(425, {}),
+        Answer(429, {"error": "invalid_grant"}),
+        Answer(403, {"message": "secondary rate limit"}, {"Retry-After": "60"}),
+        Answer(400, {"code": "Rate Limited"}),
+        Answer(400, {"error": {"message": "Temporarily unavailable"}}),
+        Answer(401, {"errors": [{"code": "INVALID_CLIENT"}]}),
+        Answer(500, {"error": "invalid_grant"}),
+        Answer(503, {"code": "invalid_grant"}),
+        Answer(302, {"error": "invalid_grant"}, {"Location": "http://127.0.0.1:1/"}),
+        Answer(200, {"status": "success", "code": "0"}),
+    ],
+    ids=lambda answer: f"{answer.status}-{answer.body}",
+)
+def test_these_answers_are_faults_that_pass_or_ours(vendor: FakeVendor, answer: Answer) -> None:
+    vendor.says["refresh"] = [answer]
+    with pytest.raises(VendorUnavailable) as later:
+        connector_of(vendor).refresh("rt")
+    assert not isinstance(later.value, VendorUnclear)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203])
+def test_tokens_come_with_any_2xx(vendor: FakeVendor, status: int) -> None:
+    vendor.says["refresh"] = [Answer(status, {"status": "success", "code": "invalid_grant", "access_token": "at"})]
+    assert connector_of(vendor).refresh("rt").access_token == "at"
+    vendor.says["exchange"] = [Answer(status, {"access_token": "at"})]
+    assert connect(vendor).access_token == "at"
+    vendor.says["refresh"] = [Answer(204, b"")]
+    with pytest.raises(VendorUnavailable, match="malformed_answer"):
+        connector_of(vendor).refresh("rt")
+
+
+def test_tokens_and_refusals_may_be_a_form(vendor: FakeVendor) -> None:
+    form = {"Content-Type": "Application/x-www-form-urlencoded"}
+    vendor.says["refresh"] = [
+        Answer(200, b"access_token=at%2B1&expires_in=60&scope=a%2Cb&refresh_token=", form),
+        Answer(400, b"error=invalid_grant&error_description=secret+upstream+text", form),
+        Answer(200, b'{"access_token": "at"}', form),
+        Answer(400, b"&" * 500 + b"a=b" * 500, form),
+    ]
+    tokens = connector_of(vendor).refresh("rt")
+    assert (tokens.access_token, tokens.refresh_token, tokens.scope) == ("at+1", "rt", "a b")
+    assert tokens.expires_at is not None
+    with pytest.raises(VendorRefused, match=r"^invalid_grant$"):
+        connector_of(vendor).refresh("rt")
+    assert connector_of(vendor).refresh("rt").access_token == "at"
+    with pytest.raises(VendorUnclear):
+        connector_of(vendor).refresh("rt")
+
+
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0", 1), ("999999", 3600), ("soon", None), (None, None)])
 def test_a_vendor_that_has_enough_says_when_to_come_again(vendor: FakeVendor, header: str | None, seconds: int | None) -> None:
     vendor.refresh_error, vendor.retry_after = "rate_limited", header
@@ -225,16 +339,22 @@ def test_an_answer_that_decides_nothing_is_to_be_tried_later(vendor: FakeVendor,
     assert vendor.count("/elsewhere") == 0
 
 
-@pytest.mark.parametrize("fault", ["hang", "drip"])
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip-head", "drip-body", "endless-head"])
 def test_a_vendor_that_does_not_answer_in_time_is_to_be_tried_later(
     vendor: FakeVendor, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever it is asked: the deadline is that of the whole call, not of each read."""
     monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 0.3)
-    vendor.faults["/token"] = fault
+    connector, tokens = connector_of(vendor), VendorTokens("at", "rt")
+    vendor.faults = dict.fromkeys(("/token", "/account", "/revoke"), fault)
     started = time.monotonic()
-    with pytest.raises(VendorUnavailable, match="unreachable"):
-        connector_of(vendor).refresh("rt")
-    assert time.monotonic() - started < 5
+    for ask in (lambda: connector.exchange("code", TRIP), lambda: connector.refresh("rt"), lambda: connector.fetch_account(tokens)):
+        bulkhead.forget_rests()
+        with pytest.raises(VendorUnavailable, match="unreachable"):
+            ask()
+    bulkhead.forget_rests()
+    assert connector.revoke(tokens) is False
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("fault", ["500", "close"])
@@ -281,11 +401,55 @@ def test_a_life_that_makes_no_sense_is_none(vendor: FakeVendor, expires_in: obje
     assert connector_of(vendor).refresh("rt").expires_at is None
 
 
-def test_a_life_may_be_a_text_and_scopes_may_have_commas(vendor: FakeVendor) -> None:
-    answer_with(vendor, Answer(200, {"access_token": "at", "expires_in": "60", "scope": "a,b"}))
-    tokens = connector_of(vendor).refresh("rt")
-    assert tokens.expires_at is not None
-    assert tokens.scope == "a b"
+def test_a_life_may_be_a_text(vendor: FakeVendor) -> None:
+    answer_with(vendor, Answer(200, {"access_token": "at", "expires_in": "60"}))
+    assert connector_of(vendor).refresh("rt").expires_at is not None
+
+
+@pytest.mark.parametrize(
+    ("scope", "kept"),
+    [
+        ("a b", "a b"),
+        ("a,b", "a b"),
+        (" a , b  c", "a b c"),
+        (["a", "b"], "a b"),
+        (["a", 5, None, {"b": 1}, "c\x00d"], "a c d"),
+        ([], ""),
+        ({"a": True}, ""),
+        (None, ""),
+        (7, ""),
+        (["s" * 150] * 100, " ".join(["s" * 150] * 26)),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_scopes_may_be_a_list_or_a_text_with_spaces_or_commas(vendor: FakeVendor, scope: object, kept: str) -> None:
+    vendor.says["refresh"] = [Answer(200, {"access_token": "at", "scope": scope})]
+    assert connector_of(vendor).refresh("rt").scope == kept
+    vendor.says["exchange"] = [Answer(200, {"access_token": "at", "scope": scope})]
+    assert connect(vendor).scope == (kept or "read write")
+
+
+@pytest.mark.parametrize("told", [None, 0, -5, "never"])
+def test_the_settings_tell_how_long_a_token_lives_when_the_vendor_does_not(vendor: FakeVendor, told: object) -> None:
+    before = clock.now()
+    vendor.says |= {"exchange": [Answer(200, {"access_token": "at", "expires_in": told})]}
+    vendor.says |= {
+        "refresh": [Answer(200, {"access_token": "at", "expires_in": told}), Answer(200, {"access_token": "at", "expires_in": 60})]
+    }
+    connector = connector_of(vendor, expires_in=7200)
+    for tokens in (connect(vendor, expires_in=7200), connector.refresh("rt")):
+        assert tokens.expires_at is not None
+        assert before + timedelta(seconds=7200) <= tokens.expires_at <= clock.now() + timedelta(seconds=7200)
+    sooner = connector.refresh("rt").expires_at
+    assert sooner is not None
+    assert sooner < before + timedelta(seconds=600)
+
+
+def test_refresh_tokens_may_have_an_address_of_their_own(vendor: FakeVendor) -> None:
+    tokens = connect(vendor, refresh_url=f"{vendor.url}/refresh")
+    assert vendor.asked[-1].path == "/token"
+    connector_of(vendor, refresh_url=f"{vendor.url}/refresh").refresh(tokens.refresh_token or "")
+    assert vendor.asked[-1].path == "/refresh"
 
 
 # --- revoking -------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Family:
 
 
 @dataclass
-class _Late(Answer):
+class Late(Answer):
     """An answer that is sent late, or (`seconds` None) not at all, while what it tells of is already done."""
 
     seconds: float | None = None
@@ -60,6 +60,10 @@ class FakeVendor(FakeServer):
     dialect          rfc; github and slack: refusals have status 200
     refresh_error    each refresh is refused: rate_limited (429), or an error such as invalid_grant, invalid_client
     after_rotation   what goes wrong once the refresh has been done: 500, close, slow:<seconds>
+
+    `says[what]` are answers given instead, in this order, the last one from then on; of authorize, exchange, refresh, account, revoke,
+    and of api for every other address. An Answer has any status, headers and body (bytes go out as they are); a Late one comes late. What
+    was asked is counted and kept all the same, and nothing else is done.
     """
 
     def __init__(self) -> None:
@@ -72,6 +76,7 @@ class FakeVendor(FakeServer):
         self.refresh_error = ""
         self.retry_after: str | None = "7"
         self.after_rotation = ""
+        self.says: dict[str, list[Answer]] = {}
         self.exchanges = 0  # codes that came to the token endpoint
         self.refreshes = 0  # refresh tokens that came to it
         self.rotations = 0  # refreshes that were done
@@ -106,10 +111,15 @@ class FakeVendor(FakeServer):
 
     def answer(self, request: Asked) -> Answer:
         with self._lock:
+            what = _what(request)
+            self.exchanges += what == "exchange"
+            self.refreshes += what == "refresh"
+            if told := self.says.get(what):
+                return told.pop(0) if len(told) > 1 else told[0]
             match request.method, request.path:
                 case "GET", "/authorize":
                     return self._authorize(request)
-                case "POST", "/token":
+                case "POST", "/token" | "/refresh":
                     return self._token(request)
                 case "GET", "/account" | "/user":
                     return self._account(request)
@@ -122,7 +132,7 @@ class FakeVendor(FakeServer):
         return Answer(404, {"error": "not_found"})
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
-        if isinstance(answer, _Late):
+        if isinstance(answer, Late):
             if answer.seconds is None:
                 handler.close_connection = True
                 return
@@ -145,16 +155,11 @@ class FakeVendor(FakeServer):
 
     def _token(self, request: Asked) -> Answer:
         form = request.form
-        is_refresh = form.get("grant_type") == "refresh_token"
-        if is_refresh:
-            self.refreshes += 1
-        else:
-            self.exchanges += 1
         if not self._is_our_client(request):
             return self._refused("invalid_client")
         if form.get("grant_type") == "authorization_code":
             return self._exchange(form)
-        if not is_refresh:
+        if form.get("grant_type") != "refresh_token":
             return self._refused("unsupported_grant_type")
         if self.refresh_error == "rate_limited":
             return Answer(429, {"error": "rate_limited"}, {"Retry-After": self.retry_after} if self.retry_after else {})
@@ -192,9 +197,9 @@ class FakeVendor(FakeServer):
             case "500", _, _:
                 return Answer(500, b"<h1>secret upstream text</h1>")
             case "close", _, _:
-                return _Late()
+                return Late()
             case "slow", _, seconds:
-                return _Late(done.status, done.body, done.headers, float(seconds))
+                return Late(done.status, done.body, done.headers, float(seconds))
         return done
 
     def _issue(self, family: Family, *, with_refresh_token: bool) -> Answer:
@@ -247,6 +252,20 @@ class FakeVendor(FakeServer):
             return Answer(404, {"message": "Not Found"})
         family.revoked = True
         return Answer(204, b"")
+
+
+def _what(request: Asked) -> str:
+    """The key of `says` that a request concerns."""
+    match request.method, request.path:
+        case "GET", "/authorize":
+            return "authorize"
+        case "POST", "/token" | "/refresh":
+            return "refresh" if request.form.get("grant_type") == "refresh_token" else "exchange"
+        case "GET", "/account" | "/user":
+            return "account"
+        case ("POST", "/revoke" | "/auth.revoke") | ("DELETE", _):
+            return "revoke"
+    return "api"
 
 
 def _s256(verifier: str) -> str:

@@ -38,7 +38,7 @@ def _line(
     note: str = "",
     manages: bool = True,
 ) -> CredentialLine:
-    return line_of(CredentialPair(name, kind.id, set_by, note, True, organization, own), kind, BASE, may_manage=manages)
+    return line_of(CredentialPair(name, kind.id, set_by, note, True, organization, own), kind, kind, BASE, may_manage=manages)
 
 
 def lines(name: str | None, *, manages: bool = True) -> list[CredentialLine]:

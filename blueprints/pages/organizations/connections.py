@@ -5,7 +5,6 @@
 /orgs/<slug>/connections/<connector>/result   how it ended              .../<connection_id>/account         another account?
 """
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
@@ -54,7 +53,6 @@ _CAUSES = {
 DAY_SECONDS = 86_400
 _BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
 _OURS = frozenset({"client_changed", "encryption_key_missing", "expired"})
-_UNAVAILABLE = re.compile(r"malformed_answer|rate_limited|unreachable|status_[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,8 @@ def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> S
     elif row.status == "connected" and row.ends_at is not None:
         state, kind, icon, cause = _ending(row.ends_at, label)
     elif row.status != "connected":
-        cause = _cause(label, code)
-        if row.status == "retrying" and _UNAVAILABLE.fullmatch(code or ""):
+        cause = _cause(label, code, is_over=row.status == "needs_reconnecting")
+        if row.is_tried_again:
             state, kind, icon = _("Trying again"), "warn", "clock"
         elif code is None or code in _OURS:
             state, kind, icon = _("Needs reconnecting"), "danger", "alert"
@@ -192,7 +190,7 @@ def _ending(ends_at: datetime, label: str) -> tuple[str, str, str, str]:
     """State, kind, icon and cause of access that nothing renews."""
     seconds = (ends_at - moments.now()).total_seconds()
     if seconds <= 0:
-        return _("Needs reconnecting"), "danger", "alert", _cause(label, "expired")
+        return _("Needs reconnecting"), "danger", "alert", _cause(label, "expired", is_over=True)
     days = ceil(seconds / DAY_SECONDS)
     return (
         ngettext("Expires in %(num)s day", "Expires in %(num)s days", days),
@@ -202,11 +200,12 @@ def _ending(ends_at: datetime, label: str) -> tuple[str, str, str, str]:
     )
 
 
-def _cause(label: str, code: str | None) -> str:
+def _cause(label: str, code: str | None, *, is_over: bool) -> str:
+    """is_over: nobody tries again."""
     if code is None:
         return ""
     words_of_code = _CAUSES.get("malformed_answer" if code.startswith("status_") else code)
-    if words_of_code is None:
+    if words_of_code is None or (is_over and code not in _OURS):
         return _("%(service)s didn’t renew the access.", service=label)
     return str(words_of_code) % {"service": label}
 

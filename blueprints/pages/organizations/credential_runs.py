@@ -11,21 +11,28 @@ from markupsafe import Markup, escape
 
 from blueprints import background, session_cookie
 from blueprints.html import quotas, words
-from errors import Unavailable
+from errors import Unauthenticated, Unavailable
+from services.access.actors import Actor
 from services.access.quotas import QuotaReached
-from services.sessions import background_runs
+from services.sessions import background_runs, user_sessions
 from services.vault import credential_checks
+from services.vault.credential_declarations import NotOfItsKind
 
 Told = tuple[str, Markup]  # the kind of note, and the sentence
 
 
 def test_stored(slug: str, name: str, *, scope: str, service: str) -> tuple[str, Mapping[str, str] | None]:
     """The run's id, and its outcome if that came at once.   Raises: as `credential_checks.check`, if it came at once."""
-    actor = g.actor
+    actor, raw_session = g.actor, session_cookie.current_raw() or ""
+
+    def look_again() -> Actor:
+        if not user_sessions.is_live(raw_session):
+            raise Unauthenticated()
+        return actor
 
     def work() -> Mapping[str, str]:
         try:
-            found = credential_checks.check(actor, slug, name, scope=scope, address=None)
+            found = credential_checks.check(actor, slug, name, scope=scope, address=None, look_again=look_again)
         except Unavailable:
             return {"status": "unavailable"}
         return {"status": found.status, "code": found.code}
@@ -76,6 +83,11 @@ def stored(key: Markup | str, *, is_new: bool) -> Markup:
     """What is said of a value that was put."""
     text = _("%(key)s set. It’s used from the next request.") if is_new else _("%(key)s replaced. It’s used from the next request.")
     return words.filled(text, key=key)
+
+
+def not_of_its_kind(error: NotOfItsKind) -> str:
+    """What is said at the field."""
+    return _("This doesn’t look like a value for %(service)s. Check that you copied all of it", service=error.label)
 
 
 def refusal(status: str, code: str, service: Markup | str) -> Markup:

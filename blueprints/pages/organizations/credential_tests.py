@@ -20,12 +20,13 @@ def test(slug: str, name: str) -> Response:
     if credentials.is_gone(slug, name):
         return credentials.nothing_changed(slug)
     line, scope = credentials.line_at(slug, name), credentials.scope_asked()
-    if not line.has_check or line.pair.at(scope) is None:
+    service = line.asked_about(scope)
+    if not service or line.pair.at(scope) is None:
         return credentials.nothing_changed(slug)
-    run_id, outcome = credential_runs.test_stored(slug, name, scope=scope, service=line.service)
+    run_id, outcome = credential_runs.test_stored(slug, name, scope=scope, service=service)
     if outcome is None:
         return redirect(f"/orgs/{slug}/credentials/{name}/tests/{run_id}", 303)
-    kind, sentence = credential_runs.told({"kind": "check", "service": line.service, "name": name}, outcome)
+    kind, sentence = credential_runs.told({"kind": "check", "service": service, "name": name}, outcome)
     flash(sentence.striptags(), kind)
     return redirect(f"/orgs/{slug}/credentials/{name}", 303)
 

@@ -26,7 +26,7 @@ from services.access.quotas import QuotaReached
 from services.pagination import numbered_pages
 from services.users import users
 from services.vault import agent_uses, credential_declarations, credentials
-from services.vault.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo
+from services.vault.credential_declarations import MAX_NOTE_LENGTH, SET_BY, KindInfo, NotOfItsKind
 from services.vault.credential_scope import Scope
 from services.vault.credential_values import MAX_BYTES, is_name
 from services.vault.credentials import CredentialInfo, CredentialPair, VersionInfo
@@ -56,11 +56,12 @@ class Slot(NamedTuple):
 
 
 class CredentialLine(NamedTuple):
-    """A row of the table. `service` is empty for what nobody can be asked about."""
+    """A row of the table. `service` is who may be asked about the organization's value, `own_service` about the reader's own, for which
+    nothing counts that is declared; empty when nobody can be asked."""
 
     pair: CredentialPair
     service: str
-    has_check: bool
+    own_service: str
     organization: Slot
     own: Slot
     may_manage: bool
@@ -68,6 +69,10 @@ class CredentialLine(NamedTuple):
     @property
     def needs_attention(self) -> bool:
         return "fault" in (self.organization.state, self.own.state)
+
+    def asked_about(self, scope: str) -> str:
+        """The service that a value of that scope is tested at."""
+        return self.own_service if scope == "user" else self.service
 
     @property
     def may_set(self) -> dict[str, bool]:
@@ -86,11 +91,12 @@ class CredentialLine(NamedTuple):
         return text in self.pair.name.casefold() or text in self.service.casefold()
 
 
-def line_of(pair: CredentialPair, kind: KindInfo, base: str, *, may_manage: bool) -> CredentialLine:
-    service = kind.label if kind.has_check else ""
+def line_of(pair: CredentialPair, kind: KindInfo, own_kind: KindInfo, base: str, *, may_manage: bool) -> CredentialLine:
+    """own_kind: the one that the name stands for."""
+    service, own_service = (each.label if each.has_check else "" for each in (kind, own_kind))
     values = f"{base}/{pair.name}/value?scope="
     org = _organization_slot(pair, service, f"{values}org", may_manage=may_manage)
-    return CredentialLine(pair, service, kind.has_check, org, _own_slot(pair, service, f"{values}user"), may_manage)
+    return CredentialLine(pair, service, own_service, org, _own_slot(pair, own_service, f"{values}user"), may_manage)
 
 
 def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_manage: bool) -> Slot:
@@ -148,7 +154,8 @@ def line_at(slug: str, name: str) -> CredentialLine:
     pair = credentials.find_pair(g.actor, slug, name) if is_name(name) else None
     if pair is None:
         raise NotFound()
-    return line_of(pair, _kind_of(pair, _kinds()), _base(slug), may_manage=_may_manage(slug))
+    own_kind = credential_declarations.kinds_of_names()(name)
+    return line_of(pair, _kind_of(pair, _kinds()), own_kind, _base(slug), may_manage=_may_manage(slug))
 
 
 def _kind_of(pair: CredentialPair, kinds: dict[str, KindInfo]) -> KindInfo:
@@ -176,9 +183,9 @@ def scope_asked() -> Scope:
 
 @blueprint.get("/orgs/<slug>/credentials")
 def show(slug: str) -> str:
-    kinds, base, may_manage = _kinds(), _base(slug), _may_manage(slug)
+    kinds, own_kind, base, may_manage = _kinds(), credential_declarations.kinds_of_names(), _base(slug), _may_manage(slug)
     pairs = credentials.list_pairs(g.actor, slug)
-    lines = [line_of(pair, _kind_of(pair, kinds), base, may_manage=may_manage) for pair in pairs]
+    lines = [line_of(pair, _kind_of(pair, kinds), own_kind(pair.name), base, may_manage=may_manage) for pair in pairs]
     tabs = {
         "all": lines,
         "own": [line for line in lines if line.pair.own],
@@ -374,8 +381,11 @@ def add(slug: str) -> Response | tuple[str, int]:
             credentials.add(g.actor, slug, name, kind=kind, set_by=set_by, note=note, value=value)
         else:
             credentials.put(g.actor, slug, name, value=value, fields=None, scope="user")
-    except QuotaReached as error:
-        form.key.errors = [quotas.reached(error)]
+    except (QuotaReached, NotOfItsKind) as error:
+        if isinstance(error, QuotaReached):
+            form.key.errors = [quotas.reached(error)]
+        else:
+            form.value.errors = [credential_runs.not_of_its_kind(error)]
         form.forget_value()
         return _new_page(slug, form), error.status
     flash(_("%(key)s added. It’s used from the next request.", key=name) if value else _("%(key)s added.", key=name), "ok")
@@ -415,7 +425,7 @@ def _is_free(slug: str, form: NewCredentialForm) -> bool:
 @blueprint.get("/orgs/<slug>/credentials/<name>/value")
 def show_value(slug: str, name: str) -> str:
     line, scope = _line_to_set(slug, name)
-    return _value_page(slug, line, scope, _value_form(line))
+    return _value_page(slug, line, scope, _value_form(line, scope))
 
 
 @blueprint.post("/orgs/<slug>/credentials/<name>/value")
@@ -423,26 +433,28 @@ def set_value(slug: str, name: str) -> Response | tuple[str, int]:
     if is_gone(slug, name):
         return nothing_changed(slug)
     line, scope = _line_to_set(slug, name)
-    form = _value_form(line)
+    form = _value_form(line, scope)
     if not form.validate():
         return _value_page(slug, line, scope, form), 422
     if not forms.is_first():
         return nothing_changed(slug)
     try:
         return _put_value(slug, line, scope, form)
-    except QuotaReached as error:
-        form.value.errors = [quotas.reached(error)]
+    except (QuotaReached, NotOfItsKind) as error:
+        form.value.errors = [quotas.reached(error) if isinstance(error, QuotaReached) else credential_runs.not_of_its_kind(error)]
         return _value_page(slug, line, scope, form), error.status
 
 
 def _put_value(slug: str, line: CredentialLine, scope: Scope, form: ValueForm) -> Response | tuple[str, int]:
     name = line.pair.name
     if "test" in form and form.test.data:
-        run_id, outcome = credential_runs.put_tested(slug, name, scope=scope, service=line.service, value=form.value.data or "")
+        service, value = line.asked_about(scope), form.value.data or ""
+        credentials.check_may_write(g.actor, slug, name, scope=scope, value=value)
+        run_id, outcome = credential_runs.put_tested(slug, name, scope=scope, service=service, value=value)
         if outcome is None:
             return redirect(f"{_base(slug)}/{name}/tests/{run_id}", 303)
         if outcome["status"] != "ok":
-            form.refuse(outcome["status"], outcome["code"], line.service)
+            form.refuse(outcome["status"], outcome["code"], service)
             return _value_page(slug, line, scope, form), 422
         is_new = bool(outcome["is_new"])
     else:
@@ -465,9 +477,9 @@ def _line_to_set(slug: str, name: str) -> tuple[CredentialLine, Scope]:
     return line, scope
 
 
-def _value_form(line: CredentialLine) -> ValueForm:
+def _value_form(line: CredentialLine, scope: Scope) -> ValueForm:
     form = ValueForm()
-    if not line.has_check:
+    if not line.asked_about(scope):
         del form.test
     return form
 
@@ -498,7 +510,12 @@ def restore(slug: str, name: str) -> Response:
     if not forms.is_first():
         return nothing_changed(slug)
     number = request.args.get("version", 0, type=int)
-    credentials.restore(g.actor, slug, name, number=min(max(number, 0), 2**31 - 1), scope=scope_asked())
+    try:
+        credentials.restore(g.actor, slug, name, number=min(max(number, 0), 2**31 - 1), scope=scope_asked())
+    except NotOfItsKind as error:
+        text = _("%(key)s wasn’t restored: that value doesn’t look like one for %(service)s.", key=name, service=error.label)
+        flash(text, "danger")
+        return redirect(f"{_base(slug)}/{name}", 303)
     flash(_("%(key)s replaced. It’s used from the next request.", key=name), "ok")
     return redirect(_base(slug), 303)
 

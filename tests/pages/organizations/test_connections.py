@@ -523,8 +523,13 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
             {"encryption_key_id": "lost"},
             "Needs reconnecting This Gatepost can’t read what it stored for it any more. encryption_key_missing Reconnect",
         ),
+        (
+            {"status": "needs_reconnecting", "last_error": "status_404"},
+            "Refused by Acme Acme didn’t renew the access. status_404 Reconnect",
+        ),
         ({"status": "retrying", "last_error": "unreachable"}, "Trying again Acme didn’t answer."),
         ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
+        ({"status": "retrying", "last_error": "internal_error"}, "Trying again Acme didn’t renew the access. internal_error"),
         ({"status": "retrying", "last_error": "invalid_client"}, "Refused by Acme"),
         ({"connector": "gone"}, "Off This Gatepost isn’t set up for gone any more."),
     ],

@@ -347,7 +347,6 @@ def tested(make_app: Callable[..., Flask], github_api: FakeGitHubApi, monkeypatc
     ("value", "limit", "words"),
     [
         (BAD, "", "GitHub refused the new value ( status_401 ). Nothing changed."),
-        ("no token at all", "", "GitHub refused the new value ( malformed ). Nothing changed."),
         (GOOD, "primary", "GitHub isn’t answering. Nothing changed. Try again, or save it without a test"),
         (GOOD, "away", "GitHub isn’t answering. Nothing changed. Try again, or save it without a test"),
     ],
@@ -367,6 +366,90 @@ def test_a_value_that_fails_its_test_leaves_the_old_one(
     event = owner.events(tested.app)[-1]
     assert (event.action, event.outcome) == ("credential.checked", "rejected" if not limit else "unavailable")
     assert value not in str(vars(event))
+
+
+FORM = "This doesn’t look like a value for GitHub. Check that you copied all of it"
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("test", [{}, {"test": "y"}])
+@pytest.mark.parametrize("scope", ["org", "user"])
+def test_a_value_that_cannot_be_of_its_kind_is_neither_stored_nor_sent(
+    tested: Company, github_api: FakeGitHubApi, database: Any, scope: str, test: dict[str, str]
+) -> None:
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    answer = post(tested.browser(), f"{BASE}/GITHUB_TOKEN/value?scope={scope}", value="no token at all", **test)
+    assert answer.status_code == 422
+    assert said(answer).count(FORM) == 2
+    assert "no token at all" not in answer.text
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == "a value"
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "user") is None
+    assert github_api.asked == []
+    assert [event.action for event in owner.events(tested.app) if event.target_type == "credential"] == []
+
+
+@pytest.mark.both_databases
+def test_nor_when_it_is_added(tested: Company, database: Any) -> None:
+    fields = {"key": "BOT_TOKEN", "kind": "github", "set_by": "both", "value": "short"}
+    added = post(tested.browser(), BASE + "/new", **fields)
+    own = post(tested.browser(tested.member), BASE + "/new", key="GITHUB_TOKEN", value="short")
+    for answer in (added, own):
+        assert answer.status_code == 422
+        assert FORM in said(answer)
+    assert tested.browser().get(f"{BASE}/BOT_TOKEN").status_code == 404
+    assert tested.browser(tested.member).get(f"{BASE}/GITHUB_TOKEN").status_code == 404
+    assert post(tested.browser(), BASE + "/new", **{**fields, "value": GOOD}).status_code == 303
+
+
+@pytest.mark.both_databases
+def test_an_earlier_value_that_is_not_of_its_kind_is_not_restored(tested: Company, database: Any) -> None:
+    factories.make_credential("GITHUB_TOKEN", organization=tested.organization)
+    browser = tested.browser()
+    post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD)
+    answer = post(browser, f"{BASE}/GITHUB_TOKEN/restore?scope=org&version=1")
+    assert answer.status_code == 303
+    assert "GITHUB_TOKEN wasn’t restored: that value doesn’t look like one for GitHub." in said(browser.get(answer.location))
+    assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == GOOD
+
+
+# --- whose vendor ---
+
+
+@pytest.mark.both_databases
+def test_a_declaration_sends_nobodys_own_value_to_a_vendor(tested: Company, github_api: FakeGitHubApi, database: Any) -> None:
+    """What the member set for a purpose of their own, an admin declares to be GitHub's."""
+    factories.make_credential("A_KEY", GOOD, user=tested.member)
+    factories.make_credential("A_KEY", GOOD, organization=tested.organization)
+    member, page = tested.browser(tested.member), f"{BASE}/A_KEY"
+    with owner.session(tested.app) as owners:
+        owners.add(CredentialDeclaration(organization_id=tested.organization.id, name="A_KEY", kind="github", set_by="both"))
+    assert f"{page}/test?scope=org" in member.get(page).text
+    assert f"{page}/test?scope=user" not in member.get(page).text
+    assert "Test it now" not in member.get(f"{page}/value?scope=user").text
+    assert post(member, BASE + "/new", f"{page}/test?scope=user").location == BASE
+    post(member, f"{page}/value?scope=user", value=BAD, test="y")
+    key = factories.make_api_key(tested.organization, tested.member).raw_key
+    path = "/api/v1/orgs/northwind/credentials/A_KEY/check"
+    checked = tested.app.test_client().post(path, json={"scope": "user"}, headers={"Authorization": f"Bearer {key}"})
+    assert (checked.status_code, checked.json["status"], checked.json["account"]) == (200, "ok", None)
+    assert github_api.asked == []
+    assert post(member, BASE + "/new", f"{page}/test?scope=org").location == page
+    assert github_api.count("/user") == 1
+
+
+@pytest.mark.both_databases
+def test_nor_to_another_vendor_than_the_one_of_its_name(tested: Company, github_api: FakeGitHubApi, database: Any) -> None:
+    factories.make_credential("GITHUB_TOKEN", GOOD, user=tested.member)
+    with owner.session(tested.app) as owners:
+        owners.add(CredentialDeclaration(organization_id=tested.organization.id, name="GITHUB_TOKEN", kind="stripe", set_by="both"))
+    page = f"{BASE}/GITHUB_TOKEN"
+    member = tested.browser(tested.member)
+    assert post(member, BASE + "/new", f"{page}/test?scope=user").location == page
+    assert "GitHub accepts GITHUB_TOKEN." in said(member.get(page))
+    assert github_api.count("/user") == 1
+
+
+# --- a test that takes longer ---
 
 
 def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,6 +550,28 @@ def test_who_is_signed_out_turned_off_or_loses_the_role_during_a_test_stores_not
     assert tested.value(tested.member, "GITHUB_TOKEN", "org") == "a value"
     assert [event.action for event in owner.events(tested.app)].count("credential.put") == 0
     assert GOOD not in caplog.text
+
+
+@pytest.mark.parametrize("meanwhile", [_end_session, _turn_off])
+def test_who_is_signed_out_or_turned_off_during_a_test_of_what_is_stored_leaves_nothing(
+    tested: Company,
+    github_api: FakeGitHubApi,
+    database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[Company], None],
+) -> None:
+    _slow(monkeypatch)
+    factories.make_credential("GITHUB_TOKEN", GOOD, organization=tested.organization)
+    github_api.faults["/user"] = "wait"
+    place = post(tested.browser(), BASE + "/new", f"{BASE}/GITHUB_TOKEN/test?scope=org").location
+    assert "/tests/" in place
+    with tested.app.app_context():
+        meanwhile(tested)
+    github_api.go_on()
+    for thread in threading.enumerate():
+        if thread.name == "background":
+            thread.join(10)
+    assert "credential.checked" not in [event.action for event in owner.events(tested.app)]
 
 
 def test_a_test_whose_server_went_away_ends_without_an_answer(tested: Company, database: Any) -> None:

@@ -15,7 +15,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from connectors import VendorTokens
-from errors import Conflict, GatepostError, NotFound, Unavailable
+from errors import Conflict, GatepostError, NotFound, Unauthenticated, Unavailable
 from infra import bulkhead, clock
 from models import Connection, Organization, User
 from services.access.actors import Actor, OrganizationInfo
@@ -24,6 +24,7 @@ from services.vault.connection_tokens import LiveToken
 from tests import factories, owner
 from tests.conftest import THREADS
 from tests.fakes.fixtures import vendor_settings
+from tests.fakes.server import Answer
 from tests.fakes.vendor import FakeVendor
 
 
@@ -45,14 +46,14 @@ class Acme:
         bound_to = OrganizationInfo(self.organization.id, "acme", "Acme", role)
         return factories.make_actor(self.user, organization=bound_to, scopes=frozenset({"connections:use"}))
 
-    def token(self) -> LiveToken:
+    def token(self, refused: str | None = None) -> LiveToken:
         with self.app.app_context():
-            return connection_tokens.get_live(self.actor(), "acme", str(self.connection_id))
+            return connection_tokens.get_live(self.actor(), "acme", str(self.connection_id), look_again=self.actor, refused=refused)
 
-    def refusal(self) -> GatepostError:
-        with pytest.raises((Unavailable, Conflict)) as refused:
-            self.token()
-        return refused.value
+    def refusal(self, refused: str | None = None) -> GatepostError:
+        with pytest.raises((Unavailable, Conflict)) as failure:
+            self.token(refused)
+        return failure.value
 
     @property
     def row(self) -> Connection:
@@ -363,6 +364,176 @@ def test_a_refresh_whose_answer_is_lost_after_the_rotation_ends_in_needs_reconne
     acme.wait_out_the_pause()
     assert acme.refusal().status == 409
     assert acme.vendor.rotations == 1
+
+
+# --- a 4xx that nothing explains ------------------------------------------------------------------------------------------
+
+UNCLEAR = Answer(404, b"<h1>secret upstream text</h1>")
+QUARTER = 15 * 60
+
+
+def refused_every(acme: Acme, seconds: int, *answers: Answer) -> list[tuple[int, str]]:
+    """What the caller gets and what the row says, when the vendor answers so, with `seconds` between."""
+    seen = []
+    for answer in answers:
+        acme.vendor.says["refresh"] = [answer]
+        seen.append((acme.refusal().status, acme.row.status))
+        acme.moved_seconds += seconds
+        clock.move(acme.moved_seconds)
+    return seen
+
+
+@pytest.mark.both_databases
+def test_a_4xx_that_returns_for_an_hour_needs_reconnecting(acme: Acme) -> None:
+    before = acme.stored
+    assert refused_every(acme, QUARTER, *[UNCLEAR] * 4) == [(503, "retrying")] * 4
+    assert refused_every(acme, QUARTER, UNCLEAR) == [(409, "needs_reconnecting")]
+    assert (acme.row.last_error, acme.row.failures, acme.stored) == ("status_404", 0, before)
+    assert acme.refusal().code == "needs_reconnecting"
+    assert acme.vendor.refreshes == 5
+    assert acme.audited[-1] == ("connection.refreshed", "needs_reconnecting")
+
+
+def test_a_vendors_bad_minutes_do_not_count_as_an_hour(acme: Acme) -> None:
+    assert refused_every(acme, connection_tokens.PAUSE_SECONDS + 1, *[UNCLEAR] * 12) == [(503, "retrying")] * 12
+
+
+def test_an_hour_alone_does_not_count_either(acme: Acme) -> None:
+    assert refused_every(acme, 3600, *[UNCLEAR] * 4) == [(503, "retrying")] * 4
+
+
+def test_other_faults_between_do_not_begin_the_hour_anew(acme: Acme) -> None:
+    away, another = Answer(500, {}), Answer(422, {"message": "x"})
+    seen = refused_every(acme, QUARTER, UNCLEAR, away, another, away, UNCLEAR, UNCLEAR, UNCLEAR)
+    assert [status for status, _ in seen] == [503] * 6 + [409]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(408, {}),
+        Answer(425, {}),
+        Answer(429, {}),
+        Answer(500, {}),
+        Answer(403, {"message": "slow down"}, {"Retry-After": "60"}),
+        Answer(401, {"error": "invalid_client"}),
+        Answer(400, {"error": "temporarily_unavailable"}),
+    ],
+    ids=lambda answer: str(answer.status),
+)
+def test_what_asks_to_come_again_or_is_our_own_fault_never_needs_reconnecting(acme: Acme, answer: Answer) -> None:
+    assert refused_every(acme, QUARTER, *[answer] * 8) == [(503, "retrying")] * 8
+
+
+def test_tokens_in_between_begin_the_hour_anew(acme: Acme) -> None:
+    refused_every(acme, QUARTER, *[UNCLEAR] * 4)
+    acme.vendor.says.clear()
+    acme.token()
+    acme.change(expires_at=clock.now() - timedelta(seconds=1))
+    assert refused_every(acme, QUARTER, *[UNCLEAR] * 4) == [(503, "retrying")] * 4
+
+
+# --- a token that the vendor refuses before its time ----------------------------------------------------------------------
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("ends", [3600, None])
+def test_a_refused_token_is_refreshed_now(acme: Acme, ends: int | None) -> None:
+    acme.change(expires_at=None if ends is None else clock.now() + timedelta(seconds=ends))
+    refused = acme.token().access_token
+    given = acme.token(refused).access_token
+    assert given != refused
+    assert acme.vendor.is_live(given)
+    assert (acme.vendor.refreshes, acme.row.version, acme.stored["access_token"]) == (1, 2, given)
+    assert acme.token(refused).access_token == given, "it is not the stored one any more"
+    assert acme.vendor.refreshes == 1
+
+
+def test_many_who_were_refused_share_one_refresh(acme: Acme) -> None:
+    acme.change(expires_at=clock.now() + timedelta(hours=1))
+    refused = acme.token().access_token
+    acme.vendor.after_rotation = "slow:0.5"
+    given: list[Any] = []
+    threads = [threading.Thread(target=lambda: given.append(acme.token(refused))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {token.access_token for token in given} == {acme.stored["access_token"]}
+    assert (len(given), acme.vendor.refreshes) == (4, 1)
+
+
+def test_a_refused_token_is_not_given_out_when_the_vendor_is_away(acme: Acme) -> None:
+    acme.change(expires_at=clock.now() + timedelta(hours=1))
+    refused = acme.token().access_token
+    acme.vendor.faults["/token"] = "500"
+    assert acme.refusal(refused).status == 503
+    assert acme.refusal(refused).status == 503
+    assert acme.vendor.count("/token") == 1, "the pause is for this refresh too"
+    assert acme.token().access_token == refused, "others may still have a use for it"
+
+
+def test_a_refused_token_without_a_refresh_token_needs_reconnecting(acme: Acme) -> None:
+    with acme.app.app_context():
+        sealed = connections.seal(VendorTokens("at_alone"), acme.connection_id, owner_id=acme.organization.id)
+    acme.change(tokens=sealed, expires_at=None)
+    assert acme.refusal("at_alone").code == "needs_reconnecting"
+    assert (acme.row.status, acme.row.last_error) == ("needs_reconnecting", "expired")
+    assert acme.vendor.refreshes == 0
+
+
+def test_a_vendor_that_gives_the_same_token_again_is_believed(acme: Acme) -> None:
+    acme.change(expires_at=clock.now() + timedelta(hours=1))
+    refused = acme.token().access_token
+    acme.vendor.says["refresh"] = [Answer(200, {"access_token": refused, "expires_in": 3600})]
+    assert acme.token(refused).access_token == refused
+
+
+@pytest.mark.parametrize("text", ["", "another", "\u00e4", "x" * 100_000])
+def test_another_token_than_the_stored_one_changes_nothing(acme: Acme, text: str) -> None:
+    acme.change(expires_at=clock.now() + timedelta(hours=1))
+    assert acme.token(text).access_token == acme.stored["access_token"]
+    assert acme.vendor.refreshes == 0
+
+
+# --- a vendor that tells no lifetime --------------------------------------------------------------------------------------
+
+
+@pytest.mark.both_databases
+def test_a_lifetime_of_the_settings_also_counts_for_tokens_from_before(make_app: Callable[..., Flask], vendor: FakeVendor) -> None:
+    acme = Acme(make_app(**vendor_settings(vendor, expires_in="3600")), vendor)
+    acme.change(expires_at=None)
+    first = acme.token()
+    assert first.expires_at is not None
+    assert acme.vendor.refreshes == 0
+    acme.vendor.says["refresh"] = [Answer(200, {"access_token": "at_2"}), Answer(200, {"access_token": "at_3"})]
+    for moved, token in ((3580, "at_2"), (7000, "at_2"), (7200, "at_3")):
+        clock.move(moved)
+        assert acme.token().access_token == token
+    assert acme.row.expires_at is not None
+
+
+def test_without_a_lifetime_nothing_ends(acme: Acme) -> None:
+    acme.change(expires_at=None)
+    clock.move(10_000_000)
+    assert acme.token().expires_at is None
+    assert acme.vendor.refreshes == 0
+
+
+# --- who asks, after a wait -----------------------------------------------------------------------------------------------
+
+
+def test_who_may_no_longer_ask_gets_nothing_although_the_refresh_is_kept(acme: Acme) -> None:
+    def gone() -> Actor:
+        raise Unauthenticated
+
+    with acme.app.app_context(), pytest.raises(Unauthenticated):
+        connection_tokens.get_live(acme.actor(), "acme", str(acme.connection_id), look_again=gone)
+    assert acme.vendor.is_live(acme.stored["access_token"])
+    assert acme.audited == [("connection.refreshed", "ok")]
+
+
+# --- what cannot be renewed -----------------------------------------------------------------------------------------------
 
 
 def test_an_old_token_that_cannot_be_renewed_needs_reconnecting_at_once(acme: Acme) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import select, text, update
 
 from errors import Conflict, NotFound, Unavailable
 from extensions import db
-from models import AuditEvent, Credential, CredentialVersion
+from infra import clock
+from models import ApiKey, AuditEvent, Credential, CredentialVersion
 from services.access.actors import Actor
 from services.database import row_security
 from services.vault import credential_checks, credential_resolution, credentials
@@ -19,6 +20,7 @@ from tests import factories
 from tests import owner as tables
 from tests.conftest import ENCRYPTION_KEY
 from tests.fakes.github_api import FakeGitHubApi, Token
+from tests.oauth.flow import bearer
 
 OTHER_KEY = "other:" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
 GITHUB_TOKEN = "ghp_" + "a1B2" * 9
@@ -122,7 +124,7 @@ def test_an_encryption_key_missing_from_the_settings_is_told_and_the_server_runs
         assert shown == {"A_KEY": "unreadable", "B_KEY": "set"}
         assert [version.status for version in credentials.list_versions(actor, "acme", "A_KEY", scope=None)] == ["unreadable"]
         with pytest.raises(Conflict):
-            credential_checks.check(actor, "acme", "A_KEY", scope=None, address=None)
+            credential_checks.check(actor, "acme", "A_KEY", scope=None, address=None, look_again=lambda: actor)
         credentials.put(actor, "acme", "A_KEY", value="again", fields=None, scope=None)
         assert _resolve(actor, "A_KEY") == ({"A_KEY": ("org", "again")}, [], [])
     both = make_app(encryption_keys=f"{OTHER_KEY},{ENCRYPTION_KEY}")
@@ -279,7 +281,8 @@ def github_app(make_app, api):
 
 def _check(app, user, *, scope=None, address=None):
     with app.app_context():
-        return credential_checks.check(_actor(user), "acme", "GITHUB_TOKEN", scope=scope, address=address)
+        look_again = lambda: _actor(user)  # noqa: E731  # the same one
+        return credential_checks.check(_actor(user), "acme", "GITHUB_TOKEN", scope=scope, address=address, look_again=look_again)
 
 
 def _status(app, user):
@@ -325,7 +328,7 @@ def test_an_answer_about_a_value_that_was_replaced_meanwhile_is_not_kept_and_no_
 
         def put():
             with github_app.app_context():
-                credentials.put(_actor(owner), "acme", "GITHUB_TOKEN", value="another", fields=None, scope=None)
+                credentials.put(_actor(owner), "acme", "GITHUB_TOKEN", value="ghp_" + "b" * 36, fields=None, scope=None)
 
         thread = threading.Thread(target=put)
         thread.start()
@@ -337,6 +340,26 @@ def test_an_answer_about_a_value_that_was_replaced_meanwhile_is_not_kept_and_no_
     found = _check(github_app, owner)
     assert (found.status, found.is_stored) == ("ok", False)
     assert _status(github_app, owner) == ("set", None)
+
+
+@pytest.mark.both_databases
+def test_whose_key_ends_while_the_vendor_is_asked_learns_nothing_and_leaves_nothing(github_app, api, acme, owner):
+    factories.make_credential("GITHUB_TOKEN", GITHUB_TOKEN, organization=acme)
+    headers = bearer(factories.make_api_key(acme, owner).raw_key)
+    known = api._known
+
+    def meanwhile(path, token):
+        with tables.session(github_app) as owners:
+            owners.execute(update(ApiKey).values(revoked_at=clock.now()))
+        return known(path, token)
+
+    api._known = meanwhile
+    api.tokens[GITHUB_TOKEN] = Token("octocat")
+    answer = github_app.test_client().post("/api/v1/orgs/acme/credentials/GITHUB_TOKEN/check", json={}, headers=headers)
+    assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")
+    assert "octocat" not in answer.text
+    assert _status(github_app, owner) == ("set", None)
+    assert tables.events(github_app, AuditEvent.action == "credential.checked") == []
 
 
 def test_a_check_reads_what_a_resolve_would(github_app, api, acme, owner, member):
