@@ -106,6 +106,10 @@ class Provider(Protocol):
 # what a token endpoint says whatever the code was that a browser brought
 _OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
 
+# every way in which an answer can fail us, beside a refusal of the token endpoint
+_MALFORMED = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+FAULTS = (http.UpstreamFailed, http.UpstreamRefused, *_MALFORMED)
+
 
 def unavailable(detail: str) -> SignInRefused:
     return SignInRefused("provider_unavailable", detail=detail, is_proven=True)
@@ -129,7 +133,7 @@ def guarded(url: str, work: Any) -> Any:
         raise refused(f"token endpoint: {clean_text(error.error)}", is_proven=error.error in _OF_OUR_SETUP) from error
     except requests.HTTPError as error:
         raise unavailable(f"{error.response.status_code} from the token endpoint") from error
-    except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise unavailable(f"malformed answer: {type(error).__name__}") from error
 
 

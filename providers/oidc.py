@@ -5,6 +5,7 @@ not have, once for each such name and not more often than every ten seconds.
 """
 
 import json
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,17 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import to_bytes
 
 from config import ProviderSettings
-from infra import clock, http
+from infra import bulkhead, clock, http
 from infra.kept_documents import KeptDocument
 from providers import base
+from providers.claims import Person, person_of
+
+log = logging.getLogger("gatepost.providers")
 
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _REREAD_SECONDS = 10
 _SKEW_SECONDS = 60
+_USERINFO_SECONDS = 3.0  # when the sign-in needs nothing of it
 _MAX_UNKNOWN = 100
 _AUTH_TIME = json.dumps({"id_token": {"auth_time": {"essential": True}}}, separators=(",", ":"))
 
@@ -88,22 +93,19 @@ class OpenIdProvider:
         session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
         claims = self._claims(metadata, token, trip.nonce)
-        auth_time_ms = _auth_time_ms(claims.get("auth_time"))
-        if claims.get("email") is None and metadata.get("userinfo_endpoint"):
-            if claims.get("email_verified") is not False:
-                claims.pop("email_verified", None)  # it spoke of no address
-            claims = {**self._userinfo(session, metadata, token, claims["sub"]), **claims}
-        login = base.clean_text(claims.get("preferred_username"), 60)
+        person = person_of(claims)
+        if metadata.get("userinfo_endpoint") and not (person.is_named and person.email and person.email_verified is not None):
+            person = person_of(claims, self._find_userinfo(session, metadata, token, claims["sub"], person))
         return base.ProviderAccount(
             provider_id=self.settings.provider_id,
             issuer=self.settings.issuer,
             subject=base.clean_subject(claims.get("sub")),
-            login=login,
-            name=base.clean_text(claims.get("name")) or login,
-            email=base.clean_email(claims.get("email")),
-            email_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
+            login=person.login,
+            name=person.name,
+            email=person.email,
+            email_verified=person.email_verified is True,
             tokens=base.tokens_from(token),
-            auth_time_ms=auth_time_ms,
+            auth_time_ms=_auth_time_ms(claims.get("auth_time")),
         )
 
     # --- what is asked of the provider ---
@@ -122,7 +124,22 @@ class OpenIdProvider:
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
+        if not http.is_allowed_url(found.get("userinfo_endpoint"), on_behalf_of=self.settings.issuer):
+            found.pop("userinfo_endpoint", None)
         return found
+
+    def _find_userinfo(
+        self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object, person: Person
+    ) -> dict[str, Any] | None:
+        """What userinfo tells, asked once. Where the sign-in can go on without it, it gets little time and may fail."""
+        if person.email is None or (person.email_verified is None and self.settings.email_trust == "claim"):
+            return self._userinfo(session, metadata, token, subject)
+        try:
+            with bulkhead.shorter_deadline(_USERINFO_SECONDS):
+                return self._userinfo(session, metadata, token, subject)
+        except base.FAULTS as error:
+            log.info("userinfo was left out", extra={"provider": self.settings.provider_id, "detail": f"{type(error).__name__}: {error}"})
+            return None
 
     def _userinfo(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object) -> dict[str, Any]:
         """OpenID Connect Core 5.3.2: an answer about somebody else must not be used."""

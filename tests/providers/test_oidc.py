@@ -86,6 +86,119 @@ def test_only_true_is_verified(op: FakeOidc, claim: object, is_verified: bool) -
     assert sign_in(op).email_verified is is_verified
 
 
+# --- names, and what userinfo adds ------------------------------------------------------------------------------
+
+
+def test_a_name_that_only_userinfo_has_is_fetched(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.userinfo = {"name": "Grace Hopper"}
+    account = sign_in(op)
+    assert (account.name, account.email, account.email_verified) == ("Grace Hopper", "g@example.com", True)
+    assert op.count("/userinfo") == 1
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"given_name": "Maria", "family_name": "Silva"}, "Maria Silva"),
+        ({"given_name": "Maria"}, "Maria"),
+        ({"family_name": "Silva"}, "Silva"),
+        ({"name": "M. Silva", "given_name": "Maria", "family_name": "Silva"}, "M. Silva"),
+        ({"name": " \u202e\n", "given_name": "Maria", "family_name": "Silva"}, "Maria Silva"),
+        ({"name": ["Maria"], "nickname": "mia"}, "mia"),
+        ({"nickname": "mia", "preferred_username": "maria"}, "mia"),
+        ({"preferred_username": "maria"}, "maria"),
+        ({}, ""),
+        ({"given_name": None, "family_name": 5, "nickname": {}, "preferred_username": False}, ""),
+    ],
+)
+@pytest.mark.parametrize("in_id_token", [True, False])
+def test_a_person_has_the_best_name_that_is_told(op: FakeOidc, claims: dict[str, Any], name: str, in_id_token: bool) -> None:
+    op.in_id_token = in_id_token
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, **claims}
+    assert sign_in(op).name == name
+
+
+def test_a_nickname_gives_way_to_the_name_that_userinfo_has(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, "nickname": "mia"}
+    op.userinfo = {"given_name": "Maria", "family_name": "Silva", "nickname": "other"}
+    assert sign_in(op).name == "Maria Silva"
+
+
+def test_userinfo_is_not_asked_for_what_is_there(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, "given_name": "Maria", "family_name": "Silva"}
+    sign_in(op)
+    assert op.count("/userinfo") == 0
+
+
+FAULTS = ["500", "503", "400", "401", "302", "malformed", "list", "null", "huge", "close"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_userinfo_stops_no_sign_in_whose_address_is_proven(op: FakeOidc, fault: str) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True, "preferred_username": "grace"}
+    op.faults["/userinfo"] = fault
+    account = sign_in(op)
+    assert (account.name, account.email, account.email_verified) == ("grace", "g@example.com", True)
+
+
+def test_userinfo_about_somebody_else_names_nobody(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.userinfo = {"sub": "sub-2", "name": "Mallory"}
+    assert sign_in(op).name == ""
+
+
+@pytest.mark.parametrize("fault", FakeOidc.STUCK)
+def test_a_userinfo_that_hangs_does_not_use_up_the_call(op: FakeOidc, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oidc, "_USERINFO_SECONDS", 0.5)
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.faults["/userinfo"] = fault
+    assert sign_in(op).email == "g@example.com"
+    assert sign_in(op).email == "g@example.com", "the provider does not rest"
+
+
+@pytest.mark.parametrize("url", ["http://upstream.example/userinfo", "javascript:alert(1)", 5, ["x"], ""])
+def test_an_unusable_userinfo_endpoint_is_none(op: FakeOidc, url: object) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.metadata = {"userinfo_endpoint": url}
+    assert sign_in(op).email == "g@example.com"
+
+
+@pytest.mark.parametrize(("trust", "is_fatal"), [("claim", True), ("trusted", False), ("mail", False)])
+def test_an_address_without_a_flag_waits_for_userinfo_where_the_flag_decides(op: FakeOidc, trust: str, is_fatal: bool) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "name": "Grace"}
+    op.faults["/userinfo"] = "503"
+    if is_fatal:
+        assert refusal_of(op) == "provider_unavailable"
+    else:
+        assert sign_in(op, provider_of(op, email_trust=trust)).email == "g@example.com"
+
+
+@pytest.mark.parametrize(
+    ("signed", "userinfo", "email", "is_verified"),
+    [
+        ({"email": "g@example.com"}, {"email_verified": True}, "g@example.com", True),
+        ({"email": "g@example.com"}, {"email_verified": "true"}, "g@example.com", True),
+        ({"email": "g@example.com"}, {"email_verified": False}, "g@example.com", False),
+        ({"email": "g@example.com"}, {"email": "other@example.com", "email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com"}, {"email": None, "email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com", "email_verified": False}, {"email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com", "email_verified": "false"}, {"email_verified": True}, "g@example.com", False),
+        ({"email": ""}, {"email": "g@example.com", "email_verified": True}, "g@example.com", True),
+        ({"email": "no address"}, {"email": "g@example.com", "email_verified": True}, "g@example.com", True),
+        ({"email": "no address", "email_verified": True}, {"email": "g@example.com", "email_verified": None}, "g@example.com", False),
+        ({"email_verified": "false"}, {"email": "g@example.com", "email_verified": True}, "g@example.com", False),
+    ],
+)
+def test_a_flag_of_userinfo_speaks_of_its_own_address_only(
+    op: FakeOidc, signed: dict[str, Any], userinfo: dict[str, Any], email: str, is_verified: bool
+) -> None:
+    op.signed_in.claims = signed
+    op.userinfo = userinfo
+    account = sign_in(op)
+    assert (account.email, account.email_verified) == (email, is_verified)
+
+
 def test_the_hints_go_upstream(op: FakeOidc) -> None:
     url = provider_of(op).authorize_url(TRIP, Hints(login_hint="ann@example.com", ui_locales="de fr", prompt="login", max_age=0))
     query = query_of(url)
