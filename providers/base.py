@@ -103,6 +103,10 @@ class Provider(Protocol):
         ...
 
 
+class ClocksDiffer(http.UpstreamRefused):
+    """The times in the provider's answer are not those of now."""
+
+
 # what a token endpoint says whatever the code was that a browser brought
 _OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
 

@@ -11,24 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from authlib.integrations.requests_client import OAuth2Session
-from authlib.oidc.core.util import create_half_hash
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import Key, KeySet
-from joserfc.jws import JWSRegistry
-from joserfc.util import to_bytes
 
 from config import ProviderSettings
-from infra import bulkhead, clock, http
+from infra import bulkhead, http
 from infra.kept_documents import KeptDocument
-from providers import base
+from providers import base, id_tokens
 from providers.claims import Person, person_of
+from providers.id_tokens import PublishedKeys
 
 log = logging.getLogger("gatepost.providers")
 
-_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _REREAD_SECONDS = 10
-_SKEW_SECONDS = 60
 _USERINFO_SECONDS = 3.0  # when the sign-in needs nothing of it
 _MAX_UNKNOWN = 100
 _AUTH_TIME = json.dumps({"id_token": {"auth_time": {"essential": True}}}, separators=(",", ":"))
@@ -39,7 +32,7 @@ class _Kept:
     """What this process knows of one issuer."""
 
     metadata: KeptDocument[dict[str, Any]] = field(default_factory=KeptDocument)
-    keys: KeptDocument[KeySet] = field(default_factory=KeptDocument)
+    keys: KeptDocument[PublishedKeys] = field(default_factory=KeptDocument)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -149,91 +142,38 @@ class OpenIdProvider:
         return claims
 
     def _claims(self, metadata: dict[str, Any], token: dict[str, Any], nonce: str) -> dict[str, Any]:
-        """The verified claims of the id_token (OpenID Connect Core 3.1.3.7)."""
-        raw = token.get("id_token")
-        if not isinstance(raw, str):
-            raise http.UpstreamFailed("no id_token")
-        try:
-            decoded = self._decode(metadata, raw)
-            self._check(decoded.claims, nonce)
-            _check_at_hash(decoded, token["access_token"])
-        except (JoseError, RecursionError) as error:
-            raise http.UpstreamRefused(f"id_token: {type(error).__name__}") from error
-        return decoded.claims
+        return id_tokens.read(
+            token.get("id_token"),
+            lambda kid: self._keys(metadata["jwks_uri"], kid),
+            issuers=self.accepted_issuers,
+            client_id=self.settings.client_id,
+            nonce=nonce,
+            access_token=token["access_token"],
+        )
 
-    def _decode(self, metadata: dict[str, Any], raw: str) -> jwt.Token:
-        def find_key(token: Any) -> Key:
-            header = token.headers()
-            return _pick(self._keys(metadata["jwks_uri"], header.get("kid")), header)
-
-        return jwt.decode(raw, find_key, algorithms=_ALGORITHMS, registry=JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False))
-
-    def _check(self, claims: dict[str, Any], nonce: str) -> None:
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        jwt.JWTClaimsRegistry(
-            now=clock.now_seconds(),
-            leeway=_SKEW_SECONDS,
-            iss={"essential": True, "values": list(self.accepted_issuers)},
-            sub={"essential": True},
-            aud={"essential": True, "value": self.settings.client_id},
-            exp={"essential": True},
-            iat={"essential": True},
-            nonce={"essential": True, "value": nonce},
-        ).validate(claims)
-        if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self.settings.client_id:
-            raise http.UpstreamRefused("id_token: made for another client")
-
-    def _keys(self, url: str, kid: object) -> KeySet:
+    def _keys(self, url: str, kid: object) -> PublishedKeys:
         kept = _kept_for(self.settings.issuer)
         known = kept.keys.find(lambda: _read_keys(url))
         if known is not None and not _should_reread(kept, known, kid):
             return known
         keys = kept.keys.fetch(lambda: _read_keys(url))
-        if isinstance(kid, str) and not _has(keys, kid) and len(kept.unknown) < _MAX_UNKNOWN:
+        if isinstance(kid, str) and not keys.has(kid) and len(kept.unknown) < _MAX_UNKNOWN:
             kept.unknown.add(kid)
         return keys
 
 
-def _read_keys(url: str) -> KeySet:
-    try:
-        return KeySet.import_key_set(http.get_json(http.new_session(), url))
-    except JoseError as error:
-        raise http.UpstreamFailed(f"unusable keys: {type(error).__name__}") from error
+def _read_keys(url: str) -> PublishedKeys:
+    keys = id_tokens.read_keys(http.get_json(http.new_session(), url))
+    if keys.unusable:
+        log.info("a key of a provider cannot be used", extra={"url": url, "detail": "; ".join(keys.unusable[:5])})
+    return keys
 
 
-def _should_reread(kept: _Kept, known: KeySet, kid: object) -> bool:
+def _should_reread(kept: _Kept, known: PublishedKeys, kid: object) -> bool:
     """For a key name that we do not have: once each, and never more often than every ten seconds."""
-    if not isinstance(kid, str) or _has(known, kid):
+    if not isinstance(kid, str) or known.has(kid):
         return False
     return kid not in kept.unknown and not 0 <= kept.keys.age_seconds < _REREAD_SECONDS
-
-
-def _has(keys: KeySet, kid: str) -> bool:
-    return any(key.kid == kid for key in keys.keys)
-
-
-def _pick(keys: KeySet, header: dict[str, Any]) -> Key:
-    """The key that the header names; without a name, the only one that can have signed it."""
-    kid, key_types = header.get("kid"), KeySet.algorithm_keys.get(header["alg"], [])
-    fitting = [
-        key
-        for key in keys.keys
-        if key.key_type in key_types and key.get("use") in (None, "sig") and key.get("alg") in (None, header["alg"])
-        if kid is None or key.kid == kid
-    ]
-    if not fitting or (kid is None and len(fitting) > 1):
-        raise http.UpstreamRefused("id_token: signed with a key that the provider does not publish")
-    return fitting[0]
-
-
-def _check_at_hash(token: jwt.Token, access_token: str) -> None:
-    sent = token.claims.get("at_hash")
-    if sent is None:
-        return
-    expected = create_half_hash(access_token, token.header["alg"])
-    if expected is not None and to_bytes(sent) != expected:
-        raise http.UpstreamRefused("id_token: at_hash does not match")
 
 
 def _auth_time_ms(value: object) -> int | None:

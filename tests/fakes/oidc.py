@@ -148,7 +148,9 @@ class FakeOidc(FakeServer):
         if self.in_id_token:
             claims |= user.claims
         header = _over({"alg": self.algorithm, "kid": self.key.kid}, self.header)
-        return jwt.encode(header, _over(claims, self.claims), self.key, registry=JWSRegistry(algorithms=[header["alg"]], strict_check_header=False))
+        return jwt.encode(
+            header, _over(claims, self.claims), self.key, registry=JWSRegistry(algorithms=[header["alg"]], strict_check_header=False)
+        )
 
     def _userinfo(self, request: Asked) -> Answer:
         user = self.tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey, OctKey, OKPKey
 
 import providers
 from config import ProviderSettings
@@ -18,7 +19,7 @@ from errors import SignInRefused
 from infra import bulkhead, clock, kept_documents
 from providers import Callback, Hints, ProviderAccount, Trip, oidc
 from tests.fakes.browser import query_of
-from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc
+from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc, half_hash, make_key
 
 REDIRECT_URI = "http://127.0.0.1:8000/login/authentik/callback"
 TRIP = Trip(state="state", nonce="the-nonce", code_verifier="v" * 64, redirect_uri=REDIRECT_URI)
@@ -402,6 +403,143 @@ def test_unknown_keys_do_not_make_us_ask_again_and_again(op: FakeOidc, monkeypat
     for _ in range(5):
         assert refusal_of(op) == "provider_refused"
     assert op.count("/jwks") == 2  # once for each name
+
+
+# --- keys and tokens of many kinds ----------------------------------------------------------------------------------
+
+
+B32 = base64.urlsafe_b64encode(bytes(range(32))).rstrip(b"=").decode()
+UNUSABLE: dict[str, Any] = {
+    "a curve that nobody here knows": {"kty": "EC", "crv": "BP-256", "x": B32, "y": B32, "kid": "odd", "use": "sig"},
+    "a point beside the curve": {"kty": "EC", "crv": "P-256", "x": B32, "y": B32, "kid": "odd", "use": "sig"},
+    "a kind of the future": {"kty": "AKP", "alg": "ML-DSA-44", "pub": B32, "kid": "odd"},
+    "no kind": {"kid": "odd"},
+    "a kind that is no text": {"kty": ["RSA"], "kid": "odd"},
+    "no base64": {"kty": "RSA", "n": "+/=", "e": "AQAB", "kid": "odd"},
+    "no modulus": {"kty": "RSA", "e": "AQAB", "kid": "odd"},
+    "an exponent of one": {"kty": "RSA", "n": B32, "e": "AQ", "kid": "odd"},
+    "a name that is no text": {"kty": "EC", "crv": "P-256", "x": B32, "y": B32, "kid": 5},
+    "a curve that is no text": {"kty": "OKP", "crv": {"a": 1}, "x": B32, "kid": "odd"},
+    "a short point": {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "odd"},
+    "nothing": None,
+    "a text": "key",
+    "a list": [],
+    "nested without end": json.loads("[" * 500 + "]" * 500),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_that_cannot_be_used_costs_only_itself(op: FakeOidc, what: str, is_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    op.rotate("RS256")
+    op.keys = [UNUSABLE[what], op.published] if is_first else [op.published, UNUSABLE[what]]
+    with caplog.at_level("INFO"):
+        assert sign_in(op).subject == "sub-1"
+    (line,) = [record for record in caplog.records if record.name == "gatepost.providers"]
+    assert line.message == "a key of a provider cannot be used"
+    assert op.issuer in line.url  # type: ignore[attr-defined]
+
+
+def test_a_secret_among_the_keys_is_no_key(op: FakeOidc) -> None:
+    secret = OctKey.import_key("s" * 40, {"kid": "secret"})
+    op.keys = [op.published, secret.as_dict()]
+    op.raw_id_token = encode(op, {"alg": "HS256", "kid": "secret"}, secret)
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_members_of_a_key_that_nobody_needs_do_not_matter(op: FakeOidc) -> None:
+    op.keys = [{**op.published, "x5c": "no list", "x5u": 5, "x5t": [], "issuer": "https://x.example", "key_ops": ["verify", "future"]}]
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize("changes", [{"use": "enc"}, {"use": "tls"}, {"use": None, "key_ops": ["encrypt"]}])
+def test_a_key_for_another_use_signs_nothing(op: FakeOidc, changes: dict[str, Any]) -> None:
+    op.keys = [{**op.published, **changes}, make_key("ES256").as_dict(private=False)]
+    assert refusal_of(op) == "provider_refused"
+
+
+@pytest.mark.parametrize("keys", [[], [None], "keys", {"a": 1}])
+def test_no_usable_key_is_a_provider_that_is_away(op: FakeOidc, keys: Any) -> None:
+    op.keys = keys
+    assert refusal_of(op) == "provider_unavailable"
+
+
+ALGORITHMS = ["RS256", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_signature_algorithm_signs_people_in(op: FakeOidc, algorithm: str) -> None:
+    op.rotate(algorithm)
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_at_hash_is_checked_with_every_algorithm(op: FakeOidc, algorithm: str) -> None:
+    op.rotate(algorithm)
+    op.claims = {"at_hash": half_hash("another", algorithm)}
+    assert refusal_of(op) == "provider_refused"
+
+
+@pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True, ""])
+def test_an_at_hash_that_is_no_text_is_refused(op: FakeOidc, value: object) -> None:
+    op.claims = {"at_hash": value}
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_a_key_of_ed25519_under_its_own_name(op: FakeOidc) -> None:
+    op.algorithm, op.key = "Ed25519", make_key("Ed25519", "ed1")
+    assert (op.published["alg"], op.published["kty"], op.published["kid"]) == ("Ed25519", "OKP", "ed1")
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize(
+    ("published", "header"), [("EdDSA", "Ed25519"), ("EdDSA", "Ed448"), ("Ed25519", "EdDSA"), ("Ed448", "EdDSA"), (None, "Ed25519")]
+)
+def test_eddsa_and_its_newer_names_are_one_algorithm(op: FakeOidc, published: str | None, header: str) -> None:
+    op.rotate(published if header == "EdDSA" and published else header)
+    key = op.published
+    op.keys = [{**key, "alg": published}]
+    if header == "EdDSA":
+        op.algorithm, op.key = header, OKPKey.import_key({**op.key.as_dict(private=True), "alg": "EdDSA"})
+        op.claims = {"at_hash": None}
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_a_key_of_one_curve_verifies_nothing_of_another(op: FakeOidc) -> None:
+    op.rotate("Ed448")
+    op.header, op.raw_id_token = {}, encode(op, {"alg": "Ed25519", "kid": op.key.kid}, make_key("Ed25519"))
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_the_only_key_of_the_right_curve_is_found_without_a_name(op: FakeOidc) -> None:
+    op.header = {"kid": None}
+    op.keys = [make_key("ES384").as_dict(private=False), op.published, make_key("RS256").as_dict(private=False)]
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ({"x5c": ["M" * 1400]}, {}),
+        ({"x5c": ["M" * 2000] * 4}, {}),
+        ({"jwk": {"kty": "RSA", "n": "A" * 700, "e": "AQAB"}}, {}),
+        ({"vendor": "x" * 5000}, {}),
+        ({}, {"groups": [f"group-{number:05}" for number in range(20_000)]}),
+    ],
+)
+def test_a_long_header_or_long_claims_are_read(op: FakeOidc, header: dict[str, Any], claims: dict[str, Any]) -> None:
+    op.rotate("RS256")
+    op.header, op.claims = header, claims
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_a_long_signature_is_read(op: FakeOidc) -> None:
+    """Of RSA with 8,192 bits: refused because of whose it is, not of its length."""
+    head, body, _ = encode(op, {"alg": "ES256", "kid": op.key.kid}, op.key).split(".")
+    op.raw_id_token = f"{head}.{body}.{'A' * 1366}"
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(op)
+    assert "signature" in caught.value.detail
 
 
 # --- a provider that hangs ----------------------------------------------------------------------------------------
