@@ -86,7 +86,7 @@ class OAuth2Connector:
         if not self.settings.account_url:
             return base.VendorAccount()
         answer = base.ask("GET", self.settings.account_url, headers=_bearer(tokens))
-        if answer.status in (401, 403):
+        if answer.status in (401, 403) and not answer.is_rate_limit:
             raise base.VendorRefused(f"status_{answer.status}")
         if answer.status != 200:
             raise base.unusable(answer)
@@ -118,7 +118,7 @@ class OAuth2Connector:
         asked_at = clock.now()
         answer = self._post_as_client(self.settings.token_url, form)
         found = answer.members
-        if answer.status not in _DECIDED or not found:
+        if answer.status not in _DECIDED or answer.is_rate_limit or not found:
             raise base.unusable(answer)
         if found.get("error") or answer.status != 200:
             raise self._refusal(answer)

@@ -154,14 +154,21 @@ def request(
         raise UpstreamFailed(type(error).__name__) from error
 
 
+def is_rate_limit(status: int, headers: Mapping[str, str]) -> bool:
+    """GitHub and others also say it with 403: the hour's share is used up, or (`Retry-After`) they want fewer at once."""
+    is_used_up = "Retry-After" in headers or headers.get("X-RateLimit-Remaining", "").strip() == "0"
+    return status == 429 or (status == 403 and is_used_up)
+
+
 def get_json(session: requests.Session, url: str, *, bearer: str | None = None) -> Any:
-    """The JSON of a 200 answer. Raises UpstreamFailed; UpstreamRefused for a 4xx."""
+    """The JSON of a 200 answer. Raises UpstreamFailed; UpstreamRefused for a 4xx that would be the same later."""
     headers = {"Accept": "application/json", "User-Agent": "gatepost"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
     extra = {"withhold_token": True} if hasattr(session, "token_auth") else {}
     response = session.get(url, headers=headers, allow_redirects=False, **extra)
-    if 400 <= response.status_code < 500 and response.status_code != 429:
+    is_for_later = response.status_code in (408, 425) or is_rate_limit(response.status_code, response.headers)
+    if 400 <= response.status_code < 500 and not is_for_later:
         raise UpstreamRefused(f"{response.status_code} from {urlsplit(url).path}")
     if response.status_code != 200:
         raise UpstreamFailed(f"{response.status_code} from {urlsplit(url).path}")

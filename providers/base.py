@@ -109,6 +109,7 @@ class ClocksDiffer(http.UpstreamRefused):
 
 # what a token endpoint says whatever the code was that a browser brought
 _OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
+_TRY_LATER = ("temporarily_unavailable", "server_error", "slow_down")
 
 # every way in which an answer can fail us, beside a refusal of the token endpoint
 _MALFORMED = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -134,6 +135,8 @@ def guarded(url: str, work: Any) -> Any:
     except http.UpstreamRefused as error:
         raise refused(str(error)) from error
     except OAuthError as error:
+        if error.error in _TRY_LATER:
+            raise unavailable(f"token endpoint: {error.error}") from error
         raise refused(f"token endpoint: {clean_text(error.error)}", is_proven=error.error in _OF_OUR_SETUP) from error
     except requests.HTTPError as error:
         raise unavailable(f"{error.response.status_code} from the token endpoint") from error
@@ -152,6 +155,7 @@ def oauth_session(settings: ProviderSettings, *, auth_method: str, redirect_uri:
         code_challenge_method="S256",
     )
     session.register_client_auth_method(("client_secret_basic", _encoded_basic))
+    session.register_compliance_hook("access_token_response", _check_rate_limit)
     http.guard(session)
     return session
 
@@ -160,6 +164,12 @@ def _encoded_basic(client: Any, method: str, uri: str, headers: Any, body: Any) 
     """RFC 6749 section 2.3.1 form-encodes both parts; Authlib's own method does not."""
     headers["Authorization"] = requests.auth._basic_auth_str(quote_plus(client.client_id), quote_plus(client.client_secret))
     return uri, headers, body
+
+
+def _check_rate_limit(response: requests.Response) -> requests.Response:
+    if http.is_rate_limit(response.status_code, response.headers):
+        raise http.UpstreamFailed(f"{response.status_code} from the token endpoint")
+    return response
 
 
 def exchange(session: OAuth2Session, url: str, callback: Callback, trip: Trip) -> dict[str, Any]:
