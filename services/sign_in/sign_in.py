@@ -18,6 +18,7 @@ from errors import NotFound, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
 from infra.clock import now_ms
+from infra.foreign_text import clean_text
 from infra.rate_limits import site_of
 from infra.records import from_values
 from infra.upstream_states import Bound
@@ -38,9 +39,8 @@ log = logging.getLogger("gatepost.sign_in")
 
 STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
 
+_CODES = {"cancelled": "access_denied", "unavailable": "provider_unavailable", "refused": "provider_refused"}  # of /login?error=
 _HANDOFF = "{handoff}"  # in an outcome that is kept; no address with a handoff has braces
-_CANCELLED = frozenset({"access_denied"})
-_UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,12 @@ def _answer(
 
 def _check_callback(provider: providers.Provider, callback: Callback) -> None:
     """Refuse what is no code. An error counts only from the server that was asked."""
+    if callback.error is None and callback.code:
+        return
     if callback.error is not None:
         provider.check_issuer(callback)
-    if callback.error in _CANCELLED:
-        raise SignInRefused("access_denied")
-    if callback.error in _UPSTREAM_FAULTS:
-        raise SignInRefused("provider_unavailable", detail=callback.error or "")
-    if callback.error is not None or not callback.code:
-        raise SignInRefused("provider_refused", detail="an error, or no code, in the callback")
+    detail = f"the callback says {clean_text(callback.error, 60) or 'neither code nor error'}"
+    raise SignInRefused(_CODES[callbacks.meaning_of(callback.error)], detail=detail)
 
 
 def complete(
