@@ -333,7 +333,6 @@ def test_a_provider_that_is_away_is_told_already_at_the_start(browser: Browser, 
         ("temporarily_unavailable", "provider_unavailable"),
         ("invalid_scope", "provider_refused"),
         ("unauthorized_client", "provider_refused"),
-        ("", "provider_refused"),
         ("<script>", "provider_refused"),
     ],
 )
