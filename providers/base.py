@@ -124,6 +124,11 @@ def refused(detail: str, *, is_proven: bool = False) -> SignInRefused:
     return SignInRefused("provider_refused", detail=detail, is_proven=is_proven)
 
 
+def other_issuer(issuer: str, own: str) -> str:
+    """Both of them, for the log."""
+    return f"the callback is from {clean_text(issuer) or 'no issuer'}, not from {own}"
+
+
 def guarded(url: str, work: Any) -> Any:
     """Run upstream work as one call to the server of `url`; every way it can fail becomes one of our two refusals."""
     try:

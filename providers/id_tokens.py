@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import ClaimError, JoseError, MissingClaimError, UnsupportedAlgorithmError
+from joserfc.errors import BadSignatureError, ClaimError, DecodeError, JoseError, MissingClaimError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64encode
@@ -121,16 +121,25 @@ def read(
         raise http.UpstreamFailed("no id_token")
     try:
         token = jwt.decode(raw, lambda signed: _key_of(signed.headers(), find_keys), registry=_REGISTRY)
+    except (JoseError, RecursionError) as error:
+        raise http.UpstreamRefused(_fault_of(error)) from error
+    try:
         _check(token.claims, issuers, client_id, nonce)
     except ClaimError as error:
-        raise _refusal_of_claim(error, token.claims, issuers) from error
-    except UnsupportedAlgorithmError as error:
-        raise http.UpstreamRefused(f"id_token alg: {clean_text(str(error), 80)}: choose one with public keys at the provider") from error
-    except (JoseError, RecursionError) as error:
-        hint = ", encrypted perhaps" if raw.count(".") == 4 else ""
-        raise http.UpstreamRefused(f"id_token signature: {type(error).__name__}{hint}") from error
+        raise _refusal_of(error, token.claims, issuers) from error
     _check_at_hash(token, access_token)
     return token.claims
+
+
+def _fault_of(error: Exception) -> str:
+    """Why no signature was verified."""
+    if isinstance(error, BadSignatureError):
+        return "id_token signature: it does not fit the provider's key"
+    if isinstance(error, UnsupportedAlgorithmError):
+        return f"id_token alg: {clean_text(error.description, 80)}; let the provider sign with a key that it publishes"
+    if isinstance(error, DecodeError | RecursionError):
+        return "the id_token is encrypted or cannot be read"
+    return f"id_token signature: {type(error).__name__}"
 
 
 def _key_of(header: dict[str, Any], find_keys: Callable[[object], PublishedKeys]) -> Key:
@@ -153,7 +162,7 @@ def _check(claims: dict[str, Any], issuers: Sequence[str], client_id: str, nonce
         raise http.UpstreamRefused("id_token claim azp: not ours")
 
 
-def _refusal_of_claim(error: ClaimError, claims: dict[str, Any], issuers: Sequence[str]) -> http.UpstreamRefused:
+def _refusal_of(error: ClaimError, claims: dict[str, Any], issuers: Sequence[str]) -> http.UpstreamRefused:
     """Which claim it was, and what is wrong with it."""
     name, value = error.claim, claims.get(error.claim)
     if isinstance(error, MissingClaimError):

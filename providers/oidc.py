@@ -70,7 +70,7 @@ class OpenIdProvider:
 
     def check_issuer(self, callback: base.Callback) -> None:
         if callback.issuer is not None and callback.issuer not in self.accepted_issuers:
-            raise base.refused("the callback names another issuer")
+            raise base.refused(base.other_issuer(callback.issuer, self.settings.issuer))
         if callback.issuer is not None:
             return
         metadata = self._known_metadata() or base.guarded(self.settings.issuer, self._metadata)
@@ -113,7 +113,7 @@ class OpenIdProvider:
     def _read_metadata(self) -> dict[str, Any]:
         found: dict[str, Any] = http.get_json(http.new_session(), self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self.settings.issuer:
-            raise http.UpstreamFailed("the metadata is another issuer's")
+            raise http.UpstreamFailed(_other_metadata(found.get("issuer"), self.settings.issuer))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
@@ -160,6 +160,12 @@ class OpenIdProvider:
         if isinstance(kid, str) and not keys.has(kid) and len(kept.unknown) < _MAX_UNKNOWN:
             kept.unknown.add(kid)
         return keys
+
+
+def _other_metadata(issuer: object, own: str) -> str:
+    hint = "; name one tenant in the issuer, by its id, instead of common, organizations or consumers"  # Entra
+    is_template = "{tenantid}" in str(issuer)
+    return f"the metadata is that of {base.clean_text(issuer) or 'no issuer'}, not of {own}{hint if is_template else ''}"
 
 
 def _read_keys(url: str) -> PublishedKeys:

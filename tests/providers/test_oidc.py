@@ -17,12 +17,16 @@ import providers
 from config import ProviderSettings
 from errors import SignInRefused
 from infra import bulkhead, clock, kept_documents
+from infra.logging_setup import redact
 from providers import Callback, Hints, ProviderAccount, Trip, oidc
 from tests.fakes.browser import query_of
 from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc, half_hash, make_key
+from tests.fakes.server import Answer
 
 REDIRECT_URI = "http://127.0.0.1:8000/login/authentik/callback"
 TRIP = Trip(state="state", nonce="the-nonce", code_verifier="v" * 64, redirect_uri=REDIRECT_URI)
+
+DISCOVERY = "/.well-known/openid-configuration"
 
 
 def provider_of(op: FakeOidc, kind: Any = "oidc", **changes: Any) -> providers.Provider:
@@ -268,6 +272,106 @@ def test_the_time_of_a_sign_in_is_in_the_id_token_only(op: FakeOidc, in_id_token
 def test_an_id_token_with_a_wrong_claim_is_refused(op: FakeOidc, claims: dict[str, Any]) -> None:
     op.claims = claims
     assert refusal_of(op) == "provider_refused"
+
+
+def detail_of(op: FakeOidc, provider: providers.Provider | None = None) -> str:
+    """What the log says of a refusal; nothing of it is cut out of the log."""
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(op, provider)
+    assert redact(caught.value.detail) == caught.value.detail
+    assert "secret upstream text" not in caught.value.detail
+    return caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("claims", "detail"),
+    [
+        ({"aud": "another-client"}, "id_token claim aud: not ours"),
+        ({"aud": ["another-client"]}, "id_token claim aud: not ours"),
+        ({"aud": 5}, "id_token claim aud: not ours"),
+        ({"aud": [CLIENT_ID, "another-client"]}, "id_token claim azp: not ours"),
+        ({"azp": "another-client"}, "id_token claim azp: not ours"),
+        ({"nonce": "another"}, "id_token claim nonce: not that of this sign-in"),
+        ({"nonce": None}, "id_token claim nonce: missing"),
+        ({"sub": None, "iat": None}, "id_token claim iat,sub: missing"),
+        ({"sub": 5}, "id_token claim sub: no usable value"),
+        ({"exp": "soon"}, "id_token claim exp: no usable value"),
+        ({"exp": True}, "id_token claim exp: no usable value"),
+        ({"iss": "https://other.example/\n{tenantid}"}, "id_token claim iss: https://other.example/ {tenantid} instead of ISSUER"),
+        ({"iss": ["https://other.example"]}, "id_token claim iss: no text instead of ISSUER"),
+        ({"at_hash": "x"}, "id_token claim at_hash: not that of the access token"),
+    ],
+)
+def test_the_log_names_the_claim_that_was_wrong(op: FakeOidc, claims: dict[str, Any], detail: str) -> None:
+    op.claims = claims
+    assert detail_of(op) == detail.replace("ISSUER", op.issuer)
+
+
+CLOCKS = "the clocks of this server and of the provider differ"
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds", "when"), [("exp", -300, "300 s ago"), ("iat", 300, "300 s from now"), ("nbf", 3600, "3600 s from now")]
+)
+def test_times_of_another_clock_are_told_as_such(
+    op: FakeOidc, claim: str, seconds: int, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr(clock, "now_seconds", lambda: now)
+    op.claims = {claim: now + seconds}
+    assert detail_of(op) == f"id_token claim {claim}: {when}: {CLOCKS}"
+
+
+def test_the_log_names_the_signature_that_was_wrong(op: FakeOidc) -> None:
+    op.raw_id_token = encode(op, {"alg": "ES256", "kid": op.key.kid}, ECKey.generate_key("P-256"))
+    assert detail_of(op) == "id_token signature: it does not fit the provider's key"
+    op.raw_id_token = encode(op, {"alg": "ES256", "kid": "unknown"}, op.key)
+    assert detail_of(op) == "id_token signature: the provider publishes no single key unknown for ES256"
+    op.raw_id_token = encode(op, {"alg": "HS256"}, OctKey.import_key(CLIENT_SECRET.ljust(40)))
+    assert detail_of(op) == "id_token alg: Algorithm of 'HS256' is not allowed; let the provider sign with a key that it publishes"
+    op.raw_id_token = "a.b.c.d.e"
+    assert detail_of(op) == "the id_token is encrypted or cannot be read"
+    op.raw_id_token = "a.b.c"
+    assert detail_of(op) == "the id_token is encrypted or cannot be read"
+
+
+def test_both_issuers_are_named_where_they_differ(op: FakeOidc) -> None:
+    op.metadata = {"issuer": "https://other.example/v2"}
+    assert detail_of(op) == f"the metadata is that of https://other.example/v2, not of {op.issuer}"
+    op.metadata = {"issuer": ["https://other.example/v2"]}
+    assert detail_of(op) == f"the metadata is that of no issuer, not of {op.issuer}"
+    op.metadata, op.callback = {}, {"iss": "https://evil.example"}
+    assert detail_of(op) == f"the callback is from https://evil.example, not from {op.issuer}"
+
+
+def test_a_template_of_issuers_comes_with_a_hint(op: FakeOidc) -> None:
+    op.metadata = {"issuer": "https://login.example/{tenantid}/v2.0"}
+    assert detail_of(op).endswith("; name one tenant in the issuer, by its id, instead of common, organizations or consumers")
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_metadata_without_an_endpoint_is_told_by_its_name(op: FakeOidc, name: str) -> None:
+    op.metadata = {name: None}
+    assert detail_of(op) == f"the metadata has no usable {name}"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "detail"),
+    [
+        (DISCOVERY, Answer(404, {}), "404 from /.well-known/openid-configuration"),
+        ("/jwks", Answer(404, {}), "404 from /jwks"),
+        ("/jwks", Answer(200, {"keys": []}), "no usable key: none is published"),
+        ("/token", Answer(400, {"error": "invalid_grant"}), "token endpoint: invalid_grant"),
+        ("/token", Answer(401, {"error": "invalid_client"}), "token endpoint: invalid_client"),
+        ("/token", Answer(200, {"access_token": "x"}), "no id_token"),
+        ("/userinfo", Answer(403, {}), "403 from /userinfo"),
+        ("/userinfo", Answer(200, {"sub": "other"}), "userinfo speaks of another subject"),
+    ],
+)
+def test_the_log_names_what_answered_wrong(op: FakeOidc, path: str, answer: Answer, detail: str) -> None:
+    op.in_id_token = False
+    op.answers[path] = answer
+    assert detail_of(op) == detail
 
 
 def test_two_audiences_are_good_when_azp_names_us(op: FakeOidc) -> None:
@@ -537,15 +641,10 @@ def test_a_long_signature_is_read(op: FakeOidc) -> None:
     """Of RSA with 8,192 bits: refused because of whose it is, not of its length."""
     head, body, _ = encode(op, {"alg": "ES256", "kid": op.key.kid}, op.key).split(".")
     op.raw_id_token = f"{head}.{body}.{'A' * 1366}"
-    with pytest.raises(SignInRefused) as caught:
-        sign_in(op)
-    assert "signature" in caught.value.detail
+    assert detail_of(op) == "id_token signature: it does not fit the provider's key"
 
 
 # --- a provider that hangs ----------------------------------------------------------------------------------------
-
-
-DISCOVERY = "/.well-known/openid-configuration"
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
