@@ -8,6 +8,8 @@ import http.client
 import io
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -162,6 +164,11 @@ def is_rate_limit(status: int, headers: Mapping[str, str]) -> bool:
 
 def get_json(session: requests.Session, url: str, *, bearer: str | None = None) -> Any:
     """The JSON of a 200 answer. Raises UpstreamFailed; UpstreamRefused for a 4xx that would be the same later."""
+    return get_json_and_date(session, url, bearer=bearer)[0]
+
+
+def get_json_and_date(session: requests.Session, url: str, *, bearer: str | None = None) -> tuple[Any, datetime | None]:
+    """The same, and the time of the server's clock; None when it, or a cache on the way, tells none of now."""
     headers = {"Accept": "application/json", "User-Agent": "gatepost"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
@@ -173,9 +180,16 @@ def get_json(session: requests.Session, url: str, *, bearer: str | None = None) 
     if response.status_code != 200:
         raise UpstreamFailed(f"{response.status_code} from {urlsplit(url).path}")
     try:
-        return response.json()
+        return response.json(), _date_of(response.headers)
     except (ValueError, RecursionError) as error:
         raise UpstreamFailed(f"no JSON from {urlsplit(url).path}") from error
+
+
+def _date_of(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return None if "Age" in headers else parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 @lru_cache(maxsize=1)

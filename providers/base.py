@@ -85,6 +85,14 @@ class Callback:
     issuer: str | None
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What a provider publishes now, in a few words. `problems`: what will fail sign-ins, all or some."""
+
+    text: str
+    problems: tuple[str, ...] = ()
+
+
 class Provider(Protocol):
     """One upstream identity provider. All methods raise SignInRefused only."""
 
@@ -100,6 +108,10 @@ class Provider(Protocol):
 
     def fetch_account(self, callback: Callback, trip: Trip) -> ProviderAccount:
         """Check the issuer, exchange the code, once, and read who it is. Ten seconds for everything."""
+        ...
+
+    def examine(self) -> Examination:
+        """Read anew what it publishes, and judge it as sign-ins do."""
         ...
 
 

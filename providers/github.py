@@ -32,6 +32,9 @@ class GitHub:
     def fetch_account(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
         return base.guarded(self.settings.url, lambda: self._fetch(callback, trip))
 
+    def examine(self) -> base.Examination:
+        return base.Examination(f"{self.settings.url}, which has no metadata")
+
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
         self.check_issuer(callback)
         session = base.oauth_session(self.settings, auth_method="client_secret_post")

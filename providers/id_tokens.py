@@ -21,6 +21,7 @@ from providers.base import ClocksDiffer
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"]
 SKEW_SECONDS = 60
+CLOCKS_DIFFER = "the clocks of this server and of the provider differ"
 _EDDSA = frozenset({"EdDSA", "Ed25519", "Ed448"})  # RFC 9864 named two of what the first one means
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
@@ -170,7 +171,7 @@ def _refusal_of(error: ClaimError, claims: dict[str, Any], issuers: Sequence[str
     if name in ("exp", "nbf", "iat") and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**40:
         seconds = int(value) - clock.now_seconds()
         when = f"{seconds} s from now" if seconds > 0 else f"{-seconds} s ago"
-        return ClocksDiffer(f"id_token claim {name}: {when}: the clocks of this server and of the provider differ")
+        return ClocksDiffer(f"id_token claim {name}: {when}: {CLOCKS_DIFFER}")
     if name == "iss":
         return http.UpstreamRefused(f"id_token claim iss: {clean_text(value) or 'no text'} instead of {issuers[0]}")
     words = {"aud": "not ours", "nonce": "not that of this sign-in"}.get(name, "no usable value")

@@ -13,7 +13,7 @@ from typing import Any
 from authlib.integrations.requests_client import OAuth2Session
 
 from config import ProviderSettings
-from infra import bulkhead, http
+from infra import bulkhead, clock, http
 from infra.kept_documents import KeptDocument
 from providers import base, id_tokens
 from providers.claims import Person, person_of
@@ -101,6 +101,23 @@ class OpenIdProvider:
             auth_time_ms=_auth_time_ms(claims.get("auth_time")),
         )
 
+    def examine(self) -> base.Examination:
+        return base.guarded(self.settings.issuer, self._examine)
+
+    def _examine(self) -> base.Examination:
+        found, date = http.get_json_and_date(http.new_session(), self._metadata_url)
+        metadata = self._judged(found)
+        keys = id_tokens.read_keys(http.get_json(http.new_session(), metadata["jwks_uri"]))
+        text = f"{self.settings.issuer}, {len(keys.keys)} key{'s' if len(keys.keys) > 1 else ''}"
+        offered = metadata.get("id_token_signing_alg_values_supported")
+        gap = round((date - clock.now()).total_seconds()) if date else 0
+        problems = (
+            f"unusable: {'; '.join(keys.unusable[:5])}" if keys.unusable else "",
+            f"it signs with {', '.join(map(base.clean_text, offered))} only, which is not taken" if _are_all_foreign(offered) else "",
+            f"{id_tokens.CLOCKS_DIFFER}, by {abs(gap)} s" if abs(gap) > id_tokens.SKEW_SECONDS else "",
+        )
+        return base.Examination(text, tuple(filter(None, problems)))
+
     # --- what is asked of the provider ---
 
     def _known_metadata(self) -> dict[str, Any] | None:
@@ -111,7 +128,14 @@ class OpenIdProvider:
         return _kept_for(self.settings.issuer).metadata.get(self._read_metadata)
 
     def _read_metadata(self) -> dict[str, Any]:
-        found: dict[str, Any] = http.get_json(http.new_session(), self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        return self._judged(http.get_json(http.new_session(), self._metadata_url))
+
+    @property
+    def _metadata_url(self) -> str:
+        return self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+    def _judged(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The metadata when it can be used.   Raises: http.UpstreamFailed."""
         if found.get("issuer") != self.settings.issuer:
             raise http.UpstreamFailed(_other_metadata(found.get("issuer"), self.settings.issuer))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
@@ -166,6 +190,10 @@ def _other_metadata(issuer: object, own: str) -> str:
     hint = "; name one tenant in the issuer, by its id, instead of common, organizations or consumers"  # Entra
     is_template = "{tenantid}" in str(issuer)
     return f"the metadata is that of {base.clean_text(issuer) or 'no issuer'}, not of {own}{hint if is_template else ''}"
+
+
+def _are_all_foreign(algorithms: object) -> bool:
+    return isinstance(algorithms, list) and bool(algorithms) and not set(map(str, algorithms)) & set(id_tokens.ALGORITHMS)
 
 
 def _read_keys(url: str) -> PublishedKeys:
