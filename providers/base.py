@@ -14,7 +14,7 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
 from config import ProviderSettings
-from errors import SignInRefused
+from errors import RefusalReason, SignInRefused
 from infra import bulkhead, http
 from infra.foreign_text import clean_text as clean_text  # the providers say base.clean_text
 from infra.records import from_values
@@ -35,7 +35,7 @@ class ProviderTokens:
 @dataclass(frozen=True)
 class ProviderAccount:
     """Who signed in at a provider. The key is (provider, issuer, subject). `auth_time_ms`: when, as its id_token says; None if that
-    is absent or no possible time."""
+    is absent or no possible time. `seconds_behind`: how far the provider's clock is behind ours, as its id_token says."""
 
     provider_id: str
     issuer: str
@@ -46,6 +46,7 @@ class ProviderAccount:
     email_verified: bool
     tokens: ProviderTokens = ProviderTokens()
     auth_time_ms: int | None = None
+    seconds_behind: int = 0
 
     def to_values(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,8 +133,8 @@ def unavailable(detail: str) -> SignInRefused:
     return SignInRefused("provider_unavailable", detail=detail, is_proven=True)
 
 
-def refused(detail: str, *, is_proven: bool = False) -> SignInRefused:
-    return SignInRefused("provider_refused", detail=detail, is_proven=is_proven)
+def refused(detail: str, *, is_proven: bool = False, reason: RefusalReason = "") -> SignInRefused:
+    return SignInRefused("provider_refused", detail=detail, is_proven=is_proven, reason=reason)
 
 
 def other_issuer(issuer: str, own: str) -> str:
@@ -149,6 +150,8 @@ def guarded(url: str, work: Any) -> Any:
         raise SignInRefused("provider_unavailable", detail=str(error)) from error
     except http.UpstreamFailed as error:
         raise unavailable(str(error)) from error
+    except ClocksDiffer as error:
+        raise refused(str(error), reason="clocks") from error
     except http.UpstreamRefused as error:
         raise refused(str(error)) from error
     except OAuthError as error:

@@ -99,6 +99,7 @@ class OpenIdProvider:
             email_verified=person.email_verified is True,
             tokens=base.tokens_from(token),
             auth_time_ms=_auth_time_ms(claims.get("auth_time")),
+            seconds_behind=clock.now_seconds() - int(claims["iat"]),
         )
 
     def examine(self) -> base.Examination:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import providers
 from config import ProviderSettings, current
-from errors import NotFound, SignInRefused
+from errors import NotFound, RefusalReason, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
 from infra.clock import now_ms
@@ -56,13 +56,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the sign-in page may tell this browser about its last refusal. `is_administrator`: it was an administrator who was refused."""
+    """What the sign-in page may tell this browser about its last refusal. `is_administrator`: it was an administrator who was refused.
+    `reference`: the id of the request that failed."""
 
     code: str
     provider_id: str | None
     email: str
     provider_ids: tuple[str, ...]
     is_administrator: bool = False
+    reason: RefusalReason = ""
+    reference: str = ""
 
 
 # --- there ---
@@ -310,9 +313,16 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id, **proven})
     db.session.commit()
     if raw_browser:
-        note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
-        note["is_administrator"] = isinstance(refusal, AuthTimeMissing) and refusal.is_administrator
-        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(note).encode())
+        note = Refusal(
+            code=refusal.code,
+            provider_id=provider_id,
+            email=refusal.email,
+            provider_ids=refusal.provider_ids,
+            is_administrator=isinstance(refusal, AuthTimeMissing) and refusal.is_administrator,
+            reason=refusal.reason,
+            reference=actor.request_id or "",
+        )
+        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(asdict(note)).encode())
         if isinstance(refusal, AccountExists):
             pending_links.keep(actor, refusal.owner_id, refusal.account, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
