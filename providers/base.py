@@ -35,7 +35,8 @@ class ProviderTokens:
 @dataclass(frozen=True)
 class ProviderAccount:
     """Who signed in at a provider. The key is (provider, issuer, subject). `auth_time_ms`: when, as its id_token says; None if that
-    is absent or no possible time. `seconds_behind`: how far the provider's clock is behind ours, as its id_token says."""
+    is absent or no possible time. `seconds_behind`: how far the provider's clock is behind ours, as its id_token says.
+    `hosted_domain`: the domain that runs the account, empty for a personal one; None where the provider does not tell them apart."""
 
     provider_id: str
     issuer: str
@@ -47,6 +48,7 @@ class ProviderAccount:
     tokens: ProviderTokens = ProviderTokens()
     auth_time_ms: int | None = None
     seconds_behind: int = 0
+    hosted_domain: str | None = None
 
     def to_values(self) -> dict[str, Any]:
         return asdict(self)

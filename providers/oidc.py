@@ -68,6 +68,9 @@ class OpenIdProvider:
             "claims": _AUTH_TIME if hints.needs_auth_time else None,
         }
 
+    def hosted_domain(self, signed: dict[str, Any], email: str | None) -> str | None:
+        return None
+
     def check_issuer(self, callback: base.Callback) -> None:
         if callback.issuer is not None and callback.issuer not in self.accepted_issuers:
             raise base.refused(base.other_issuer(callback.issuer, self.settings.issuer))
@@ -100,6 +103,7 @@ class OpenIdProvider:
             tokens=base.tokens_from(token),
             auth_time_ms=_auth_time_ms(claims.get("auth_time")),
             seconds_behind=clock.now_seconds() - int(claims["iat"]),
+            hosted_domain=self.hosted_domain(claims, person.email),
         )
 
     def examine(self) -> base.Examination:

@@ -81,7 +81,15 @@ def _missing(f: Facts) -> SignInError:
     return SignInError("EMAIL_MISSING", _("%(provider)s didn’t share your email", provider=f.provider), text)
 
 
+def _personal(f: Facts) -> SignInError:
+    sentence = _("You used %(email)s with a personal %(provider)s account. Use the one that your organization manages.")
+    text = filled(sentence, email=f.bold_email, provider=f.provider)
+    return SignInError("DOMAIN_NOT_ALLOWED", _("Use your work account"), text)
+
+
 def _not_allowed(f: Facts) -> SignInError:
+    if f.reason == "personal_account":
+        return _personal(f)
     if f.domains:
         text = filled(_("Only %(domains)s addresses can sign in here."), domains=joined(list(f.domains)))
         if f.email:

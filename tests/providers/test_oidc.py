@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -742,3 +743,11 @@ def test_google_is_this_with_its_own_prompt_word() -> None:
     asked = google.upstream_hints(Hints(prompt="login", max_age=600, needs_auth_time=True))  # type: ignore[attr-defined]
     assert (asked["prompt"], asked["max_age"], "auth_time" in asked["claims"]) == ("select_account", 600, True)
     google.check_issuer(Callback("code", None, "https://accounts.google.com"))
+
+
+def test_google_is_google_also_as_one_of_the_openid_providers() -> None:
+    settings = ProviderSettings("staff", "oidc", "Staff", "id", "secret", issuer="https://accounts.google.com")
+    google = providers.build(settings)
+    assert google.hosted_domain({}, "ann@example.com") == ""  # type: ignore[attr-defined]
+    other = providers.build(replace(settings, issuer="https://sso.example.com"))
+    assert other.hosted_domain({"hd": "example.com"}, "ann@example.com") is None  # type: ignore[attr-defined]
