@@ -90,7 +90,8 @@ class OpenIdProvider:
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
         claims = self._claims(metadata, token, trip.nonce)
         person = person_of(claims)
-        if metadata.get("userinfo_endpoint") and not (person.is_named and person.email and person.email_verified is not None):
+        lacks_flag = person.email_verified is None and self.settings.email_trust != "trusted"
+        if metadata.get("userinfo_endpoint") and (lacks_flag or not person.email or not person.is_named):
             person = person_of(claims, self._find_userinfo(session, metadata, token, claims["sub"], person))
         return base.ProviderAccount(
             provider_id=self.settings.provider_id,
@@ -141,8 +142,9 @@ class OpenIdProvider:
 
     def _judged(self, found: dict[str, Any]) -> dict[str, Any]:
         """The metadata when it can be used.   Raises: http.UpstreamFailed."""
-        if found.get("issuer") != self.settings.issuer:
-            raise http.UpstreamFailed(_other_metadata(found.get("issuer"), self.settings.issuer))
+        issuer = found.get("issuer")
+        if issuer != self.settings.issuer or _is_template(issuer):
+            raise http.UpstreamFailed(_other_metadata(issuer, self.settings.issuer))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
@@ -192,9 +194,13 @@ class OpenIdProvider:
 
 
 def _other_metadata(issuer: object, own: str) -> str:
-    hint = "; name one tenant in the issuer, by its id, instead of common, organizations or consumers"  # Entra
-    is_template = "{tenantid}" in str(issuer)
-    return f"the metadata is that of {base.clean_text(issuer) or 'no issuer'}, not of {own}{hint if is_template else ''}"
+    hint = "; name one tenant in the issuer, by its id, instead of common, organizations or consumers" if _is_template(issuer) else ""
+    return f"the metadata is that of {base.clean_text(issuer) or 'no issuer'}, not of {own}{hint}"
+
+
+def _is_template(issuer: object) -> bool:
+    """Entra's metadata for several tenants names none; each id_token has the issuer of one."""
+    return isinstance(issuer, str) and "{tenantid}" in issuer
 
 
 def _are_all_foreign(algorithms: object) -> bool:

@@ -137,6 +137,13 @@ def test_userinfo_is_not_asked_for_what_is_there(op: FakeOidc) -> None:
     assert op.count("/userinfo") == 0
 
 
+@pytest.mark.parametrize(("trust", "count"), [("claim", 1), ("mail", 1), ("trusted", 0)])
+def test_a_flag_that_decides_nothing_is_not_asked_for(op: FakeOidc, trust: str, count: int) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "name": "Grace Hopper"}
+    sign_in(op, provider_of(op, email_trust=trust))
+    assert op.count("/userinfo") == count
+
+
 FAULTS = ["500", "503", "400", "401", "302", "malformed", "list", "null", "huge", "close"]
 
 
@@ -348,6 +355,9 @@ def test_both_issuers_are_named_where_they_differ(op: FakeOidc) -> None:
 def test_a_template_of_issuers_comes_with_a_hint(op: FakeOidc) -> None:
     op.metadata = {"issuer": "https://login.example/{tenantid}/v2.0"}
     assert detail_of(op).endswith("; name one tenant in the issuer, by its id, instead of common, organizations or consumers")
+    op.metadata = {"issuer": op.issuer + "/{tenantid}"}
+    op.issuer += "/{tenantid}"
+    assert "name one tenant" in detail_of(op), "also where the setting says the same"
 
 
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
