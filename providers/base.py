@@ -177,7 +177,7 @@ def oauth_session(settings: ProviderSettings, *, auth_method: str, redirect_uri:
         code_challenge_method="S256",
     )
     session.register_client_auth_method(("client_secret_basic", _encoded_basic))
-    session.register_compliance_hook("access_token_response", _check_rate_limit)
+    session.register_compliance_hook("access_token_response", _check_answer)
     http.guard(session)
     return session
 
@@ -188,9 +188,14 @@ def _encoded_basic(client: Any, method: str, uri: str, headers: Any, body: Any) 
     return uri, headers, body
 
 
-def _check_rate_limit(response: requests.Response) -> requests.Response:
+def _check_answer(response: requests.Response) -> requests.Response:
+    """What is no answer to the request, by its status, before Authlib reads it."""
     if http.is_rate_limit(response.status_code, response.headers):
         raise http.UpstreamFailed(f"{response.status_code} from the token endpoint")
+    try:
+        response.json()
+    except (ValueError, RecursionError) as error:
+        raise http.UpstreamFailed(f"{response.status_code} without JSON from the token endpoint") from error
     return response
 
 
