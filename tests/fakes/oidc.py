@@ -2,8 +2,8 @@
 
 The hand-written one is honest until told otherwise: `claims` and `header` are put over those of the id_token, `callback` over the
 parameters of the callback, `metadata` over the discovery document, `userinfo` and `token` over these answers; a value of None takes one
-away. `keys` are published instead of the one that signs. `answers` (server.py) replaces a whole answer, its status and headers too,
-`delays` holds it back. It says in each id_token that its user signed in just now (`auth_time`).
+away. `keys` are published instead of the one that signs. `answers` (server.py) replaces a whole answer, its status and headers too;
+`faults` delays or breaks one. It says in each id_token that its user signed in just now (`auth_time`).
 """
 
 import base64

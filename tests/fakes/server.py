@@ -38,7 +38,7 @@ class Asked:
 
 
 class FakeServer:
-    """Counts what it is asked. `answers[path]` is sent instead of the fake's own answer, after `delays[path]` seconds.
+    """Counts what it is asked. `answers[path]` is sent instead of the fake's own answer, also after a fault that only delays it.
     `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>,
     wait (until `go_on`), close, one of _ENDLESS, or one of STUCK, which keep their caller until it leaves or `go_on`. `held` has the
     numbers of the requests that are kept so at this moment, `most_held` how many there were at most."""
@@ -48,7 +48,6 @@ class FakeServer:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.answers: dict[str, Answer] = {}
-        self.delays: dict[str, float] = {}
         self.faults: dict[str, str] = {}
         self.held: set[int] = set()
         self.most_held = 0
@@ -95,7 +94,6 @@ class FakeServer:
         headers = {k.lower(): v for k, v in handler.headers.items()}
         request = Asked(handler.command, parts.path, _last(parts.query), _last(body), headers, body)
         self.asked.append(request)
-        self._stop.wait(self.delays.get(parts.path, 0))
         fault = self.faults.get(parts.path, "")
         if fault.startswith("slow:"):
             self._stop.wait(float(fault.removeprefix("slow:")))
