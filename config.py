@@ -11,7 +11,8 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -69,11 +70,26 @@ VERSION = read_version(ROOT)  # once: a checkout that is updated meanwhile is no
 
 
 class SettingError(Exception):
-    """A setting that stops the start. `name` is the full name, `GATEPOST_...`."""
+    """Settings that stop the start: a line for each, `GATEPOST_...: what is wrong with it`."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
-        self.name = name
+
+
+class SettingErrors(SettingError):
+    def __init__(self, several: Iterable[SettingError]) -> None:
+        Exception.__init__(self, "\n".join(map(str, several)))
+
+
+class _Faults(list[SettingError]):
+    """What is wrong so far: all of it is told at once."""
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        try:
+            yield
+        except SettingError as error:
+            self.append(error)
 
 
 # --- parsers: text -> value, ValueError with the reason when it is of the wrong form -------------------------
@@ -523,7 +539,7 @@ def plain_settings() -> list[Any]:
 
 
 def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "instance") -> Settings:
-    """Resolve every setting, or raise SettingError naming the one that is wrong."""
+    """Resolve every setting, or raise SettingError naming those that are wrong."""
     environ = os.environ if environ is None else environ
     instance = Path(instance_path).absolute()
     given: dict[str, tuple[str, str]] = {}
@@ -536,6 +552,7 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
     is_development = given.get("ENV", ("production", ""))[0] == "development"
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    faults = _Faults()
     for item in plain_settings():
         name, meta = item.name.upper(), item.metadata
         text, source = given.pop(name, (None, "default"))
@@ -543,14 +560,17 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
             text, source = meta["default"], "default"
             if text is None and meta["dev"] is not None:
                 if not is_development:
-                    raise SettingError(PREFIX + name, "is required in production")
+                    faults.append(SettingError(PREFIX + name, "is required in production"))
+                    continue
                 text, source = _development_default(item.name, meta["dev"], instance), "default (development)"
         sources[PREFIX + name] = source
-        values[item.name] = None if text is None else _parse(name, meta["parse"], text)
+        with faults.noted():
+            values[item.name] = None if text is None else _parse(name, meta["parse"], text)
 
-    providers, provider_sources = _providers(given)
-    connectors, connector_sources = _connectors(given)
-    sources |= provider_sources | connector_sources
+    providers = _providers(given, sources, faults)
+    connectors = _connectors(given, sources, faults)
+    if faults:
+        raise SettingErrors(faults)
     warnings = tuple(f"{PREFIX}{name} is not a setting" for name in sorted(given))
     settings = Settings(
         **values, providers=providers, connectors=connectors, instance_path=str(instance), sources=sources, warnings=warnings
@@ -629,8 +649,9 @@ def _generated(path: Path, fresh: str) -> str:
     return path.read_text().strip()
 
 
-def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSettings, ...], dict[str, str]]:
-    """Take the provider settings out of `given`, in the fixed order GitHub, Google, then OIDC as named."""
+def _providers(given: dict[str, tuple[str, str]], sources: dict[str, str], faults: _Faults) -> tuple[ProviderSettings, ...]:
+    """Take the provider settings out of `given`, in the fixed order GitHub, Google, then OIDC as named. Each leaves its source in
+    `sources`."""
     groups: dict[str, tuple[str, str, dict[str, Callable[[str], str]]]] = {
         "GITHUB": ("github", "GitHub", {"URL": _upstream_url, "API_URL": _upstream_url}),
         "GOOGLE": ("google", "Google", {"ISSUER": _issuer}),
@@ -639,9 +660,11 @@ def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSetting
         if match := re.fullmatch(r"OIDC__(.+)__(?:ISSUER|CLIENT_ID|CLIENT_SECRET|LABEL|SCOPES|EMAIL_TRUST|AUTH_TIME)", name):
             word = match[1]
             if not re.fullmatch(r"[A-Z0-9_]+", word) or word.lower() in RESERVED_PROVIDER_NAMES:
-                raise SettingError(PREFIX + name, "provider names are [A-Z0-9_]+ and none of GITHUB, GOOGLE, LINK, CONFIRM, CHECK_MAIL")
+                reserved = ", ".join(sorted(RESERVED_PROVIDER_NAMES)).upper()
+                faults.append(SettingError(PREFIX + name, f"provider names are [A-Z0-9_]+ and none of {reserved}"))
+                continue
             groups[f"OIDC__{word}"] = ("oidc", word.replace("_", " ").title(), {"ISSUER": _issuer, "SCOPES": _openid_scopes})
-    found, sources = [], {}
+    found = []
     for group, (kind, label, extra) in groups.items():
         parsers = {
             "CLIENT_ID": _text,
@@ -653,10 +676,10 @@ def _providers(given: dict[str, tuple[str, str]]) -> tuple[tuple[ProviderSetting
         }
         if kind != "oidc":
             del parsers["LABEL"]
-        values = _take_group(given, group, parsers, sources)
-        if values:
-            found.append(_provider(group, kind, label, values))
-    return tuple(found), sources
+        with faults.noted():
+            if values := _take_group(given, group, parsers, sources):
+                found.append(_provider(group, kind, label, values))
+    return tuple(found)
 
 
 def _take_group(
@@ -672,11 +695,16 @@ def _take_group(
     return values
 
 
+def _require(group: str, values: Mapping[str, str], needed: list[str], whose: str) -> None:
+    missing = [key for key in needed if key not in values]
+    if missing:
+        raise SettingErrors(
+            SettingError(f"{PREFIX}{group}__{key.upper()}", f"is required with the {whose}'s other settings") for key in missing
+        )
+
+
 def _provider(group: str, kind: Any, label: str, values: dict[str, str]) -> ProviderSettings:
-    needed = ["client_id", "client_secret", *(["issuer"] if kind == "oidc" else [])]
-    for key in needed:
-        if key not in values:
-            raise SettingError(f"{PREFIX}{group}__{key.upper()}", "is required with the provider's other settings")
+    _require(group, values, ["client_id", "client_secret", *(["issuer"] if kind == "oidc" else [])], "provider")
     if kind == "github":
         values = {"url": "https://github.com", "api_url": "https://api.github.com", "scopes": "read:user user:email", **values}
     elif kind == "google":
@@ -700,26 +728,25 @@ _CONNECTOR_PARSERS: dict[str, Callable[[str], str]] = {
 }
 
 
-def _connectors(given: dict[str, tuple[str, str]]) -> tuple[tuple[ConnectorSettings, ...], dict[str, str]]:
-    """Take the connector settings out of `given`, in the order of their names."""
+def _connectors(given: dict[str, tuple[str, str]], sources: dict[str, str], faults: _Faults) -> tuple[ConnectorSettings, ...]:
+    """The same for connectors, in the order of their names."""
     words: dict[str, None] = {}
     for name in sorted(given):
         if match := re.fullmatch(rf"CONNECTOR__(.+)__(?:{'|'.join(_CONNECTOR_PARSERS)})", name):
             if not re.fullmatch(r"[A-Z0-9_]{1,64}", match[1]):
-                raise SettingError(PREFIX + name, "connector names are [A-Z0-9_]+")
+                faults.append(SettingError(PREFIX + name, "connector names are [A-Z0-9_]+"))
+                continue
             words[match[1]] = None
-    found, sources = [], {}
+    found = []
     for word in words:
         group = f"CONNECTOR__{word}"
-        values = _take_group(given, group, _CONNECTOR_PARSERS, sources)
-        if values:
-            found.append(_connector(group, word, values))
-    return tuple(found), sources
+        with faults.noted():
+            if values := _take_group(given, group, _CONNECTOR_PARSERS, sources):
+                found.append(_connector(group, word, values))
+    return tuple(found)
 
 
 def _connector(group: str, word: str, values: dict[str, str]) -> ConnectorSettings:
     values = {"label": word.replace("_", " ").title(), **KNOWN_CONNECTORS.get(word.lower(), {}), **values}
-    for key in ("client_id", "client_secret", "authorize_url", "token_url", "scopes"):
-        if key not in values:
-            raise SettingError(f"{PREFIX}{group}__{key.upper()}", "is required with the connector's other settings")
+    _require(group, values, ["client_id", "client_secret", "authorize_url", "token_url", "scopes"], "connector")
     return ConnectorSettings(connector_id=word.lower(), **values)  # type: ignore[arg-type]

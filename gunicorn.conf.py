@@ -3,6 +3,7 @@
 A setting that is wrong ends gunicorn here, in one line, before a worker exists.
 """
 
+import errno
 import gc
 import os
 import socket
@@ -60,6 +61,24 @@ accesslog = None
 errorlog = "-"
 
 
+class _CannotListen(Exception):
+    pass
+
+
+def _require_free(addresses: list[tuple[str, int]]) -> None:
+    """gunicorn would try for five seconds and then name no way out.   Raises: _CannotListen."""
+    for host, port in addresses:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                is_taken = error.errno == errno.EADDRINUSE
+                reason = "another program listens there" if is_taken else error.strerror
+                raise _CannotListen(f"cannot listen at {host}:{port}: {reason}. Another port: ./run -b {host}:{port + 1}") from None
+
+
 def on_starting(server: Any) -> None:
     global _health_socket
     for warning in _settings.warnings:
@@ -69,13 +88,15 @@ def on_starting(server: Any) -> None:
             _health_socket = _health.bind(_settings.health_bind)
             _health.prepare()
         if _redis is not None:
-            _redis.start()
+            tcp = [address for address in server.address if isinstance(address, tuple)]
+            _redis.start(public_url=_settings.public_url, address=tcp[0] if tcp else None)
+            _require_free(tcp)
         if _settings.metrics_bind is not None:
             from infra import metrics
 
             metrics.prepare_multiprocess(_settings.instance_path)
             metrics.serve(_settings.metrics_bind)
-    except (EmbeddedRedisError, _config.SettingError) as error:
+    except (EmbeddedRedisError, _CannotListen, _config.SettingError) as error:
         on_exit(server)
         sys.exit(str(error))
 

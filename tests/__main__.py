@@ -67,10 +67,14 @@ def main() -> int:
     )
     if "tests/browser" in SLOW and not (machine.find_chromium() or machine.install_chromium()):
         loud.append("Chromium (Debian: apt-get install chromium)")
+    if "tests/browser" in SLOW and not (machine.find_firefox() or machine.install_firefox()):
+        loud.append(f"Firefox (Debian: apt-get install {machine.FIREFOX_PACKAGE})")
     if "tests/interop" in SLOW and not (machine.find_apache() or machine.install_apache()):
         loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
     if "tests/interop" in SLOW and not (machine.find_nginx() or machine.install_nginx()):
         loud.append("nginx (Debian: apt-get install nginx-light)")
+    if "tests/interop" in SLOW and not (machine.find_oidc_agent() or machine.install_oidc_agent()):
+        loud.append(f"oidc-agent (Debian: apt-get install {machine.OIDC_AGENT_PACKAGE})")
     if SLOW and machine.find_node() is None:
         loud.append("Node 24 (./run install)")
     if SLOW:

@@ -10,6 +10,8 @@ from pathlib import Path
 APACHE = Path("/usr/sbin/apache2")
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 APACHE_PACKAGE = "libapache2-mod-auth-openidc"
+FIREFOX_PACKAGE = "firefox-esr"
+OIDC_AGENT_PACKAGE = "oidc-agent-cli"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -35,6 +37,16 @@ def install_chromium() -> str | None:
     return find_chromium()
 
 
+def find_firefox() -> str | None:
+    return shutil.which("firefox-esr") or shutil.which("firefox")
+
+
+def install_firefox() -> str | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install(FIREFOX_PACKAGE)
+    return find_firefox()
+
+
 def find_apache() -> Path | None:
     """Debian's Apache, when its mod_auth_openidc is there too."""
     return APACHE if APACHE.exists() and (APACHE_MODULES / "mod_auth_openidc.so").exists() else None
@@ -55,6 +67,17 @@ def install_nginx() -> str | None:
     """Try to get it: as root, on Debian."""
     _apt_install("nginx-light")
     return find_nginx()
+
+
+def find_oidc_agent() -> str | None:
+    """oidc-agent, when the program that makes its accounts is there too."""
+    return shutil.which("oidc-agent") if shutil.which("oidc-gen") else None
+
+
+def install_oidc_agent() -> str | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install(OIDC_AGENT_PACKAGE)
+    return find_oidc_agent()
 
 
 def find_node() -> str | None:

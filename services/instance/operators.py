@@ -17,3 +17,13 @@ def prepare() -> None:
         embedded_redis.ensure_for_command(settings)
     except embedded_redis.EmbeddedRedisError as error:
         raise Unavailable(str(error)) from error
+
+
+def require_not_served() -> None:
+    """Before this folder's own Gatepost starts: there is none yet.   Raises: Unavailable, saying where it is."""
+    settings = current()
+    try:
+        if settings.redis_url == "embedded":
+            embedded_redis.EmbeddedRedis(settings.instance_path).require_not_served()
+    except embedded_redis.EmbeddedRedisError as error:
+        raise Unavailable(str(error)) from error

@@ -3,7 +3,7 @@
 `./run shots [FOLDER] [NAME]...`: of every page, light and dark, 1280 and 390 wide, to look at. FOLDER is `.run/shots` unless
 told; with names only those pages.
 
-`./run shots --docs`: the pictures that the pages of docs/tasks/ show, small enough to be committed, anew.
+`./run shots --docs`: the pictures that README.md and the pages of docs/tasks/ show, small enough to be committed, anew.
 """
 
 import base64
@@ -19,7 +19,7 @@ from tests.browser import site
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASKS = ROOT / "docs" / "tasks"
-SHOWN = re.compile(r"^!\[[^]]+\]\(pictures/([\w-]+)\.webp\)$", re.M)
+SHOWN = re.compile(r"pictures/([\w-]+)\.webp\b")
 DOCS_SIZE = {"width": 1040, "height": 800}  # wide enough for the side navigation
 DOCS_QUALITY = 35
 
@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
 
 
 def names_in_docs() -> set[str]:
-    """The pages of the gallery that the pages of docs/tasks/ show."""
-    return {name for path in TASKS.glob("*.md") for name in SHOWN.findall(path.read_text())}
+    """The pages of the gallery that README.md and the pages of docs/tasks/ show."""
+    return {name for path in [ROOT / "README.md", *TASKS.glob("*.md")] for name in SHOWN.findall(path.read_text())}
 
 
 def draw(browser: Browser, url: str, folder: Path, names: Sequence[str]) -> int:

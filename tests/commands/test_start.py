@@ -1,10 +1,14 @@
 """`./run` and gunicorn as an operator meets them: real processes in a checkout with an `instance/` of its own."""
 
 import os
+import pwd
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ import requests
 
 from infra.embedded_redis import EmbeddedRedis
 from tests.live_server import clean_environment, linked_checkout
-from tests.stores import die_with_us, free_port
+from tests.stores import _become, die_with_us, free_port
 
 LINK = re.compile(r"^sign in: (http://127\.0\.0\.1:\d+/login/link/([A-Za-z0-9_-]{43}))$")
 PRODUCTION = {
@@ -192,16 +196,65 @@ def test_nothing_is_left_when_the_server_is_killed(starts: list[Start], checkout
     assert not server.is_running()
 
 
-def test_a_second_server_in_one_checkout_is_refused_in_one_line(
-    starts: list[Start], checkout: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = run(starts, checkout, url)
-    assert start.line()
-    second = gunicorn(checkout, "-b", "127.0.0.1:0", GATEPOST_ENV="development", GATEPOST_PUBLIC_URL=url)
-    assert second.returncode != 0
-    assert "already runs for another process" in second.stderr
-    assert "Traceback" not in second.stderr
-    start.end()
+def test_a_second_start_says_where_gatepost_runs(starts: list[Start], checkout: Path, url: str) -> None:
+    first = run(starts, checkout, url)
+    link = LINK.match(first.line())
+    assert link
+    problem = f"Gatepost already runs in this folder, at {url}; to end it: kill {first.process.pid}"
+    second = run(starts, checkout, url)
+    assert second.process.wait(30) == 1
+    assert f"\nerror: {problem}\n" in second.errors.read_text()
+    served = gunicorn(checkout, "-b", "127.0.0.1:0", GATEPOST_ENV="development", GATEPOST_PUBLIC_URL=url)
+    assert served.returncode != 0
+    assert problem in served.stderr
+    assert "Traceback" not in served.stderr
+    assert requests.get(link[1], timeout=60).status_code == 200, "the first one's link still works"
+    first.end()
+
+
+@pytest.mark.parametrize("words", [("-b", "{}"), ("--bind={}",)])
+def test_the_link_leads_to_the_port_that_b_names(starts: list[Start], checkout: Path, words: tuple[str, ...]) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    starts.append(Start(["./run", *(word.format(bind) for word in words)], checkout, {}))
+    link = LINK.match(starts[0].line())
+    assert link, starts[0].errors.read_text()
+    assert link[1].startswith(f"http://{bind}/")
+    assert requests.get(link[1], timeout=60).status_code == 200
+
+
+def test_a_port_in_use_is_named_with_a_way_out(checkout: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        served = gunicorn(checkout, GATEPOST_ENV="development", GATEPOST_PUBLIC_URL=f"http://127.0.0.1:{port}")
+    assert served.returncode == 1
+    problem = f"cannot listen at 127.0.0.1:{port}: another program listens there. Another port: ./run -b 127.0.0.1:{port + 1}"
+    assert served.stderr.splitlines()[-1] == problem
+    assert not EmbeddedRedis(checkout / "instance").is_running()
+
+
+def test_a_folder_that_cannot_be_written_is_named(checkout: Path) -> None:
+    """And not a missing module, as Python's own words let one think."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # where any account may look
+    python = folder / "python"
+    python.write_text("#!/bin/sh\ncase $1 in -V) echo Python 3.13.0 ;; -c) ;; *) echo ensurepip is not available; exit 1 ;; esac\n")
+    python.chmod(0o755)
+    try:
+        shutil.copy(checkout / "run", folder)
+        shutil.copy(checkout / "requirements.txt", folder)
+        folder.chmod(0o555)
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        started = subprocess.run(
+            [folder / "run"],
+            env=clean_environment({"PYTHON": str(python)}),
+            capture_output=True,
+            text=True,
+            preexec_fn=_become(account, signal.SIGTERM),
+        )
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+    assert started.returncode == 1
+    assert started.stderr == f"building .venv with Python 3.13.0\n{folder}/.venv cannot be written: Permission denied\n"
 
 
 def test_commands_start_the_embedded_redis_for_their_own_life(checkout: Path) -> None:
@@ -265,6 +318,30 @@ def test_production_refuses_to_start_without_what_it_requires(checkout: Path) ->
         given = {key: value for key, value in PRODUCTION.items() if key != f"GATEPOST_{name}"}
         served = gunicorn(checkout, **given)
         assert (served.returncode, served.stderr) == (1, f"GATEPOST_{name}: is required in production\n")
+
+
+def test_all_missing_settings_are_told_at_once(checkout: Path) -> None:
+    """By the server, and by `flask doctor`; those of a half-configured provider and a wrong one too."""
+    given = {"GATEPOST_GITHUB__CLIENT_ID": "a", "GATEPOST_OIDC__STAFF__LABEL": "Staff", "GATEPOST_CODE_SECONDS": "soon"}
+    lines = [
+        "GATEPOST_PUBLIC_URL: is required in production",
+        "GATEPOST_SECRET_KEYS: is required in production",
+        "GATEPOST_ENCRYPTION_KEYS: is required in production",
+        "GATEPOST_DATABASE_URL: is required in production",
+        "GATEPOST_REDIS_URL: is required in production",
+        "GATEPOST_CODE_SECONDS: must be a whole number of seconds",
+        "GATEPOST_GITHUB__CLIENT_SECRET: is required with the provider's other settings",
+        "GATEPOST_OIDC__STAFF__CLIENT_ID: is required with the provider's other settings",
+        "GATEPOST_OIDC__STAFF__CLIENT_SECRET: is required with the provider's other settings",
+        "GATEPOST_OIDC__STAFF__ISSUER: is required with the provider's other settings",
+    ]
+    served = gunicorn(checkout, **given)
+    assert served.returncode == 1
+    assert sorted(served.stderr.splitlines()) == sorted(lines)
+    doctor = [sys.executable, "-m", "flask", "doctor"]
+    judged = subprocess.run(doctor, cwd=checkout, env=clean_environment(given), capture_output=True, text=True, timeout=60, check=False)
+    assert judged.returncode == 1
+    assert sorted(judged.stderr.removeprefix("Error: ").splitlines()) == sorted(lines)
 
 
 def test_production_refuses_the_embedded_redis(checkout: Path) -> None:

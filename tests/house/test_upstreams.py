@@ -40,7 +40,7 @@ MAKERS = {
     r"OAuth2Session\(": {"providers/base.py": 1},
     r"HTTPAdapter\(|\b(Http|Https)Pool\(|PoolManager\(|urlopen\(": {},
     r"smtplib\.SMTP(_SSL)?\(|\b_Smtp\(|\b_SmtpOverTls\(": {"infra/mailer.py": 2},
-    r"create_connection\(|open_connection\(": {"infra/health_process.py": 1},
+    r"create_connection\(|open_connection\(": {"infra/health_process.py": 1, "infra/embedded_redis.py": 1},
     r"bulkhead\.call\(": {"providers/base.py": 1, "connectors/base.py": 1},
     r"bulkhead\.aside\(": {"infra/kept_documents.py": 1},
     r"bulkhead\.deadline\(": {"infra/mailer.py": 1},
