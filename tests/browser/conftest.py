@@ -140,7 +140,9 @@ def _keep_pictures(test: pytest.Item, walks: list[Walk]) -> None:
 
 
 @pytest.fixture
-def open_browser(browser: Browser | Firefox, world: World, axe_source: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Walk]]:
+def open_browser(
+    browser: Browser | Firefox, world: World, axe_source: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Walk]]:
     """`open_browser(person)`: another browser, of somebody who signed in a moment ago, or of nobody yet. It has no script
     unless told. What its console complained about fails the test."""
     walks: list[Walk] = []

@@ -1,7 +1,7 @@
 """Debian's Firefox for Playwright, over WebDriver BiDi.
 
-Playwright sends one command that this release of Firefox does not know, so it starts this program instead: it starts Firefox, relays what both
-say, and answers that command itself. Playwright reads from standard error where to connect.
+Playwright sends one command that this release of Firefox does not know, so it starts this program instead: it starts Firefox, relays
+what both say, and answers that command itself. Playwright reads from standard error where to connect.
 """
 
 import asyncio
