@@ -23,6 +23,7 @@ token, key or secret belongs in any of them. Services raise; only the doors tran
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+RefusalReason = Literal["", "clocks", "personal_account"]
 ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 
@@ -109,13 +110,24 @@ class SignInRefused(GatepostError):
     """A sign-in that ends on the sign-in page. `code` is one of docs/errors.md's codes of /login?error=.
 
     `email` and `provider_ids` are what the page may name: the address that was refused, the providers to use instead.
-    `is_proven`: a request of ours met it; else it may be no more than what a browser brought.
+    `is_proven`: a request of ours met it; else it may be no more than what a browser brought. `reason`: which of the code's words are
+    right, where it has several.
     """
 
     status, message = 303, "The sign-in was refused."
 
-    def __init__(self, code: str, *, detail: str = "", email: str = "", provider_ids: Sequence[str] = (), is_proven: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        *,
+        detail: str = "",
+        email: str = "",
+        provider_ids: Sequence[str] = (),
+        is_proven: bool = False,
+        reason: RefusalReason = "",
+    ) -> None:
         self.email = email
+        self.reason: RefusalReason = reason
         self.is_proven = is_proven
         self.provider_ids = tuple(provider_ids)
         super().__init__(code=code, detail=detail)

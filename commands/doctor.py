@@ -1,4 +1,4 @@
-"""`flask doctor`: judge settings, database, Redis and keys."""
+"""`flask doctor`: judge settings, database, Redis, keys and sign-in providers."""
 
 import click
 

@@ -124,6 +124,10 @@ class Answer:
         return self.json if isinstance(self.json, dict) else {}
 
     @property
+    def is_rate_limit(self) -> bool:
+        return http.is_rate_limit(self.status, self.headers)
+
+    @property
     def retry_after_seconds(self) -> int | None:
         """`Retry-After`, as seconds or as a date (RFC 9110 section 10.2.3), an hour at most."""
         text = self.headers.get("Retry-After", "").strip()
@@ -178,7 +182,7 @@ def code_of(value: object) -> str | None:
 def unusable(answer: Answer) -> VendorUnavailable:
     """What an answer is that decides nothing."""
     code, wait = f"status_{answer.status}", answer.retry_after_seconds
-    if answer.status == 429:
+    if answer.is_rate_limit:
         return VendorUnavailable("rate_limited", retry_after_seconds=wait)
     if answer.is_ok:
         return VendorUnavailable("malformed_answer")

@@ -59,7 +59,7 @@ class OAuth2Connector:
         if not self.settings.account_url:
             return base.VendorAccount()
         answer = base.ask("GET", self.settings.account_url, headers=_bearer(tokens))
-        if answer.status in (401, 403):
+        if answer.status in (401, 403) and not answer.is_rate_limit:
             raise base.VendorRefused(f"status_{answer.status}")
         if not answer.is_ok:
             raise base.unusable(answer)
@@ -106,7 +106,8 @@ class OAuth2Connector:
 
     def _refusal(self, answer: base.Answer) -> Exception:
         """Refused for good, or nothing decided."""
-        code = refusals.find_code(answer) if answer.is_ok or base.is_refusal(answer) else None
+        is_decided = answer.is_ok or (base.is_refusal(answer) and not answer.is_rate_limit)
+        code = refusals.find_code(answer) if is_decided else None
         if code is None:
             return base.unusable(answer)
         if code in refusals.OUR_FAULT:

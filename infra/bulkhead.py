@@ -263,6 +263,13 @@ def deadline(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
+@contextmanager
+def shorter_deadline(seconds: float) -> Iterator[None]:
+    """At most this long for a part of a call that the rest can do without."""
+    with deadline(min(seconds, remaining_seconds())):
+        yield
+
+
 def remaining_seconds() -> float:
     """The time that is left for this thread's call.   Raises: UpstreamTimedOut; RuntimeError outside of a call."""
     deadline = _deadline.get()

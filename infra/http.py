@@ -8,6 +8,8 @@ import http.client
 import io
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -154,21 +156,40 @@ def request(
         raise UpstreamFailed(type(error).__name__) from error
 
 
+def is_rate_limit(status: int, headers: Mapping[str, str]) -> bool:
+    """GitHub and others also say it with 403: the hour's share is used up, or (`Retry-After`) they want fewer at once."""
+    is_used_up = "Retry-After" in headers or headers.get("X-RateLimit-Remaining", "").strip() == "0"
+    return status == 429 or (status == 403 and is_used_up)
+
+
 def get_json(session: requests.Session, url: str, *, bearer: str | None = None) -> Any:
-    """The JSON of a 200 answer. Raises UpstreamFailed; UpstreamRefused for a 4xx."""
+    """The JSON of a 200 answer. Raises UpstreamFailed; UpstreamRefused for a 4xx that would be the same later."""
+    return get_json_and_date(session, url, bearer=bearer)[0]
+
+
+def get_json_and_date(session: requests.Session, url: str, *, bearer: str | None = None) -> tuple[Any, datetime | None]:
+    """The same, and the time of the server's clock; None when it, or a cache on the way, tells none of now."""
     headers = {"Accept": "application/json", "User-Agent": "gatepost"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
     extra = {"withhold_token": True} if hasattr(session, "token_auth") else {}
     response = session.get(url, headers=headers, allow_redirects=False, **extra)
-    if 400 <= response.status_code < 500 and response.status_code != 429:
+    is_for_later = response.status_code in (408, 425) or is_rate_limit(response.status_code, response.headers)
+    if 400 <= response.status_code < 500 and not is_for_later:
         raise UpstreamRefused(f"{response.status_code} from {urlsplit(url).path}")
     if response.status_code != 200:
         raise UpstreamFailed(f"{response.status_code} from {urlsplit(url).path}")
     try:
-        return response.json()
+        return response.json(), _date_of(response.headers)
     except (ValueError, RecursionError) as error:
         raise UpstreamFailed(f"no JSON from {urlsplit(url).path}") from error
+
+
+def _date_of(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return None if "Age" in headers else parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
 from config import ProviderSettings
-from errors import SignInRefused
+from errors import RefusalReason, SignInRefused
 from infra import bulkhead, http
 from infra.foreign_text import clean_text as clean_text  # the providers say base.clean_text
 from infra.records import from_values
@@ -35,7 +35,8 @@ class ProviderTokens:
 @dataclass(frozen=True)
 class ProviderAccount:
     """Who signed in at a provider. The key is (provider, issuer, subject). `auth_time_ms`: when, as its id_token says; None if that
-    is absent or no possible time."""
+    is absent or no possible time. `seconds_behind`: how far the provider's clock is behind ours, as its id_token says.
+    `hosted_domain`: the domain that runs the account, empty for a personal one; None where the provider does not tell them apart."""
 
     provider_id: str
     issuer: str
@@ -46,6 +47,8 @@ class ProviderAccount:
     email_verified: bool
     tokens: ProviderTokens = ProviderTokens()
     auth_time_ms: int | None = None
+    seconds_behind: int = 0
+    hosted_domain: str | None = None
 
     def to_values(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,6 +88,14 @@ class Callback:
     issuer: str | None
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What a provider publishes now, in a few words. `problems`: what will fail sign-ins, all or some."""
+
+    text: str
+    problems: tuple[str, ...] = ()
+
+
 class Provider(Protocol):
     """One upstream identity provider. All methods raise SignInRefused only."""
 
@@ -102,17 +113,35 @@ class Provider(Protocol):
         """Check the issuer, exchange the code, once, and read who it is. Ten seconds for everything."""
         ...
 
+    def examine(self) -> Examination:
+        """Read anew what it publishes, and judge it as sign-ins do."""
+        ...
+
+
+class ClocksDiffer(http.UpstreamRefused):
+    """The times in the provider's answer are not those of now."""
+
 
 # what a token endpoint says whatever the code was that a browser brought
 _OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
+_TRY_LATER = ("temporarily_unavailable", "server_error", "slow_down")
+
+# every way in which an answer can fail us, beside a refusal of the token endpoint
+_MALFORMED = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+FAULTS = (http.UpstreamFailed, http.UpstreamRefused, *_MALFORMED)
 
 
 def unavailable(detail: str) -> SignInRefused:
     return SignInRefused("provider_unavailable", detail=detail, is_proven=True)
 
 
-def refused(detail: str, *, is_proven: bool = False) -> SignInRefused:
-    return SignInRefused("provider_refused", detail=detail, is_proven=is_proven)
+def refused(detail: str, *, is_proven: bool = False, reason: RefusalReason = "") -> SignInRefused:
+    return SignInRefused("provider_refused", detail=detail, is_proven=is_proven, reason=reason)
+
+
+def other_issuer(issuer: str, own: str) -> str:
+    """Both of them, for the log."""
+    return f"the callback is from {clean_text(issuer) or 'no issuer'}, not from {own}"
 
 
 def guarded(url: str, work: Any) -> Any:
@@ -123,13 +152,17 @@ def guarded(url: str, work: Any) -> Any:
         raise SignInRefused("provider_unavailable", detail=str(error)) from error
     except http.UpstreamFailed as error:
         raise unavailable(str(error)) from error
+    except ClocksDiffer as error:
+        raise refused(str(error), reason="clocks") from error
     except http.UpstreamRefused as error:
         raise refused(str(error)) from error
     except OAuthError as error:
+        if error.error in _TRY_LATER:
+            raise unavailable(f"token endpoint: {error.error}") from error
         raise refused(f"token endpoint: {clean_text(error.error)}", is_proven=error.error in _OF_OUR_SETUP) from error
     except requests.HTTPError as error:
         raise unavailable(f"{error.response.status_code} from the token endpoint") from error
-    except (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise unavailable(f"malformed answer: {type(error).__name__}") from error
 
 
@@ -144,6 +177,7 @@ def oauth_session(settings: ProviderSettings, *, auth_method: str, redirect_uri:
         code_challenge_method="S256",
     )
     session.register_client_auth_method(("client_secret_basic", _encoded_basic))
+    session.register_compliance_hook("access_token_response", _check_answer)
     http.guard(session)
     return session
 
@@ -152,6 +186,17 @@ def _encoded_basic(client: Any, method: str, uri: str, headers: Any, body: Any) 
     """RFC 6749 section 2.3.1 form-encodes both parts; Authlib's own method does not."""
     headers["Authorization"] = requests.auth._basic_auth_str(quote_plus(client.client_id), quote_plus(client.client_secret))
     return uri, headers, body
+
+
+def _check_answer(response: requests.Response) -> requests.Response:
+    """What is no answer to the request, by its status, before Authlib reads it."""
+    if http.is_rate_limit(response.status_code, response.headers):
+        raise http.UpstreamFailed(f"{response.status_code} from the token endpoint")
+    try:
+        response.json()
+    except (ValueError, RecursionError) as error:
+        raise http.UpstreamFailed(f"{response.status_code} without JSON from the token endpoint") from error
+    return response
 
 
 def exchange(session: OAuth2Session, url: str, callback: Callback, trip: Trip) -> dict[str, Any]:

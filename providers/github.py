@@ -27,10 +27,13 @@ class GitHub:
     def check_issuer(self, callback: base.Callback) -> None:
         own = (self.settings.url, f"{self.settings.url}/login/oauth")
         if callback.issuer is not None and callback.issuer not in own:
-            raise base.refused("the callback names another issuer")
+            raise base.refused(base.other_issuer(callback.issuer, self.settings.url))
 
     def fetch_account(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
         return base.guarded(self.settings.url, lambda: self._fetch(callback, trip))
+
+    def examine(self) -> base.Examination:
+        return base.Examination(f"{self.settings.url}, which has no metadata")
 
     def _fetch(self, callback: base.Callback, trip: base.Trip) -> base.ProviderAccount:
         self.check_issuer(callback)

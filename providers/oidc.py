@@ -5,26 +5,24 @@ not have, once for each such name and not more often than every ten seconds.
 """
 
 import json
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from authlib.integrations.requests_client import OAuth2Session
-from authlib.oidc.core.util import create_half_hash
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import Key, KeySet
-from joserfc.jws import JWSRegistry
-from joserfc.util import to_bytes
 
 from config import ProviderSettings
-from infra import clock, http
+from infra import bulkhead, clock, http
 from infra.kept_documents import KeptDocument
-from providers import base
+from providers import base, id_tokens
+from providers.claims import Person, person_of
+from providers.id_tokens import PublishedKeys
 
-_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+log = logging.getLogger("gatepost.providers")
+
 _REREAD_SECONDS = 10
-_SKEW_SECONDS = 60
+_USERINFO_SECONDS = 3.0  # when the sign-in needs nothing of it
 _MAX_UNKNOWN = 100
 _AUTH_TIME = json.dumps({"id_token": {"auth_time": {"essential": True}}}, separators=(",", ":"))
 
@@ -34,7 +32,7 @@ class _Kept:
     """What this process knows of one issuer."""
 
     metadata: KeptDocument[dict[str, Any]] = field(default_factory=KeptDocument)
-    keys: KeptDocument[KeySet] = field(default_factory=KeptDocument)
+    keys: KeptDocument[PublishedKeys] = field(default_factory=KeptDocument)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -70,9 +68,12 @@ class OpenIdProvider:
             "claims": _AUTH_TIME if hints.needs_auth_time else None,
         }
 
+    def hosted_domain(self, signed: dict[str, Any], email: str | None) -> str | None:
+        return None
+
     def check_issuer(self, callback: base.Callback) -> None:
         if callback.issuer is not None and callback.issuer not in self.accepted_issuers:
-            raise base.refused("the callback names another issuer")
+            raise base.refused(base.other_issuer(callback.issuer, self.settings.issuer))
         if callback.issuer is not None:
             return
         metadata = self._known_metadata() or base.guarded(self.settings.issuer, self._metadata)
@@ -88,23 +89,40 @@ class OpenIdProvider:
         session = base.oauth_session(self.settings, auth_method=_auth_method(metadata))
         token = base.exchange(session, metadata["token_endpoint"], callback, trip)
         claims = self._claims(metadata, token, trip.nonce)
-        auth_time_ms = _auth_time_ms(claims.get("auth_time"))
-        if claims.get("email") is None and metadata.get("userinfo_endpoint"):
-            if claims.get("email_verified") is not False:
-                claims.pop("email_verified", None)  # it spoke of no address
-            claims = {**self._userinfo(session, metadata, token, claims["sub"]), **claims}
-        login = base.clean_text(claims.get("preferred_username"), 60)
+        person = person_of(claims)
+        lacks_flag = person.email_verified is None and self.settings.email_trust != "trusted"
+        if metadata.get("userinfo_endpoint") and (lacks_flag or not person.email or not person.is_named):
+            person = person_of(claims, self._find_userinfo(session, metadata, token, claims["sub"], person))
         return base.ProviderAccount(
             provider_id=self.settings.provider_id,
             issuer=self.settings.issuer,
             subject=base.clean_subject(claims.get("sub")),
-            login=login,
-            name=base.clean_text(claims.get("name")) or login,
-            email=base.clean_email(claims.get("email")),
-            email_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
+            login=person.login,
+            name=person.name,
+            email=person.email,
+            email_verified=person.email_verified is True,
             tokens=base.tokens_from(token),
-            auth_time_ms=auth_time_ms,
+            auth_time_ms=_auth_time_ms(claims.get("auth_time")),
+            seconds_behind=clock.now_seconds() - int(claims["iat"]),
+            hosted_domain=self.hosted_domain(claims, person.email),
         )
+
+    def examine(self) -> base.Examination:
+        return base.guarded(self.settings.issuer, self._examine)
+
+    def _examine(self) -> base.Examination:
+        found, date = http.get_json_and_date(http.new_session(), self._metadata_url)
+        metadata = self._judged(found)
+        keys = id_tokens.read_keys(http.get_json(http.new_session(), metadata["jwks_uri"]))
+        text = f"{self.settings.issuer}, {len(keys.keys)} key{'s' if len(keys.keys) > 1 else ''}"
+        offered = metadata.get("id_token_signing_alg_values_supported")
+        gap = round((date - clock.now()).total_seconds()) if date else 0
+        problems = (
+            f"unusable: {'; '.join(keys.unusable[:5])}" if keys.unusable else "",
+            f"it signs with {', '.join(map(base.clean_text, offered))} only, which is not taken" if _are_all_foreign(offered) else "",
+            f"{id_tokens.CLOCKS_DIFFER}, by {abs(gap)} s" if abs(gap) > id_tokens.SKEW_SECONDS else "",
+        )
+        return base.Examination(text, tuple(filter(None, problems)))
 
     # --- what is asked of the provider ---
 
@@ -116,13 +134,36 @@ class OpenIdProvider:
         return _kept_for(self.settings.issuer).metadata.get(self._read_metadata)
 
     def _read_metadata(self) -> dict[str, Any]:
-        found: dict[str, Any] = http.get_json(http.new_session(), self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
-        if found.get("issuer") != self.settings.issuer:
-            raise http.UpstreamFailed("the metadata is another issuer's")
+        return self._judged(http.get_json(http.new_session(), self._metadata_url))
+
+    @property
+    def _metadata_url(self) -> str:
+        return self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+    def _judged(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The metadata when it can be used.   Raises: http.UpstreamFailed."""
+        issuer = found.get("issuer")
+        if issuer != self.settings.issuer or _is_template(issuer):
+            raise http.UpstreamFailed(_other_metadata(issuer, self.settings.issuer))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not http.is_allowed_url(found.get(name), on_behalf_of=self.settings.issuer):
                 raise http.UpstreamFailed(f"the metadata has no usable {name}")
+        if not http.is_allowed_url(found.get("userinfo_endpoint"), on_behalf_of=self.settings.issuer):
+            found.pop("userinfo_endpoint", None)
         return found
+
+    def _find_userinfo(
+        self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object, person: Person
+    ) -> dict[str, Any] | None:
+        """What userinfo tells, asked once. Where the sign-in can go on without it, it gets little time and may fail."""
+        if person.email is None or (person.email_verified is None and self.settings.email_trust == "claim"):
+            return self._userinfo(session, metadata, token, subject)
+        try:
+            with bulkhead.shorter_deadline(_USERINFO_SECONDS):
+                return self._userinfo(session, metadata, token, subject)
+        except base.FAULTS as error:
+            log.info("userinfo was left out", extra={"provider": self.settings.provider_id, "detail": f"{type(error).__name__}: {error}"})
+            return None
 
     def _userinfo(self, session: OAuth2Session, metadata: dict[str, Any], token: dict[str, Any], subject: object) -> dict[str, Any]:
         """OpenID Connect Core 5.3.2: an answer about somebody else must not be used."""
@@ -132,91 +173,52 @@ class OpenIdProvider:
         return claims
 
     def _claims(self, metadata: dict[str, Any], token: dict[str, Any], nonce: str) -> dict[str, Any]:
-        """The verified claims of the id_token (OpenID Connect Core 3.1.3.7)."""
-        raw = token.get("id_token")
-        if not isinstance(raw, str):
-            raise http.UpstreamFailed("no id_token")
-        try:
-            decoded = self._decode(metadata, raw)
-            self._check(decoded.claims, nonce)
-            _check_at_hash(decoded, token["access_token"])
-        except (JoseError, RecursionError) as error:
-            raise http.UpstreamRefused(f"id_token: {type(error).__name__}") from error
-        return decoded.claims
+        return id_tokens.read(
+            token.get("id_token"),
+            lambda kid: self._keys(metadata["jwks_uri"], kid),
+            issuers=self.accepted_issuers,
+            client_id=self.settings.client_id,
+            nonce=nonce,
+            access_token=token["access_token"],
+        )
 
-    def _decode(self, metadata: dict[str, Any], raw: str) -> jwt.Token:
-        def find_key(token: Any) -> Key:
-            header = token.headers()
-            return _pick(self._keys(metadata["jwks_uri"], header.get("kid")), header)
-
-        return jwt.decode(raw, find_key, algorithms=_ALGORITHMS, registry=JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False))
-
-    def _check(self, claims: dict[str, Any], nonce: str) -> None:
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        jwt.JWTClaimsRegistry(
-            now=clock.now_seconds(),
-            leeway=_SKEW_SECONDS,
-            iss={"essential": True, "values": list(self.accepted_issuers)},
-            sub={"essential": True},
-            aud={"essential": True, "value": self.settings.client_id},
-            exp={"essential": True},
-            iat={"essential": True},
-            nonce={"essential": True, "value": nonce},
-        ).validate(claims)
-        if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self.settings.client_id:
-            raise http.UpstreamRefused("id_token: made for another client")
-
-    def _keys(self, url: str, kid: object) -> KeySet:
+    def _keys(self, url: str, kid: object) -> PublishedKeys:
         kept = _kept_for(self.settings.issuer)
         known = kept.keys.find(lambda: _read_keys(url))
         if known is not None and not _should_reread(kept, known, kid):
             return known
         keys = kept.keys.fetch(lambda: _read_keys(url))
-        if isinstance(kid, str) and not _has(keys, kid) and len(kept.unknown) < _MAX_UNKNOWN:
+        if isinstance(kid, str) and not keys.has(kid) and len(kept.unknown) < _MAX_UNKNOWN:
             kept.unknown.add(kid)
         return keys
 
 
-def _read_keys(url: str) -> KeySet:
-    try:
-        return KeySet.import_key_set(http.get_json(http.new_session(), url))
-    except JoseError as error:
-        raise http.UpstreamFailed(f"unusable keys: {type(error).__name__}") from error
+def _other_metadata(issuer: object, own: str) -> str:
+    hint = "; name one tenant in the issuer, by its id, instead of common, organizations or consumers" if _is_template(issuer) else ""
+    return f"the metadata is that of {base.clean_text(issuer) or 'no issuer'}, not of {own}{hint}"
 
 
-def _should_reread(kept: _Kept, known: KeySet, kid: object) -> bool:
+def _is_template(issuer: object) -> bool:
+    """Entra's metadata for several tenants names none; each id_token has the issuer of one."""
+    return isinstance(issuer, str) and "{tenantid}" in issuer
+
+
+def _are_all_foreign(algorithms: object) -> bool:
+    return isinstance(algorithms, list) and bool(algorithms) and not set(map(str, algorithms)) & set(id_tokens.ALGORITHMS)
+
+
+def _read_keys(url: str) -> PublishedKeys:
+    keys = id_tokens.read_keys(http.get_json(http.new_session(), url))
+    if keys.unusable:
+        log.info("a key of a provider cannot be used", extra={"url": url, "detail": "; ".join(keys.unusable[:5])})
+    return keys
+
+
+def _should_reread(kept: _Kept, known: PublishedKeys, kid: object) -> bool:
     """For a key name that we do not have: once each, and never more often than every ten seconds."""
-    if not isinstance(kid, str) or _has(known, kid):
+    if not isinstance(kid, str) or known.has(kid):
         return False
     return kid not in kept.unknown and not 0 <= kept.keys.age_seconds < _REREAD_SECONDS
-
-
-def _has(keys: KeySet, kid: str) -> bool:
-    return any(key.kid == kid for key in keys.keys)
-
-
-def _pick(keys: KeySet, header: dict[str, Any]) -> Key:
-    """The key that the header names; without a name, the only one that can have signed it."""
-    kid, key_types = header.get("kid"), KeySet.algorithm_keys.get(header["alg"], [])
-    fitting = [
-        key
-        for key in keys.keys
-        if key.key_type in key_types and key.get("use") in (None, "sig") and key.get("alg") in (None, header["alg"])
-        if kid is None or key.kid == kid
-    ]
-    if not fitting or (kid is None and len(fitting) > 1):
-        raise http.UpstreamRefused("id_token: signed with a key that the provider does not publish")
-    return fitting[0]
-
-
-def _check_at_hash(token: jwt.Token, access_token: str) -> None:
-    sent = token.claims.get("at_hash")
-    if sent is None:
-        return
-    expected = create_half_hash(access_token, token.header["alg"])
-    if expected is not None and to_bytes(sent) != expected:
-        raise http.UpstreamRefused("id_token: at_hash does not match")
 
 
 def _auth_time_ms(value: object) -> int | None:

@@ -31,6 +31,9 @@ SECRETS = {
     "client_secret=hunter2hunter2&grant_type=x": "hunter2",
     "postgresql+psycopg://gatepost:hunter2@db/gatepost": "hunter2",
     f"a stray {RANDOM}": RANDOM,
+    "id_token: abc123def456": "abc123",
+    "id_token_hint=hunter2.hunter3&x=y": "hunter2",
+    f"'id_token': '{JWT}'": "eyJhbGciOiJFUzI1NiJ9",
 }
 
 
@@ -48,6 +51,10 @@ def test_what_looks_like_a_secret_is_cut_out(line):
         "commit 2948c8f4a1b7c3d2e5f60718293a4b5c6d7e8f90",
         "redis.exceptions.ConnectionError: Error 111 connecting to 127.0.0.1:6379. Connection refused.",
         "state: next, code: 3, token endpoint",
+        "id_token: InvalidClaimError",
+        "id_token claim aud: not ours",
+        "id_token claim iss: https://login.microsoftonline.com/{tenantid}/v2.0 instead of https://login.microsoftonline.com/common/v2.0",
+        "id_token claim exp: 300 s ago: the clocks of this server and of the provider differ",
         "test_the_contract_example_is_created_once_and_then_unchanged",
     ],
 )

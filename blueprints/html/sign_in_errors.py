@@ -12,6 +12,7 @@ from flask_babel import lazy_gettext
 from markupsafe import Markup
 
 from blueprints.html.words import filled, joined, mono, untrusted
+from errors import RefusalReason
 
 _PROVIDER_SETTINGS = {
     "github": (lazy_gettext("Open GitHub email settings"), "https://github.com/settings/emails"),
@@ -36,7 +37,7 @@ class Facts:
 
     provider_kind: github, google or oidc.   provider_label: how people know it.   other_labels: the providers that the
     existing account signs in with.   domains: those of the sign-up list when it names nothing else.   setting: the provider's
-    AUTH_TIME by its full name, if the reader is an administrator.
+    AUTH_TIME by its full name, if the reader is an administrator.   reference: the request that failed, if it was this browser's.
     """
 
     host: str
@@ -47,6 +48,7 @@ class Facts:
     domains: Sequence[str] = ()
     reference: str = ""
     setting: str = ""
+    reason: RefusalReason = ""
 
     @property
     def provider(self) -> str:
@@ -79,7 +81,15 @@ def _missing(f: Facts) -> SignInError:
     return SignInError("EMAIL_MISSING", _("%(provider)s didn’t share your email", provider=f.provider), text)
 
 
+def _personal(f: Facts) -> SignInError:
+    sentence = _("You used %(email)s with a personal %(provider)s account. Use the one that your organization manages.")
+    text = filled(sentence, email=f.bold_email, provider=f.provider)
+    return SignInError("DOMAIN_NOT_ALLOWED", _("Use your work account"), text)
+
+
 def _not_allowed(f: Facts) -> SignInError:
+    if f.reason == "personal_account":
+        return _personal(f)
     if f.domains:
         text = filled(_("Only %(domains)s addresses can sign in here."), domains=joined(list(f.domains)))
         if f.email:
@@ -108,10 +118,17 @@ def _unavailable(f: Facts) -> SignInError:
 
 
 def _refused(f: Facts) -> SignInError:
-    text = filled(_("The sign-in setup needs fixing by whoever runs this Gatepost."))
     if f.reference:
-        text += " " + filled(_("Reference %(reference)s."), reference=mono(f.reference))
+        text = filled(_("The sign-in setup needs fixing. Tell your administrator: reference %(reference)s."), reference=mono(f.reference))
+    else:
+        text = filled(_("The sign-in setup needs fixing. Tell your administrator."))
     return SignInError("PROVIDER_REFUSED", _("%(provider)s refused the request", provider=f.provider), text)
+
+
+def _clocks(f: Facts, code: str) -> SignInError:
+    sentence = _("Tell your administrator to check this server’s clock: reference %(reference)s.")
+    heading = _("%(provider)s’s clock and ours differ", provider=f.provider)
+    return SignInError(code.upper(), heading, filled(sentence, reference=mono(f.reference)))
 
 
 def _auth_time(f: Facts) -> SignInError:
@@ -195,6 +212,8 @@ TABLE: dict[str, Callable[[Facts], SignInError]] = {
 
 def describe(code: str | None, facts: Facts) -> SignInError | None:
     """The banner for a code of the address; None for no code and for one that is not ours."""
+    if code in TABLE and facts.reason == "clocks":
+        return _clocks(facts, code)
     make = TABLE.get(code or "")
     return make(facts) if make else None
 

@@ -90,7 +90,7 @@ class ApiKey:
         return self.flaw(values) or self._judge(ask("GET", self.url, headers=self._headers(token_of(values))))
 
     def _judge(self, answer: Answer) -> Check:
-        if answer.status == 429:
+        if answer.is_rate_limit:
             return rate_limited(self.label, answer)
         if answer.status in self._rejected:
             return Check("rejected", detail=f"{self.label} does not accept it.", code=f"status_{answer.status}")

@@ -73,7 +73,7 @@ class GitHubToken:
         # an installation's token belongs to no user
         path = "/installation/repositories?per_page=1" if token.startswith("ghs_") else "/user"
         answer = self._ask(token, path)
-        if _is_rate_limit(answer):
+        if answer.is_rate_limit:
             return _limited(answer)
         if answer.status == 401:
             return Check("rejected", detail="GitHub does not accept it: it is mistyped, expired or revoked.", code="status_401")
@@ -86,7 +86,7 @@ class GitHubToken:
 
     def _check_repository(self, token: str, repository: tuple[str, str], whose: Check) -> Check:
         answer = self._ask(token, "/repos/{}/{}".format(*repository))
-        if _is_rate_limit(answer):
+        if answer.is_rate_limit:
             return _limited(answer)
         if answer.status == 200 and answer.members:
             return whose
@@ -103,12 +103,6 @@ class GitHubToken:
     def _ask(self, token: str, path: str) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         return ask("GET", self.site.api_url + path, headers=headers)
-
-
-def _is_rate_limit(answer: Answer) -> bool:
-    """GitHub also says it with 403: the hour's share is used up, or (`Retry-After`) it wants fewer at once."""
-    is_used_up = answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
-    return answer.status == 429 or (answer.status == 403 and is_used_up)
 
 
 def _limited(answer: Answer) -> Check:

@@ -1,4 +1,4 @@
-"""Judging an installation: settings, database, Redis, keys. Each finding is ok, a warning or a fault. No secret is told."""
+"""Judging an installation: settings, database, Redis, keys, providers. Each finding is ok, a warning or a fault. No secret is told."""
 
 import os
 import stat
@@ -16,8 +16,9 @@ from redis.exceptions import ResponseError
 from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
-from errors import Forbidden
+from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
 from models import Organization
 from services.database import condition
@@ -34,18 +35,19 @@ _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 @dataclass(frozen=True)
 class Finding:
     level: Level
-    area: Literal["settings", "database", "redis", "keys"]
+    area: Literal["settings", "database", "redis", "keys", "providers"]
     subject: str
     text: str
 
 
 def examine() -> Iterator[Finding]:
-    """Everything there is to judge, as it is found. A store that is away is a fault, not an exception."""
+    """Everything there is to judge, as it is found. A store or a provider that is away is a fault, not an exception."""
     settings = current()
     yield from _settings(settings)
     yield from _guarded("database", _database, settings)
     yield from _guarded("redis", _redis, settings)
     yield from _guarded("keys", _keys, settings)
+    yield from _providers(settings)
 
 
 def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
@@ -342,3 +344,18 @@ def _signing_keys() -> Iterator[Finding]:
         else:
             level: Level = "warning" if key.state == "old" else "fault"
             yield Finding(level, "keys", key.kid, f"{key.state}, and no key of GATEPOST_ENCRYPTION_KEYS opens it")
+
+
+# --- sign-in providers ----------------------------------------------------------------------------------------
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    """Whether people could sign in with each, by what it publishes now."""
+    for provider in settings.providers:
+        try:
+            examined = providers.build(provider).examine()
+        except SignInRefused as refusal:
+            yield Finding("fault", "providers", provider.provider_id, refusal.detail)
+        else:
+            text = "; ".join((examined.text, *examined.problems))
+            yield Finding("warning" if examined.problems else "ok", "providers", provider.provider_id, text)

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import redis as redis_py
 
@@ -20,6 +20,19 @@ from infra.upstream_states import Taken
 log = logging.getLogger("gatepost.callbacks")
 
 MAX_STATE_LENGTH = 256
+_CANCELLED = frozenset(
+    {
+        "access_denied",
+        "user_denied",
+        "user_cancelled_login",  # LinkedIn
+        "user_cancelled_authorize",  # LinkedIn, Apple
+        "consent_required",  # these four: OpenID Connect Core 3.1.2.6
+        "login_required",
+        "interaction_required",
+        "account_selection_required",
+    }
+)
+_UNAVAILABLE = frozenset({"server_error", "temporarily_unavailable"})
 _WAIT_SECONDS = 12.0  # longer than a call and the moment it may wait for its slot
 _POLL_SECONDS = 0.1
 
@@ -27,6 +40,13 @@ _POLL_SECONDS = 0.1
 def binding_of(raw_browser: str, *purpose: str) -> str:
     """What ties a state to one browser and one purpose."""
     return ":".join((hashlib.sha256(raw_browser.encode("utf-8", "surrogatepass")).hexdigest(), *purpose))
+
+
+def meaning_of(error: str | None) -> Literal["cancelled", "unavailable", "refused"]:
+    """What an `error` in place of a code means: the person said no or left, the upstream is away, or the setup is wrong."""
+    if error in _CANCELLED:
+        return "cancelled"
+    return "unavailable" if error in _UNAVAILABLE else "refused"
 
 
 def take(raw_state: str, binding: str) -> Taken:

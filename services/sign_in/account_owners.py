@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy.exc import IntegrityError
 
 from config import current
-from errors import SignInRefused, Unavailable
+from errors import RefusalReason, SignInRefused, Unavailable
 from extensions import db
 from models import Identity, User
 from providers import ProviderAccount
@@ -96,16 +96,21 @@ def _new_user(actor: Actor, account: ProviderAccount) -> User:
         refused = AccountExists(owner.id, account, [identity.provider_id for identity in identities.list_for(owner.id)])
         db.session.rollback()
         raise refused
-    if not may_sign_up(email):
+    if not may_sign_up(email, account.hosted_domain):
         db.session.rollback()
-        raise SignInRefused("signup_not_allowed", email=email)
+        reason: RefusalReason = "personal_account" if may_sign_up(email) else ""
+        raise SignInRefused("signup_not_allowed", email=email, reason=reason)
     user = users.add(actor, email=email, email_verified=True, name=account.name or account.login)
     identity = identities.add(actor, user, account, supplies_email=True)
     identities.touch(identity)
     return user
 
 
-def may_sign_up(email: str) -> bool:
-    """Whether the allowlist lets this address create an account; an empty list lets everybody, an invitation anybody."""
+def may_sign_up(email: str, hosted_domain: str | None = None) -> bool:
+    """Whether the allowlist lets this address create an account; an empty list lets everybody, an invitation anybody.
+
+    hosted_domain: where the provider tells, a listed domain must also run the account. The list may name several of one company.
+    """
     allowed, key = current().signup_allowlist, users.email_key(email)
-    return not allowed or key in allowed or "@" + key.rpartition("@")[2] in allowed or received_invitations.is_open_for(email)
+    domains = ["@" + key.rpartition("@")[2], *([] if hosted_domain is None else ["@" + hosted_domain])]
+    return not allowed or key in allowed or all(domain in allowed for domain in domains) or received_invitations.is_open_for(email)

@@ -34,9 +34,12 @@ class Demand:
 class AuthTimeMissing(SignInRefused):
     """The provider did not prove the sign-in that was asked for. `is_administrator`: the account that came back is one's."""
 
-    def __init__(self, detail: str, *, is_administrator: bool) -> None:
-        super().__init__("auth_time_missing", detail=detail)
-        self.is_administrator = is_administrator
+    def __init__(self, detail: str, account: ProviderAccount) -> None:
+        is_behind = account.seconds_behind * 1000 > _CLOCKS_MS
+        if is_behind:
+            detail += f": the clocks of this server and of the provider differ, by {account.seconds_behind} s"
+        super().__init__("auth_time_missing", detail=detail, reason="clocks" if is_behind else "")
+        self.is_administrator = _is_administrator(account)
 
 
 def with_question(hints: Hints, demand: Demand | None, settings: ProviderSettings) -> Hints:
@@ -55,13 +58,13 @@ def judge(settings: ProviderSettings, account: ProviderAccount, demand: Demand |
     told = account.auth_time_ms
     if told is None or told > moment + _CLOCKS_MS:  # a time that has not come yet proves nothing
         if demand is not None:
-            raise AuthTimeMissing("no auth_time, or not a past one", is_administrator=_is_administrator(account))
+            raise AuthTimeMissing("no auth_time, or not a past one", account)
         return SignInTime(moment)
     if demand is None:
         return SignInTime(min(told, moment))
     latest = min(told + _CLOCKS_MS, moment)
     if not demand.is_met_by(latest, moment_ms=moment):
-        raise AuthTimeMissing("auth_time is too long ago", is_administrator=_is_administrator(account))
+        raise AuthTimeMissing("auth_time is too long ago", account)
     return SignInTime(min(told, moment), proved_ms=latest)
 
 

@@ -14,10 +14,11 @@ from typing import Literal
 
 import providers
 from config import ProviderSettings, current
-from errors import NotFound, SignInRefused
+from errors import NotFound, RefusalReason, SignInRefused
 from extensions import db, redis
 from infra import metrics, upstream_states
 from infra.clock import now_ms
+from infra.foreign_text import clean_text
 from infra.rate_limits import site_of
 from infra.records import from_values
 from infra.upstream_states import Bound
@@ -38,9 +39,8 @@ log = logging.getLogger("gatepost.sign_in")
 
 STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
 
+_CODES = {"cancelled": "access_denied", "unavailable": "provider_unavailable", "refused": "provider_refused"}  # of /login?error=
 _HANDOFF = "{handoff}"  # in an outcome that is kept; no address with a handoff has braces
-_CANCELLED = frozenset({"access_denied"})
-_UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the sign-in page may tell this browser about its last refusal. `is_administrator`: it was an administrator who was refused."""
+    """What the sign-in page may tell this browser about its last refusal. `is_administrator`: it was an administrator who was refused.
+    `reference`: the id of the request that failed."""
 
     code: str
     provider_id: str | None
     email: str
     provider_ids: tuple[str, ...]
     is_administrator: bool = False
+    reason: RefusalReason = ""
+    reference: str = ""
 
 
 # --- there ---
@@ -184,14 +187,12 @@ def _answer(
 
 def _check_callback(provider: providers.Provider, callback: Callback) -> None:
     """Refuse what is no code. An error counts only from the server that was asked."""
+    if callback.error is None and callback.code:
+        return
     if callback.error is not None:
         provider.check_issuer(callback)
-    if callback.error in _CANCELLED:
-        raise SignInRefused("access_denied")
-    if callback.error in _UPSTREAM_FAULTS:
-        raise SignInRefused("provider_unavailable", detail=callback.error or "")
-    if callback.error is not None or not callback.code:
-        raise SignInRefused("provider_refused", detail="an error, or no code, in the callback")
+    detail = f"the callback says {clean_text(callback.error, 60) or 'neither code nor error'}"
+    raise SignInRefused(_CODES[callbacks.meaning_of(callback.error)], detail=detail)
 
 
 def complete(
@@ -312,9 +313,16 @@ def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_i
     audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id, **proven})
     db.session.commit()
     if raw_browser:
-        note = {"code": refusal.code, "provider_id": provider_id, "email": refusal.email, "provider_ids": refusal.provider_ids}
-        note["is_administrator"] = isinstance(refusal, AuthTimeMissing) and refusal.is_administrator
-        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(note).encode())
+        note = Refusal(
+            code=refusal.code,
+            provider_id=provider_id,
+            email=refusal.email,
+            provider_ids=refusal.provider_ids,
+            is_administrator=isinstance(refusal, AuthTimeMissing) and refusal.is_administrator,
+            reason=refusal.reason,
+            reference=actor.request_id or "",
+        )
+        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(asdict(note)).encode())
         if isinstance(refusal, AccountExists):
             pending_links.keep(actor, refusal.owner_id, refusal.account, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))

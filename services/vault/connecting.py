@@ -18,6 +18,7 @@ from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorU
 from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
 from infra import upstream_states
+from infra.foreign_text import clean_text
 from infra.records import from_values
 from infra.upstream_states import Bound
 from services.access import organization_access
@@ -32,7 +33,6 @@ log = logging.getLogger("gatepost.connections")
 
 STATES = Bound("connections", of_group=100, in_all=20_000)  # groups are people
 Result = Literal["connected", "cancelled", "kept", "unavailable", "refused"]
-_UPSTREAM_FAULTS = frozenset({"server_error", "temporarily_unavailable"})
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,10 @@ def finish(
 def _answer(
     actor: Actor, slug: str, scope: Scope, settings: ConnectorSettings, code: str | None, error: str | None, trip: Trip, raw_session: str
 ) -> str:
-    if error == "access_denied":
-        return result_path(slug, settings.connector_id, scope, "cancelled")
     if error is not None or not code:
-        result: Result = "unavailable" if error in _UPSTREAM_FAULTS else "refused"
-        return result_path(slug, settings.connector_id, scope, result)
+        said = clean_text(error, 60) or "neither code nor error"
+        log.info("connecting failed", extra={"connector": settings.connector_id, "detail": f"the callback says {said}"})
+        return result_path(slug, settings.connector_id, scope, callbacks.meaning_of(error))
     connector = connectors.build(settings)
     try:
         tokens = connector.exchange(code, trip)

@@ -9,9 +9,14 @@ from sqlalchemy import create_engine, text
 
 import config
 from extensions import db
+from infra import bulkhead, clock
 from infra.clock import now
 from services.tokens import signing_keys
 from tests import factories, stores
+from tests.fakes.fixtures import github_settings, oidc_settings
+from tests.fakes.github import FakeGitHub
+from tests.fakes.oidc import FakeOidc, make_key
+from tests.fakes.server import Answer
 
 
 def _findings(app) -> tuple[int, dict[str, dict]]:
@@ -32,7 +37,7 @@ def test_a_good_installation_has_no_fault(app):
 
 def test_lines_for_people_begin_with_the_judgement(cli):
     for line in cli.invoke(args=["doctor"]).stdout.splitlines():
-        assert re.match(r"(ok|warning|fault) +(settings|database|redis|keys): ", line), line
+        assert re.match(r"(ok|warning|fault) +(settings|database|redis|keys|providers): ", line), line
 
 
 def test_every_setting_is_named_with_its_source_and_no_secret_is_told(app, environment):
@@ -198,3 +203,84 @@ def test_an_unknown_organization_that_people_would_join_by_signing_in_is_a_warni
     assert found[0]["text"].startswith("northwind, not-there, gone (")
     assert "there is no organization not-there" in found[1]["text"]
     assert "there is no organization gone" in found[2]["text"]
+
+
+# --- sign-in providers --------------------------------------------------------------------------------------------
+
+
+def _of_provider(make_app, op: FakeOidc, **more) -> tuple[int, dict[str, str]]:
+    code, findings = _findings(make_app(**oidc_settings(op, "staff", **more)))
+    finding = findings["staff"]
+    assert (finding["area"], code) == ("providers", 1 if finding["level"] == "fault" else 0)
+    assert "secret upstream text" not in finding["text"]
+    return finding["level"], finding["text"]
+
+
+def test_a_providers_metadata_and_keys_are_read(make_app, op: FakeOidc) -> None:
+    assert _of_provider(make_app, op) == ("ok", f"{op.issuer}, 1 key")
+    assert (op.count("/.well-known/openid-configuration"), op.count("/jwks")) == (1, 1)
+    op.keys = [op.published, make_key("RS256").as_dict(private=False)]
+    assert _of_provider(make_app, op) == ("ok", f"{op.issuer}, 2 keys")
+
+
+def test_metadata_of_another_issuer_is_a_fault_that_names_both(make_app, op: FakeOidc) -> None:
+    op.metadata = {"issuer": op.issuer + "/"}
+    assert _of_provider(make_app, op) == ("fault", f"the metadata is that of {op.issuer}/, not of {op.issuer}")
+    op.metadata = {"issuer": "https://login.microsoftonline.com/{tenantid}/v2.0"}
+    level, told = _of_provider(make_app, op)
+    assert level == "fault"
+    assert "{tenantid}/v2.0, not of " + op.issuer in told
+    assert "name one tenant" in told
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "told"),
+    [
+        ("/.well-known/openid-configuration", Answer(404, {}), "404 from /.well-known/openid-configuration"),
+        (
+            "/.well-known/openid-configuration",
+            Answer(200, b"<h1>secret upstream text</h1>"),
+            "no JSON from /.well-known/openid-configuration",
+        ),
+        ("/.well-known/openid-configuration", Answer(200, []), "malformed answer: AttributeError"),
+        ("/jwks", Answer(500, {}), "500 from /jwks"),
+        ("/jwks", Answer(200, {"keys": [{"kty": "AKP", "kid": "new"}]}), "no usable key: new AKP"),
+        ("/jwks", Answer(200, {}), "malformed answer: KeyError"),
+    ],
+)
+def test_a_provider_that_nobody_can_sign_in_with_is_a_fault(make_app, op: FakeOidc, path: str, answer: Answer, told: str) -> None:
+    op.answers[path] = answer
+    level, text_ = _of_provider(make_app, op)
+    assert level == "fault"
+    assert told in text_
+
+
+def test_a_provider_that_hangs_is_a_fault_after_its_deadline(make_app, op: FakeOidc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulkhead, "DEADLINE_SECONDS", 0.5)
+    op.faults["/jwks"] = "silent"
+    assert _of_provider(make_app, op) == ("fault", "the deadline has passed")
+
+
+def test_what_will_fail_some_sign_ins_is_a_warning(make_app, op: FakeOidc) -> None:
+    op.keys = [op.published, {"kty": "EC", "crv": "BP-256", "x": "AA", "y": "AA", "kid": "bp"}]
+    level, told = _of_provider(make_app, op)
+    assert (level, "1 key; unusable: bp EC BP-256 (" in told) == ("warning", True)
+    op.keys, op.metadata = None, {"id_token_signing_alg_values_supported": ["HS256"]}
+    assert _of_provider(make_app, op) == ("warning", f"{op.issuer}, 1 key; it signs with HS256 only, which is not taken")
+    op.metadata = {"id_token_signing_alg_values_supported": ["HS256", "ES256"]}
+    assert _of_provider(make_app, op)[0] == "ok"
+
+
+def test_a_providers_clock_is_compared_with_ours(make_app, op: FakeOidc) -> None:
+    clock.move(-300)
+    level, told = _of_provider(make_app, op)
+    assert level == "warning"
+    assert re.search(r"; the clocks of this server and of the provider differ, by (299|300|301) s", told)
+    clock.move(0)
+    assert _of_provider(make_app, op)[0] == "ok"
+
+
+def test_github_has_nothing_to_read(make_app, github: FakeGitHub) -> None:
+    _, findings = _findings(make_app(**github_settings(github)))
+    assert (findings["github"]["level"], findings["github"]["text"]) == ("ok", f"{github.url}, which has no metadata")
+    assert github.asked == []

@@ -136,8 +136,9 @@ def test_a_key_that_may_not_do_everything_is_good(plain: Settings, api: FakeApi)
         moved(api_keys(plain)[0], api).check(KEY)
 
 
-def test_too_many_requests_are_no_judgement(plain: Settings, api: FakeApi) -> None:
-    api.says = Answer(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": "30"})
+@pytest.mark.parametrize("status", [403, 429])
+def test_too_many_requests_are_no_judgement(plain: Settings, api: FakeApi, status: int) -> None:
+    api.says = Answer(status, {"ok": False, "error": "ratelimited"}, {"Retry-After": "30"})
     for kind in api_keys(plain):
         found = moved(kind, api).check(KEY)
         assert (found.status, found.retry_after_seconds) == ("rate_limited", 30), kind.kind_id

@@ -70,6 +70,24 @@ def test_a_vendor_without_pkce_is_not_asked_for_it(vendor: FakeVendor) -> None:
     assert "code_verifier" not in vendor.asked[-1].form
 
 
+SLOWER = [
+    Answer(403, {"error": "access_denied"}, {"Retry-After": "60"}),
+    Answer(403, {"message": "secret upstream text"}, {"X-RateLimit-Remaining": "0"}),
+    Answer(429, {"error": "access_denied"}),
+]
+
+
+@pytest.mark.parametrize("answer", SLOWER)
+def test_too_many_requests_are_no_refusal(vendor: FakeVendor, answer: Answer) -> None:
+    tokens = connect(vendor)
+    vendor.answers = {"/account": answer, "/token": answer}
+    with pytest.raises(VendorUnavailable, match="rate_limited"):
+        connector_of(vendor).fetch_account(tokens)
+    with pytest.raises(VendorUnavailable, match="rate_limited") as later:
+        connector_of(vendor).refresh(tokens.refresh_token or "")
+    assert later.value.retry_after_seconds == (60 if "Retry-After" in answer.headers else None)
+
+
 @pytest.mark.parametrize("client_auth", ["basic", "post"])
 def test_a_code_becomes_tokens_and_they_tell_whose_they_are(vendor: FakeVendor, client_auth: str) -> None:
     vendor.client_auth = client_auth

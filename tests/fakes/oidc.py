@@ -1,8 +1,9 @@
 """OpenID Connect providers: a hand-written one that can lie, and npm's `oidc-provider`, which never does.
 
-The hand-written one is honest until told otherwise: `claims` are put over those of the id_token, `callback` over the
-parameters of the callback, `metadata` over the discovery document; a value of None takes one away. It says in each id_token
-that its user signed in just now (`auth_time`).
+The hand-written one is honest until told otherwise: `claims` and `header` are put over those of the id_token, `callback` over the
+parameters of the callback, `metadata` over the discovery document, `userinfo` and `token` over these answers; a value of None takes one
+away. `keys` are published instead of the one that signs. `answers` (server.py) replaces a whole answer, its status and headers too;
+`faults` delays or breaks one. It says in each id_token that its user signed in just now (`auth_time`).
 """
 
 import base64
@@ -22,7 +23,8 @@ from urllib.parse import unquote_plus, urlencode
 
 import requests
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
 
 from tests import machine, stores
 from tests.fakes.server import Answer, Asked, FakeServer
@@ -55,15 +57,22 @@ class FakeOidc(FakeServer):
         self.callback: dict[str, Any] = {}
         self.metadata: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
+        self.token: dict[str, Any] = {}
+        self.keys: list[Any] | None = None
         self.raw_id_token: str | None = None
         self.codes: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, OidcUser] = {}
         self.authorize_query: dict[str, str] = {}
         self.rotate()
 
-    def rotate(self) -> None:
+    def rotate(self, algorithm: str = "ES256") -> None:
         """A new signing key; the old one is gone."""
-        self.key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": secrets.token_hex(4)}, private=True)
+        self.algorithm, self.key = algorithm, make_key(algorithm)
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The key that signs, as it is published."""
+        return dict(self.key.as_dict(private=False))
 
     def visit(self, authorize_url: str) -> str:
         response = requests.get(authorize_url, allow_redirects=False, timeout=10)
@@ -80,7 +89,7 @@ class FakeOidc(FakeServer):
             case "/token":
                 return self._token(request)
             case "/jwks":
-                return Answer(200, {"keys": [self.key.as_dict(private=False)]})
+                return Answer(200, {"keys": [self.published] if self.keys is None else self.keys})
             case "/userinfo":
                 return self._userinfo(request)
         return Answer(404, {"error": "not_found"})
@@ -128,24 +137,46 @@ class FakeOidc(FakeServer):
             "refresh_token": "refresh-1",
             "scope": "openid profile email",
         }
-        return Answer(200, {**body, "id_token": self.raw_id_token or self._id_token(kept, access_token)})
+        body["id_token"] = self.raw_id_token or self._id_token(kept, access_token)
+        return Answer(200, _over(body, self.token))
 
     def _id_token(self, kept: dict[str, Any], access_token: str) -> str:
         user, now = kept["user"], int(time.time())
         claims = {"iss": self.issuer, "sub": user.sub, "aud": CLIENT_ID, "exp": now + 300, "iat": now, "nonce": kept["query"].get("nonce")}
         claims["auth_time"] = now
-        half = hashlib.sha256(access_token.encode()).digest()[:16]
-        claims["at_hash"] = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+        claims["at_hash"] = half_hash(access_token, self.algorithm)
         if self.in_id_token:
             claims |= user.claims
-        header = {"alg": "ES256", "kid": self.key.kid}
-        return jwt.encode(_over(header, self.header), _over(claims, self.claims), self.key)
+        header = _over({"alg": self.algorithm, "kid": self.key.kid}, self.header)
+        return jwt.encode(
+            header, _over(claims, self.claims), self.key, registry=JWSRegistry(algorithms=[header["alg"]], strict_check_header=False)
+        )
 
     def _userinfo(self, request: Asked) -> Answer:
         user = self.tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
         if user is None:
             return Answer(401, {"error": "invalid_token"})
         return Answer(200, _over({"sub": user.sub, **user.claims}, self.userinfo))
+
+
+def make_key(algorithm: str, kid: str | None = None) -> Key:
+    """A key to sign with, named at random."""
+    named: Any = {"use": "sig", "alg": algorithm, "kid": kid or secrets.token_hex(4)}
+    match algorithm[:2]:
+        case "RS" | "PS":
+            return RSAKey.generate_key(2048, named)
+        case "ES":
+            return ECKey.generate_key({"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}[algorithm], named)  # type: ignore[arg-type]
+    return OKPKey.generate_key("Ed448" if algorithm == "Ed448" else "Ed25519", named)
+
+
+def half_hash(text: str, algorithm: str) -> str:
+    """at_hash (OpenID Connect Core 3.1.3.6)."""
+    if algorithm == "Ed448":
+        digest = hashlib.shake_256(text.encode()).digest(114)
+    else:
+        digest = hashlib.new("sha" + {"EdDSA": "512", "Ed25519": "512"}.get(algorithm, algorithm[2:]), text.encode()).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
 def _over(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Asked:
 
 
 class FakeServer:
-    """Counts what it is asked. `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>,
+    """Counts what it is asked. `answers[path]` is sent instead of the fake's own answer, also after a fault that only delays it.
+    `faults[path]` is one of: 500, 503, 302, malformed, list, huge, hang, drip, slow:<seconds>,
     wait (until `go_on`), close, one of _ENDLESS, or one of STUCK, which keep their caller until it leaves or `go_on`. `held` has the
     numbers of the requests that are kept so at this moment, `most_held` how many there were at most."""
 
@@ -46,6 +47,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.answers: dict[str, Answer] = {}
         self.faults: dict[str, str] = {}
         self.held: set[int] = set()
         self.most_held = 0
@@ -113,7 +115,7 @@ class FakeServer:
         elif fault == "close":
             handler.close_connection = True
             return
-        self._send(handler, _faulty(fault) or self.answer(request))
+        self._send(handler, _faulty(fault) or self.answers.get(parts.path) or self.answer(request))
 
     def _hold(self, handler: BaseHTTPRequestHandler, fault: str) -> None:
         """Keep the caller. A silent one gets its answer after `go_on`."""

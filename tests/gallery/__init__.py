@@ -103,6 +103,10 @@ def _sign_in_pages(name: str | None) -> list[Page]:
     for_administrators = sign_in_errors.describe(
         "auth_time_missing", replace(facts, provider_label="Northwind SSO", setting="GATEPOST_OIDC__NORTHWIND__AUTH_TIME")
     )
+    clocks = sign_in_errors.describe("provider_refused", replace(facts, reason="clocks"))
+    found.append(Page("sign-in-clocks", "sign_in/page.html", {**plain, "waiting": cli, "error": clocks}))
+    personal = sign_in_errors.describe("signup_not_allowed", replace(facts, provider_label="Google", reason="personal_account"))
+    found.append(Page("sign-in-personal-account", "sign_in/page.html", {**plain, "waiting": cli, "error": personal}))
     again = {**plain, "purpose": "reauth", "providers": providers[2:]}
     found.append(Page("reauth-administrator", "sign_in/page.html", {**again, "reason": _reason(), "error": for_administrators}))
     link = {"email": email, "action": "/login/link/token"}

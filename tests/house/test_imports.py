@@ -55,7 +55,7 @@ ALLOWED = {
         # The rules: each room sees those below it.
         "services": "",
         "services.instance": "services.sign_in services.vault services.users services.tokens services.audit services.access"
-        f" services.encryption services.database {_BELOW}",
+        f" services.encryption services.database providers {_BELOW}",
         "services.accounts": "services.vault services.authorization services.sessions services.organizations services.users"
         " services.tokens services.activity services.audit services.access services.pagination services.database connectors"
         f" {_BELOW}",

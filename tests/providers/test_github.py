@@ -11,6 +11,7 @@ from infra import bulkhead
 from providers import Callback, Hints, ProviderAccount, Trip
 from tests.fakes.browser import query_of
 from tests.fakes.github import CLIENT_ID, CLIENT_SECRET, FakeGitHub, GitHubUser
+from tests.fakes.server import Answer
 
 REDIRECT_URI = "http://127.0.0.1:8000/login/github/callback"
 TRIP = Trip(state="state", nonce="nonce", code_verifier="v" * 64, redirect_uri=REDIRECT_URI)
@@ -141,6 +142,37 @@ def test_a_refused_exchange_is_provider_refused(github: FakeGitHub, fault: str) 
     github.add(GitHubUser.make(1, "ann", "ann@example.com"))
     github.faults["/login/oauth/access_token"] = fault
     assert refusal_of(github).code == "provider_refused"
+
+
+SLOWER = [
+    Answer(403, {"message": "secret upstream text"}, {"Retry-After": "60"}),
+    Answer(403, {"message": "secret upstream text"}, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}),
+    Answer(403, {"error": "rate_limited", "error_description": "secret upstream text"}, {"x-ratelimit-remaining": " 0 "}),
+    Answer(429, {"message": "secret upstream text"}),
+    Answer(429, {"error": "access_denied", "error_description": "secret upstream text"}),
+]
+
+
+@pytest.mark.parametrize("path", ["/login/oauth/access_token", "/user", "/user/emails"])
+@pytest.mark.parametrize("answer", SLOWER)
+def test_too_many_requests_are_no_refusal_and_no_missing_permission(github: FakeGitHub, path: str, answer: Answer) -> None:
+    github.add(GitHubUser.make(1, "ann", "ann@example.com"))
+    github.answers[path] = answer
+    assert refusal_of(github).code == "provider_unavailable"
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-RateLimit-Remaining": "4999"}])
+def test_a_403_with_requests_left_is_a_missing_permission(github: FakeGitHub, headers: dict[str, str]) -> None:
+    github.add(GitHubUser.make(1, "ann", "ann@example.com"))
+    github.answers["/user/emails"] = Answer(403, {"message": "Resource not accessible by integration"}, headers)
+    assert sign_in(github).email is None
+
+
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error", "slow_down"])
+def test_a_token_endpoint_that_asks_to_try_later_is_away(github: FakeGitHub, error: str) -> None:
+    github.add(GitHubUser.make(1, "ann", "ann@example.com"))
+    github.answers["/login/oauth/access_token"] = Answer(400, {"error": error})
+    assert refusal_of(github).code == "provider_unavailable"
 
 
 def test_nobody_listening_is_provider_unavailable(github: FakeGitHub) -> None:

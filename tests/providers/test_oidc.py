@@ -2,26 +2,32 @@
 
 import base64
 import hmac
+import json
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey, OctKey, OKPKey
 
 import providers
 from config import ProviderSettings
 from errors import SignInRefused
 from infra import bulkhead, clock, kept_documents
+from infra.logging_setup import redact
 from providers import Callback, Hints, ProviderAccount, Trip, oidc
 from tests.fakes.browser import query_of
-from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc
+from tests.fakes.oidc import CLIENT_ID, CLIENT_SECRET, FakeOidc, half_hash, make_key
+from tests.fakes.server import Answer
 
 REDIRECT_URI = "http://127.0.0.1:8000/login/authentik/callback"
 TRIP = Trip(state="state", nonce="the-nonce", code_verifier="v" * 64, redirect_uri=REDIRECT_URI)
+
+DISCOVERY = "/.well-known/openid-configuration"
 
 
 def provider_of(op: FakeOidc, kind: Any = "oidc", **changes: Any) -> providers.Provider:
@@ -84,6 +90,126 @@ def test_a_flag_without_an_address_vouches_for_none(op: FakeOidc) -> None:
 def test_only_true_is_verified(op: FakeOidc, claim: object, is_verified: bool) -> None:
     op.signed_in.claims["email_verified"] = claim
     assert sign_in(op).email_verified is is_verified
+
+
+# --- names, and what userinfo adds ------------------------------------------------------------------------------
+
+
+def test_a_name_that_only_userinfo_has_is_fetched(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.userinfo = {"name": "Grace Hopper"}
+    account = sign_in(op)
+    assert (account.name, account.email, account.email_verified) == ("Grace Hopper", "g@example.com", True)
+    assert op.count("/userinfo") == 1
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"given_name": "Maria", "family_name": "Silva"}, "Maria Silva"),
+        ({"given_name": "Maria"}, "Maria"),
+        ({"family_name": "Silva"}, "Silva"),
+        ({"name": "M. Silva", "given_name": "Maria", "family_name": "Silva"}, "M. Silva"),
+        ({"name": " \u202e\n", "given_name": "Maria", "family_name": "Silva"}, "Maria Silva"),
+        ({"name": ["Maria"], "nickname": "mia"}, "mia"),
+        ({"nickname": "mia", "preferred_username": "maria"}, "mia"),
+        ({"preferred_username": "maria"}, "maria"),
+        ({}, ""),
+        ({"given_name": None, "family_name": 5, "nickname": {}, "preferred_username": False}, ""),
+    ],
+)
+@pytest.mark.parametrize("in_id_token", [True, False])
+def test_a_person_has_the_best_name_that_is_told(op: FakeOidc, claims: dict[str, Any], name: str, in_id_token: bool) -> None:
+    op.in_id_token = in_id_token
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, **claims}
+    assert sign_in(op).name == name
+
+
+def test_a_nickname_gives_way_to_the_name_that_userinfo_has(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, "nickname": "mia"}
+    op.userinfo = {"given_name": "Maria", "family_name": "Silva", "nickname": "other"}
+    assert sign_in(op).name == "Maria Silva"
+
+
+def test_userinfo_is_not_asked_for_what_is_there(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "maria@example.com", "email_verified": True, "given_name": "Maria", "family_name": "Silva"}
+    sign_in(op)
+    assert op.count("/userinfo") == 0
+
+
+@pytest.mark.parametrize(("trust", "count"), [("claim", 1), ("mail", 1), ("trusted", 0)])
+def test_a_flag_that_decides_nothing_is_not_asked_for(op: FakeOidc, trust: str, count: int) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "name": "Grace Hopper"}
+    sign_in(op, provider_of(op, email_trust=trust))
+    assert op.count("/userinfo") == count
+
+
+FAULTS = ["500", "503", "400", "401", "302", "malformed", "list", "null", "huge", "close"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_userinfo_stops_no_sign_in_whose_address_is_proven(op: FakeOidc, fault: str) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True, "preferred_username": "grace"}
+    op.faults["/userinfo"] = fault
+    account = sign_in(op)
+    assert (account.name, account.email, account.email_verified) == ("grace", "g@example.com", True)
+
+
+def test_userinfo_about_somebody_else_names_nobody(op: FakeOidc) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.userinfo = {"sub": "sub-2", "name": "Mallory"}
+    assert sign_in(op).name == ""
+
+
+@pytest.mark.parametrize("fault", FakeOidc.STUCK)
+def test_a_userinfo_that_hangs_does_not_use_up_the_call(op: FakeOidc, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oidc, "_USERINFO_SECONDS", 0.5)
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.faults["/userinfo"] = fault
+    assert sign_in(op).email == "g@example.com"
+    assert sign_in(op).email == "g@example.com", "the provider does not rest"
+
+
+@pytest.mark.parametrize("url", ["http://upstream.example/userinfo", "javascript:alert(1)", 5, ["x"], ""])
+def test_an_unusable_userinfo_endpoint_is_none(op: FakeOidc, url: object) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "email_verified": True}
+    op.metadata = {"userinfo_endpoint": url}
+    assert sign_in(op).email == "g@example.com"
+
+
+@pytest.mark.parametrize(("trust", "is_fatal"), [("claim", True), ("trusted", False), ("mail", False)])
+def test_an_address_without_a_flag_waits_for_userinfo_where_the_flag_decides(op: FakeOidc, trust: str, is_fatal: bool) -> None:
+    op.signed_in.claims = {"email": "g@example.com", "name": "Grace"}
+    op.faults["/userinfo"] = "503"
+    if is_fatal:
+        assert refusal_of(op) == "provider_unavailable"
+    else:
+        assert sign_in(op, provider_of(op, email_trust=trust)).email == "g@example.com"
+
+
+@pytest.mark.parametrize(
+    ("signed", "userinfo", "email", "is_verified"),
+    [
+        ({"email": "g@example.com"}, {"email_verified": True}, "g@example.com", True),
+        ({"email": "g@example.com"}, {"email_verified": "true"}, "g@example.com", True),
+        ({"email": "g@example.com"}, {"email_verified": False}, "g@example.com", False),
+        ({"email": "g@example.com"}, {"email": "other@example.com", "email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com"}, {"email": None, "email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com", "email_verified": False}, {"email_verified": True}, "g@example.com", False),
+        ({"email": "g@example.com", "email_verified": "false"}, {"email_verified": True}, "g@example.com", False),
+        ({"email": ""}, {"email": "g@example.com", "email_verified": True}, "g@example.com", True),
+        ({"email": "no address"}, {"email": "g@example.com", "email_verified": True}, "g@example.com", True),
+        ({"email": "no address", "email_verified": True}, {"email": "g@example.com", "email_verified": None}, "g@example.com", False),
+        ({"email_verified": "false"}, {"email": "g@example.com", "email_verified": True}, "g@example.com", False),
+    ],
+)
+def test_a_flag_of_userinfo_speaks_of_its_own_address_only(
+    op: FakeOidc, signed: dict[str, Any], userinfo: dict[str, Any], email: str, is_verified: bool
+) -> None:
+    op.signed_in.claims = signed
+    op.userinfo = userinfo
+    account = sign_in(op)
+    assert (account.email, account.email_verified) == (email, is_verified)
 
 
 def test_the_hints_go_upstream(op: FakeOidc) -> None:
@@ -154,6 +280,112 @@ def test_the_time_of_a_sign_in_is_in_the_id_token_only(op: FakeOidc, in_id_token
 def test_an_id_token_with_a_wrong_claim_is_refused(op: FakeOidc, claims: dict[str, Any]) -> None:
     op.claims = claims
     assert refusal_of(op) == "provider_refused"
+
+
+def detail_of(op: FakeOidc, provider: providers.Provider | None = None) -> str:
+    """What the log says of a refusal; nothing of it is cut out of the log."""
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(op, provider)
+    assert redact(caught.value.detail) == caught.value.detail
+    assert "secret upstream text" not in caught.value.detail
+    return caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("claims", "detail"),
+    [
+        ({"aud": "another-client"}, "id_token claim aud: not ours"),
+        ({"aud": ["another-client"]}, "id_token claim aud: not ours"),
+        ({"aud": 5}, "id_token claim aud: not ours"),
+        ({"aud": [CLIENT_ID, "another-client"]}, "id_token claim azp: not ours"),
+        ({"azp": "another-client"}, "id_token claim azp: not ours"),
+        ({"nonce": "another"}, "id_token claim nonce: not that of this sign-in"),
+        ({"nonce": None}, "id_token claim nonce: missing"),
+        ({"sub": None, "iat": None}, "id_token claim iat,sub: missing"),
+        ({"sub": 5}, "id_token claim sub: no usable value"),
+        ({"exp": "soon"}, "id_token claim exp: no usable value"),
+        ({"exp": True}, "id_token claim exp: no usable value"),
+        ({"iss": "https://other.example/\n{tenantid}"}, "id_token claim iss: https://other.example/ {tenantid} instead of ISSUER"),
+        ({"iss": ["https://other.example"]}, "id_token claim iss: no text instead of ISSUER"),
+        ({"at_hash": "x"}, "id_token claim at_hash: not that of the access token"),
+    ],
+)
+def test_the_log_names_the_claim_that_was_wrong(op: FakeOidc, claims: dict[str, Any], detail: str) -> None:
+    op.claims = claims
+    assert detail_of(op) == detail.replace("ISSUER", op.issuer)
+
+
+CLOCKS = "the clocks of this server and of the provider differ"
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds", "when"), [("exp", -300, "300 s ago"), ("iat", 300, "300 s from now"), ("nbf", 3600, "3600 s from now")]
+)
+def test_times_of_another_clock_are_told_as_such(
+    op: FakeOidc, claim: str, seconds: int, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr(clock, "now_seconds", lambda: now)
+    op.claims = {claim: now + seconds}
+    assert detail_of(op) == f"id_token claim {claim}: {when}: {CLOCKS}"
+
+
+def test_the_log_names_the_signature_that_was_wrong(op: FakeOidc) -> None:
+    op.raw_id_token = encode(op, {"alg": "ES256", "kid": op.key.kid}, ECKey.generate_key("P-256"))
+    assert detail_of(op) == "id_token signature: it does not fit the provider's key"
+    op.raw_id_token = encode(op, {"alg": "ES256", "kid": "unknown"}, op.key)
+    assert detail_of(op) == "id_token signature: the provider publishes no single key unknown for ES256"
+    op.raw_id_token = encode(op, {"alg": "HS256"}, OctKey.import_key(CLIENT_SECRET.ljust(40)))
+    assert detail_of(op) == "id_token alg: Algorithm of 'HS256' is not allowed; let the provider sign with a key that it publishes"
+    op.raw_id_token = "a.b.c.d.e"
+    assert detail_of(op) == "the id_token is encrypted or cannot be read"
+    op.raw_id_token = "a.b.c"
+    assert detail_of(op) == "the id_token is encrypted or cannot be read"
+
+
+def test_both_issuers_are_named_where_they_differ(op: FakeOidc) -> None:
+    op.metadata = {"issuer": "https://other.example/v2"}
+    assert detail_of(op) == f"the metadata is that of https://other.example/v2, not of {op.issuer}"
+    op.metadata = {"issuer": ["https://other.example/v2"]}
+    assert detail_of(op) == f"the metadata is that of no issuer, not of {op.issuer}"
+    op.metadata, op.callback = {}, {"iss": "https://evil.example"}
+    assert detail_of(op) == f"the callback is from https://evil.example, not from {op.issuer}"
+
+
+def test_a_template_of_issuers_comes_with_a_hint(op: FakeOidc) -> None:
+    op.metadata = {"issuer": "https://login.example/{tenantid}/v2.0"}
+    assert detail_of(op).endswith("; name one tenant in the issuer, by its id, instead of common, organizations or consumers")
+    op.metadata = {"issuer": op.issuer + "/{tenantid}"}
+    op.issuer += "/{tenantid}"
+    assert "name one tenant" in detail_of(op), "also where the setting says the same"
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_metadata_without_an_endpoint_is_told_by_its_name(op: FakeOidc, name: str) -> None:
+    op.metadata = {name: None}
+    assert detail_of(op) == f"the metadata has no usable {name}"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "detail"),
+    [
+        (DISCOVERY, Answer(404, {}), "404 from /.well-known/openid-configuration"),
+        ("/jwks", Answer(404, {}), "404 from /jwks"),
+        ("/jwks", Answer(200, {"keys": []}), "no usable key: none is published"),
+        ("/token", Answer(400, {"error": "invalid_grant"}), "token endpoint: invalid_grant"),
+        ("/token", Answer(401, {"error": "invalid_client"}), "token endpoint: invalid_client"),
+        ("/token", Answer(404, b"<h1>secret upstream text</h1>"), "404 without JSON from the token endpoint"),
+        ("/token", Answer(503, b"<h1>secret upstream text</h1>"), "503 without JSON from the token endpoint"),
+        ("/token", Answer(429, {"error": "invalid_client"}), "429 from the token endpoint"),
+        ("/token", Answer(200, {"access_token": "x"}), "no id_token"),
+        ("/userinfo", Answer(403, {}), "403 from /userinfo"),
+        ("/userinfo", Answer(200, {"sub": "other"}), "userinfo speaks of another subject"),
+    ],
+)
+def test_the_log_names_what_answered_wrong(op: FakeOidc, path: str, answer: Answer, detail: str) -> None:
+    op.in_id_token = False
+    op.answers[path] = answer
+    assert detail_of(op) == detail
 
 
 def test_two_audiences_are_good_when_azp_names_us(op: FakeOidc) -> None:
@@ -291,10 +523,142 @@ def test_unknown_keys_do_not_make_us_ask_again_and_again(op: FakeOidc, monkeypat
     assert op.count("/jwks") == 2  # once for each name
 
 
+# --- keys and tokens of many kinds ----------------------------------------------------------------------------------
+
+
+B32 = base64.urlsafe_b64encode(bytes(range(32))).rstrip(b"=").decode()
+UNUSABLE: dict[str, Any] = {
+    "a curve that nobody here knows": {"kty": "EC", "crv": "BP-256", "x": B32, "y": B32, "kid": "odd", "use": "sig"},
+    "a point beside the curve": {"kty": "EC", "crv": "P-256", "x": B32, "y": B32, "kid": "odd", "use": "sig"},
+    "a kind of the future": {"kty": "AKP", "alg": "ML-DSA-44", "pub": B32, "kid": "odd"},
+    "no kind": {"kid": "odd"},
+    "a kind that is no text": {"kty": ["RSA"], "kid": "odd"},
+    "no base64": {"kty": "RSA", "n": "+/=", "e": "AQAB", "kid": "odd"},
+    "no modulus": {"kty": "RSA", "e": "AQAB", "kid": "odd"},
+    "an exponent of one": {"kty": "RSA", "n": B32, "e": "AQ", "kid": "odd"},
+    "a name that is no text": {"kty": "EC", "crv": "P-256", "x": B32, "y": B32, "kid": 5},
+    "a curve that is no text": {"kty": "OKP", "crv": {"a": 1}, "x": B32, "kid": "odd"},
+    "a short point": {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "odd"},
+    "nothing": None,
+    "a text": "key",
+    "a list": [],
+    "nested without end": json.loads("[" * 500 + "]" * 500),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_that_cannot_be_used_costs_only_itself(op: FakeOidc, what: str, is_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    op.rotate("RS256")
+    op.keys = [UNUSABLE[what], op.published] if is_first else [op.published, UNUSABLE[what]]
+    with caplog.at_level("INFO"):
+        assert sign_in(op).subject == "sub-1"
+    (line,) = [record for record in caplog.records if record.name == "gatepost.providers"]
+    assert line.message == "a key of a provider cannot be used"
+    assert op.issuer in line.url  # type: ignore[attr-defined]
+
+
+def test_a_secret_among_the_keys_is_no_key(op: FakeOidc) -> None:
+    secret = OctKey.import_key("s" * 40, {"kid": "secret"})
+    op.keys = [op.published, secret.as_dict()]
+    op.raw_id_token = encode(op, {"alg": "HS256", "kid": "secret"}, secret)
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_members_of_a_key_that_nobody_needs_do_not_matter(op: FakeOidc) -> None:
+    op.keys = [{**op.published, "x5c": "no list", "x5u": 5, "x5t": [], "issuer": "https://x.example", "key_ops": ["verify", "future"]}]
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize("changes", [{"use": "enc"}, {"use": "tls"}, {"use": None, "key_ops": ["encrypt"]}])
+def test_a_key_for_another_use_signs_nothing(op: FakeOidc, changes: dict[str, Any]) -> None:
+    op.keys = [{**op.published, **changes}, make_key("ES256").as_dict(private=False)]
+    assert refusal_of(op) == "provider_refused"
+
+
+@pytest.mark.parametrize("keys", [[], [None], "keys", {"a": 1}])
+def test_no_usable_key_is_a_provider_that_is_away(op: FakeOidc, keys: Any) -> None:
+    op.keys = keys
+    assert refusal_of(op) == "provider_unavailable"
+
+
+ALGORITHMS = ["RS256", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_signature_algorithm_signs_people_in(op: FakeOidc, algorithm: str) -> None:
+    op.rotate(algorithm)
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_at_hash_is_checked_with_every_algorithm(op: FakeOidc, algorithm: str) -> None:
+    op.rotate(algorithm)
+    op.claims = {"at_hash": half_hash("another", algorithm)}
+    assert refusal_of(op) == "provider_refused"
+
+
+@pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True, ""])
+def test_an_at_hash_that_is_no_text_is_refused(op: FakeOidc, value: object) -> None:
+    op.claims = {"at_hash": value}
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_a_key_of_ed25519_under_its_own_name(op: FakeOidc) -> None:
+    op.algorithm, op.key = "Ed25519", make_key("Ed25519", "ed1")
+    assert (op.published["alg"], op.published["kty"], op.published["kid"]) == ("Ed25519", "OKP", "ed1")
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize(
+    ("published", "header"), [("EdDSA", "Ed25519"), ("EdDSA", "Ed448"), ("Ed25519", "EdDSA"), ("Ed448", "EdDSA"), (None, "Ed25519")]
+)
+def test_eddsa_and_its_newer_names_are_one_algorithm(op: FakeOidc, published: str | None, header: str) -> None:
+    op.rotate(published if header == "EdDSA" and published else header)
+    key = op.published
+    op.keys = [{**key, "alg": published}]
+    if header == "EdDSA":
+        op.algorithm, op.key = header, OKPKey.import_key({**op.key.as_dict(private=True), "alg": "EdDSA"})
+        op.claims = {"at_hash": None}
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_a_key_of_one_curve_verifies_nothing_of_another(op: FakeOidc) -> None:
+    op.rotate("Ed448")
+    op.header, op.raw_id_token = {}, encode(op, {"alg": "Ed25519", "kid": op.key.kid}, make_key("Ed25519"))
+    assert refusal_of(op) == "provider_refused"
+
+
+def test_the_only_key_of_the_right_curve_is_found_without_a_name(op: FakeOidc) -> None:
+    op.header = {"kid": None}
+    op.keys = [make_key("ES384").as_dict(private=False), op.published, make_key("RS256").as_dict(private=False)]
+    assert sign_in(op).subject == "sub-1"
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ({"x5c": ["M" * 1400]}, {}),
+        ({"x5c": ["M" * 2000] * 4}, {}),
+        ({"jwk": {"kty": "RSA", "n": "A" * 700, "e": "AQAB"}}, {}),
+        ({"vendor": "x" * 5000}, {}),
+        ({}, {"groups": [f"group-{number:05}" for number in range(20_000)]}),
+    ],
+)
+def test_a_long_header_or_long_claims_are_read(op: FakeOidc, header: dict[str, Any], claims: dict[str, Any]) -> None:
+    op.rotate("RS256")
+    op.header, op.claims = header, claims
+    assert sign_in(op).subject == "sub-1"
+
+
+def test_a_long_signature_is_read(op: FakeOidc) -> None:
+    """Of RSA with 8,192 bits: refused because of whose it is, not of its length."""
+    head, body, _ = encode(op, {"alg": "ES256", "kid": op.key.kid}, op.key).split(".")
+    op.raw_id_token = f"{head}.{body}.{'A' * 1366}"
+    assert detail_of(op) == "id_token signature: it does not fit the provider's key"
+
+
 # --- a provider that hangs ----------------------------------------------------------------------------------------
-
-
-DISCOVERY = "/.well-known/openid-configuration"
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -392,3 +756,11 @@ def test_google_is_this_with_its_own_prompt_word() -> None:
     asked = google.upstream_hints(Hints(prompt="login", max_age=600, needs_auth_time=True))  # type: ignore[attr-defined]
     assert (asked["prompt"], asked["max_age"], "auth_time" in asked["claims"]) == ("select_account", 600, True)
     google.check_issuer(Callback("code", None, "https://accounts.google.com"))
+
+
+def test_google_is_google_also_as_one_of_the_openid_providers() -> None:
+    settings = ProviderSettings("staff", "oidc", "Staff", "id", "secret", issuer="https://accounts.google.com")
+    google = providers.build(settings)
+    assert google.hosted_domain({}, "ann@example.com") == ""  # type: ignore[attr-defined]
+    other = providers.build(replace(settings, issuer="https://sso.example.com"))
+    assert other.hosted_domain({"hd": "example.com"}, "ann@example.com") is None  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ from flask_babel import gettext as _
 
 from blueprints import browser, fresh_sign_in, guards, rate_limits, session_cookie
 from blueprints.html import drafts, journeys, languages, sign_in_errors, words
-from blueprints.request_log import request_id
 from config import current
 from services.authorization import authorize_requests, handoffs
 from services.authorization.authorize_requests import WaitingParty
@@ -168,7 +167,8 @@ def _error() -> sign_in_errors.SignInError | None:
         other_labels=[identities.label_of(provider_id) for provider_id in refusal.provider_ids] if refusal else (),
         domains=sign_in_errors.domains_of(current().signup_allowlist),
         setting=f"{provider.prefix}AUTH_TIME" if provider and _is_administrator(refusal) else "",
-        reference=request_id(),
+        reference=refusal.reference if refusal else "",
+        reason=refusal.reason if refusal else "",
     )
     return sign_in_errors.describe(code, facts)
 

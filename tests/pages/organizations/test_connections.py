@@ -214,7 +214,22 @@ def test_a_vendor_that_refuses_the_code_changes_nothing(desk: Desk) -> None:
     assert desk.rows == []
 
 
-@pytest.mark.parametrize(("error", "outcome"), [("server_error", "unavailable"), ("<script>", "refused"), ("invalid_scope", "refused")])
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("server_error", "unavailable"),
+        ("temporarily_unavailable", "unavailable"),
+        ("<script>", "refused"),
+        ("invalid_scope", "refused"),
+        ("user_cancelled_login", "cancelled"),
+        ("user_cancelled_authorize", "cancelled"),
+        ("user_denied", "cancelled"),
+        ("consent_required", "cancelled"),
+        ("login_required", "cancelled"),
+        ("interaction_required", "cancelled"),
+        ("account_selection_required", "cancelled"),
+    ],
+)
 def test_an_error_of_the_vendors_says_no_word_of_its_own(desk: Desk, error: str, outcome: str) -> None:
     browser = desk.browser()
     state = query_of(desk.start(browser))["state"]
