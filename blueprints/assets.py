@@ -39,5 +39,5 @@ def static_file(name: str) -> Response:
 
 @blueprint.get("/favicon.ico")
 def favicon() -> Response:
-    """Browsers ask for it by themselves; there is none."""
+    """Programs and old browsers ask for it by themselves; pages name `favicon.svg`."""
     return Response(status=204, headers={"Cache-Control": "public, max-age=31536000"})

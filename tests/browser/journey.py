@@ -236,6 +236,6 @@ class Walk:
         self.complaints = [text for text in self.complaints if f"status of {status} " not in text]
 
     def _listen(self, message: ConsoleMessage) -> None:
-        """Browsers ask for a favicon by themselves; there is none."""
+        """Some browsers ask for a favicon.ico by themselves; there is none."""
         if message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico"):
             self.complaints.append(f"{message.text} ({message.location['url']})")

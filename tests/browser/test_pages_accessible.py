@@ -48,7 +48,7 @@ def tab_with_axe(chrome: Browser, axe_source: str) -> Iterator[Page]:
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
-    """Browsers ask for a favicon by themselves; there is none."""
+    """Some browsers ask for a favicon.ico by themselves; there is none."""
     return message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico")
 
 
