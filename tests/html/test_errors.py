@@ -32,7 +32,7 @@ SAID = {
     500: (errors.GatepostError(), "Something broke on our side", "It’s been recorded. Try again in a minute. Try again"),
     503: (
         errors.Unavailable(),
-        "Gatepost is being updated",
+        "Temporarily unavailable",
         "Signed-in apps keep working. Try again in a few minutes. temporarily_unavailable Try again",
     ),
 }

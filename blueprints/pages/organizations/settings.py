@@ -131,7 +131,9 @@ def delete(slug: str) -> Response | tuple[str, int]:
         return _delete_page(slug, form), 422
     organizations.delete(g.actor, slug)
     name = words.plain(organization.name)
-    flash(_("%(organization)s is closed, and will be permanently deleted in 7 days. You can restore it until then.", organization=name), "ok")
+    flash(
+        _("%(organization)s is closed, and will be permanently deleted in 7 days. You can restore it until then.", organization=name), "ok"
+    )
     return redirect("/orgs", 303)
 
 

@@ -594,18 +594,18 @@ def test_its_page_and_the_question_before_removing_name_the_agents_that_can_use_
     factories.make_credential("A_KEY", organization=company.organization)
     browser = company.browser()
     text = said(browser.get(f"{BASE}/A_KEY"))
-    assert "acting-bot Maya Kovač The organization’s, unless its owner set their own Not yet" in text
-    assert "plain-bot Tom Halvorsen The organization’s Not yet" in text
+    assert "acting-bot Maya Kovač The organization’s, unless its owner set their own Never" in text
+    assert "plain-bot Tom Halvorsen The organization’s Never" in text
     assert not re.search(r"(paused|ended|revoked|other|keyless)-bot", text)
     asked = said(browser.get(f"{BASE}/A_KEY/value/remove?scope=org"))
-    assert "2 agents can use it now and will stop with CREDENTIAL_MISSING : acting-bot and plain-bot ." in asked
+    assert "2 agents can use it now; it will be missing for them: acting-bot and plain-bot ." in asked
     assert "Those that act for somebody with their own value go on with that." in asked
     assert "2 agents can use it now" in said(browser.get(f"{BASE}/A_KEY/remove"))
     factories.make_credential("A_KEY", user=company.member)
     member = company.browser(company.member)
     text = said(member.get(f"{BASE}/A_KEY"))
-    assert "plain-bot Tom Halvorsen The organization’s Not yet" in text
-    assert "acting-bot Maya Kovač Yours Not yet" in text
+    assert "plain-bot Tom Halvorsen The organization’s Never" in text
+    assert "acting-bot Maya Kovač Yours Never" in text
     assert text.count("acting-bot") == 1
 
 
@@ -614,7 +614,7 @@ def test_what_only_a_person_uses_names_the_agents_that_act_for_them(company: Com
     factories.make_credential("MINE", user=company.member)
     member = company.browser(company.member)
     asked = said(member.get(f"{BASE}/MINE/value/remove?scope=user"))
-    assert "1 agent can use it now and will stop with CREDENTIAL_MISSING : acting-bot ." in asked
+    assert "1 agent can use it now; it will be missing for it: acting-bot ." in asked
     factories.make_credential("MINE", user=company.owner)
     assert "No agent can use it now." in said(company.browser().get(f"{BASE}/MINE/value/remove?scope=user"))
 
