@@ -91,7 +91,7 @@ def test_a_post_without_a_token_of_this_browser_changes_nothing(company: Company
 def test_the_empty_list_says_how_to_begin(company: Company, database: Any) -> None:
     text = company.browser().get(BASE).text
     assert "No credentials yet" in text
-    assert "Add one so agents can use a service without seeing its secret." in text
+    assert "Add one, and programs can fetch it when they need it instead of keeping it in a file." in text
     assert "Add credential" in text
     assert "Add credential" not in company.browser(company.member).get(BASE).text
 
@@ -116,7 +116,7 @@ def test_each_row_says_which_value_is_used_and_why_not_the_other(company: Compan
     assert "Only works for you" in slots(text, "MINE")[1][1]
     assert [state for state, _ in slots(text, "REFUSED")] == ["fault", "none"]
     assert "Refused" in slots(text, "REFUSED")[0][1]
-    assert slots(text, "MISSING")[0] == ("fault", "Missing Agents that need it can’t run. Set value")
+    assert slots(text, "MISSING")[0] == ("fault", "Missing Programs get no value for it. Set value")
     assert slots(text, "MISSING")[1] == ("over", "Not allowed Organization only")
     assert slots(text, "EACH")[0] == ("over", "Not allowed Each person only")
     assert slots(text, "EACH")[1][0] == "fault"
