@@ -151,7 +151,9 @@ def test_a_person_is_disabled_with_all_that_is_theirs_and_enabled_again(instance
     ]
     client = instance.app.test_client()
     assert [client.get("/api/v1/whoami", headers=bearer(raw)).status_code for raw in raws] == [200] * 3
-    assert "Their keys and their agents’ keys stop working. The keys stay revoked when you enable them again." in said(instance.browser.get(f"{instance.page}/disable"))
+    assert "Their keys and their agents’ keys stop working. The keys stay revoked when you enable them again." in said(
+        instance.browser.get(f"{instance.page}/disable")
+    )
     assert post(instance.browser, f"{instance.page}/disable").headers["Location"] == instance.page
     text = said(instance.browser.get(instance.page))
     assert "Tom Halvorsen can’t sign in any more." in text

@@ -153,7 +153,7 @@ def test_a_read_says_what_was_read_and_what_was_not(place: Place) -> None:
     text = in_words(place.browser.get(LOG).text)
     assert "Tom Halvorsen read NPM_TOKEN, and asked for NOPE without getting a value" in text
     assert "Tom Halvorsen asked for NOPE without getting a value" in text
-    assert "Tom Halvorsen read NPM_TOKEN just now API" in text
+    assert "Tom Halvorsen read NPM_TOKEN just now" in text
     assert "read NOPE" not in text
 
 

@@ -91,7 +91,7 @@ def test_nothing_changes_without_a_token_of_this_browser(company: Company, app: 
 
 def test_leaving_is_asked_and_takes_effect_at_once(company: Company, app: Flask) -> None:
     asked = said(company.member.http.get(LEAVE))
-    assert "Agents you created are paused and their keys revoked" in asked
+    assert "Agents you created will be paused and their keys revoked" in asked
     assert asked.endswith("Stay in Acme Leave Acme")
     assert post(company.member.http, LEAVE).location == "/orgs"
     assert "You left Acme." in said(company.member.http.get("/orgs"))
@@ -143,7 +143,7 @@ def test_deleting_counts_what_goes_and_takes_the_typed_short_name(company: Compa
         assert said(refused).startswith(f"There is a problem {words}")
     assert post(company.owner.http, DELETE, typed=" acme ").location == "/orgs"
     page = said(company.owner.http.get("/orgs"))
-    assert "Acme will be deleted in 7 days. You can take that back until then." in page
+    assert "Acme is closed, and will be permanently deleted in 7 days. You can restore it until then." in page
     assert "Cancel deletion" in page
     assert company.member.http.get(SETTINGS).status_code == 404
     assert post(company.owner.http, "/orgs/new", DELETE, typed="acme").status_code == 404
