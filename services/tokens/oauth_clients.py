@@ -160,8 +160,14 @@ _FIND = HotStatement(
 )
 _IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, live.client_version() == CLIENT_VERSION))
 _IS_OLD = or_(OAuthClient.last_used_at.is_(None), OAuthClient.last_used_at < bindparam("before", type_=UtcDateTime()))
-_USE = HotStatement(
-    update(OAuthClient).where(OAuthClient.id == CLIENT_PK, _IS_OLD).values(last_used_at=bindparam("moment", type_=UtcDateTime()))
+_USE = HotStatement(  # a row that somebody holds is passed by: no answer waits for it
+    update(OAuthClient)
+    .where(
+        OAuthClient.id.in_(
+            select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, _IS_OLD).with_for_update(skip_locked=True, key_share=True)
+        )
+    )
+    .values(last_used_at=bindparam("moment", type_=UtcDateTime()))
 )
 _known: dict[tuple[Engine, str], ClientInfo] = {}
 _noted: dict[tuple[Engine, uuid.UUID], datetime] = {}
