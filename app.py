@@ -54,7 +54,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # else an address with "//" is answered with a redirect to the Host header
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals.update(asset=assets.asset, csrf_token=csrf.new_token, form_id=forms.new_form_id)
-    app.jinja_env.globals.update(settings=settings, gatepost_version=config.RELEASE)
+    app.jinja_env.globals.update(settings=settings, gatepost_version=config.VERSION)
     words.register(app)
     languages.init_app(app)
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]

@@ -81,12 +81,12 @@ def of(endpoint: str | None) -> Needed | None:
 def is_missing() -> bool:
     """Whether this request needs a sign-in that is more recent than that behind `g.actor`."""
     found = of(request.endpoint)
-    if found is None or (_is_fresh(g.actor) and not (found.by_own_way and _came_by_a_link())):
+    if found is None or (is_fresh(g.actor) and not (found.by_own_way and _came_by_a_link())):
         return False
     return _is_such_an_act(found.when)
 
 
-def _is_fresh(actor: Actor) -> bool:
+def is_fresh(actor: Actor) -> bool:
     """By the credential's own `auth_time`. A key has none, nor has a client's own token, nor a sign-in that cannot confirm anybody."""
     return actor.auth_time_ms is not None and now_ms() - actor.auth_time_ms <= SECONDS * 1000
 

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from config import LOOPBACK_HOSTS, MAIL_ADDRESS, MailSender
 from infra import bulkhead
 from infra.bounded_reader import BoundedReader
+from infra.logging_setup import LETTERS
 
 log = logging.getLogger("gatepost.mail")
 _SECONDS = 10.0
@@ -51,7 +52,7 @@ Report = Callable[[Outcome, str], None]
 
 def write_to_log(letters: Sequence[Letter]) -> None:
     for letter in letters:
-        log.info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
+        logging.getLogger(LETTERS).info("mail to %s: %s\n%s", letter.to, letter.subject, letter.text)
 
 
 def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> None:

@@ -16,6 +16,7 @@ class OAuthClient(db.Model):
     `previous_secret_hash` is the secret before the last rotation, good until `previous_secret_expires_at`.
     `origin`: seeded, registered or metadata (who vouches for it). `resource` is used when a request names none.
     `pkce`: required, or optional for a confidential client that sends a `nonce` instead.
+    `last_used_at`: when it last got a token; up to five minutes behind.
     """
 
     __tablename__ = "oauth_clients"
@@ -41,5 +42,6 @@ class OAuthClient(db.Model):
     id_token_alg: Mapped[str] = mapped_column(default="ES256", server_default="ES256")
     pkce: Mapped[str] = mapped_column(default="required", server_default="required")
     origin: Mapped[str] = mapped_column(default="seeded")
+    last_used_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

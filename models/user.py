@@ -14,7 +14,7 @@ class User(db.Model):
 
     Two users never have the same verified address; an unverified one claims nothing and blocks nobody. `has_invitations`:
     there may be some for an address of the account; unless it is set, nobody looks. `created_by_operator`: not by a sign-in of
-    their own. `secured_at`: sessions that began before are not accepted.
+    their own. `secured_at`: sessions that began before are not accepted. `last_sign_in_at`: in any way, one-time links too.
     """
 
     __tablename__ = "users"
@@ -43,5 +43,6 @@ class User(db.Model):
     created_by_operator: Mapped[bool] = mapped_column(default=False, server_default=false())
     disabled_at: Mapped[Moment | None]
     secured_at: Mapped[Moment | None]
+    last_sign_in_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

@@ -15,7 +15,7 @@ from services.access.actors import Actor
 from services.access.scopes import split
 from services.authorization import authorize_requests
 from services.instance import metrics
-from services.tokens import access_tokens, authorization_codes, refresh_tokens, resources, signing_keys, token_claims
+from services.tokens import access_tokens, authorization_codes, oauth_clients, refresh_tokens, resources, signing_keys, token_claims
 from services.tokens.grants import Grant, Issued, RawTokens
 from services.tokens.oauth_clients import ClientInfo
 
@@ -42,7 +42,9 @@ class _OurGrant:
         if self.GRANT_TYPE not in client.grant_types:
             raise OAuthRefused("unauthorized_client", "The client may not use this grant type.")
         signing_keys.require(client.id_token_alg)  # read, or made, before anything is spent
-        return self.answer(client, self.request.form)  # type: ignore[attr-defined]
+        answer = self.answer(client, self.request.form)  # type: ignore[attr-defined]
+        oauth_clients.note_use(client)
+        return answer
 
     def answer(self, client: ClientInfo, form: dict[str, str]) -> dict[str, Any]:
         raise NotImplementedError

@@ -9,7 +9,10 @@ import secrets
 
 import pytest
 
+from infra import mailer
 from infra.logging_setup import JsonLines, PlainLines, redact
+from infra.mailer import Letter
+from services.organizations import invitations
 from tests import factories
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
@@ -199,3 +202,30 @@ def test_what_goes_well_makes_no_line_and_no_id(client):
 def test_a_request_id_is_taken_from_trusted_proxies_only_and_when_it_looks_like_one(make_app, proxies, sent, is_taken):
     response = make_app(trusted_proxies=proxies).test_client().get("/api/v1/whoami", headers={"X-Request-Id": sent})
     assert (response.json["request_id"] == sent) is is_taken
+
+
+def _invite(app):
+    person = factories.make_user()
+    factories.make_organization(owner=person, slug="acme")
+    with app.app_context():
+        return invitations.invite(factories.make_actor(person), "acme", email="bob@example.com", role="member").url
+
+
+def test_without_a_mail_server_a_laptops_log_has_the_whole_letter(make_app):
+    """The link is what the letter is for; other lines lose theirs all the same."""
+    app = make_app()
+    with _log() as log:
+        url = _invite(app)
+        logging.getLogger("gatepost.mail").warning("a stray %s", url)
+    letter, _, rest = log.getvalue().partition("a stray")
+    assert url in letter
+    assert url.rpartition("/")[2] not in rest
+
+
+def test_in_production_no_letter_is_written_to_the_log(make_app):
+    app = make_app(env="production", public_url="https://id.example.com")
+    with _log() as log:
+        url = _invite(app)
+        mailer.write_to_log([Letter("bob@example.com", "Invitation", url)])
+    assert url.rpartition("/")[2] not in log.getvalue()
+    assert log.getvalue().count("mail to") == 1, "that of this test"

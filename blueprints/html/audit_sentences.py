@@ -1,7 +1,8 @@
 """Audit events as sentences: one whole, translatable template for each action, and the names that go into it.
 
 A template is found by `action` and, where an event differs by it, `action variant`: `agent` or `person` (whose key), `org` or
-`user` (whose value or connection), `slug`. Names are untrusted text; values of secrets are in no event.
+`user` (whose value or connection), `unknown` (who did it), how it ended, or why. A sentence says only what happened. Names are
+untrusted text; values of secrets are in no event.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from services.audit.audit_names import Names
 
 SENTENCES: dict[str, LazyString] = {
     "access_token.revoked": lazy_gettext("%(actor)s revoked an access token of an app"),
+    "access_token.revoked unknown": lazy_gettext("An access token of an app was revoked"),
     "agent.created": lazy_gettext("%(actor)s created agent %(target)s"),
     "agent.deleted": lazy_gettext("%(actor)s deleted agent %(target)s and its keys"),
     "agent.paused": lazy_gettext("%(actor)s paused agent %(target)s"),
@@ -26,6 +28,7 @@ SENTENCES: dict[str, LazyString] = {
     "api_key.created agent": lazy_gettext("%(actor)s created key %(target)s of %(agent)s"),
     "api_key.created person": lazy_gettext("%(actor)s created access token %(target)s"),
     "api_key.created": lazy_gettext("%(actor)s created key %(target)s"),
+    "api_key.revoked unknown": lazy_gettext("Key %(target)s was revoked"),
     "api_key.revoked agent": lazy_gettext("%(actor)s revoked key %(target)s of %(agent)s"),
     "api_key.revoked person": lazy_gettext("%(actor)s revoked access token %(target)s"),
     "api_key.revoked": lazy_gettext("%(actor)s revoked key %(target)s"),
@@ -37,6 +40,7 @@ SENTENCES: dict[str, LazyString] = {
     "connection.disconnected org": lazy_gettext("%(actor)s disconnected the organization’s %(service)s, which was %(account)s"),
     "connection.disconnected": lazy_gettext("%(actor)s disconnected their own %(service)s, which was %(account)s"),
     "connection.refreshed": lazy_gettext("A %(service)s connection was renewed for %(actor)s"),
+    "connection.refreshed failed": lazy_gettext("A %(service)s connection could not be renewed for %(actor)s"),
     "connection.used org": lazy_gettext("%(actor)s used the organization’s %(service)s connection"),
     "connection.used": lazy_gettext("%(actor)s used their own %(service)s connection"),
     "consent.granted": lazy_gettext("%(actor)s allowed app %(target)s to act for them"),
@@ -46,18 +50,29 @@ SENTENCES: dict[str, LazyString] = {
     "credential.removed org": lazy_gettext("%(actor)s removed the organization’s value for %(credential)s"),
     "credential.removed": lazy_gettext("%(actor)s removed their own value for %(credential)s"),
     "credential.resolved": lazy_gettext("%(actor)s read %(credential)s"),
+    "credential.resolved some": lazy_gettext("%(actor)s read %(credential)s, and asked for %(unread)s without getting a value"),
+    "credential.resolved none": lazy_gettext("%(actor)s asked for %(unread)s without getting a value"),
     "credential.restored org": lazy_gettext("%(actor)s put back an earlier organization’s value for %(credential)s"),
     "credential.restored": lazy_gettext("%(actor)s put back an earlier value of their own for %(credential)s"),
     "credential_declaration.put": lazy_gettext("%(actor)s said what %(credential)s is for and who sets it"),
     "credential_declaration.removed": lazy_gettext("%(actor)s took back what was said of %(credential)s"),
-    "email_confirmation.requested": lazy_gettext("%(actor)s asked for a letter to confirm an address"),
+    "email_confirmation.requested": lazy_gettext("%(actor)s requested a confirmation email"),
+    "email_confirmation.requested unknown": lazy_gettext("A confirmation email was requested"),
     "email_confirmation.tried": lazy_gettext("%(actor)s typed a wrong code to confirm an address"),
+    "email_confirmation.tried unknown": lazy_gettext("A wrong code to confirm an address was typed"),
     "email_confirmation.used": lazy_gettext("%(actor)s confirmed an address"),
+    "email_confirmation.used unknown": lazy_gettext("An address was confirmed"),
     "encryption.rewrapped": lazy_gettext("%(actor)s encrypted stored secrets under the newest key"),
     "grant.created": lazy_gettext("%(actor)s gave app %(app)s access"),
     "grant.revoked": lazy_gettext("%(actor)s ended the access of an app"),
+    "grant.revoked access_lost": lazy_gettext("The access of an app ended: its person has lost access"),
+    "grant.revoked code_reused": lazy_gettext("The access of an app ended: its code was used twice"),
+    "grant.revoked refresh_token_reused": lazy_gettext("The access of an app ended: one of its refresh tokens was used twice"),
+    "grant.revoked revoked_by_client": lazy_gettext("An app ended its own access"),
     "identity.linked": lazy_gettext("%(actor)s linked a %(provider)s account"),
+    "identity.linked unknown": lazy_gettext("A %(provider)s account was linked to %(person)s"),
     "identity.unlinked": lazy_gettext("%(actor)s unlinked a %(provider)s account"),
+    "identity.unlinked unknown": lazy_gettext("A %(provider)s account was unlinked"),
     "invitation.accepted": lazy_gettext("%(person)s accepted an invitation and is %(role)s now"),
     "invitation.created": lazy_gettext("%(actor)s invited %(target)s as %(role)s"),
     "invitation.declined": lazy_gettext("%(actor)s declined an invitation"),
@@ -78,6 +93,7 @@ SENTENCES: dict[str, LazyString] = {
     "oauth_client.secret_rotated": lazy_gettext("%(actor)s gave OAuth client %(target)s a new secret"),
     "oauth_client.updated": lazy_gettext("%(actor)s changed OAuth client %(target)s"),
     "organization.created": lazy_gettext("%(actor)s created the organization"),
+    "organization.created unknown": lazy_gettext("The organization was created"),
     "organization.deleted": lazy_gettext("%(actor)s deleted the organization"),
     "organization.imported": lazy_gettext("%(actor)s imported the organization"),
     "organization.purged": lazy_gettext("%(actor)s removed the organization for good"),
@@ -91,7 +107,10 @@ SENTENCES: dict[str, LazyString] = {
     "resource.created": lazy_gettext("%(actor)s added API %(target)s"),
     "resource.updated": lazy_gettext("%(actor)s changed API %(target)s"),
     "sign_in.refused": lazy_gettext("A sign-in with %(provider)s was refused"),
-    "account.secured": lazy_gettext("%(actor)s secured the account of %(target)s with a link from a security email"),
+    "sign_in.refused access_denied": lazy_gettext("A sign-in with %(provider)s was canceled there"),
+    "sign_in.refused provider_refused": lazy_gettext("A sign-in failed: %(provider)s refused the request"),
+    "sign_in.refused provider_unavailable": lazy_gettext("A sign-in failed: %(provider)s didn’t answer"),
+    "account.secured": lazy_gettext("The account of %(target)s was secured with a link from a security email"),
     "sign_in_link.created": lazy_gettext("%(actor)s created a one-time sign-in link for %(target)s"),
     "sign_in_link.used": lazy_gettext("%(target)s used a one-time sign-in link"),
     "signing_key.retired": lazy_gettext("%(actor)s retired signing key %(target)s"),
@@ -100,6 +119,8 @@ SENTENCES: dict[str, LazyString] = {
     "user.deleted": lazy_gettext("The account of %(target)s was deleted"),
     "user.disabled": lazy_gettext("%(actor)s disabled %(target)s"),
     "user.email_changed": lazy_gettext("The email address of %(target)s changed"),
+    "user.email_changed verified": lazy_gettext("The email address of %(target)s was verified"),
+    "user.email_changed unverified": lazy_gettext("The email address of %(target)s is no longer verified"),
     "user.email_not_taken_over": lazy_gettext("%(target)s didn’t get an email address that is someone else’s here"),
     "user.enabled": lazy_gettext("%(actor)s enabled %(target)s"),
     "user.admin_revoked": lazy_gettext("%(target)s is no longer an administrator of this Gatepost"),
@@ -110,6 +131,7 @@ SENTENCES: dict[str, LazyString] = {
     "user_session.revoked": lazy_gettext("%(actor)s revoked a session"),
     "user_session.started": lazy_gettext("%(target)s signed in with %(provider)s"),
     "user_sessions.revoked": lazy_gettext("%(actor)s signed out sessions of %(target)s"),
+    "user_sessions.revoked unknown": lazy_gettext("Sessions of %(target)s were signed out"),
 }
 
 # what kind: its name in the address -> its words, and the nouns of its actions
@@ -137,6 +159,8 @@ _OUTCOMES = {
     "partial": (lazy_gettext("Not all"), "warn"),
 }
 _ICONS = {"user": "user", "agent": "bot", "client": "app", "operator": "term", "system": "gear"}
+_UNKNOWN = "unknown"  # who did it: a caller that nobody had authenticated
+_TOLD_BY = {"grant.revoked": "reason", "sign_in.refused": "code"}
 _THINGS = {
     "role": lazy_gettext("Role"),
     "name": lazy_gettext("Name"),
@@ -234,7 +258,7 @@ def actor_name(event: Mapping[str, Any], names: Names, *, audit_href: str | None
     if kind == "system":
         return escape("Gatepost")
     if id is None:
-        return escape(_("Somebody"))
+        return escape(_("Unknown"))
     return _linked(id, _name(_known_actors(names).get(kind, {}), id), audit_href)
 
 
@@ -289,11 +313,12 @@ class _Values(dict[str, Markup]):
         return words.untrusted(self.details.get("account"), empty=_("an account without a name"))
 
     def _credential(self) -> Markup:
-        """One name, or all that were asked for at once; of many the first."""
-        many = [*(self.details.get("names") or {}), *(self.details.get("missing") or []), *(self.details.get("unreadable") or [])]
-        asked = many or [str(self.details.get("name") or self.target_id)]
-        shown = [_code(name) for name in asked[:3]]
-        return words.joined([*shown, _("%(count)d more", count=len(asked) - 3)] if len(asked) > 3 else shown)
+        """One name, or all that were read at once; of many the first."""
+        return _codes([*(self.details.get("names") or {})] or [str(self.details.get("name") or self.target_id)])
+
+    def _unread(self) -> Markup:
+        """Those that were asked for in vain."""
+        return _codes(_unread(self.details))
 
     def _name(self) -> Markup:
         return _code(self.details.get("slug") or self.details.get("name"))
@@ -313,13 +338,30 @@ class _Values(dict[str, Markup]):
 
 
 def _variant(event: Mapping[str, Any], names: Names) -> str:
-    details, target_id = event["details"], (event["target"] or {}).get("id")
-    if event["action"].startswith("api_key."):
+    action, details, target_id = event["action"], event["details"], (event["target"] or {}).get("id")
+    if event["actor"]["type"] == "anonymous" and f"{action} {_UNKNOWN}" in SENTENCES:
+        return _UNKNOWN
+    if action.startswith("api_key."):
         key = names.keys.get(str(target_id))
         return "" if key is None else "agent" if key.agent_id else "person"
-    if event["action"] == "organization.updated":
+    if action == "credential.resolved":
+        return ("some" if details.get("names") else "none") if _unread(details) else ""
+    if action == "connection.refreshed":
+        return "" if event["outcome"] == "ok" else "failed"
+    if action == "organization.updated":
         return "slug" if "slug" in details else ""
-    return str(details.get("scope") or "")
+    if action == "user.email_changed" and details.get("is_same"):
+        return "verified" if details.get("email_verified") else "unverified"
+    return str(details.get(_TOLD_BY.get(action, "scope")) or "")
+
+
+def _unread(details: Mapping[str, Any]) -> list[str]:
+    return [*(details.get("missing") or []), *(details.get("unreadable") or [])]
+
+
+def _codes(names: list[str]) -> Markup:
+    shown = [_code(name) for name in names[:3]]
+    return words.joined([*shown, _("%(count)d more", count=len(names) - 3)] if len(names) > 3 else shown)
 
 
 def _name(known: Mapping[str, str], id: str, otherwise: object = None) -> Markup:

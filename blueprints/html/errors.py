@@ -61,8 +61,8 @@ _BY_STATUS = {
         has_reference=True,
     ),
     503: ErrorWords(
-        _("Gatepost is being updated"),
-        _("Signed-in apps keep working. Try again in a few minutes."),
+        _("Temporarily unavailable"),
+        _("A part of this server isn’t answering. Try again in a minute."),
         _("Try again"),
         ".",
         has_reference=True,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -52,6 +53,7 @@ def register(app: Flask) -> None:
         device_icon=device_icon,
         provider_label=provider_label,
         duration=duration,
+        sign_in_link_command=sign_in_link_command,
     )
     app.jinja_env.globals.update(
         icon_of=icons.icon,
@@ -144,6 +146,11 @@ def filled(sentence: str, **values: object) -> Markup:
 def mono(text: object) -> Markup:
     """What a machine would match exactly: a host, a code."""
     return Markup('<code translate="no" dir="ltr">{}</code>').format(text)
+
+
+def sign_in_link_command(email: str) -> Markup:
+    """What an operator types for a one-time link. People choose their addresses, so it is quoted for the shell."""
+    return mono(f"flask users sign-in-link {shlex.quote(plain(email, 254))}")
 
 
 def role(name: str) -> str:

@@ -63,7 +63,7 @@ class Counts:
 @dataclass(frozen=True)
 class ConnectedApp:
     """`id` is the client's own row id. `redirect_kind` is https, loopback or scheme; `host` is where it sends people. `key_count`: how
-    many that it made work."""
+    many that it made work. `asks`: whether it must ask the person before it acts for them again."""
 
     id: uuid.UUID
     client_id: str
@@ -77,6 +77,7 @@ class ConnectedApp:
     allowed_at: datetime
     last_used_at: datetime | None
     key_count: int = 0
+    asks: bool = True
 
     @property
     def is_native(self) -> bool:
@@ -183,6 +184,7 @@ def _app(client: OAuthClient, rows: list[_Row], places: dict[uuid.UUID, InOrgani
         allowed_at=min(row.created_at for row in rows),
         last_used_at=max(used, default=None),
         key_count=sum(row.is_key for row in rows),
+        asks=not client.trusted or (client.confirm and kind != "https"),
     )
 
 

@@ -119,7 +119,7 @@ def _problem(settings: Settings, name: str) -> str:
     if name == "database_owner_url" and settings.sources[PREFIX + name.upper()] == "instance/gatepost.toml":
         return "the web server can read this file: set it in the environment of commands"
     if name == "mail_url" and is_production and not settings.sends_mail:
-        return "no mail is sent, it is written to the log"
+        return "no mail is sent: invitations must be handed over, and nobody is told of changes to their account"
     if name == "public_url" and not settings.providers:
         return "no sign-in provider is set up: people can only use one-time links"
     return ""

@@ -119,8 +119,8 @@ def secured(place: Place, *, to: str, activity_url: str) -> Letter:
     parts = (
         _("The link in a security email was used to secure your account on Gatepost at %(host)s.") % {"host": place.host},
         _(
-            "All sessions were ended, all keys and the access of all apps were revoked, and accounts and email addresses that were added"
-            " within the last 7 days were removed."
+            "All sessions were ended, and all keys and the access of all apps were revoked. Accounts and email addresses that were added"
+            " within the last 7 days were removed, except those that the account was created with and your last way to sign in."
         ),
         _("Sign in and check your activity:"),
         activity_url,

@@ -7,7 +7,7 @@ first sign-in, before an invitation is looked at, unless GATEPOST_PERSONAL_ORGAN
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -107,7 +107,8 @@ def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
         if organization_slugs.take(user.id, slug) and _insert(Organization, **values):
             row_security.enter(user_id=user.id, organization_ids=[user.id])
             _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", origin="created", created_at=now())
-            audit.record(actor, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
+            creator = replace(actor, type="user", id=str(user.id)) if actor.type == "anonymous" else actor  # nobody, until now
+            audit.record(creator, "organization.created", target_type="organization", target_id=user.id, organization_id=user.id)
             return
 
 

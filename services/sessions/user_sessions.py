@@ -7,14 +7,14 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from config import current
 from errors import SignInRefused
 from extensions import db, redis
 from infra import metrics
-from infra.clock import now_ms
+from infra.clock import now, now_ms
 from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid, uuid7
 from infra.rows import reader
@@ -140,6 +140,7 @@ def start(
             _store().remove(previous.user_id, previous.sid)
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
+    db.session.execute(update(User).where(User.id == user_id).values(last_sign_in_at=now()))
     audit.record(actor, action, target_type="user", target_id=user_id, details={"provider": provider, "sid": sid})
     try:
         if raw_browser is not None:

@@ -5,6 +5,7 @@ does the work names its `version`, and when the row has moved on the client is r
 """
 
 import hmac
+import logging
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, Select, bindparam, func, select
+from sqlalchemy import Engine, Select, bindparam, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from config import is_loopback_http
 from errors import Conflict, NotFound
@@ -22,6 +24,7 @@ from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret, new_secret
 from models import ApiKey, OAuthClient, RefreshFamily
+from models.types import UtcDateTime
 from services.access import instance_access
 from services.access.actors import Actor
 from services.access.scopes import split
@@ -32,7 +35,9 @@ from services.pagination.numbered_pages import NumberedPage
 from services.tokens import app_keys, live
 from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 
+log = logging.getLogger("gatepost.clients")
 SECRET_OVERLAP = timedelta(hours=24)
+USE_EVERY = timedelta(minutes=5)
 _CACHE_SIZE = 1024
 
 # A raw match first, then an exact comparison: what urlsplit calls the host is not what a browser calls it
@@ -154,7 +159,18 @@ _FIND = HotStatement(
     ).where(OAuthClient.client_id == bindparam("client_id"), live.client_version().is_not(None))
 )
 _IS_CURRENT = HotStatement(select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, live.client_version() == CLIENT_VERSION))
+_IS_OLD = or_(OAuthClient.last_used_at.is_(None), OAuthClient.last_used_at < bindparam("before", type_=UtcDateTime()))
+_USE = HotStatement(  # a row that somebody holds is passed by: no answer waits for it
+    update(OAuthClient)
+    .where(
+        OAuthClient.id.in_(
+            select(OAuthClient.id).where(OAuthClient.id == CLIENT_PK, _IS_OLD).with_for_update(skip_locked=True, key_share=True)
+        )
+    )
+    .values(last_used_at=bindparam("moment", type_=UtcDateTime()))
+)
 _known: dict[tuple[Engine, str], ClientInfo] = {}
+_noted: dict[tuple[Engine, uuid.UUID], datetime] = {}
 
 
 def find(client_id: str) -> ClientInfo | None:
@@ -206,8 +222,24 @@ def require_current(client: ClientInfo) -> None:
         raise StaleClient(client.client_id)
 
 
+def note_use(client: ClientInfo) -> None:
+    """Remember that the client got a token, once in USE_EVERY. It got it: a database that goes away meanwhile changes nothing."""
+    key, moment = (engine(), client.pk), now()
+    noted = _noted.get(key)
+    if noted is not None and moment - noted < USE_EVERY:
+        return
+    if len(_noted) >= _CACHE_SIZE:
+        _noted.clear()
+    _noted[key] = moment
+    try:
+        _USE.all(engine(), client_pk=client.pk, moment=moment, before=moment - USE_EVERY)
+    except SQLAlchemyError as error:
+        log.info("the use of a client was not noted", extra={"detail": type(error).__name__})
+
+
 def forget() -> None:
     _known.clear()
+    _noted.clear()
 
 
 def list_clients() -> list[OAuthClient]:
@@ -229,13 +261,12 @@ class ClientRow:
 
     client: OAuthClient
     people: int
-    last_used_at: datetime | None
     key_count: int = 0
 
 
 def _client_row(row: Any) -> ClientRow:
     """One of `_with_use`."""
-    return ClientRow(row.OAuthClient, row.people, row.last_used_at, row.key_count)
+    return ClientRow(row.OAuthClient, row.people, row.key_count)
 
 
 def list_numbered(actor: Actor, *, number: int = 1) -> NumberedPage[ClientRow]:
@@ -268,9 +299,8 @@ def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
 def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
     people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, live.grant_is_live(now())).scalar_subquery()
-    last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
     keys = select(func.count()).select_from(ApiKey).where(ApiKey.client_pk == OAuthClient.id, live.key_works(now())).scalar_subquery()
-    return select(OAuthClient, people.label("people"), last_used.label("last_used_at"), keys.label("key_count"))
+    return select(OAuthClient, people.label("people"), keys.label("key_count"))
 
 
 def has_two_secrets(row: OAuthClient) -> bool:

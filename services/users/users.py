@@ -142,7 +142,8 @@ def follow_address(actor: Actor, user: User, *, email: str | None, email_verifie
             return
     user.email, user.email_key, user.email_verified, user.updated_at = email, email_key(email), email_verified, now()
     user.has_invitations = True  # perhaps, for this address
-    audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details={"email_verified": email_verified})
+    details = {"email_verified": email_verified, **({} if is_other else {"is_same": True})}
+    audit.record(actor, "user.email_changed", target_type="user", target_id=user.id, details=details)
 
 
 def take_back_address(actor: Actor, user: User, candidates: Iterable[str]) -> None:

@@ -74,7 +74,7 @@ def test_another_browser_is_revoked_at_once(open_browser: Open, make_program: Ma
     walk.says("Command line and apps")
     walk.tab.locator("section").filter(has_text="Other browsers").get_by_role("link", name="Revoke").click()
     walk.asks(walk.tab.locator("dialog h2, main h1").filter(has_text="Revoke ").first.inner_text())
-    walk.says("It also ends what you signed in from it: Gatepost CLI.")
+    walk.says("It also ends what you signed in from it, within 30 minutes: Gatepost CLI.")
     walk.press("Revoke session")
     walk.says("Session revoked.")
     walk.sees("Sessions")

@@ -44,6 +44,29 @@ def published(world: World) -> set[str]:
     return {key["kid"] for _ in range(6) for key in requests.get(url, timeout=60).json()["keys"]}
 
 
+@pytest.mark.parametrize("width", [320, 704, 705, 1280])
+def test_the_way_to_the_instance_is_there_at_every_width(rosa: Walk, width: int) -> None:
+    rosa.tab.set_viewport_size({"width": width, "height": 720})
+    rosa.go("/account")
+    rosa.sees("Profile")
+    links = rosa.tab.get_by_role("banner").get_by_role("link", name="Admin", exact=True)
+    assert links.count() == (1 if width > 704 else 0), "in the bar where there is room"
+    rosa.tab.get_by_role("banner").locator("details.menu > summary").last.click()
+    link = links.filter(visible=True).last
+    assert link.bounding_box()["height"] >= (44 if width <= 704 else 24)
+    rosa.sees("Profile")
+    link.click()
+    rosa.sees("Overview")
+
+
+def test_whoever_is_no_administrator_sees_no_way_there(open_browser: Open, script: bool) -> None:
+    walk = open_browser(factories.make_user(), script=script)
+    walk.tab.set_viewport_size({"width": 320, "height": 720})
+    walk.go("/account")
+    walk.tab.get_by_role("banner").locator("details.menu > summary").last.click()
+    assert walk.tab.locator("a[href^='/admin']").count() == 0
+
+
 def test_a_clients_secrets_overlap_while_they_change(rosa: Walk, world: World) -> None:
     rosa.go("/admin/clients")
     rosa.sees("OAuth clients")

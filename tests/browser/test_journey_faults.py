@@ -304,7 +304,7 @@ def test_a_store_is_away_while_a_form_is_sent(
     fill_in(walk, desk)
     store.pause()
     walk.press("Add credential")
-    walk.sees("Gatepost is being updated")
+    walk.sees("Temporarily unavailable")
     walk.forgive(503)
     assert SECRET not in walk.tab.content()
     store.go_on()

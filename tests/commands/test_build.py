@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import config
+from tests import factories
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -61,3 +62,9 @@ def test_a_checkout_without_a_commit_or_with_a_broken_link_is_the_release_alone(
 def test_readyz_names_the_build(client: FlaskClient) -> None:
     assert client.get("/readyz").json["version"] == client.get("/healthz").json["version"] == config.read_version(config.ROOT)
     assert config.VERSION.startswith(config.RELEASE)
+
+
+def test_pages_name_the_build_to_who_is_signed_in(client: FlaskClient) -> None:
+    assert config.VERSION not in client.get("/login").text
+    factories.sign_in(client, factories.make_user())
+    assert f"Gatepost {config.VERSION}</span>" in client.get("/account").text

@@ -82,6 +82,8 @@ def _sign_in_pages(name: str | None) -> list[Page]:
         "invite_only": False,
         "invitation": None,
         "too_new": "",
+        "reader_email": email,
+        "again_href": "/reauth?next=/account/tokens/new",
     }
     found = [
         Page("sign-in", "sign_in/page.html", {**plain, "waiting": cli}),

@@ -77,6 +77,6 @@ def pages(name: str | None) -> list[Page]:
         account_page("activity-none", "account/activity.html", "activity", name, rows=[], pager=ALONE, has_elsewhere=False),
         secure("secure"),
         secure("secure-little", event=None, sessions=0, apps=0, keys=0, identities=[], addresses=[]),
-        Page("secured", "account/secured.html", {"has_providers": True}),
-        Page("secured-no-providers", "account/secured.html", {"has_providers": False}),
+        Page("secured", "account/secured.html", {"has_providers": True, "sends_mail": True}),
+        Page("secured-no-providers", "account/secured.html", {"has_providers": False, "sends_mail": False}),
     ]

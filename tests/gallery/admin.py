@@ -196,8 +196,9 @@ def _client(name: str | None, called: str, *uris: str, **changes: Any) -> Client
         "trusted": False,
         "origin": "seeded",
         "created_at": moment - timedelta(days=90),
+        "last_used_at": moment - timedelta(minutes=9),
     }
-    return ClientRow(OAuthClient(**{**values, **changes}), 214, moment - timedelta(minutes=9), key_count=3)
+    return ClientRow(OAuthClient(**{**values, **changes}), 214, key_count=3)
 
 
 def _filled_client_form(*, wrong: bool) -> ClientForm:
@@ -221,7 +222,7 @@ def _change_form(row: ClientRow, *, wrong: bool = False) -> ChangeForm:
 def _clients(name: str | None) -> list[Page]:
     web = _client(name, "Boards", *(f"https://{host}.boards.example/callback" for host in ("eu", "us", "apac", "test")), trusted=True)
     native = _client(name, "Gatepost CLI", "http://127.0.0.1/callback", type="public", id=OTHER_ID, origin="registered")
-    job = ClientRow(_client(name, "Nightly job", client_id="nightly", id=UUID(int=4)).client, 0, None)
+    job = ClientRow(_client(name, "Nightly job", client_id="nightly", id=UUID(int=4), last_used_at=None).client, 0)
     ending = clock.now() + timedelta(hours=20)
     rotating = _client(name, "Boards", "https://boards.example/callback", previous_secret_expires_at=ending)
 

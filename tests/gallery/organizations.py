@@ -210,7 +210,11 @@ def _settings(name: str | None) -> list[Page]:
     wrong.slug.errors = ["Use lower case letters, numbers and hyphens, 3 to 40 characters"]
     mistyped.typed.data = "north"
     mistyped.typed.errors = ["That doesn’t match. Type northwind"]
-    here = {"form": form, "is_personal": False, "limits": Limits("7 days", "30 minutes", "30 days", "90 days", "7 days", "365 days")}
+    here = {
+        "form": form,
+        "is_personal": False,
+        "limits": Limits("7 days", "30 days", "30 minutes", "30 days", "90 days", "7 days", "365 days"),
+    }
     ending = {"contents": Contents(14, 3, 5, 9), "is_personal": False}
     return [
         organization_page("settings", "organizations/settings.html", "settings", name, **here),

@@ -32,8 +32,8 @@ SAID = {
     500: (errors.GatepostError(), "Something broke on our side", "It’s been recorded. Try again in a minute. Try again"),
     503: (
         errors.Unavailable(),
-        "Gatepost is being updated",
-        "Signed-in apps keep working. Try again in a few minutes. temporarily_unavailable Try again",
+        "Temporarily unavailable",
+        "A part of this server isn’t answering. Try again in a minute. temporarily_unavailable Try again",
     ),
 }
 OUT = {403: "/login?switch=1&next=%2Fbroken%3Fx%3D1", 410: "/login"}
@@ -103,7 +103,7 @@ def test_with_both_stores_away_a_page_says_so_in_its_language_and_touches_no_coo
     client.set_cookie("gatepost_language", "de", domain="127.0.0.1")
     answer = client.get(path)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-    assert "Gatepost wird gerade aktualisiert" in said(answer)
+    assert "Vorübergehend nicht verfügbar" in said(answer)
     assert re.search("Referenz [0-9a-f]{16}", said(answer)), said(answer)
     assert HREF.findall(answer.text) == [path]
     assert "Set-Cookie" not in client.get(f"{path}?lang=en").headers

@@ -45,5 +45,6 @@ def remove(app_id: uuid.UUID) -> Response:
     if app is None:
         return nothing_changed("/account/apps")
     connected_apps.remove(g.actor, g.actor.user.id, app_id)
-    flash(_("Access removed. %(app)s must ask you again.", app=words.plain_name(app.name, empty=_("The app"))), "ok")
+    name = words.plain_name(app.name, empty=_("The app"))
+    flash(_("Access removed. %(app)s must ask you again.", app=name) if app.asks else _("Access removed."), "ok")
     return redirect("/account/apps", 303)

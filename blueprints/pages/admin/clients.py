@@ -57,7 +57,7 @@ class ClientForm(NamedForm):
             SelectChoice("RS256", _l("Signed with RS256"), render_kw={"hint": _l("For apps that accept nothing else.")}),
         ],
     )
-    checked = BooleanField(_l("Checked"), description=_l("It’s yours, and you know who runs it: people aren’t asked before they use it."))
+    checked = BooleanField(_l("Checked"), description=_l("Skips the consent page. Use this only for your own apps."))
 
     @classmethod
     def made(cls, apis: Sequence[str] = ()) -> "ClientForm":
@@ -278,9 +278,11 @@ def delete(client_pk: uuid.UUID) -> Response:
 
 @blueprint.app_template_filter("client_kind")
 def kind_of(row: ClientRow) -> str:
+    """As it was added: what keeps a secret is no app on a device, whatever its addresses are while it is developed."""
     if not row.client.redirect_uris:
         return _("Machine")
-    return _("Native") if oauth_clients.is_native(row.client.redirect_uris) else _("Web")
+    is_native = row.client.type == "public" and oauth_clients.is_native(row.client.redirect_uris)
+    return _("Native") if is_native else _("Web")
 
 
 @blueprint.app_template_filter("client_hosts")

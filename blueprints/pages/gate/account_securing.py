@@ -22,4 +22,4 @@ def show(token: str) -> str:
 def use(token: str) -> str:
     with rate_limits.refusals("link"):
         account_securing.use(guards.anonymous_actor(), token)
-    return render_template("account/secured.html", has_providers=bool(current().providers))
+    return render_template("account/secured.html", has_providers=bool(current().providers), sends_mail=current().sends_mail)

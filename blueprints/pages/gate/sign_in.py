@@ -69,6 +69,8 @@ def reauth() -> Any:
     journey = journeys.read("reauth")
     if signed_in is None:
         return redirect(address("/login", journey), 303)
+    if not _provider_links(journey, _confirming(signed_in)) and fresh_sign_in.is_fresh(guards.session_actor(signed_in)):
+        return redirect(onward(journey), 303)  # by a one-time link, which this page named
     return _confirmation(journey, signed_in, waiting=authorize_requests.describe(journey.handoff), error=_error())
 
 
@@ -76,15 +78,20 @@ def _confirmation(
     journey: Journey, signed_in: SignedIn, *, waiting: WaitingParty | None, error: sign_in_errors.SignInError | None = None
 ) -> Response:
     """The card with the ways to sign in that can confirm who the person is, and why that is needed."""
-    ways = identities.list_for(signed_in.user.id)
     return _card(
         journey,
         waiting=waiting,
         error=error,
         reason=why_again(journey, signed_in),
-        only={way.provider_id for way in ways if way.can_confirm},
-        too_new=[way.label for way in ways if not way.can_confirm],
+        only=_confirming(signed_in),
+        too_new=[way.label for way in identities.list_for(signed_in.user.id) if not way.can_confirm],
+        reader_email=signed_in.user.email,
     )
+
+
+def _confirming(signed_in: SignedIn) -> set[str]:
+    """The providers with which the person can confirm who they are."""
+    return {way.provider_id for way in identities.list_for(signed_in.user.id) if way.can_confirm}
 
 
 def _card(
@@ -96,6 +103,7 @@ def _card(
     reason: str = "",
     only: set[str] | None = None,
     too_new: Sequence[str] = (),
+    reader_email: str | None = None,
 ) -> Response:
     page = render_template(
         "sign_in/page.html",
@@ -110,6 +118,8 @@ def _card(
         next_path=journey.next_path,
         invite_only=bool(current().signup_allowlist),
         invitation=_invitation(journey),
+        reader_email=reader_email,
+        again_href=address("/reauth", journey),
     )
     browser.browser_id()
     return make_response(page)

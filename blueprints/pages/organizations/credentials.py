@@ -110,7 +110,7 @@ def _organization_slot(pair: CredentialPair, service: str, href: str, *, may_man
         return Slot("over", text=_("Not allowed"), reason=_("Each person only"))
     if pair.in_force is None:
         action = (_("Set value"), href) if may_manage else None
-        reason = _("Agents that need it can’t run.") if may_manage else _("Ask an owner or admin to set it.")
+        reason = _("Programs get no value for it.") if may_manage else _("Ask an owner or admin to set it.")
         return Slot("fault", badge=_("Missing"), icon="warn", reason=reason, action=action)
     return Slot("none", text=_("Not set"), action=(_("Set for everyone"), href) if may_manage else None)
 
@@ -126,7 +126,7 @@ def _own_slot(pair: CredentialPair, service: str, href: str) -> Slot:
         return Slot("over", text=_("Not allowed"), reason=_("Organization only"))
     action = (_("Set your own"), href)
     if not pair.allows("org"):
-        return Slot("fault", badge=_("Missing"), icon="warn", reason=_("Agents acting for you can’t run."), action=action)
+        return Slot("fault", badge=_("Missing"), icon="warn", reason=_("Agents that act for you get no value for it."), action=action)
     return Slot("none", text=_("Not set"), action=action)
 
 

@@ -111,7 +111,11 @@ def _kind(sent: Sequence[Sent]) -> str:
 
 def _sent_to_many(sent: Sequence[Sent]) -> str:
     if not current().sends_mail:
-        return _("Invited %(count)s people. Mail isn’t set up here: ask them to sign in with those addresses.", count=len(sent))
+        return _(
+            "Invited %(count)s people. Email isn’t set up, so nothing was sent. Ask them to sign in with these addresses, or choose"
+            " Copy link and give them the link.",
+            count=len(sent),
+        )
     if all(one.is_mailed for one in sent):
         return ngettext("Sending %(num)s invitation.", "Sending %(num)s invitations.", len(sent))
     return _("Invited %(count)s people, but too many emails are waiting to be sent. Resend these invitations later.", count=len(sent))
@@ -120,7 +124,11 @@ def _sent_to_many(sent: Sequence[Sent]) -> str:
 def _sent_to(sent: Sent) -> str:
     email = words.plain(sent.row.email, 254)
     if not current().sends_mail:
-        return _("Invited %(email)s. Mail isn’t set up here: ask them to sign in with that address.", email=email)
+        return _(
+            "Invited %(email)s. Email isn’t set up, so nothing was sent. Ask them to sign in with this address, or choose Copy link and"
+            " give them the link.",
+            email=email,
+        )
     if sent.is_mailed:
         return _("Sending the invitation to %(email)s.", email=email)
     return _("Invited %(email)s, but too many emails are waiting to be sent. Resend this invitation later.", email=email)

@@ -77,7 +77,7 @@ def _new_page(form: OrganizationForm) -> str:
 @blueprint.post("/orgs/<slug>/restore")
 def restore(slug: str) -> Response:
     row = organizations.restore(g.actor, slug)
-    flash(_("%(organization)s is back. Nothing was deleted.", organization=frame.label_of(row)), "ok")
+    flash(_("%(organization)s is back.", organization=frame.label_of(row)), "ok")
     return redirect("/orgs", 303)
 
 

@@ -69,16 +69,24 @@ class Limits:
     """How long things last here, in words: what whoever runs this Gatepost decided."""
 
     sessions: str
+    sessions_at_most: str
     access_tokens: str
     apps: str
     apps_at_most: str
     invitations: str
     keys: str
 
+    @property
+    def sessions_in_words(self) -> str:
+        if not self.sessions_at_most:
+            return _("End %(time)s after they were last used", time=self.sessions)
+        return _("End %(time)s after they were last used, %(most)s at most", time=self.sessions, most=self.sessions_at_most)
+
 
 def limits_of(settings: Settings) -> Limits:
     return Limits(
         words.duration(settings.session_seconds),
+        words.duration(settings.session_max_seconds) if settings.session_max_seconds else "",
         words.duration(settings.access_token_seconds),
         words.duration(settings.refresh_token_seconds),
         words.duration(settings.refresh_family_seconds),
@@ -123,7 +131,9 @@ def delete(slug: str) -> Response | tuple[str, int]:
         return _delete_page(slug, form), 422
     organizations.delete(g.actor, slug)
     label = frame.label_of(organization)
-    flash(_("%(organization)s will be deleted in 7 days. You can take that back until then.", organization=label), "ok")
+    flash(
+        _("%(organization)s is closed, and will be permanently deleted in 7 days. You can restore it until then.", organization=label), "ok"
+    )
     return redirect("/orgs", 303)
 
 

@@ -184,7 +184,7 @@ def test_the_address_is_read_only_with_one_account_and_a_choice_with_two(
 ) -> None:
     factories.make_identity(user, login="mayak")
     page = signed_in.get("/account").text
-    assert "verified there." in page
+    assert ". Verified." in page
     assert 'name="email"' not in page
     second = factories.make_identity(
         user, provider="google", issuer="https://accounts.google.com", email="maya@home.example", supplies_email=False
@@ -293,7 +293,7 @@ def test_a_browser_is_revoked_with_what_was_signed_in_from_it(signed_in: FlaskCl
     family = grant(app, user, factories.make_client(name="Gatepost CLI"), sid=sid)
     question = signed_in.get(f"/account/sessions/{sid}/revoke").text
     assert "Revoke Chrome on Windows?" in question
-    assert "It also ends what you signed in from it: <bdi>Gatepost CLI</bdi>." in question
+    assert "It also ends what you signed in from it, within 30 minutes: <bdi>Gatepost CLI</bdi>." in question
     assert post(signed_in, f"/account/sessions/{sid}/revoke").location == "/account/sessions"
     page = signed_in.get("/account/sessions").text
     assert "Session revoked." in page
@@ -365,9 +365,29 @@ def test_apps_are_listed_with_what_they_may_do(signed_in: FlaskClient, app: Flas
         assert text in page
     assert page.count('class="row-t"') == 2
     detail = signed_in.get(f"/account/apps/{web.id}").text
-    for text in ("Checked by 127.0.0.1:8000", "openid offline_access profile email", "boards.example", "Can’t read credential values"):
+    for text in (
+        "Added by an administrator of 127.0.0.1:8000",
+        "openid offline_access profile email",
+        "boards.example",
+        "Can’t read credential values",
+    ):
         assert text in detail
     assert "Nobody has checked this app." in signed_in.get(f"/account/apps/{native.id}").text
+
+
+@pytest.mark.parametrize(
+    ("trusted", "uri", "asks"),
+    [(True, "https://a.example/cb", False), (True, "http://127.0.0.1/cb", True), (False, "https://a.example/cb", True)],
+)
+def test_an_app_is_said_to_ask_again_only_if_it_must(
+    signed_in: FlaskClient, app: Flask, user: User, trusted: bool, uri: str, asks: bool
+) -> None:
+    client = factories.make_client(name="Boards", trusted=trusted, redirect_uris=[uri])
+    grant(app, user, client)
+    assert ("must ask you again" in signed_in.get(f"/account/apps/{client.id}/remove").text) is asks
+    page = signed_in.get(post(signed_in, f"/account/apps/{client.id}/remove").location).text
+    assert ("Boards must ask you again." in page) is asks
+    assert "Access removed." in page
 
 
 @pytest.mark.both_databases
@@ -395,7 +415,7 @@ def test_removing_an_app_ends_everything_it_had(signed_in: FlaskClient, app: Fla
         db.session.commit()
     question = signed_in.get(f"/account/apps/{client.id}/remove").text
     assert "’s access to" in question
-    assert "It’s signed out now and must ask you again." in question
+    assert "It will be signed out within 30 minutes. To come back, it must ask you again." in question
     assert post(signed_in, f"/account/apps/{client.id}/remove").location == "/account/apps"
     page = signed_in.get("/account/apps").text
     assert "Access removed. Patchwork must ask you again." in page
@@ -470,5 +490,5 @@ def test_an_unauthenticated_error_page_works_without_the_stores(make_app: Any, d
     browser.set_cookie("gatepost_session", "x" * 43, domain="127.0.0.1")
     answer = browser.get("/account")
     assert answer.status_code == 503
-    assert "Gatepost is being updated" in answer.text
+    assert "Temporarily unavailable" in answer.text
     assert "Set-Cookie" not in answer.headers

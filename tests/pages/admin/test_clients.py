@@ -9,9 +9,10 @@ from sqlalchemy import select
 
 from infra import clock
 from models import OAuthClient
+from services.instance import sweeping
 from services.tokens import oauth_clients
 from tests import factories, owner
-from tests.oauth.flow import bearer
+from tests.oauth.flow import Program, bearer, people
 from tests.pages.admin.test_users import Instance
 from tests.pages.forms import counted, post, said
 
@@ -79,7 +80,7 @@ def test_a_web_client_is_added_and_its_secret_shown_once(instance: Instance, dat
     assert "You’ve already seen this secret." in said(again)
     assert raw not in str([vars(event) for event in owner.events(instance.app)])
     text = said(instance.browser.get(CLIENTS))
-    assert "Boards Web Checked boards.example Not yet People 0" in text
+    assert "Boards Web Checked boards.example Never People 0" in text
 
 
 def test_native_and_machine_clients(instance: Instance, database: Any) -> None:
@@ -334,3 +335,60 @@ def test_the_list_asks_the_same_number_of_questions_for_any_number_of_clients(in
     with counted(instance.app) as many:
         instance.browser.get(CLIENTS)
     assert len(few) == len(many)
+
+
+# --- when it was last used ------------------------------------------------------------------------------------------------
+
+
+def _last_used(instance: Instance, client: OAuthClient) -> str:
+    return said(instance.browser.get(f"{CLIENTS}/{client.id}")).partition("Last used ")[2].partition(" People")[0]
+
+
+def _later(instance: Instance) -> None:
+    """Two days on, after sweeping: nothing that was handed out then is left."""
+    clock.move(2 * 86_400)
+    instance.browser = instance.signed_in(instance.admin)
+    with instance.app.app_context():
+        sweeping.sweep()
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("resource", [None, "https://api.example.com"])
+def test_a_machines_last_use_is_its_last_token_of_any_kind(instance: Instance, database: Any, resource: str | None) -> None:
+    factories.make_resource(scope="projects:read")
+    machine = factories.make_client(type="confidential", grant_types="client_credentials", scope="projects:read")
+    assert _last_used(instance, machine) == "Never"
+    asked = {"resource": resource} if resource else {}
+    assert Program(instance.app, machine).ask_for_itself(**asked).status_code == 200
+    assert _last_used(instance, machine) == "just now"
+    _later(instance)
+    assert _last_used(instance, machine) not in ("Never", "just now")
+
+
+@pytest.mark.both_databases
+def test_an_app_that_cannot_refresh_was_last_used_when_somebody_signed_in(instance: Instance, database: Any) -> None:
+    client = factories.make_client(grant_types="authorization_code", scope="openid", trusted=True, confirm=False)
+    program = Program(instance.app, client)
+    [(_, browser)] = people(instance.app)
+    program.get_tokens(browser, scope="openid")
+    assert _last_used(instance, client) == "just now"
+    _later(instance)
+    assert _last_used(instance, client) not in ("Never", "just now")
+
+
+@pytest.mark.both_databases
+def test_a_refused_request_is_no_use(instance: Instance, database: Any) -> None:
+    machine = factories.make_client(type="confidential", grant_types="client_credentials", scope="introspect")
+    program = Program(instance.app, machine)
+    program.secret = "gpc_wrong"
+    assert program.ask_for_itself().status_code == 401
+    assert _last_used(instance, machine) == "Never"
+
+
+@pytest.mark.parametrize("uri", ["http://localhost:3000/callback", "http://127.0.0.1:8080/callback"])
+def test_an_app_added_as_web_stays_one_while_it_is_developed_on_this_computer(instance: Instance, uri: str) -> None:
+    post(instance.browser, f"{CLIENTS}/new", **{**WEB, "redirect_uris": uri})
+    [row] = _rows(instance.app)
+    assert row.type == "confidential"
+    assert "Kind Web" in said(instance.browser.get(f"{CLIENTS}/{row.id}"))
+    assert "Boards Web" in said(instance.browser.get(CLIENTS))

@@ -7,8 +7,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from infra import clock
 from models import User
+from services.access.actors import Actor
+from services.instance import sweeping
+from services.sign_in import sign_in_links
 from tests import factories, owner
+from tests.fakes.browser import Browser
 from tests.oauth.flow import bearer
 from tests.pages.forms import counted, post, said
 
@@ -146,7 +151,9 @@ def test_a_person_is_disabled_with_all_that_is_theirs_and_enabled_again(instance
     ]
     client = instance.app.test_client()
     assert [client.get("/api/v1/whoami", headers=bearer(raw)).status_code for raw in raws] == [200] * 3
-    assert "Their agents stop too." in said(instance.browser.get(f"{instance.page}/disable"))
+    assert "Their keys and their agents’ keys stop working. The keys stay revoked when you enable them again." in said(
+        instance.browser.get(f"{instance.page}/disable")
+    )
     assert post(instance.browser, f"{instance.page}/disable").headers["Location"] == instance.page
     text = said(instance.browser.get(instance.page))
     assert "Tom Halvorsen can’t sign in any more." in text
@@ -178,3 +185,21 @@ def test_the_list_asks_the_same_number_of_questions_for_any_number_of_people(ins
     with counted(instance.app) as many:
         instance.browser.get("/admin/users")
     assert len(few) == len(many)
+
+
+@pytest.mark.both_databases
+def test_the_last_sign_in_is_that_by_a_one_time_link_too(instance: Instance, database: Any) -> None:
+    def last() -> str:
+        return said(instance.browser.get("/admin/users?q=tom@example.com")).partition("Tom Halvorsen tom@example.com")[2]
+
+    assert last().startswith(" Active Last sign-in Never Joined")
+    browser = Browser(instance.app)
+    with instance.app.app_context():
+        path = "/login/link/" + sign_in_links.create(Actor.operator(), "tom@example.com")
+    browser.post(path, browser.get(path))
+    assert last().startswith(" Active Last sign-in just now Joined")
+    clock.move(3 * 86_400)
+    instance.browser = instance.signed_in(instance.admin)
+    with instance.app.app_context():
+        sweeping.sweep()
+    assert not last().startswith((" Active Last sign-in Never", " Active Last sign-in just now"))

@@ -81,8 +81,8 @@ def test_the_list_says_whose_each_is_how_many_keys_work_and_how_it_stands(compan
     company.key(revoked_at=clock.now())
     factories.make_agent(company.organization, company.boss, name="billing-bot", paused_at=clock.now())
     text = said(company.browser(company.other).get(BASE))
-    assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Not yet Never used" in text
-    assert "billing-bot Ines Berg 0 active keys Nothing: it has no key for it Not yet Paused" in text
+    assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Never Never used" in text
+    assert "billing-bot Ines Berg 0 active keys Nothing: it has no key for it Never Paused" in text
 
 
 @pytest.mark.both_databases
@@ -97,8 +97,8 @@ def test_what_each_may_use_is_counted_by_the_rule_of_scopes_and_by_its_keys(comp
     company.key(scopes=["credentials:read"])
     factories.make_api_key(company.organization, company.member, agent=acting, scopes=["connections:use", "credentials:read"])
     text = said(company.browser(company.member).get(BASE))
-    assert "acting-bot Tom Halvorsen 1 active key Can use 3 credentials, 2 connections Not yet" in text
-    assert "deploy-bot Tom Halvorsen 1 active key Can use 2 credentials Not yet" in text
+    assert "acting-bot Tom Halvorsen 1 active key Can use 3 credentials, 2 connections Never" in text
+    assert "deploy-bot Tom Halvorsen 1 active key Can use 2 credentials Never" in text
     boss = company.browser(company.boss)
     text = said(boss.get(BASE))
     assert "2 credentials, 1 connection and its owner’s own" in text
@@ -128,7 +128,7 @@ def test_an_organization_without_agents_says_what_one_is(app: Flask, database: A
     client = app.test_client()
     factories.sign_in(client, user)
     text = said(client.get(BASE))
-    assert "No agents yet An agent gets its own key and acts only within the credentials you give it. Create an agent" in text
+    assert "No agents yet An agent is a program with its own keys. You choose what each key may do. Create an agent" in text
 
 
 def test_as_many_queries_for_fifty_agents_as_for_three(company: Company, database: Any) -> None:

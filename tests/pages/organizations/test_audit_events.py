@@ -15,13 +15,16 @@ from flask import Flask
 from blueprints.html import audit_sentences
 from infra.ids import uuid7
 from models import AuditEvent
+from services.access.actors import Actor
 from services.audit import audit_events
 from services.audit.audit_names import Names
+from services.sign_in import sign_in_links
 from tests import factories, owner
 from tests.fakes.browser import Browser, path_of
 from tests.gallery.audit import event as made_event
 from tests.gallery.audit import names as made_names
 from tests.house.test_audit_trace import _actions
+from tests.oauth.flow import bearer
 from tests.pages.forms import said
 from tests.statements import counted
 
@@ -137,6 +140,61 @@ def test_a_real_change_is_told(place: Place) -> None:
     )
     assert created.status_code == 201, created.text
     assert "Tom Halvorsen created agent night-bot" in in_words(place.browser.get(LOG).text)
+
+
+@pytest.mark.both_databases
+def test_a_read_says_what_was_read_and_what_was_not(place: Place) -> None:
+    factories.make_credential("NPM_TOKEN", organization=place.organization)
+    api = place.app.test_client(use_cookies=False)
+    reader = factories.make_api_key(place.organization, place.owner)
+    for names in (["NPM_TOKEN"], ["NOPE"], ["NPM_TOKEN", "NOPE"]):
+        body = {"names": names}
+        assert api.post("/api/v1/orgs/northwind/credentials/resolve", json=body, headers=bearer(reader.raw_key)).status_code == 200
+    text = in_words(place.browser.get(LOG).text)
+    assert "Tom Halvorsen read NPM_TOKEN, and asked for NOPE without getting a value" in text
+    assert "Tom Halvorsen asked for NOPE without getting a value" in text
+    assert "Tom Halvorsen read NPM_TOKEN just now" in text
+    assert "read NOPE" not in text
+
+
+@pytest.mark.parametrize("outcome", ["retrying", "needs_reconnecting", "refused"])
+def test_a_failed_renewal_is_not_told_as_one(place: Place, outcome: str) -> None:
+    columns = {"action": "connection.refreshed", "target_type": "connection", "details": {"connector": "acme", "error": "invalid_grant"}}
+    place.write(outcome=outcome, **columns)
+    text = in_words(place.browser.get(LOG).text)
+    assert "A acme connection could not be renewed for Tom Halvorsen" in text
+    assert "was renewed" not in text
+
+
+def test_whoever_signs_in_first_created_their_own_organization(app: Flask) -> None:
+    browser = Browser(app)
+    with app.app_context():
+        path = "/login/link/" + sign_in_links.create(Actor.operator(), "ann@example.com", create=True)
+    browser.post(path, browser.get(path))
+    text = in_words(browser.get("/orgs/ann/audit").text)
+    assert "ann created the organization" in text
+    assert "Unknown" not in text
+
+
+@pytest.mark.parametrize(
+    ("action", "details", "words"),
+    [
+        ("organization.created", {}, "The organization was created"),
+        ("api_key.revoked", {}, "was revoked"),
+        ("grant.revoked", {"reason": "refresh_token_reused"}, "The access of an app ended: one of its refresh tokens was used twice"),
+        ("grant.revoked", {"reason": "revoked_by_client"}, "An app ended its own access"),
+        ("identity.linked", {"provider": "github"}, "A GitHub account was linked to"),
+        ("sign_in.refused", {"provider": "github", "code": "access_denied"}, "A sign-in with GitHub was canceled there"),
+        ("sign_in.refused", {"provider": "github", "code": "provider_unavailable"}, "A sign-in failed: GitHub didn’t answer"),
+        ("user.email_changed", {"email_verified": True, "is_same": True}, "was verified"),
+    ],
+)
+def test_what_an_unknown_caller_did_is_told_without_a_doer(place: Place, action: str, details: dict[str, Any], words: str) -> None:
+    place.write(action=action, actor_type="anonymous", actor_id=None, details=details)
+    text = in_words(place.browser.get(LOG).text)
+    assert words in text
+    assert "Unknown" not in text
+    assert "Somebody" not in text
 
 
 # --- who may, whose ---------------------------------------------------------------------------------------------------

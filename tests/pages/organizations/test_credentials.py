@@ -91,7 +91,7 @@ def test_a_post_without_a_token_of_this_browser_changes_nothing(company: Company
 def test_the_empty_list_says_how_to_begin(company: Company, database: Any) -> None:
     text = company.browser().get(BASE).text
     assert "No credentials yet" in text
-    assert "Add one so agents can use a service without seeing its secret." in text
+    assert "Add one, and programs can fetch it when they need it instead of keeping it in a file." in text
     assert "Add credential" in text
     assert "Add credential" not in company.browser(company.member).get(BASE).text
 
@@ -116,7 +116,7 @@ def test_each_row_says_which_value_is_used_and_why_not_the_other(company: Compan
     assert "Only works for you" in slots(text, "MINE")[1][1]
     assert [state for state, _ in slots(text, "REFUSED")] == ["fault", "none"]
     assert "Refused" in slots(text, "REFUSED")[0][1]
-    assert slots(text, "MISSING")[0] == ("fault", "Missing Agents that need it can’t run. Set value")
+    assert slots(text, "MISSING")[0] == ("fault", "Missing Programs get no value for it. Set value")
     assert slots(text, "MISSING")[1] == ("over", "Not allowed Organization only")
     assert slots(text, "EACH")[0] == ("over", "Not allowed Each person only")
     assert slots(text, "EACH")[1][0] == "fault"
@@ -699,18 +699,18 @@ def test_its_page_and_the_question_before_removing_name_the_agents_that_can_use_
     factories.make_credential("A_KEY", organization=company.organization)
     browser = company.browser()
     text = said(browser.get(f"{BASE}/A_KEY"))
-    assert "acting-bot Maya Kovač The organization’s, unless its owner set their own Not yet" in text
-    assert "plain-bot Tom Halvorsen The organization’s Not yet" in text
+    assert "acting-bot Maya Kovač The organization’s, unless its owner set their own Never" in text
+    assert "plain-bot Tom Halvorsen The organization’s Never" in text
     assert not re.search(r"(paused|ended|revoked|other|keyless)-bot", text)
     asked = said(browser.get(f"{BASE}/A_KEY/value/remove?scope=org"))
-    assert "2 agents can use it now and will stop with CREDENTIAL_MISSING : acting-bot and plain-bot ." in asked
+    assert "2 agents can use it now; it will be missing for them: acting-bot and plain-bot ." in asked
     assert "Those that act for somebody with their own value go on with that." in asked
     assert "2 agents can use it now" in said(browser.get(f"{BASE}/A_KEY/remove"))
     factories.make_credential("A_KEY", user=company.member)
     member = company.browser(company.member)
     text = said(member.get(f"{BASE}/A_KEY"))
-    assert "plain-bot Tom Halvorsen The organization’s Not yet" in text
-    assert "acting-bot Maya Kovač Yours Not yet" in text
+    assert "plain-bot Tom Halvorsen The organization’s Never" in text
+    assert "acting-bot Maya Kovač Yours Never" in text
     assert text.count("acting-bot") == 1
 
 
@@ -719,7 +719,7 @@ def test_what_only_a_person_uses_names_the_agents_that_act_for_them(company: Com
     factories.make_credential("MINE", user=company.member)
     member = company.browser(company.member)
     asked = said(member.get(f"{BASE}/MINE/value/remove?scope=user"))
-    assert "1 agent can use it now and will stop with CREDENTIAL_MISSING : acting-bot ." in asked
+    assert "1 agent can use it now; it will be missing for it: acting-bot ." in asked
     factories.make_credential("MINE", user=company.owner)
     assert "No agent can use it now." in said(company.browser().get(f"{BASE}/MINE/value/remove?scope=user"))
 

@@ -127,6 +127,7 @@ def test_too_many_letters_keep_what_was_typed_and_send_nothing(company: Company,
 
 def test_a_mail_server_that_is_away_loses_no_invitation(make_app: Any) -> None:
     company = Company(make_app(mail_url="smtp://127.0.0.1:1"))
+    assert "Each person gets a one-time link, valid for 7 days. They must sign in with this address." in said(company.owner.http.get(NEW))
     assert post(company.owner.http, NEW, emails="ann@example.com\nbob@example.com", role="member").status_code == 303
     page = said(company.owner.http.get(INVITATIONS))
     assert "Sending 2 invitations." in page
@@ -154,9 +155,14 @@ def test_when_too_many_letters_wait_the_page_says_that_none_is_sent(
 
 def test_without_mail_the_page_says_so_before_and_after(make_app: Any) -> None:
     company = Company(make_app())
-    assert "Mail isn’t set up here" in said(company.owner.http.get(NEW))
+    form = said(company.owner.http.get(NEW))
+    assert "Email isn’t set up, so no invitation is sent." in form
+    assert "or give them the link" in form
+    assert "Each person gets" not in form
     post(company.owner.http, NEW, emails="ann@example.com", role="member")
-    assert "Invited ann@example.com. Mail isn’t set up here" in said(company.owner.http.get(INVITATIONS))
+    page = said(company.owner.http.get(INVITATIONS))
+    assert "Invited ann@example.com. Email isn’t set up, so nothing was sent." in page
+    assert "Copy link" in page.partition("ann@example.com Member")[2], "the way that is named is there"
 
 
 def test_the_list_says_who_invited_whom_as_what_until_when(company: Company) -> None:

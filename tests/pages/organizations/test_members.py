@@ -145,7 +145,7 @@ def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here
     away = factories.make_user(name="Away", personal=False)
     factories.make_membership(company.acme, away)
     text = said(company.owner.http.get(f"{MEMBERS}/{away.id}"))
-    assert "Last active Not yet" in text
+    assert "Last active Never" in text
     assert "How" not in text, "nothing tells"
 
 
@@ -168,9 +168,9 @@ def test_last_active_is_what_happened_in_this_organization(company: Company, app
     factories.make_api_key(company.other, quiet.user, **used)
     factories.make_api_key(company.acme, quiet.user, agent=factories.make_agent(company.acme, quiet.user), **used)
     factories.make_grant(quiet.user, organization=company.other)
-    assert told().startswith("Not yet")
+    assert told().startswith("Never")
     factories.make_api_key(company.acme, quiet.user, last_used_at=clock.now() - timedelta(days=40))
-    assert "ago" not in told() and not told().startswith("Not yet")
+    assert "ago" not in told() and not told().startswith("Never")
     factories.make_grant(quiet.user, organization=company.acme)
     assert told().startswith("just now")
     clock.move(7200)
@@ -271,7 +271,7 @@ def test_removing_says_what_goes_and_takes_it_at_once(company: Company, app: Fla
     page = f"{MEMBERS}/{company.member.id}/remove"
     text = said(company.owner.http.get(page))
     assert "Remove Member from Acme ?" in text or "Remove Member from Acme?" in text
-    assert "They’re signed out of Acme now. Agents they created are paused and their keys revoked." in text
+    assert "They’ll lose access to Acme . Agents they created will be paused and their keys revoked." in text
     assert "Keep Member Remove" in text
     assert post(company.owner.http, page).location == MEMBERS
     assert "Member was removed from Acme." in said(company.owner.http.get(MEMBERS))

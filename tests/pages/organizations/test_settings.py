@@ -48,7 +48,7 @@ def test_another_short_name_is_warned_of_and_the_way_leads_to_it(company: Compan
 
 def test_the_limits_of_this_gatepost_are_told(company: Company) -> None:
     text = said(company.member.http.get(SETTINGS))
-    assert "Limits Whoever runs this Gatepost sets them. Sessions End 7 days after they were last used" in text
+    assert "Limits Whoever runs this Gatepost sets them. Sessions End 7 days after they were last used, 30 days at most" in text
     assert "Signed out 30 days after they were last used, 90 days at most" in text
     assert "Keys and access tokens Work for 365 days at most Invitations End after 7 days" in text
 
@@ -91,7 +91,7 @@ def test_nothing_changes_without_a_token_of_this_browser(company: Company, app: 
 
 def test_leaving_is_asked_and_takes_effect_at_once(company: Company, app: Flask) -> None:
     asked = said(company.member.http.get(LEAVE))
-    assert "Agents you created are paused and their keys revoked" in asked
+    assert "Agents you created will be paused and their keys revoked" in asked
     assert asked.endswith("Stay in Acme Leave Acme")
     assert post(company.member.http, LEAVE).location == "/orgs"
     assert "You left Acme." in said(company.member.http.get("/orgs"))
@@ -143,7 +143,7 @@ def test_deleting_counts_what_goes_and_takes_the_typed_short_name(company: Compa
         assert said(refused).startswith(f"There is a problem {words}")
     assert post(company.owner.http, DELETE, typed=" acme ").location == "/orgs"
     page = said(company.owner.http.get("/orgs"))
-    assert "Acme will be deleted in 7 days. You can take that back until then." in page
+    assert "Acme is closed, and will be permanently deleted in 7 days. You can restore it until then." in page
     assert "Cancel deletion" in page
     assert company.member.http.get(SETTINGS).status_code == 404
     assert post(company.owner.http, "/orgs/new", DELETE, typed="acme").status_code == 404
