@@ -17,7 +17,7 @@ _CUT = "[cut]"
 _SECRETS = re.compile(
     r"""
       (?P<prefix>\bgp[apocri]_)[A-Za-z0-9_\-]{8,}                       # keys, tokens, client secrets, invitations
-    | \beyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?    # JWTs
+    | (?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?  # JWTs; one place to begin in each word
     | (?P<name>\b(?:handoff|code_verifier|client_secret|client_assertion|access_token|refresh_token|id_token
         |id_token_hint|password|csrf_token)["']?\s*[=:]\s*)["']?[^\s&"'<>,;)\]}]{6,}
     | (?P<query>[?&](?:code|state|nonce|token)=)[^\s&"'<>]+
