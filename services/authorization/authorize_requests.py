@@ -418,19 +418,24 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
     if request.is_native or request.client.origin != "seeded":
         return True
     allowed = consented_scopes(request, signed_in, organization)  # asked for in any case
-    return not set(request.scopes) <= set(allowed) or (organization is None and not goes_without(request, signed_in))
+    if allowed is None or not set(request.scopes) <= set(allowed):
+        return True
+    return organization is None and not goes_without(request, signed_in)
 
 
-def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
-    """What the person has allowed this client before, in this organization (or in none), for this resource."""
+def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str] | None:
+    """What the person has allowed this client before, in this organization (or in none), for this resource; None if nothing ever.
+
+    To allow a request without a scope is something: its token tells whose it is.
+    """
     organization_id = organization.id if organization else None
     return consented_to(request.client, user_id=signed_in.user.id, organization_id=organization_id, resource=request.resource)
 
 
-def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID | None, resource: str | None) -> list[str]:
-    """The scopes that a person has allowed a client in an organization (or in none), for that resource."""
+def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID | None, resource: str | None) -> list[str] | None:
+    """The scopes that a person has allowed a client in an organization (or in none), for that resource; None if they never did."""
     row = _CONSENT.one(engine(), user_id=user_id, client_pk=client.pk, organization_id=organization_id, resource=resource or "")
-    return split(row.scope) if row else []
+    return split(row.scope) if row else None
 
 
 def goes_without(request: AuthorizeRequest, signed_in: SignedIn) -> bool:
