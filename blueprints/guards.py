@@ -298,6 +298,7 @@ def _key_actor(key: KeyInfo) -> Actor:
         agent=key.agent,
         organization=key.organization,
         scopes=frozenset(key.scopes),
+        grant_scopes=None if key.grant_scopes is None else frozenset(key.grant_scopes),
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent"),
         request_id=_audited_id(),

@@ -27,7 +27,7 @@ from models.definer import agent_acts_for_owner
 from models.types import UtcDateTime
 from services.access import organization_access, quotas
 from services.access.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
-from services.access.scopes import API_SCOPES, join, split
+from services.access.scopes import API_SCOPES, join, narrowed, split
 from services.activity import account_events
 from services.audit import audit
 from services.database import row_security
@@ -65,7 +65,12 @@ _FIND = HotStatement(
             Organization.slug,
             Organization.name.label("organization_name"),
             live.role(ApiKey).label("role"),
+            ApiKey.grant_id,
+            RefreshFamily.scope.label("grant_scope"),
+            OAuthClient.scope.label("client_scope"),
         )
+        .outerjoin(RefreshFamily, RefreshFamily.id == ApiKey.grant_id)
+        .outerjoin(OAuthClient, OAuthClient.id == ApiKey.client_pk)
         .join(User, User.id == ApiKey.user_id)
         .join(Organization, Organization.id == ApiKey.organization_id)
         .where(ApiKey.key_hash == bindparam("key_hash", type_=LargeBinary())),
@@ -91,13 +96,15 @@ _TOUCH = HotStatement(
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A live key: the person it speaks for, or the agent, and the organization it is bound to."""
+    """A live key: the person it speaks for, or the agent, and the organization it is bound to. `grant_scopes`: of a key that an app
+    made, those of the grant that it was made with, none once that is swept; None for a key that no app made."""
 
     id: uuid.UUID
     scopes: tuple[str, ...]
     user: UserInfo
     agent: AgentInfo | None
     organization: OrganizationInfo
+    grant_scopes: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,13 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
         user=user,
         agent=AgentInfo(row.agent_id, user, row.acts_for_owner) if row.agent_id is not None else None,
         organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role),
+        grant_scopes=_of_app(row, row.grant_scope) if row.grant_id is not None else None,
     )
+
+
+def _of_app(row: Any, scope: str | None) -> tuple[str, ...]:
+    """As much of it as the app that made the key is registered for now."""
+    return tuple(split(narrowed(scope or "", client_scope=row.client_scope or "", resource_scope=None)))
 
 
 def mint(
