@@ -75,7 +75,12 @@ _FIND = HotStatement(
         .join(Organization, Organization.id == ApiKey.organization_id)
         .where(ApiKey.key_hash == bindparam("key_hash", type_=LargeBinary())),
         *live.API_KEY,
-        by=(ApiKey.revoked_at, ApiKey.expires_at),
+        by=(
+            ApiKey.revoked_at,
+            ApiKey.expires_at,
+            live.client_version().label("client_version"),
+            live.client_may_act(ApiKey.grant_id).label("client_may_act"),
+        ),
     )
 )
 _TOUCH = HotStatement(
@@ -138,7 +143,7 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     """The live key of that value. One statement; its use is written down at most once a minute, in another.
 
     None for a typo (no look-up), an unknown, revoked or expired key, a disabled owner, a paused agent, an organization that
-    its owner left or that was deleted.
+    its owner left or that was deleted, and an app that made it and may not act for people any more.
     """
     if not _SHAPE.fullmatch(raw) or raw[-6:] != _checksum(raw[:-6]):
         return None
@@ -151,7 +156,7 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     user = UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin)
     return KeyInfo(
         id=row.id,
-        scopes=tuple(split(row.scope)),
+        scopes=tuple(split(row.scope)) if row.grant_id is None else _of_app(row, row.scope),
         user=user,
         agent=AgentInfo(row.agent_id, user, row.acts_for_owner) if row.agent_id is not None else None,
         organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role),
