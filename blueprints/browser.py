@@ -10,7 +10,6 @@ from flask import Response, g, request
 
 from blueprints import cookies
 from config import Settings, current
-from errors import Forbidden
 
 _BROWSER_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -57,15 +56,13 @@ def is_own_act() -> bool:
     return (referer is None or referer.startswith(f"{current().public_url}/")) and not _looks_ahead()
 
 
-def refuse_blind_loading() -> None:
-    """Refuse what a page of another origin loads from here, such as an image or a fetch: nobody is on their way, and the page cannot read
-    the answer, so it can only be after what the request does here.   Raises: Forbidden. A browser that does not say is believed."""
-    if _is_of_another_page() and request.headers.get("Sec-Fetch-Mode") not in (None, "navigate"):
-        raise Forbidden("This address is for people, not for pages of other sites.", code="bad_origin")
+def is_loaded_elsewhere() -> bool:
+    """Whether a page of another origin loads this, as an image or with a fetch: nobody goes there. Who does not say is believed."""
+    return _is_of_another_page() and request.headers.get("Sec-Fetch-Mode") not in (None, "navigate")
 
 
 def is_framed_elsewhere() -> bool:
-    """Whether this request is for a frame in a page of another origin."""
+    """Whether this is for a frame in a page of another origin."""
     return _is_of_another_page() and request.headers.get("Sec-Fetch-Dest") not in (None, "document")
 
 

@@ -22,7 +22,7 @@ from flask_limiter import Limiter
 
 from blueprints import browser
 from config import Settings, current
-from errors import GatepostError, RateLimited
+from errors import Forbidden, GatepostError, RateLimited
 from services.instance.rate_limits import RateLimits
 
 log = logging.getLogger("gatepost.rate_limits")
@@ -71,7 +71,8 @@ def count_browser(door: str) -> None:
 
     Raises: RateLimited, one too many of this browser, or of its address; Forbidden, uncounted, for what cannot be a person on their way.
     """
-    browser.refuse_blind_loading()
+    if browser.is_loaded_elsewhere():  # that page cannot read the answer, so it can only be after what the request does here
+        raise Forbidden("This address is for people, not for pages of other sites.", code="bad_origin")
     if limits := _limits():
         with _telling_of_proxies():
             apart = "framed" if browser.is_framed_elsewhere() else ""

@@ -2,7 +2,6 @@
 parts apart with expressions: a megabyte took 140 ms or more, before it was known who sent it.
 """
 
-import io
 from typing import IO, Any
 from urllib.parse import parse_qsl
 
@@ -26,4 +25,4 @@ class BoundedFormParser(FormDataParser):
             fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
         except ValueError:
             fields = []
-        return io.BytesIO(), self.cls(fields), self.cls()
+        return stream, self.cls(fields), self.cls()
