@@ -56,6 +56,20 @@ def is_own_act() -> bool:
     return (referer is None or referer.startswith(f"{current().public_url}/")) and not _looks_ahead()
 
 
+def is_loaded_elsewhere() -> bool:
+    """Whether a page of another origin loads this, as an image or with a fetch: nobody goes there. Who does not say is believed."""
+    return _is_of_another_page() and request.headers.get("Sec-Fetch-Mode") not in (None, "navigate")
+
+
+def is_framed_elsewhere() -> bool:
+    """Whether this is for a frame in a page of another origin."""
+    return _is_of_another_page() and request.headers.get("Sec-Fetch-Dest") not in (None, "document")
+
+
+def _is_of_another_page() -> bool:
+    return request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+
+
 def _looks_ahead() -> bool:
     headers = request.headers
     return "prefetch" in (headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or "").lower()

@@ -249,7 +249,7 @@ def _view(asked: AuthorizeRequest, signed_in: SignedIn, raw_handoff: str) -> Con
 def _allowed_before(asked: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
     """The scopes that the person has allowed this client in an organization, or in none; what is asked beyond them is new."""
     allowed = authorize_requests.consented_scopes(asked, signed_in, organization)  # asked for in any case
-    return allowed if organization is not None or not signed_in.organizations else []
+    return allowed or [] if organization is not None or not signed_in.organizations else []
 
 
 # --- endpoints for programs -------------------------------------------------------------------------------------------

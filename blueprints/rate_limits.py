@@ -3,7 +3,7 @@
     token, revoke, introspect   refusals(door, client): by client and address, of an unknown client by address alone
     /api/v1, userinfo           count_refusal("api") after a credential that is no good
     one-time links              refusals("link"): links that have ended or never existed, and wrong codes
-    authorize, start, callback  count_browser(door): 120 per browser, 600 per address
+    authorize, start, callback  count_browser(door): 120 per browser, 600 per address, and as many in frames of other sites
 
 Where callers prove who they are only refusals count, after the look-up: a good credential is served whatever was counted, also
 without Redis; a refusal is 503 then, because it cannot be counted. With GATEPOST_RATE_LIMITS=off every function returns
@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from flask import Flask, current_app, request
 from flask_limiter import Limiter
 
-from blueprints.browser import known_browser_id
+from blueprints import browser
 from config import Settings, current
-from errors import GatepostError, RateLimited
+from errors import Forbidden, GatepostError, RateLimited
 from services.instance.rate_limits import RateLimits
 
 log = logging.getLogger("gatepost.rate_limits")
@@ -67,11 +67,16 @@ def refusals(door: str, client_id: Callable[[], str] = lambda: "") -> Iterator[N
 
 
 def count_browser(door: str) -> None:
-    """Count a request of a browser.   Raises RateLimited: one too many of this browser, or of its address."""
+    """Count a request of a browser, those in frames of other sites apart: hundreds of them must not keep people out.
+
+    Raises: RateLimited, one too many of this browser, or of its address; Forbidden, uncounted, for what cannot be a person on their way.
+    """
+    if browser.is_loaded_elsewhere():  # that page cannot read the answer, so it can only be after what the request does here
+        raise Forbidden("This address is for people, not for pages of other sites.", code="bad_origin")
     if limits := _limits():
         with _telling_of_proxies():
-            limits.count_request(door, limit="authorize", who=known_browser_id() or "")
-            limits.count_address(door, limit="authorize_address", address=request.remote_addr)
+            apart = "framed" if browser.is_framed_elsewhere() else ""
+            limits.count_request(door, browser=browser.known_browser_id() or "", address=request.remote_addr, apart=apart)
 
 
 @contextmanager

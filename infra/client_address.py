@@ -13,6 +13,7 @@ from typing import Any
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _DRESSED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1: all of IPv4, in what would be one subscriber's network
 _ENTRY_LENGTH = 80  # more than the longest address with brackets, zone and port; longer entries are not cached
 
 
@@ -43,7 +44,11 @@ def parse(text: str) -> Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return (address.ipv4_mapped or ipaddress.IPv6Address(address.packed)) if isinstance(address, ipaddress.IPv6Address) else address
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or ipaddress.IPv6Address(address.packed)
 
 
 def _spelled(entry: str) -> str:

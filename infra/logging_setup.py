@@ -18,7 +18,7 @@ _CUT = "[cut]"
 _SECRETS = re.compile(
     r"""
       (?P<prefix>\bgp[apocri]_)[A-Za-z0-9_\-]{8,}                       # keys, tokens, client secrets, invitations
-    | \beyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?    # JWTs
+    | (?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?  # JWTs; one place to begin in each word
     | (?P<name>\b(?:handoff|code_verifier|client_secret|client_assertion|access_token|refresh_token|password
         |csrf_token)["']?\s*[=:]\s*)["']?[^\s&"'<>,;)\]}]{6,}
     | (?P<id_token>\bid_token(?:_hint)?["']?\s*[=:]\s*)["']?(?=[A-Za-z]*[0-9._\-])[^\s&"'<>,;)\]}]{6,}  # no plain word

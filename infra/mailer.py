@@ -26,7 +26,7 @@ _SECONDS_A_LETTER = 1.0
 _MAX_REPLY_BYTES = 1_048_576
 _ENCODED_WORD = "=?"  # how one begins
 _MAX_LOGGED = 200
-_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"]*@[^\s<>()\[\],;:\"]*")
+_ADDRESS = re.compile(r"(?<![^\s<>()\[\],;:\"])[^\s<>()\[\],;:\"]*@[^\s<>()\[\],;:\"]*")  # begins where a word does, so once in each
 
 
 @dataclass(frozen=True)

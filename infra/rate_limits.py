@@ -37,6 +37,11 @@ class MinuteCounters:
             leave_replica(storage.storage.connection_pool)
             raise
 
+    def seconds_left(self, key: str, per_minute: int) -> int | None:
+        """How long the window still lasts if one more event would be too many; else None. Counts nothing."""
+        item = self._item(per_minute)
+        return None if self._strategy.test(item, key) else self._seconds_left(item, key)
+
     def _item(self, per_minute: int) -> RateLimitItemPerMinute:
         item = self._items.get(per_minute)
         if item is None:

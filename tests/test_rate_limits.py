@@ -152,6 +152,21 @@ def test_authorize_counts_a_browser_before_its_address(limited):
     assert stranger.get("/oauth/authorize?client_id=unknown").status_code == 400
 
 
+def test_a_browser_that_has_used_up_its_own_limit_takes_nothing_from_its_neighbors(limited):
+    http = limited.test_client()
+    http.get("/login")
+    assert {http.get("/oauth/authorize?client_id=unknown").status_code for _ in range(20)} == {400, 429}
+    assert [limited.test_client().get("/oauth/authorize").status_code for _ in range(3)] == [400, 400, 429]
+
+
+def test_an_address_that_has_used_up_its_limit_leaves_no_more_counters(limited, redis):
+    """A browser's id is whatever is sent."""
+    for number in range(20):
+        made_up = {"Cookie": f"gatepost_browser={number:043}"}
+        limited.test_client(use_cookies=False).get("/oauth/authorize?client_id=unknown", headers=made_up)
+    assert len(redis.keys("LIMITS*")) == 6 + 1
+
+
 def test_one_time_links_that_are_not_there_are_counted_and_good_ones_open(limited):
     http = limited.test_client()
     with limited.app_context():

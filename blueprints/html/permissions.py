@@ -54,7 +54,7 @@ def in_words(scopes: Iterable[str], *, organization: str | None = None, refresh_
     org = organization or gettext("the organization")
     identity = _IDENTITY.intersection(asked)
     rows: list[tuple[Iterable[str], Permission]] = []
-    if identity:
+    if identity or not asked:  # whatever is allowed, a token tells that much
         rows.append((identity, Permission(gettext("See who you are"), _who_you_are(asked, org), "", "user")))
     for table in (_READING, _CHANGING):
         rows += [([scope], _filled(table[scope], org)) for scope in table if scope in asked]

@@ -73,7 +73,8 @@ class Actor:
     `user` is the person who acts: none for an agent or a client. `scopes` is None where nothing narrows the actor (a
     session, an operator). `organization` is the one that the credential is bound to, as it is now. `grant_id` is the grant (refresh
     family) that a person's token belongs to. `auth_time_ms` is the sign-in behind a session or token, where it can confirm who
-    somebody is. `ip`, `user_agent` and `request_id` are for the audit. `language` is that of the pages that the caller reads.
+    somebody is. `grant_scopes`, of a key that an app made, are those of the grant that it was made with. `ip`, `user_agent` and
+    `request_id` are for the audit. `language` is that of the pages that the caller reads.
     `joined` are the person's organizations where they were read with the credential, just now.
     """
 
@@ -87,6 +88,7 @@ class Actor:
     scopes: frozenset[str] | None = None
     grant_id: uuid.UUID | None = None
     auth_time_ms: int | None = None
+    grant_scopes: frozenset[str] | None = None
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None

@@ -1,7 +1,7 @@
 """Which fields of its user a caller is told: the scopes of a token decide, as they do for claims (`token_claims.person`).
 
-`id` always. A session is told everything; a person's own key everything but whether they administer the instance; an agent's key
-who its owner is and no more.
+`id` always. A session is told everything; a key that a person made for themselves everything but whether they administer the
+instance; one that an app made what the app's grant opens, as long as the grant is there; an agent's key who its owner is and no more.
 """
 
 from collections.abc import Mapping
@@ -28,6 +28,6 @@ def of_user(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
 def _is_told(actor: Actor, scope: str | None) -> bool:
     if actor.scopes is None:
         return True
-    if actor.credential_type == "api_key":
-        return actor.type == "user" and scope is not None
-    return scope in actor.scopes
+    if actor.credential_type != "api_key":
+        return scope in actor.scopes
+    return actor.type == "user" and scope is not None and (actor.grant_scopes is None or scope in actor.grant_scopes)

@@ -20,7 +20,7 @@ from infra.hot_statements import HotStatement
 from models import Consent
 from services.access import scopes
 from services.access.actors import OrganizationInfo, picked_from
-from services.access.scopes import IDENTITY_SCOPES, ORGANIZATION_SCOPES, join, split
+from services.access.scopes import ORGANIZATION_SCOPES, join, split
 from services.authorization import handoffs
 from services.authorization.handoffs import Handoff
 from services.database.transactions import engine
@@ -283,14 +283,14 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
 def permit_other_resource(client: ClientInfo, grant: Grant, named: str, scope: str | None) -> tuple[ResourceInfo, str]:
     """The resource and the scope of an access token for another resource than the grant's, which a refresh names.
 
-    The client could have named it at authorize, a consent page of this person named it unless the client is trusted, and one of the
-    scopes is the resource's own.   Raises OAuthRefused: invalid_target, invalid_scope.
+    The client could have named it at authorize, a consent page of this person named it, with these scopes, unless the client is trusted,
+    and one of the scopes is the resource's own.   Raises OAuthRefused: invalid_target, invalid_scope.
     """
     resource = _resource(named)
     allowed = scopes.allowed(client.scopes, resource.scopes)
     if not client.is_trusted:
         consented = consented_to(client, user_id=grant.user_id, organization_id=grant.organization_id, resource=resource.identifier)
-        allowed &= {*IDENTITY_SCOPES, *consented} if consented else set()
+        allowed &= {"offline_access", *consented} if consented else set()  # the grant is refreshed whatever the access token is for
     wanted = split(scope) or [name for name in split(grant.scope) if name in allowed]
     if not {*resource.scopes} & allowed & {*wanted}:
         raise OAuthRefused("invalid_target", "The grant has no scope of this resource, or nobody has allowed this resource.")
@@ -418,19 +418,24 @@ def needs_consent(request: AuthorizeRequest, signed_in: SignedIn, organization: 
     if request.is_native or request.client.origin != "seeded":
         return True
     allowed = consented_scopes(request, signed_in, organization)  # asked for in any case
-    return not set(request.scopes) <= set(allowed) or (organization is None and not goes_without(request, signed_in))
+    if allowed is None or not set(request.scopes) <= set(allowed):
+        return True
+    return organization is None and not goes_without(request, signed_in)
 
 
-def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str]:
-    """What the person has allowed this client before, in this organization (or in none), for this resource."""
+def consented_scopes(request: AuthorizeRequest, signed_in: SignedIn, organization: OrganizationInfo | None) -> list[str] | None:
+    """What the person has allowed this client before, in this organization (or in none), for this resource; None if nothing ever.
+
+    To allow a request without a scope is something: its token tells whose it is.
+    """
     organization_id = organization.id if organization else None
     return consented_to(request.client, user_id=signed_in.user.id, organization_id=organization_id, resource=request.resource)
 
 
-def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID | None, resource: str | None) -> list[str]:
-    """The scopes that a person has allowed a client in an organization (or in none), for that resource."""
+def consented_to(client: ClientInfo, *, user_id: UUID, organization_id: UUID | None, resource: str | None) -> list[str] | None:
+    """The scopes that a person has allowed a client in an organization (or in none), for that resource; None if they never did."""
     row = _CONSENT.one(engine(), user_id=user_id, client_pk=client.pk, organization_id=organization_id, resource=resource or "")
-    return split(row.scope) if row else []
+    return split(row.scope) if row else None
 
 
 def goes_without(request: AuthorizeRequest, signed_in: SignedIn) -> bool:

@@ -189,8 +189,8 @@ def _app(client: OAuthClient, rows: list[_Row], places: dict[uuid.UUID, InOrgani
 
 
 def _scopes(row: _Row, client: OAuthClient) -> list[str]:
-    """Of a grant as much as the client is registered for now; a key keeps what it was made with."""
-    return split(row.scope if row.is_key else narrowed(row.scope, client_scope=client.scope, resource_scope=None))
+    """As much as the client is registered for now."""
+    return split(narrowed(row.scope, client_scope=client.scope, resource_scope=None))
 
 
 def _once(values: Iterable[Value | None]) -> tuple[Value, ...]:

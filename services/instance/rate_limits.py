@@ -26,13 +26,20 @@ class RateLimits:
         if network := network_of(address):
             self._judge(door, self._counters.count(key_of("refusals", door, who, network), self._numbers[door]))
 
-    def count_request(self, door: str, *, limit: str, who: str) -> None:
-        """Count a request where nobody proves anything.   Raises RateLimited when it is one too many."""
-        if who:
-            self._judge(door, self._counters.count(key_of("requests", door, limit, who), self._numbers[limit]))
+    def count_request(self, door: str, *, browser: str, address: str | None, apart: str = "") -> None:
+        """Count a request where nobody proves anything.   Raises RateLimited when it is one too many of `browser`, or of its address.
 
-    def count_address(self, door: str, *, limit: str, address: str | None) -> None:
-        self.count_request(door, limit=limit, who=network_of(address))
+        apart: what is counted apart from the rest of the address. A request beyond its limit makes no counter for its browser, whose
+        name is whatever was sent; one beyond its browser's limit is not counted for the others at the address.
+        """
+        network, of_address = network_of(address), self._numbers["authorize_address"]
+        key = key_of("requests", door, "authorize_address", network, apart)
+        if network:
+            self._judge(door, self._counters.seconds_left(key, of_address))
+        if browser:
+            self._judge(door, self._counters.count(key_of("requests", door, "authorize", browser), self._numbers["authorize"]))
+        if network:
+            self._judge(door, self._counters.count(key, of_address))
 
     @staticmethod
     def _judge(door: str, seconds: int | None) -> None:

@@ -97,13 +97,16 @@ def ensure_personal(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
 
 def add_personal(actor: Actor, user: User, *, login: str = "") -> None:
     """Make the personal organization of a person who signs in, if they have none. Concurrent calls make one. Inside another
-    unit of work: never commits."""
+    unit of work: never commits.
+
+    Every token for it tells its name and slug, whatever the scopes: neither is made from what holds an address.
+    """
     if not current().personal_organizations:
         return
     db.session.flush()
-    name = user.name or login or "Personal"
-    for slug in _slugs(user.id, login or user.name):
-        values = {"id": user.id, "slug": slug, "name": name, "metadata": {}, "created_at": now()}
+    name, login = ("" if "@" in text else text for text in (user.name, login))
+    for slug in _slugs(user.id, login or name):
+        values = {"id": user.id, "slug": slug, "name": name or login or "Personal", "metadata": {}, "created_at": now()}
         if organization_slugs.take(user.id, slug) and _insert(Organization, **values):
             row_security.enter(user_id=user.id, organization_ids=[user.id])
             _insert(Membership, organization_id=user.id, user_id=user.id, role="owner", origin="created", created_at=now())

@@ -60,7 +60,10 @@ def client_version(client: Any = OAuthClient) -> ColumnElement[int]:
 
 
 def client_may_act(family_id: Any = RefreshFamily.id, client: Any = OAuthClient) -> ColumnElement[bool]:
-    """Whether the client is registered for a grant type that begins grants like this one: a person's, which has a family, or its own."""
+    """Whether the client is registered for a grant type that begins grants like this one: a person's, which has a family, or its own.
+
+    Null without a client: of a key that no app made.
+    """
     begins = or_(*(has_words(client.grant_types, _word(name)) for name in BEGIN_GRANTS))
     return case((family_id.is_(None), has_words(client.grant_types, _word("client_credentials"))), else_=begins)
 
@@ -93,6 +96,11 @@ def is_unknown(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
 
 def client_is_shut_out(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
     return row.client_version.is_(None), Ended.CLIENT
+
+
+def client_behind_is_shut_out(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    """For keys: one that no app made has no grant."""
+    return and_(row.grant_id.is_not(None), row.client_version.is_(None)), Ended.CLIENT
 
 
 def of_another_client(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -167,7 +175,7 @@ REFRESH_TOKEN: tuple[Rule, ...] = (
     is_expired,
 )
 CODE: tuple[Rule, ...] = (is_used, is_expired, resource_is_gone, person_has_left)
-API_KEY: tuple[Rule, ...] = (is_revoked, is_expired, person_has_left, agent_is_paused)
+API_KEY: tuple[Rule, ...] = (client_behind_is_shut_out, client_may_not_act, is_revoked, is_expired, person_has_left, agent_is_paused)
 OF_THIS_CLIENT: tuple[Rule, ...] = (of_another_client, client_is_stale)  # in this order, so that other clients learn nothing about versions
 
 

@@ -12,8 +12,9 @@ from models import Resource
 from services.access.scopes import API_SCOPES, join, split
 from services.database.transactions import engine
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([!-~]*)")
-_PLACE = re.compile(r"([!-~]*?)(?::([0-9]*))?")
+_MAX_LENGTH = 2048
+_VISIBLE = re.compile(r"[!-~]*")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?(.*)")  # of visible characters: nothing is tried twice
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -49,7 +50,7 @@ _FIND = HotStatement(
 def find(identifier: str) -> ResourceInfo | None:
     """The registered resource that `identifier` names, in any spelling of scheme, host, default port and empty path."""
     own = current().api_resource
-    if len(identifier) > 2048 or "\0" in identifier:
+    if len(identifier) > _MAX_LENGTH or "\0" in identifier:
         return None
     key = key_of(identifier)
     if key == key_of(own):
@@ -60,21 +61,21 @@ def find(identifier: str) -> ResourceInfo | None:
 
 def key_of(identifier: str) -> str:
     """The spelling by which identifiers are compared: scheme and host in lower case, no default port, `/` for an empty path. Path and
-    query compare exactly. Whatever is no address in visible ASCII is its own key."""
-    match = _ADDRESS.fullmatch(identifier)
+    query compare exactly. Whatever is no address in visible ASCII, or is too long to be registered, is its own key."""
+    match = _ADDRESS.fullmatch(identifier) if len(identifier) <= _MAX_LENGTH and _VISIBLE.fullmatch(identifier) else None
     if match is None:
         return identifier
     scheme, authority, rest = match[1].lower(), match[2], match[3]
     if authority is None:
         return f"{scheme}:{rest}"
     user, at, place = authority.rpartition("@")
-    where = _PLACE.fullmatch(place)
-    if where is None:
-        return identifier
-    port = where[2] and (where[2].lstrip("0") or "0")
+    host, colon, port = place.rpartition(":")
+    if not colon or (port and not port.isdecimal()):
+        host, port = place, ""
+    port = port and (port.lstrip("0") or "0")
     is_default = not port or _DEFAULT_PORTS.get(scheme) == port
     path = rest if rest.startswith("/") else "/" + rest
-    return f"{scheme}://{user}{at}{where[1].lower()}{'' if is_default else ':' + port}{path}"
+    return f"{scheme}://{user}{at}{host.lower()}{'' if is_default else ':' + port}{path}"
 
 
 def is_same(one: str | None, other: str | None) -> bool:

@@ -27,7 +27,7 @@ from models.definer import agent_acts_for_owner
 from models.types import UtcDateTime
 from services.access import organization_access, quotas
 from services.access.actors import Actor, AgentInfo, OrganizationInfo, UserInfo
-from services.access.scopes import API_SCOPES, join, split
+from services.access.scopes import API_SCOPES, join, narrowed, split
 from services.activity import account_events
 from services.audit import audit
 from services.database import row_security
@@ -65,12 +65,22 @@ _FIND = HotStatement(
             Organization.slug,
             Organization.name.label("organization_name"),
             live.role(ApiKey).label("role"),
+            ApiKey.grant_id,
+            RefreshFamily.scope.label("grant_scope"),
+            OAuthClient.scope.label("client_scope"),
         )
+        .outerjoin(RefreshFamily, RefreshFamily.id == ApiKey.grant_id)
+        .outerjoin(OAuthClient, OAuthClient.id == ApiKey.client_pk)
         .join(User, User.id == ApiKey.user_id)
         .join(Organization, Organization.id == ApiKey.organization_id)
         .where(ApiKey.key_hash == bindparam("key_hash", type_=LargeBinary())),
         *live.API_KEY,
-        by=(ApiKey.revoked_at, ApiKey.expires_at),
+        by=(
+            ApiKey.revoked_at,
+            ApiKey.expires_at,
+            live.client_version().label("client_version"),
+            live.client_may_act(ApiKey.grant_id).label("client_may_act"),
+        ),
     )
 )
 _TOUCH = HotStatement(
@@ -91,13 +101,15 @@ _TOUCH = HotStatement(
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A live key: the person it speaks for, or the agent, and the organization it is bound to."""
+    """A live key: the person it speaks for, or the agent, and the organization it is bound to. `grant_scopes`: of a key that an app
+    made, those of the grant that it was made with, none once that is swept; None for a key that no app made."""
 
     id: uuid.UUID
     scopes: tuple[str, ...]
     user: UserInfo
     agent: AgentInfo | None
     organization: OrganizationInfo
+    grant_scopes: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +143,7 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     """The live key of that value. One statement; its use is written down at most once a minute, in another.
 
     None for a typo (no look-up), an unknown, revoked or expired key, a disabled owner, a paused agent, an organization that
-    its owner left or that was deleted.
+    its owner left or that was deleted, and an app that made it and may not act for people any more.
     """
     if not _SHAPE.fullmatch(raw) or raw[-6:] != _checksum(raw[:-6]):
         return None
@@ -144,11 +156,17 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     user = UserInfo(row.user_id, row.email, row.email_verified, row.name, row.is_admin)
     return KeyInfo(
         id=row.id,
-        scopes=tuple(split(row.scope)),
+        scopes=tuple(split(row.scope)) if row.grant_id is None else _of_app(row, row.scope),
         user=user,
         agent=AgentInfo(row.agent_id, user, row.acts_for_owner) if row.agent_id is not None else None,
         organization=OrganizationInfo(row.organization_id, row.slug, row.organization_name, row.role),
+        grant_scopes=_of_app(row, row.grant_scope) if row.grant_id is not None else None,
     )
+
+
+def _of_app(row: Any, scope: str | None) -> tuple[str, ...]:
+    """As much of it as the app that made the key is registered for now."""
+    return tuple(split(narrowed(scope or "", client_scope=row.client_scope or "", resource_scope=None)))
 
 
 def mint(

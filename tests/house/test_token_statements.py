@@ -53,7 +53,14 @@ JUDGES: dict[str, tuple[str, ...]] = {
         "asks_for_another_resource",
     ),
     "tokens.refresh_tokens._ROTATE": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, "asks_for_more", "asks_for_another_resource"),
-    "users.api_keys._FIND": ("is_revoked", "is_expired", "person_has_left", "agent_is_paused"),
+    "users.api_keys._FIND": (
+        "client_behind_is_shut_out",
+        "client_may_not_act",
+        "is_revoked",
+        "is_expired",
+        "person_has_left",
+        "agent_is_paused",
+    ),
 }
 SPENDS = ("tokens.authorization_codes._EXCHANGE", "tokens.refresh_tokens._ROTATE")
 # The rows they judge, and the parts that PostgreSQL's statements are built from.

@@ -32,6 +32,10 @@ def _from(forwarded: str | None, *, proxies: int = 1, peer: str = PEER) -> str:
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("[::ffff:192.0.2.1]:443", "192.0.2.1"),
         ("::FFFF:C000:201", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "192.0.2.1"),
+        ("[64:FF9B::c000:201]:443", "192.0.2.1"),
+        ("64:ff9b::1:192.0.2.1", "64:ff9b::1:c000:201"),
+        ("64:ff9b:1::192.0.2.1", "64:ff9b:1::c000:201"),
     ],
 )
 def test_ports_brackets_zones_and_mapped_addresses_are_read(entry: str, address: str) -> None:

@@ -321,6 +321,24 @@ def test_the_consent_of_one_person_is_none_of_another(app, third_party, browser)
     assert third_party.authorize(other, scope="openid").status_code == 200
 
 
+@pytest.mark.parametrize("asked", [{"scope": "offline_access"}, {"resource": "https://api.example.com"}], ids=["dropped", "none in common"])
+def test_a_client_whose_request_is_left_without_a_scope_is_asked_for_too(app, register, browser, person, asked):
+    """Its token would still tell whose it is and in which organization."""
+    factories.make_resource(identifier="https://api.example.com", scope="api:read")
+    program = register(scope="projects:read")
+    assert answer_of(program.authorize(browser, prompt="none", **asked))["error"] == "consent_required"
+    page = program.authorize(browser, **asked)
+    assert (page.status_code, "An ID for your account and your role" in page.text) == (200, True)
+    assert program.exchange(answer_of(press(browser, page, "allow"))["code"]).json["scope"] == ""
+    assert "code" in answer_of(program.authorize(browser, prompt="none", **asked))
+    assert program.authorize(browser, scope="projects:read").status_code == 200
+    [(_, other)] = people(app)
+    assert program.authorize(other, **asked).status_code == 200
+    with app.app_context():
+        [row] = db.session.query(Consent).all()
+        assert (row.user_id, row.scope) == (person.id, "")
+
+
 def test_not_allowing_is_access_denied(third_party, browser):
     answer = answer_of(press(browser, third_party.authorize(browser), "deny"))
     assert set(answer) == {"error", "error_description", "state", "iss"}

@@ -225,6 +225,26 @@ def test_an_untrusted_client_names_only_what_its_consent_page_named(register, br
     assert_refused(reports.refresh(answer["refresh_token"], resource=OWN), "invalid_target")
 
 
+@pytest.mark.both_databases
+def test_who_the_person_is_goes_to_another_resource_only_as_its_consent_page_said(register, browser):
+    factories.make_resource(identifier=API, scope="api:read")
+    reports = register(name="Reports", scope="openid profile email orgs offline_access api:read")
+    page = reports.authorize(browser, scope="openid profile email orgs offline_access api:read")
+    refresh_token = reports.exchange(answer_of(press(browser, page, "allow"))["code"]).json["refresh_token"]
+    press(browser, reports.authorize(browser, scope="api:read", resource=API), "allow")
+    for scope in ("openid", "profile", "email", "orgs"):
+        assert_refused(reports.refresh(refresh_token, resource=API, scope=f"api:read {scope}"), "invalid_scope")
+    answer = reports.refresh(refresh_token, resource=API).json
+    assert answer["scope"] == "offline_access api:read"  # the grant can still be refreshed
+    assert "id_token" not in answer
+    assert not {"name", "email", "email_verified", "orgs"} & set(claims_of(answer["access_token"]))
+    press(browser, reports.authorize(browser, scope="openid email", resource=API), "allow")
+    answer = reports.refresh(answer["refresh_token"], resource=API).json
+    assert answer["scope"] == "openid email offline_access api:read"
+    assert claims_of(answer["access_token"])["email"] == "ada@example.com"
+    assert reports.refresh(answer["refresh_token"]).json["scope"] == "openid profile email orgs offline_access api:read"
+
+
 def test_the_consent_of_one_person_or_organization_opens_no_other_resource_for_another(app, register, browser, person):
     factories.make_resource(identifier=API, scope="api:read")
     factories.make_organization(slug="acme", owner=person)

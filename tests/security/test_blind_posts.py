@@ -1,13 +1,14 @@
-"""A web page makes its visitor's browser post to the endpoints of programs: it cannot read the answer, but could use up a limit."""
+"""A web page makes its visitor's browser send requests whose answer it cannot read: they could use up a limit of the visitor's address."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from services.tokens import oauth_clients
 from tests import factories
-from tests.oauth.flow import Program, assert_refused
+from tests.oauth.flow import Program, answer_of, assert_refused
 from tests.statements import counted
 
 DOORS = ["/oauth/token", "/oauth/revoke", "/oauth/introspect"]
@@ -81,3 +82,66 @@ def test_what_browsers_post_to_authorize_and_logout_from_other_sites_still_arriv
     form = {"content_type": "application/x-www-form-urlencoded", "headers": _fetch("cross-site", "navigate")}
     assert app.test_client().post("/oauth/authorize", data=program.authorize_query(), **form).status_code == 303
     assert app.test_client().post("/oauth/logout", data=b"", **form).status_code == 303
+
+
+# --- images, scripts and frames that lead to where people go ------------------------------------------------------------------
+
+PEOPLES_DOORS = ["/oauth/authorize", "/login/ann/callback", "/connections/github/callback"]
+FEW = "authorize=50,authorize_address=3"
+OTHER_SITES = ["cross-site", "same-site"]
+
+
+def _browser(app: Flask) -> FlaskClient:
+    browser = app.test_client()
+    factories.sign_in(browser, factories.make_user())
+    return browser
+
+
+@pytest.mark.parametrize("door", PEOPLES_DOORS)
+@pytest.mark.parametrize("site", OTHER_SITES)
+@pytest.mark.parametrize("mode", ["no-cors", "cors"])
+def test_what_another_site_loads_from_where_people_go_is_refused_and_charged_to_nobody(
+    make_app: Callable[..., Flask], door: str, site: str, mode: str
+) -> None:
+    app = make_app(rate_limits=FEW)
+    browser = _browser(app)
+    for method in (browser.get, browser.post) if door == "/oauth/authorize" else (browser.get,):
+        assert {method(f"{door}?client_id=x", headers=_fetch(site, mode)).status_code for _ in range(5)} == {403}
+    assert app.extensions["gatepost.redis"].keys("LIMITS*") == []
+    assert browser.get(door).status_code not in (403, 429)
+
+
+@pytest.mark.parametrize("kind", ["iframe", "frame", "embed", "object"])
+@pytest.mark.parametrize("site", OTHER_SITES)
+def test_frames_of_other_sites_have_a_limit_of_their_own(make_app: Callable[..., Flask], kind: str, site: str) -> None:
+    """An app may renew in a hidden frame, so they are answered."""
+    app = make_app(rate_limits=FEW)
+    framed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": kind}
+    program = Program(app, factories.make_client())
+    asked = program.authorize_url(prompt="none")
+    assert [app.test_client().get(asked, headers=framed).status_code for _ in range(5)] == [303] * 3 + [429] * 2
+    assert answer_of(app.test_client().get(asked))["error"] == "login_required"
+
+
+@pytest.mark.parametrize("door", PEOPLES_DOORS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+    ],
+    ids=range(7),
+)
+def test_people_and_browsers_that_say_less_are_served_and_counted(
+    make_app: Callable[..., Flask], door: str, headers: dict[str, str]
+) -> None:
+    app = make_app(rate_limits=FEW)
+    browser = _browser(app)
+    statuses = [browser.get(door, headers=headers).status_code for _ in range(4)]
+    assert 403 not in statuses
+    assert [status == 429 for status in statuses] == [False] * 3 + [True]

@@ -1,6 +1,7 @@
 """An app that nobody has allowed anything does not learn who belongs to which organization."""
 
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -84,8 +85,14 @@ def test_the_same_statements_are_asked_so_time_tells_nothing(
     assert answers[1:] == answers[:1] * 2
 
 
-def test_without_asking_nothing_is_told(program: Program, browser: FlaskClient, acme: Organization) -> None:
-    assert {answer_of(program.authorize(browser, organization=slug, prompt="none"))["error"] for slug in SLUGS} == {"consent_required"}
+@pytest.mark.parametrize("asked", [{}, {"scope": "offline_access"}], ids=["usual", "left without a scope"])
+@pytest.mark.parametrize("registration", [*REDIRECTS.values()], ids=REDIRECTS)
+def test_without_asking_nothing_is_told(
+    register: Make, browser: FlaskClient, acme: Organization, registration: dict[str, Any], asked: dict[str, str]
+) -> None:
+    program = register(scope="openid orgs", **registration)
+    answers = [answer_of(program.authorize(browser, organization=slug, prompt="none", **asked)) for slug in SLUGS]
+    assert {answer.get("error") for answer in answers} == {"consent_required"}
 
 
 def test_a_page_of_another_session_is_asked_again_and_tells_nothing(

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, update
 
 from models import OAuthClient, Resource
-from tests import factories, owner
+from tests import factories, owner, statements
 from tests.oauth.flow import ISSUER, Program, answer_of, assert_refused, bearer, claims_of
 
 pytestmark = pytest.mark.both_databases
@@ -166,6 +166,45 @@ def test_a_clients_own_tokens(program: Program, checker: Program) -> None:
     _reduce(program, scope="openid")
     assert [checker.introspect(token).json["scope"] for token in (opaque, jwt)] == ["openid"] * 2
     assert program.http.get("/api/v1/orgs", headers=bearer(opaque)).json["error"] == "insufficient_scope"
+
+
+@pytest.mark.parametrize("resource", [None, OWN], ids=["opaque", "jwt"])
+def test_the_keys_that_an_app_made(app: Flask, browser: FlaskClient, resource: str | None) -> None:
+    """They have what the app may have now, and work while it may act for people; a key that a person made has nothing to do with it."""
+    scope = "openid profile email orgs projects:read keys:write"
+    program = Program(app, factories.make_client(trusted=True, scope=scope))
+    person = factories.make_user()
+    acme = factories.make_organization(owner=person, slug="acme")
+    agent = factories.make_agent(acme, person)
+    factories.sign_in(browser, person)
+    token = program.get_tokens(browser, scope=scope, resource=resource, organization="acme")["access_token"]
+    own = factories.make_api_key(acme, person, scopes=["orgs", "projects:read"]).raw_key
+
+    def mint(key_owner: str) -> str:
+        body = {"owner": key_owner, "name": "by an app", "scopes": ["orgs", "projects:read"]}
+        return program.http.post("/api/v1/api-keys", json=body, headers=bearer(token)).json["key"]
+
+    made = [mint("self"), mint(str(agent.id))]
+
+    def scopes(raw: str) -> list[str] | None:
+        answer = program.http.get("/api/v1/whoami", headers=bearer(raw))
+        return answer.json["scopes"] if answer.status_code == 200 else None
+
+    assert [scopes(raw) for raw in (*made, own)] == [["orgs", "projects:read"]] * 3
+    with statements.counted() as asked:
+        scopes(made[0])
+    assert len(asked) <= 1  # those of SQLite are not seen
+    _reduce(program, scope="openid email orgs keys:write")
+    assert [scopes(raw) for raw in (*made, own)] == [["orgs"], ["orgs"], ["orgs", "projects:read"]]
+    refused = program.http.get("/api/v1/projects", headers=bearer(made[0]))
+    assert (refused.status_code, refused.json["error"]) == (403, "insufficient_scope")
+    assert set(program.http.get("/api/v1/whoami", headers=bearer(made[0])).json["user"]) == {"id", "email", "email_verified"}
+    _reduce(program, scope="")
+    assert [scopes(raw) for raw in made] == [[], []]
+    _reduce(program, scope=scope, grant_types="client_credentials refresh_token")
+    assert [scopes(raw) for raw in (*made, own)] == [None, None, ["orgs", "projects:read"]]
+    _reduce(program, grant_types="authorization_code")
+    assert [scopes(raw) for raw in (*made, own)] == [["orgs", "projects:read"]] * 3
 
 
 def test_who_may_not_introspect_any_more_sees_its_own_only(program: Program, checker: Program, browser: FlaskClient) -> None:

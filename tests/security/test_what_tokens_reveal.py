@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import delete
 
-from models import User
-from tests import factories
+from models import RefreshFamily, User
+from tests import factories, owner
 from tests.oauth.flow import ISSUER, Program, bearer, claims_of
 
 pytestmark = pytest.mark.both_databases
@@ -84,6 +85,29 @@ def test_a_persons_own_key_reveals_everything_but_the_administrator_flag(app: Fl
     assert {name: body[name] for name in expected} == expected
     assert set(body) == {*expected, "metadata", "created_at"}
     assert body["metadata"] == METADATA
+
+
+@pytest.mark.parametrize("scope", OPENED)
+@pytest.mark.parametrize("resource", [None, OWN], ids=["opaque", "jwt"])
+def test_a_key_that_an_app_made_reveals_what_its_grant_opens(
+    app: Flask, browser: FlaskClient, person: User, scope: str, resource: str | None
+) -> None:
+    factories.make_organization(owner=person, slug="acme")
+    asked = f"{scope} keys:write orgs:write"
+    maker = Program(app, factories.make_client(scope="openid profile email keys:write orgs:write", trusted=True))
+    token = maker.get_tokens(browser, scope=asked, resource=resource, organization="acme")["access_token"]
+    body = {"owner": "self", "name": "by an app", "scopes": ["keys:write", "orgs:write"]}
+    headers = bearer(maker.http.post("/api/v1/api-keys", json=body, headers=bearer(token)).json["key"])
+
+    def told() -> list[set[str]]:
+        user = maker.http.get("/api/v1/user", headers=headers).json
+        changed = maker.http.patch("/api/v1/user", json={"metadata": {"seen": True}}, headers=headers).json
+        return [set(one) for one in (user, changed, maker.http.get("/api/v1/whoami", headers=headers).json["user"])]
+
+    opened = {"id"} | OPENED[scope]
+    assert told() == [opened, opened, opened - {"metadata", "created_at"}]
+    owner.rows(app, delete(RefreshFamily))  # as the sweep does it, some time after the grant has expired
+    assert told() == [{"id"}] * 3
 
 
 def test_an_agents_key_reveals_who_its_owner_is_and_no_more(app: Flask, person: User) -> None:

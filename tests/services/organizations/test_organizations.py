@@ -41,6 +41,31 @@ def test_the_personal_organization_has_the_id_of_its_person(context: Flask) -> N
 
 
 @pytest.mark.both_databases
+@pytest.mark.parametrize(
+    ("name", "login", "expected"),
+    [
+        ("Ada Lovelace", "ada.secret@example.com", ("ada-lovelace", "Ada Lovelace")),
+        ("", "ada.secret@example.com", ("personal", "Personal")),
+        ("ada.secret@example.com", "ada.secret@example.com", ("personal", "Personal")),
+        ("ada.secret@example.com", "", ("personal", "Personal")),
+        ("Ada <ada.secret@example.com>", "lovelace", ("lovelace", "lovelace")),
+        ("Ada Lovelace", "lovelace", ("lovelace", "Ada Lovelace")),
+        ("", "lovelace", ("lovelace", "lovelace")),
+        ("", "", ("personal", "Personal")),
+    ],
+)
+def test_its_name_and_slug_which_every_token_tells_contain_no_address(
+    context: Flask, name: str, login: str, expected: tuple[str, str]
+) -> None:
+    user = factories.make_user(name=name, email="ada.secret@example.com", personal=False)
+    organizations.add_personal(Actor.operator(), user, login=login)
+    db.session.commit()
+    made = db.session.get(Organization, user.id)
+    assert made is not None
+    assert (made.slug, made.name) == expected
+
+
+@pytest.mark.both_databases
 def test_a_taken_slug_gets_a_number_and_then_letters(context: Flask) -> None:
     slugs = []
     for _ in range(8):
