@@ -159,7 +159,7 @@ _FIND_JWT = HotStatement(
             .select_from(OAuthClient)
             .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
             .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
-            .outerjoin(Resource, Resource.identifier == _RESOURCE)
+            .outerjoin(Resource, Resource.id == resources.id_of(_RESOURCE, bindparam("resource_key", type_=String())))
         ).where(OAuthClient.client_id == bindparam("client_id")),
         *live.JWT,
         by=(
@@ -238,6 +238,7 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
         family_id=family_id,
         client_id=claims["client_id"],
         resource=claims["aud"],
+        resource_key=resources.key_of(claims["aud"]),  # it may have been registered in another spelling since
         api_resource=current().api_resource,
     )
     if row is None or row.ended is not None:
