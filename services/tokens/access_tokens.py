@@ -149,6 +149,9 @@ _FIND_JWT = HotStatement(
     live.judged(
         _join_subject(
             select(
+                User.email,
+                User.email_verified,
+                User.name,
                 Organization.slug,
                 Organization.name.label("organization_name"),
                 live.role(RefreshFamily).label("role"),
@@ -229,8 +232,8 @@ def read_jwt(raw: str, *, audience: str | None) -> dict[str, Any] | None:
 
 
 def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
-    """A JWT as it stands now, its scope, organization and role read again; None when it was revoked, its person disabled, their
-    membership lost, or its client's grant type or its resource taken away since it was signed. One statement."""
+    """A JWT as it stands now, its scope, person, organization and role read again; None when it was revoked, its person disabled,
+    their membership lost, or its client's grant type or its resource taken away since it was signed. One statement."""
     family_id = token_claims.family_of(claims["jti"])
     row = _FIND_JWT.one(
         engine(),
@@ -245,10 +248,11 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
         return None
     scope = narrowed(claims["scope"], client_scope=row.client_scope, resource_scope=row.resource_scope)
     token = replace(info_from_claims(claims), scope=scope)
-    if family_id is None:
+    if token.user is None:
         return token
+    user = replace(token.user, email=row.email, email_verified=row.email_verified, name=row.name)
     organization = OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role) if token.organization else None
-    return replace(token, organization=organization, can_confirm=bool(row.can_confirm))
+    return replace(token, user=user, organization=organization, can_confirm=bool(row.can_confirm))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
@@ -352,7 +356,7 @@ def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
     token = find_jwt(claims)
     if token is None:
         return INACTIVE
-    return {"active": True, "token_type": "Bearer", **token_claims.opened(claims, token.scope)}
+    return {"active": True, "token_type": "Bearer", **token_claims.opened(claims, token.scope, token.user, token.organization)}
 
 
 def _may_see(client: ClientInfo, owner_client_id: str) -> bool:
