@@ -339,7 +339,7 @@ def _introspect_row(
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
             **({"org": token.organization.to_values()} if token.organization else {}),
-            **({"username": token.user.email} if "email" in token.scopes else {}),
+            **({"username": token.user.email} if "email" in token.scopes and token.user.email else {}),
             **token_claims.person(token.user, token.scopes),
         }
     return body

@@ -113,11 +113,11 @@ def id_token(grant: Grant, scope: str, raw_access_token: str, issued: Issued) ->
 
 
 def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
-    """Name and address of anything that has them, as far as the scopes go."""
+    """Name and address of anything that has them, as far as the scopes go; no claim is empty (OpenID Connect Core section 5.3.2)."""
     claims: dict[str, Any] = {}
-    if "profile" in scopes:
+    if "profile" in scopes and subject.name:
         claims["name"] = subject.name
-    if "email" in scopes:
+    if "email" in scopes and subject.email:
         claims |= {"email": subject.email, "email_verified": subject.email_verified}
     return claims
 
