@@ -25,6 +25,7 @@ from services.tokens import oauth_clients, resources, signing_keys
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
 MIN_SECRET_LENGTH = 32  # characters
+MAX_SCOPES_LENGTH = 4096  # characters with the spaces, all ASCII: a token has them all, and is a header line
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 _KEPT = ("backchannel_logout_uri", "token_endpoint_auth_method", "resource", "id_token_alg", "pkce")
 Outcome = Literal["created", "unchanged", "updated", "conflict"]
@@ -357,6 +358,8 @@ def _scopes(values: _Values) -> list[str]:
     for scope in scopes:
         if not _SCOPE.fullmatch(scope):
             raise _Bad(f"scope {_shown(scope)} is not of the form of a scope")
+    if len(join(scopes)) > MAX_SCOPES_LENGTH:
+        raise _Bad(f"scopes must have at most {MAX_SCOPES_LENGTH} characters together")
     return scopes
 
 

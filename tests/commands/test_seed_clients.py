@@ -225,6 +225,16 @@ def test_a_bad_file_is_wrong_usage_and_nothing_is_applied(app, seed, why):
     assert _clients(app) == {}
 
 
+def test_there_are_no_more_scopes_than_a_token_has_room_for(app, seed):
+    many = [f"{number:03}".ljust(127, "x") for number in range(32)]  # 4,095 characters with the spaces
+    for text, known in ((RESOURCE, "example:do"), (CLI, "credentials:read")):
+        result = seed(text.replace(known, '", "'.join(many)))
+        assert result.exit_code == 2
+        assert "scopes must have at most 4096 characters together" in result.output
+    assert _clients(app) == {}
+    assert seed(f'[[resource]]\nidentifier = "https://api.example.com"\nscopes = {json.dumps(many)}').exit_code == 0
+
+
 def test_a_missing_file_and_one_that_is_not_text_are_wrong_usage(app, tmp_path):
     runner = app.test_cli_runner()
     assert runner.invoke(args=["seed-clients", str(tmp_path / "none.toml")]).exit_code == 2
