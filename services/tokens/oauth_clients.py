@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, Select, bindparam, func, select
 
-from config import is_loopback_http
+from config import current, is_loopback_http
 from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret, new_secret
-from models import ApiKey, OAuthClient, RefreshFamily
+from models import ApiKey, OAuthClient, RefreshFamily, Resource
 from services.access import instance_access
 from services.access.actors import Actor
 from services.access.scopes import split
@@ -267,10 +267,13 @@ def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
 
 def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
-    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, live.grant_is_live(now())).scalar_subquery()
+    users = select(func.count(RefreshFamily.user_id.distinct())).select_from(RefreshFamily)
+    of_resources = users.outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
+    people = of_resources.where(of_it, live.grant_is_live(now())).scalar_subquery()
     last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
     keys = select(func.count()).select_from(ApiKey).where(ApiKey.client_pk == OAuthClient.id, live.key_works(now())).scalar_subquery()
-    return select(OAuthClient, people.label("people"), last_used.label("last_used_at"), keys.label("key_count"))
+    rows = select(OAuthClient, people.label("people"), last_used.label("last_used_at"), keys.label("key_count"))
+    return rows.params(api_resource=current().api_resource)
 
 
 def has_two_secrets(row: OAuthClient) -> bool:
