@@ -245,3 +245,25 @@ def test_pages_and_lists_leave_out_what_a_resource_took_away(app: Flask, browser
     factories.make_resource(identifier=API, scope="projects:read")
     assert counts() == (1, True)
     assert "projects:read" in browser.get(here).text
+
+
+def test_an_answer_without_a_refresh_token_has_no_offline_access(program: Program, checker: Program, browser: FlaskClient) -> None:
+    both = "authorization_code refresh_token client_credentials"
+    for resource in (None, OWN):
+        code = program.get_code(browser, scope="openid offline_access", resource=resource)
+        _reduce(program, grant_types="authorization_code client_credentials")
+        answer = program.exchange(code).json
+        assert ("refresh_token" in answer, answer["scope"]) == (False, "openid")
+        assert checker.introspect(answer["access_token"]).json["scope"] == "openid"
+        _reduce(program, grant_types=both)
+        answer = program.ask_for_itself(scope="openid offline_access", resource=resource).json
+        assert ("refresh_token" in answer, answer["scope"]) == (False, "openid")
+
+
+def test_a_refresh_that_would_get_nothing_of_its_resource_spends_nothing(app: Flask, program: Program, browser: FlaskClient) -> None:
+    factories.make_resource(identifier=API, scope="projects:read orgs:write")
+    tokens = program.get_tokens(browser, scope="openid offline_access projects:read", resource=API)
+    owner.rows(app, update(Resource).where(Resource.identifier == API).values(scope="orgs:write", version=2))
+    for resource in (None, API, API + "/"):
+        assert_refused(program.refresh(tokens["refresh_token"], scope="projects:read", resource=resource), "invalid_scope")
+    assert program.refresh(tokens["refresh_token"], scope="projects:read openid").json["scope"] == "openid"
