@@ -1,5 +1,6 @@
 """Protection against cross-site request forgery: every form post needs a token bound to its browser, and must also pass a check of
-Sec-Fetch-Site and Origin if it has them. The token also says which session its form was rendered for. Nothing is stored on the server.
+Sec-Fetch-Site and Origin if it has them. The token also says for which session and person its form was rendered. Nothing is stored on the
+server.
 """
 
 import hashlib
@@ -25,8 +26,8 @@ class FormExpired(Malformed):
 def new_token() -> str:
     """Return a token for one form in this browser and session; it differs each time, so that compression reveals nothing."""
     key, nonce = current().secret_keys[0], secrets.token_urlsafe(12)
-    of_session = _mac(key, "form-session", nonce, _sid())
-    return f"{nonce}.{of_session}.{_mac(key, 'csrf', nonce, of_session, browser_id())}"
+    of_session, of_person = _mac(key, "form-session", nonce, _sid()), _mac(key, "form-person", nonce, _person())
+    return f"{nonce}.{of_session}.{of_person}.{_mac(key, 'csrf', nonce, of_session, of_person, browser_id())}"
 
 
 def _sid() -> str:
@@ -35,27 +36,49 @@ def _sid() -> str:
     return signed_in.record.sid if signed_in else ""
 
 
+def _person() -> str:
+    """The id of the person whose session this is. Empty without a session."""
+    signed_in = session_cookie.current_signed_in()
+    return str(signed_in.user.id) if signed_in else ""
+
+
 def _mac(key: bytes, *parts: str) -> str:
     return hmac.new(key, "\0".join(("gatepost", *parts)).encode(), hashlib.sha256).hexdigest()
 
 
 def is_own_token(token: str) -> bool:
     browser = known_browser_id()
-    if browser is None or not token.isascii() or len(token) > 256 or token.count(".") != 2:
+    if browser is None or not token.isascii() or len(token) > 256 or token.count(".") != 3:
         return False
-    nonce, of_session, mac = token.split(".")
-    return any(hmac.compare_digest(mac, _mac(key, "csrf", nonce, of_session, browser)) for key in current().secret_keys)
+    *parts, mac = token.split(".")
+    return any(hmac.compare_digest(mac, _mac(key, "csrf", *parts, browser)) for key in current().secret_keys)
 
 
-def is_of_this_session() -> bool:
-    """Whether a form was rendered for the session that now sends it: somebody else may have signed in in another tab.
+def is_of_this_session(token: str) -> bool:
+    """Whether a form with this token of ours was rendered for the session that now sends it: somebody else may have signed in in another
+    tab.
 
-    For a post that `check` let through. Also True for a form that was rendered without a session, and for a request without one.
+    Also True for a form that was rendered without a session, and for a request without one.
     """
     sid = _sid()
-    nonce, of_session, _ = request.form[FIELD].split(".")
+    nonce, of_session, *_ = token.split(".")
     known = [_mac(key, "form-session", nonce, one) for key in current().secret_keys for one in {sid, ""}]
     return not sid or any(hmac.compare_digest(of_session, one) for one in known)
+
+
+def is_of_this_person(token: str) -> bool:
+    """Whether a form with this token of ours was rendered for the person who is signed in, in whichever session."""
+    return _is_of(token, _person())
+
+
+def is_of_somebody(token: str) -> bool:
+    """Whether it was rendered for somebody who was signed in."""
+    return not _is_of(token, "")
+
+
+def _is_of(token: str, person: str) -> bool:
+    nonce, _, of_person, _ = token.split(".")
+    return any(hmac.compare_digest(of_person, _mac(key, "form-person", nonce, person)) for key in current().secret_keys)
 
 
 def came_from_here() -> bool:

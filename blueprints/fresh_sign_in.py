@@ -52,14 +52,12 @@ class Needed:
     """What a view declares.
 
     when: whether this request is such an act; without it, every request is. why: for a form, the sentence that ends in "Sign in again
-    to ...". keeps: fields of the form that its address carries when it begins again.
-    by_own_way: an operator's sign-in link counts only while the account has no other way in.
+    to ...". by_own_way: an operator's sign-in link counts only while the account has no other way in.
     """
 
     act: Act
     when: Condition | None = None
     why: LazyString | None = None
-    keeps: tuple[str, ...] = ()
     by_own_way: bool = False
 
 
@@ -113,16 +111,10 @@ def _is_such_an_act(when: Condition | None) -> bool:
         return False
 
 
-def lead_through() -> Response:
-    """Redirect through /reauth and back to the page that asks; a form that was posted too late begins again, and nothing was done."""
-    if request.method in ("GET", "HEAD"):
-        address = request.full_path.rstrip("?")
-    elif request.args.get("handoff"):  # longer than a `next` may be
+def lead_through(address: str) -> Response:
+    """Redirect through /reauth and back to `address`, the page that asks; what a form asks for is not done."""
+    if request.method == "POST" and request.args.get("handoff"):  # longer than a `next` may be
         return redirect("/reauth?" + urlencode({"handoff": request.args["handoff"]}), 303)
-    else:
-        found = of(request.endpoint)
-        kept = {**request.args, **{name: request.form[name] for name in (found.keeps if found else ()) if name in request.form}}
-        address = request.path + ("?" + urlencode(kept) if kept else "")
     return redirect("/reauth?" + urlencode({"next": address}), 303)
 
 

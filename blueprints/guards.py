@@ -14,7 +14,7 @@ from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestURITooLarge
 
 from blueprints import csrf, fresh_sign_in, rate_limits, session_cookie
-from blueprints.html import forms, languages
+from blueprints.html import drafts, errors, forms, languages
 from blueprints.request_log import request_id
 from config import current
 from errors import Forbidden, InsufficientScope, Malformed, SignInTooOld, Unauthenticated
@@ -106,7 +106,7 @@ def pages() -> ResponseReturnValue | None:
     """A person with a session; without one the way leads through sign-in and back here."""
     if isinstance(request.routing_exception, NotFound | MethodNotAllowed):
         return None
-    return _lead_through_sign_in() or _judge_form()
+    return _lead_through_sign_in() or _judge_page()
 
 
 def admin_pages() -> ResponseReturnValue | None:
@@ -116,7 +116,22 @@ def admin_pages() -> ResponseReturnValue | None:
         return redirection
     if not g.actor.user.is_admin:
         raise NothingThere()
-    return _judge_form()
+    return _judge_page()
+
+
+def _judge_page() -> ResponseReturnValue | None:
+    """The same for a page with navigation: a form that was open too long is answered with itself, and one that waited for a sign-in
+    comes back with its page."""
+    try:
+        answer = _judge_form()
+    except csrf.FormExpired as error:
+        page = drafts.page()
+        if page is None:
+            raise
+        return page, error.status
+    if answer is None and request.method in _SAFE_METHODS:
+        drafts.bring_back()
+    return answer
 
 
 def _judge_form() -> ResponseReturnValue | None:
@@ -124,19 +139,31 @@ def _judge_form() -> ResponseReturnValue | None:
     (`fresh_sign_in`); a redirect if not.   Raises: FormExpired."""
     if request.method not in _SAFE_METHODS:
         csrf.check()
-        if not csrf.is_of_this_session():
-            return forms.render_again()
-    return fresh_sign_in.lead_through() if "actor" in g and fresh_sign_in.is_missing() else None
+        if not csrf.is_of_this_session(request.form[csrf.FIELD]):
+            if g.page_kind == "gate":
+                forms.tell_other_session()
+            return redirect(_way_back(), 303)
+    if "actor" not in g or not fresh_sign_in.is_missing():
+        return None
+    is_button = request.method not in _SAFE_METHODS and not drafts.typed()
+    return fresh_sign_in.lead_through(errors.page_of_form() if is_button else _way_back())
+
+
+def _way_back() -> str:
+    """Where a sign-in leads: to this page, or to that of the form that was sent, with what was typed."""
+    if request.method in _SAFE_METHODS:
+        return request.full_path.rstrip("?")
+    return drafts.keep(errors.page_of_form()) if g.page_kind == "app" else errors.page_of_form()
 
 
 def _lead_through_sign_in() -> ResponseReturnValue | None:
     """Who has no session is sent to get one; else `g.actor` is the session's person."""
-    signed_in = session_cookie.current_signed_in()
     g.page_kind = "app"
+    signed_in = session_cookie.current_signed_in()
     if signed_in is None:
+        answer = redirect("/login?" + urlencode({"next": _way_back()}), 303)
         g.page_kind = "gate"
-        here = request.full_path.rstrip("?") if request.method in _SAFE_METHODS else request.path
-        return redirect("/login?" + urlencode({"next": here}), 303)
+        return answer
     g.actor = session_actor(signed_in)
     if request.method not in _SAFE_METHODS:  # something may be written to somebody
         g.actor = replace(g.actor, language=languages.current_language())

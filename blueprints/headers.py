@@ -32,8 +32,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         if response.mimetype == "text/html":
             page_kind = g.get("page_kind")
             headers["Content-Security-Policy"] = _POLICIES.get(page_kind, _GATE_POLICY)
-            if page_kind == "app":
-                headers["Cross-Origin-Opener-Policy"] = "same-origin"
             headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Cache-Control", "no-store")  # what may be kept says so itself: metadata, keys, assets
         if "browser_is_new" in g and response.status_code < 500:  # a store that is away touches no cookie

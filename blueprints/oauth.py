@@ -119,7 +119,7 @@ def _our_form() -> tuple[Mapping[str, str], bool]:
     """The fields of our form, and whether the person is asked again instead: it was rendered for another session, and what was
     chosen there is not this person's choice."""
     csrf.check()
-    return (request.form, False) if csrf.is_of_this_session() else ({}, True)
+    return (request.form, False) if csrf.is_of_this_session(request.form[csrf.FIELD]) else ({}, True)
 
 
 def _query_of_client() -> bytes:

@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import Computed, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from extensions import db
@@ -13,6 +13,7 @@ from models.user import User
 class Identity(db.Model):
     """An account at an upstream provider. `subject` is its stable id there, never a login name or an address.
 
+    `email_key`: the address as services/validation/emails.py compares it; the database keeps it (migration 0014).
     `confirms_from`: when a sign-in with it begins to confirm who the person is; None for one that always did.
     The user's address follows the identity with `supplies_email`: the one that created the account, until changed.
     """
@@ -21,6 +22,7 @@ class Identity(db.Model):
     __table_args__ = (
         UniqueConstraint("provider", "issuer", "subject"),
         Index("ix_identities_user_id", "user_id"),
+        Index("ix_identities_email_key", "email_key"),
         Index(
             "uq_identities_supplies_email",
             "user_id",
@@ -37,6 +39,7 @@ class Identity(db.Model):
     subject: Mapped[str]
     login: Mapped[str] = mapped_column(default="")
     email: Mapped[str | None]
+    email_key: Mapped[str | None] = mapped_column(Computed("rtrim(lower(email), '.')"))
     email_verified: Mapped[bool] = mapped_column(default=False)
     supplies_email: Mapped[bool] = mapped_column(default=False)
     access_token_ciphertext: Mapped[Ciphertext | None]

@@ -46,9 +46,12 @@ class RefreshFamily(db.Model):
 
 
 class RefreshToken(db.Model):
-    """One link of the chain. `used_at`, `successor_id`, `successor_salt` and `request_hash` are set by the rotation that spent it:
-    what its successors are derived from besides the token itself, and the hash of the request (scope, resource), so that a repeat
-    can be told from another request."""
+    """One link of the chain. `used_at`, `successor_id`, `successor_salt`, `request_hash` and `spent_from` are set by the rotation that
+    spent it: what its successors are derived from besides the token itself, the hash of the request (scope, resource), so that a
+    repeat can be told from another request, and where the request came from (`replays.place_of`).
+
+    `replayed_to`: the other places that its repeats were reported from, one after the other. `network_replays`: how many repeats of a
+    native client came from another network."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -65,3 +68,6 @@ class RefreshToken(db.Model):
     successor_id: Mapped[uuid.UUID | None]
     successor_salt: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     request_hash: Mapped[SecretHash | None]
+    spent_from: Mapped[bytes | None] = mapped_column(LargeBinary(33))
+    replayed_to: Mapped[bytes | None] = mapped_column(LargeBinary(165))
+    network_replays: Mapped[int] = mapped_column(default=0, server_default="0")

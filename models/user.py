@@ -13,7 +13,7 @@ class User(db.Model):
     """A person. `email` is spelled as its provider spells it, `email_key` is it in lower case, for looking up.
 
     Two users never have the same verified address; an unverified one claims nothing and blocks nobody. `has_invitations`:
-    there may be some for the address; unless it is set, nobody looks. `created_by_operator`: not by a sign-in of
+    there may be some for an address of the account; unless it is set, nobody looks. `created_by_operator`: not by a sign-in of
     their own. `secured_at`: sessions that began before are not accepted.
     """
 

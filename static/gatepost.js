@@ -38,6 +38,14 @@
     });
   }
 
+  /* A page that the browser kept is asked for again: it may show a secret for the second time, or what is no longer this person's. */
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+    if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
+      document.querySelectorAll("textarea[autocomplete=off]").forEach((secret) => { secret.value = ""; });  // some browsers fill it in again
+    }
+  });
+
   /* A form is sent once, and its button says what is being done; it may be sent again when that led nowhere. */
   const sent = new WeakSet();
   const free = (form, button, label, words) => {

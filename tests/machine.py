@@ -10,6 +10,7 @@ from pathlib import Path
 APACHE = Path("/usr/sbin/apache2")
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 APACHE_PACKAGE = "libapache2-mod-auth-openidc"
+FIREFOX_PACKAGE = "firefox-esr"
 OIDC_AGENT_PACKAGE = "oidc-agent-cli"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -34,6 +35,16 @@ def install_chromium() -> str | None:
     if not _apt_install("chromium"):
         _try(["playwright", "install", "chromium"], {**os.environ, "PATH": f"{Path('.venv/bin').absolute()}:{os.environ.get('PATH', '')}"})
     return find_chromium()
+
+
+def find_firefox() -> str | None:
+    return shutil.which("firefox-esr") or shutil.which("firefox")
+
+
+def install_firefox() -> str | None:
+    """Try to get it: as root, on Debian."""
+    _apt_install(FIREFOX_PACKAGE)
+    return find_firefox()
 
 
 def find_apache() -> Path | None:

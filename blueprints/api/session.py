@@ -22,7 +22,7 @@ def show() -> Response:
         raise Unauthenticated()
     user, record, organizations = signed_in.user, signed_in.record, signed_in.organizations
     active = active_of(organizations, record.organization_slug)
-    invitations = received_invitations.list_for(user.id) if signed_in.has_invitations else []
+    invitations = received_invitations.list_for(user.id).rows if signed_in.has_invitations else []
     body = {
         "user": {
             "id": str(user.id),

@@ -1,5 +1,7 @@
 """What happened to an account, in words."""
 
+from collections.abc import Mapping
+
 from flask_babel import lazy_gettext
 from markupsafe import Markup, escape
 
@@ -17,6 +19,16 @@ SENTENCES = {
     "app_allowed": lazy_gettext("%(app)s was allowed to use your account"),
     "sign_in_from_new_place": lazy_gettext("Sign-in from a new place with %(way)s: %(device)s"),
     "sign_in_link_created": lazy_gettext("An administrator created a sign-in link for your account"),
+    "refresh_token_replayed network": lazy_gettext(
+        "The same token of %(app)s was used from two networks. If that wasn’t you, remove its access."
+    ),
+    "refresh_token_replayed user_agent": lazy_gettext(
+        "The same token of %(app)s was used by two programs. If that wasn’t you, remove its access."
+    ),
+    "refresh_token_replayed ended": lazy_gettext(
+        "The same token of %(app)s was used from two networks three times within 24 hours, so its access was removed. To use the"
+        " app again, sign in to it."
+    ),
     "account_secured": lazy_gettext("Your account was secured with a link from an email"),
 }
 _VIA = {"web": lazy_gettext("Web"), "api": lazy_gettext("API"), "cli": lazy_gettext("CLI"), "agent": lazy_gettext("Agent")}
@@ -25,7 +37,7 @@ _VIA = {"web": lazy_gettext("Web"), "api": lazy_gettext("API"), "cli": lazy_gett
 def sentence(event: AccountEventInfo) -> Markup:
     """The sentence of an event, or just its kind if this version does not know it."""
     details = event.details
-    variant = "agent" if "agent" in details else "provider" if "provider" in details else ""
+    variant = _variant(details)
     template = SENTENCES.get(f"{event.kind} {variant}") or SENTENCES.get(event.kind)
     if template is None:
         return words.mono(words.plain(event.kind))
@@ -41,6 +53,12 @@ def sentence(event: AccountEventInfo) -> Markup:
         "way": escape(words.provider_label(_text(details.get("provider")))),
         "device": escape(words.device(event.user_agent)),
     }
+
+
+def _variant(details: Mapping[str, object]) -> str:
+    if details.get("ended"):
+        return "ended"
+    return next((name for name in ("agent", "provider") if name in details), _text(details.get("other")))
 
 
 def via(event: AccountEventInfo) -> str:

@@ -87,6 +87,7 @@ SENTENCES: dict[str, LazyString] = {
     "project.created": lazy_gettext("%(actor)s created project %(target)s"),
     "project.imported": lazy_gettext("%(actor)s imported project %(target)s"),
     "project.updated": lazy_gettext("%(actor)s imported a new name of project %(target)s"),
+    "refresh_token.replayed": lazy_gettext("A refresh token of app %(app)s was used again from another network or by another program"),
     "resource.created": lazy_gettext("%(actor)s added API %(target)s"),
     "resource.updated": lazy_gettext("%(actor)s changed API %(target)s"),
     "sign_in.refused": lazy_gettext("A sign-in with %(provider)s was refused"),
@@ -117,7 +118,7 @@ KINDS: dict[str, tuple[LazyString, tuple[str, ...]]] = {
     "agents": (lazy_gettext("Agents and keys"), ("agent", "api_key")),
     "credentials": (lazy_gettext("Credentials"), ("credential", "credential_declaration")),
     "connections": (lazy_gettext("Connections"), ("connection",)),
-    "apps": (lazy_gettext("Connected apps"), ("connected_app", "consent", "grant", "access_token")),
+    "apps": (lazy_gettext("Connected apps"), ("connected_app", "consent", "grant", "access_token", "refresh_token")),
     "organization": (lazy_gettext("Organization"), ("organization", "project")),
     "sessions": (
         lazy_gettext("Sign-in"),
@@ -219,6 +220,8 @@ def how(event: Mapping[str, Any]) -> str:
     """From where it was done."""
     if event["actor"]["type"] == "agent":
         return _("Agent")
+    if event["actor"]["type"] == "client":
+        return _("API")
     if event["actor"]["type"] in ("operator", "system"):
         return _("CLI")
     return _("API") if event["credential"] and event["credential"]["type"] != "session" else _("Web")

@@ -1,6 +1,7 @@
 """The error page: what happened, what to do, one way out. It asks no store, because a store may be what failed."""
 
 import re
+import secrets
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -9,8 +10,9 @@ from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _
 from flask_babel.speaklater import LazyString
 
-from blueprints import session_cookie
-from blueprints.html.words import filled, untrusted
+from blueprints import csrf, session_cookie
+from blueprints.html import drafts
+from blueprints.html.words import LABEL_LENGTH, filled, labels_of, untrusted
 from blueprints.request_log import request_id
 from errors import AuthorizeRefused, GatepostError
 
@@ -112,10 +114,11 @@ _BY_CODE = {
 
 def page(error: GatepostError) -> str:
     """The page for a refusal or a fault."""
+    words = _BY_CODE.get(error.code) or _BY_STATUS.get(error.status) or _BY_STATUS[400 if error.status < 500 else 500]
+    again = _again(words) if g.get("page_kind") == "app" else []
     g.page_kind = "gate"
     if request.method in ("GET", "HEAD"):
         g.page_address = page_of_form()  # in another language too
-    words = _BY_CODE.get(error.code) or _BY_STATUS.get(error.status) or _BY_STATUS[400 if error.status < 500 else 500]
     return render_template(
         "errors/page.html",
         heading=words.heading,
@@ -125,7 +128,21 @@ def page(error: GatepostError) -> str:
         code=error.code.upper() if isinstance(error, AuthorizeRefused) else error.code if error.status == 503 else "",
         value=error.value if isinstance(error, AuthorizeRefused) else "",
         reference=request_id() if words.has_reference else "",
+        again=again,
     )
+
+
+def _again(words: ErrorWords) -> list[tuple[str, str]]:
+    """The fields of the form of ours that was sent and may be sent again as it is; empty if it is to be begun anew."""
+    if words.way_out_href != "." or words is _BY_CODE["form_expired"] or request.method != "POST" or not _has_page(request.path):
+        return []
+    try:
+        token, typed = request.form.get(csrf.FIELD, ""), drafts.typed()
+    except Exception:  # its body may be what cannot be read
+        return []
+    if not typed or not csrf.came_from_here() or not csrf.is_own_token(token):
+        return []
+    return [*typed, (csrf.FIELD, token), ("form_id", secrets.token_urlsafe(16))]
 
 
 def _text(error: GatepostError, words: ErrorWords) -> str:
@@ -141,11 +158,11 @@ def _who_may_not() -> str:
         return ""
     email = untrusted(signed_in.user.email, length=254)
     slug = (request.view_args or {}).get("slug")
-    organization = next((one.name or one.slug for one in signed_in.organizations if one.slug == slug), None)
+    organization = labels_of(signed_in.organizations).get(slug)
     if organization is None:
         return filled(gettext("You’re signed in as %(email)s. Use another account, or go back."), email=email)
     sentence = gettext("You’re signed in as %(email)s. Ask an owner of %(organization)s, or use another account.")
-    return filled(sentence, email=email, organization=untrusted(organization))
+    return filled(sentence, email=email, organization=untrusted(organization, length=LABEL_LENGTH))
 
 
 def _way_out(error: GatepostError, words: ErrorWords) -> str:

@@ -8,13 +8,14 @@ from flask import flash, redirect, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
 from wtforms.csrf.core import CSRF
 
 from blueprints import session_cookie
 from blueprints.csrf import FIELD, is_own_token, new_token
-from blueprints.html import errors
+from blueprints.html import drafts
 from services.sessions import form_posts
 
 NAME_LENGTH = 80
@@ -40,6 +41,12 @@ class Form(FlaskForm):
         csrf = True
         csrf_class = _BrowserCsrf
         csrf_field_name = FIELD
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """A page that was asked for with a draft is filled with it."""
+            if isinstance(formdata, MultiDict) or drafts.current() is None:
+                return super().wrap_formdata(form, formdata)
+            return drafts.current()
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -87,15 +94,8 @@ def is_first() -> bool:
     return form_posts.is_first(session_cookie.current_raw() or "", request.form.get("form_id", ""))
 
 
-def render_again() -> Response:
-    """Redirect a form that was rendered for another session to its page, for the person who is signed in now. What was typed is not
-    carried over."""
-    tell_other_session()
-    return redirect(errors.page_of_form(), 303)
-
-
 def tell_other_session() -> None:
-    flash(_("You’re signed in with another account or session now, so nothing was done. Check this page and try again."), "info")
+    flash(drafts.other_session(), "info")
 
 
 def nothing_changed(address: str) -> Response:

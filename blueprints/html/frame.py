@@ -9,9 +9,10 @@ from datetime import tzinfo
 from typing import Any, Literal
 
 from flask import flash, g, render_template, session
+from markupsafe import Markup
 
 from blueprints import browser, session_cookie
-from blueprints.html import invitation_cards, words
+from blueprints.html import drafts, invitation_cards, words
 from blueprints.html.catalogues import gettext as _
 from blueprints.request_log import request_id
 from errors import Unauthenticated
@@ -66,7 +67,8 @@ class Switch:
 @dataclass(frozen=True)
 class Frame:
     """Values of layouts/app.html. `title` ends the page's title and names the navigation; `organization` is the one that the
-    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account."""
+    page is in; `mine` are the person's; `deleted` those of the person that are to go, on pages of the account.
+    `note` is about a form that comes back."""
 
     person: UserInfo
     area: Literal["account", "organization", "admin"]
@@ -79,6 +81,7 @@ class Frame:
     mine: tuple[OrganizationInfo, ...] = ()
     deleted: tuple[OrganizationRow, ...] = ()
     chosen_theme: str | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -115,6 +118,11 @@ class Frame:
         return next((link for group in self.groups for link in group.links if link.is_here), None)
 
     @property
+    def called(self) -> Markup:
+        """The organization, in a sentence; followed by its slug if another one of the person's has the same name."""
+        return words.untrusted(self.title, length=words.LABEL_LENGTH)
+
+    @property
     def base(self) -> str:
         """The organization's address."""
         return f"/orgs/{self.organization.slug}" if self.organization else ""
@@ -148,8 +156,7 @@ def render_organization(template: str, slug: str, section: str, **values: Any) -
         actor = g.actor if organization.may_be_picked else replace(g.actor, request_id=request_id())  # a GET that changes something
         session_cookie.remember_organization(actor, organization)
     groups = organization_groups(organization, section)
-    title = words.plain(organization.name) or organization.slug
-    return _render(template, values, "organization", title, groups, section, organization=organization)
+    return _render(template, values, "organization", label_of(organization), groups, section, organization=organization)
 
 
 def render_admin(template: str, section: str, **values: Any) -> str:
@@ -167,11 +174,22 @@ def _render(
     **more: Any,
 ) -> str:
     signed_in = _signed_in()
-    for organization, role in session.pop(JOINED, ()):  # noted by the sign-in
-        flash(invitation_cards.joined(organization, role), "ok")
+    labels = words.labels_of(signed_in.organizations)
+    for organization, role in session.pop(JOINED, ()):  # noted by the sign-in, by its slug
+        flash(invitation_cards.joined(labels.get(organization, organization), role), "ok")
     switches, has_more = _switcher(more.get("organization"), section)
     frame = Frame(
-        signed_in.user, area, title, groups, zone(), switches, has_more, mine=signed_in.organizations, chosen_theme=signed_in.theme, **more
+        signed_in.user,
+        area,
+        title,
+        groups,
+        zone(),
+        switches,
+        has_more,
+        mine=signed_in.organizations,
+        chosen_theme=signed_in.theme,
+        note=drafts.note(),
+        **more,
     )
     return render_template(template, frame=frame, **values)
 
@@ -182,6 +200,11 @@ def _signed_in() -> SignedIn:
     if signed_in is None:
         raise Unauthenticated()
     return signed_in
+
+
+def label_of(organization: words.Named) -> str:
+    """What one of the person's organizations is called: by its name, with its slug if another one has the same."""
+    return words.label_of(organization, _signed_in().organizations)
 
 
 def zone() -> tzinfo:

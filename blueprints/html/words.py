@@ -115,12 +115,17 @@ def shared_names(organizations: Iterable[Named]) -> set[str]:
 
 
 def labels_of(organizations: Iterable[Named], among: Iterable[Named] = ()) -> dict[str, str]:
-    """slug -> label in a list: the name, followed by the slug if another organization, listed or `among` those that the reader knows,
+    """slug -> label: the name, followed by the slug if another organization, listed or `among` those that the reader knows,
     has the same name."""
     listed = list(organizations)
     shared = shared_names([*listed, *among])
     names_of = {organization.slug: plain(organization.name) or organization.slug for organization in listed}
     return {slug: f"{name} ({slug})" if slug in shared else name for slug, name in names_of.items()}
+
+
+def label_of(organization: Named, among: Iterable[Named]) -> str:
+    """The label of a single one."""
+    return labels_of([organization], among)[organization.slug]
 
 
 def organizations(listed: Iterable[Named], among: Iterable[Named] = ()) -> Markup:

@@ -26,6 +26,7 @@ Kind = Literal[
     "sign_in_from_new_place",
     "sign_in_link_created",
     "account_secured",
+    "refresh_token_replayed",
 ]
 RETENTION_DAYS = 365
 _USER_AGENT_LENGTH = 300
@@ -97,4 +98,5 @@ def _via(actor: Actor) -> str:
         return "agent"
     if actor.type in ("operator", "system"):
         return "cli"
-    return "web" if actor.credential_type in (None, "session") else "api"
+    is_browser = actor.type != "client" and actor.credential_type in (None, "session")
+    return "web" if is_browser else "api"

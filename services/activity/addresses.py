@@ -34,6 +34,7 @@ def note_changes(user: User, before: dict[str, str]) -> None:
     changed = before.keys() ^ after.keys()
     if not changed:
         return
+    user.has_invitations = True  # perhaps, for one that came
     rows = {row.email_key: row for row in _rows_of(user) if row.email_key in changed}
     for key in sorted(changed):
         row = rows.get(key)

@@ -33,12 +33,13 @@ MAX_A_DAY = 10
 _ALWAYS = frozenset(
     {"address_changed", "identity_linked", "identity_unlinked", "account_secured"}
 )  # they cannot flood: each takes a sign-in or a link
+_NEVER = frozenset({"refresh_token_replayed"})  # listed only: it may be one device on two networks, at every expiry
 _WAITING = "gatepost.security_letters"
 
 
 def prepare(actor: Actor, event: AccountEvent) -> None:
     """Mail an event when its unit of work commits: the first of its kind in ten minutes, ten of a kind a day. Never commits."""
-    if not current().sends_mail:
+    if event.kind in _NEVER or not current().sends_mail:
         return
     user = db.session.get_one(User, event.user_id)
     if user.disabled_at is not None or (event.kind not in _ALWAYS and _was_mailed_lately(event)):

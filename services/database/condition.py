@@ -22,7 +22,8 @@ _COLUMNS = {
         "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
         " WHERE pg_table_is_visible(pg_class.oid) AND relname = ANY(:tables) AND attnum > 0 AND NOT attisdropped"
     ),
-    "sqlite": text("SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table'"),
+    # table_info would leave out columns that the database computes
+    "sqlite": text("SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_xinfo(m.name) AS c WHERE m.type = 'table'"),
 }
 _MISSING_FUNCTIONS = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regproc(name) IS NULL")
 

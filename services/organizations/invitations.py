@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 
 from config import current
 from errors import Conflict, Forbidden, Invalid, NotFound, RateLimited
@@ -22,6 +22,7 @@ from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import AuditEvent, Invitation, Membership, User
 from models.audit_event import IS_LETTER
+from models.claimed_address import CLAIMED
 from models.types import UtcDateTime
 from providers.base import clean_email
 from services.access import organization_access, quotas, roles
@@ -143,9 +144,7 @@ def invite_all(actor: Actor, slug: str, *, emails: Sequence[str], role: str) -> 
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
     members = _members_among(organization.id, wanted)
     wanted = {key: email for key, email in wanted.items() if key not in members}
-    # People first, by id, then the invitations, so that two inviters of the same people do not deadlock.
-    people = select(User.id).where(User.email_key.in_(wanted)).order_by(User.id).with_for_update(key_share=True)
-    db.session.execute(_mark(User.id.in_(db.session.scalars(people).all())))
+    _mark(wanted)
     statement = select(Invitation).where(Invitation.organization_id == organization.id, Invitation.email_key.in_(wanted), *is_pending())
     pending = {found.email_key: found for found in db.session.scalars(statement.order_by(Invitation.id).with_for_update())}
     _check_may_manage(organization, role, *(invitation.role for invitation in pending.values()))
@@ -186,8 +185,7 @@ def new_link(actor: Actor, slug: str, invitation_id: str) -> Sent:
 
 def _renew(actor: Actor, slug: str, invitation_id: str, *, is_letter: bool) -> Sent:
     organization = organization_access.enter_to_write(actor, slug, "invitations:manage", alone=True)
-    key = db.session.scalar(select(Invitation.email_key).where(*_named(organization, invitation_id)))
-    db.session.execute(_mark(User.email_key == key))
+    mark_invited(organization.id, Invitation.id == parse_uuid(invitation_id))
     invitation = db.session.scalar(select(Invitation).where(*_named(organization, invitation_id), *is_pending()).with_for_update())
     if invitation is None:
         raise NotFound()
@@ -254,10 +252,10 @@ def _send(actor: Actor, organization: OrganizationInfo, made: Sequence[tuple[Inv
 def _languages(actor: Actor, keys: Sequence[str]) -> dict[str, str | None]:
     """In which language each is written to: their own, if they have an account that says one, else the inviter's."""
     own_id = actor.user.id if actor.user else None
-    who = select(User.id, User.email_key, User.language).where(or_(User.id == own_id, User.email_key.in_(keys) & User.email_verified))
-    found = db.session.execute(who).all()
-    inviters = next((row.language for row in found if row.id == own_id), None) or actor.language
-    own = {row.email_key: row.language for row in found}
+    inviters = db.session.scalar(select(User.language).where(User.id == own_id)) or actor.language
+    theirs = select(CLAIMED.c.email_key, User.language).join(User, User.id == CLAIMED.c.user_id)
+    theirs = theirs.where(CLAIMED.c.email_key.in_(keys), CLAIMED.c.email_verified, User.language.is_not(None)).order_by(User.id)
+    own = {row.email_key: row.language for row in db.session.execute(theirs)}
     return {key: own.get(key) or inviters for key in keys}
 
 
@@ -313,6 +311,7 @@ def _check_may_manage(organization: OrganizationInfo, *wanted: str) -> None:
 
 
 def _members_among(organization_id: uuid.UUID, keys: Iterable[str]) -> set[str | None]:
+    """Those that are members' own addresses. The addresses of accounts that a member has linked are nobody's business here."""
     statement = select(User.email_key).join(Membership, Membership.user_id == User.id)
     found = statement.where(Membership.organization_id == organization_id, User.email_key.in_(keys), User.email_verified)
     return set(db.session.scalars(found))
@@ -324,14 +323,20 @@ def find_pending(organization_id: uuid.UUID, email: str) -> Invitation | None:
     return db.session.scalar(of_address.where(*is_pending()).with_for_update())
 
 
-def mark_invited(organization_id: uuid.UUID) -> None:
-    """Let everybody look who is invited to an organization, which was gone for a while. Never commits."""
-    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending())
-    db.session.execute(_mark(User.email_key.in_(keys)))
+def mark_invited(organization_id: uuid.UUID, *which: ColumnElement[bool]) -> None:
+    """Let everybody look who is invited to an organization, by `which` of its invitations (all): it was gone for a while, or they were
+    not made by `invite_all`. Never commits."""
+    keys = select(Invitation.email_key).where(Invitation.organization_id == organization_id, *is_pending(), *which)
+    _mark(keys)
 
 
-def _mark(*who: ColumnElement[bool]) -> Update:
-    return update(User).where(*who).values(has_invitations=True).execution_options(synchronize_session=False)
+def _mark(keys: Iterable[str] | Select[tuple[str]]) -> None:
+    """Mark those whose account claims one of these addresses, verified or not: it may be verified in this moment. Before the invitations
+    are locked, and people by their ids, so that two inviters of the same people do not deadlock."""
+    claimants = select(CLAIMED.c.user_id).where(CLAIMED.c.email_key.in_(keys))
+    people = select(User.id).where(User.id.in_(claimants)).order_by(User.id).with_for_update(key_share=True)
+    marked = update(User).where(User.id.in_(db.session.scalars(people).all())).values(has_invitations=True)
+    db.session.execute(marked.execution_options(synchronize_session=False))
 
 
 # --- statements ---

@@ -188,6 +188,7 @@ def _put_invitation(actor: Actor, organization_id: uuid.UUID, email: str, role: 
     found.role, found.token_hash = role, hash_secret(new_secret())
     found.expires_at = now() + timedelta(seconds=invitations.LIFE_SECONDS)
     db.session.flush()
+    invitations.mark_invited(organization_id, Invitation.id == found.id)
     _record(actor, outcome, "invitation", organization_id, found.id, role=role)
     return outcome
 

@@ -1,5 +1,6 @@
 """Invitations for the people who are invited: listing open ones, looking at a link, accepting and declining. An invitation changes nothing
-until its person accepts it. A link works only for a person with the invited address, verified.
+until its person accepts it. A link works only for a person with the invited address, verified: their own or that of an account that they
+have linked.
 
 `users.has_invitations` says that there may be some for a person; without it nobody needs to look. GATEPOST_AUTOMATIC_INVITATIONS names the
 organizations that people join by signing in.
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Select, bindparam, case, literal, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, Uuid, bindparam, case, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
@@ -24,6 +25,7 @@ from infra.hot_statements import HotStatement, Row
 from infra.ids import parse_uuid
 from infra.secret_text import hash_secret
 from models import Invitation, Membership, Organization, User
+from models.claimed_address import CLAIMED
 from models.definer import is_invited, organization_inviting
 from models.types import UtcDateTime
 from services.access import organization_access, roles
@@ -62,15 +64,24 @@ class EmailNotVerified(Forbidden):
 
 @dataclass(frozen=True)
 class ReceivedInvitation:
-    """An open invitation to a person's verified address."""
+    """An open invitation to a verified address of a person's."""
 
     id: uuid.UUID
     organization_id: uuid.UUID
     slug: str
     organization: str
     role: str
+    email: str
     inviter_name: str
     expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """has_more: older ones wait besides `rows`."""
+
+    rows: list[ReceivedInvitation]
+    has_more: bool
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,14 @@ def is_open_for(email: str) -> bool:
     return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
 
 
+def _proved_by(user_id: uuid.UUID | BindParameter[uuid.UUID]) -> Select[tuple[str]]:
+    """The keys of a person's verified addresses."""
+    return select(CLAIMED.c.email_key).where(CLAIMED.c.user_id == user_id, CLAIMED.c.email_verified)
+
+
 # --- what waits ---
 
-_inviter, _own = aliased(User), aliased(Membership)
+_inviter, _own, _person = aliased(User), aliased(Membership), bindparam("user_id", type_=Uuid())
 _WAITING = HotStatement(
     select(
         Invitation.id,
@@ -106,38 +122,40 @@ _WAITING = HotStatement(
         Organization.slug,
         Organization.name.label("organization"),
         Invitation.role,
+        Invitation.email,
         _inviter.name.label("inviter_name"),
         Invitation.expires_at,
         _own.role.label("own_role"),
     )
-    .select_from(User)
-    .join(Invitation, Invitation.email_key == User.email_key)
+    .select_from(Invitation)
     .join(Organization, Organization.id == Invitation.organization_id)
     .outerjoin(_inviter, _inviter.id == Invitation.invited_by)
-    .outerjoin(_own, (_own.organization_id == Invitation.organization_id) & (_own.user_id == User.id))
+    .outerjoin(_own, (_own.organization_id == Invitation.organization_id) & (_own.user_id == _person))
     .where(
-        User.id == bindparam("user_id"),
-        User.email_verified,
+        Invitation.email_key.in_(_proved_by(_person)),
         *is_pending(),
         Invitation.expires_at > bindparam("moment", type_=UtcDateTime()),
         Organization.deleted_at.is_(None),
     )
     .order_by(Invitation.id.desc())
-    .limit(AT_MOST)
+    .limit(AT_MOST + 1)
 )
 
 
-def list_for(user_id: uuid.UUID) -> list[ReceivedInvitation]:
-    """The open invitations to a person's verified address, newest first, at most AT_MOST, without those that would give a member nothing.
+def list_for(user_id: uuid.UUID) -> Waiting:
+    """The open invitations to a person's verified addresses, newest first, at most AT_MOST, without those that would give a member nothing.
     Commits: yes, if there are none: the mark is taken away, and set again by the next invitation."""
-    rows = _read_waiting(user_id)
-    if not rows:
+    found = _read_waiting(user_id)
+    if not found:
         _unmark(user_id)
-    return [
-        ReceivedInvitation(row.id, row.organization_id, row.slug, row.organization, row.role, row.inviter_name or "", row.expires_at)
-        for row in rows
+    rows = [
+        ReceivedInvitation(
+            row.id, row.organization_id, row.slug, row.organization, row.role, row.email, row.inviter_name or "", row.expires_at
+        )
+        for row in found[:AT_MOST]
         if _would_raise(row.role, row.own_role)
     ]
+    return Waiting(rows, len(found) > AT_MOST)
 
 
 def _read_waiting(user_id: uuid.UUID) -> list[Row]:
@@ -192,16 +210,14 @@ def find_info(raw: str) -> InvitationInfo | None:
 
 def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "member", "other_address", "not_verified"]:
     """Raises InvitationEnded; not for a member who joined by it."""
-    is_own = user is not None and user.email_key == invitation.email_key
-    role = db.session.scalar(_role(invitation.organization_id, user.id)) if user and is_own and user.email_verified else None
+    is_proved = user is not None and invitation.email_key in db.session.scalars(_proved_by(user.id)).all()
+    role = db.session.scalar(_role(invitation.organization_id, user.id)) if user and is_proved else None
     if not _is_open(invitation) and (role is None or invitation.accepted_at is None):
         raise InvitationEnded()
     if user is None:
         return "open"
-    if not is_own:
-        return "other_address"
-    if not user.email_verified:
-        return "not_verified"
+    if not is_proved:
+        return "not_verified" if user.email_key == invitation.email_key else "other_address"
     return "open" if invitation.accepted_at is None and _would_raise(invitation.role, role) else "member"
 
 
@@ -209,7 +225,7 @@ def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "me
 
 
 def accept(actor: Actor, invitation_id: str, *, role: str | None = None) -> OrganizationInfo:
-    """Join the organization of an invitation to the person's verified address; again is no error once they joined by it. Commits: yes.
+    """Join the organization of an invitation to a verified address of the person's; again is no error once they joined by it. Commits: yes.
 
     role: what the person was shown; the inviter may have changed it since.
     Raises: NotFound, also for somebody else's; InvitationEnded; RoleChanged; BoundElsewhere; Forbidden for callers that are not people.
@@ -236,8 +252,8 @@ def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
 
 
 def decline(actor: Actor, invitation_id: str) -> None:
-    """Decline an invitation to the person's verified address; again is no error. The inviter sees that it was declined, and nothing else:
-    the event belongs to the person, not to the organization. Commits: yes.
+    """Decline an invitation to a verified address of the person's; again is no error. The inviter sees that it was declined, and nothing
+    else: the event belongs to the person, not to the organization. Commits: yes.
 
     Raises: NotFound, also for somebody else's; InvitationEnded; Forbidden for callers that are not people.
     """
@@ -278,13 +294,13 @@ def redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]
 def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo]:
     row_security.enter(user_id=user_id)
     user = db.session.get(User, user_id, populate_existing=True)
-    if user is None or not user.email_verified or user.disabled_at is not None:
+    if user is None or user.disabled_at is not None:
         return []
     statement = (
         select(Invitation.id, Invitation.role, Organization)
         .join(Organization, Organization.id == Invitation.organization_id)
         .where(
-            Invitation.email_key == user.email_key,
+            Invitation.email_key.in_(_proved_by(user_id)),
             Invitation.role != "owner",
             *is_pending(),
             Invitation.expires_at > now(),
@@ -303,7 +319,7 @@ def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo
 
 
 def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
-    """Begin a unit of work on an invitation to the person's verified address, in whatever state; enters its organization's rows.
+    """Begin a unit of work on an invitation to a verified address of the person's, in whatever state; enters its organization's rows.
 
     Raises: NotFound; Forbidden.
     """
@@ -312,8 +328,8 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
     begin_write()
     row_security.enter(user_id=actor.user.id)
     user = db.session.get_one(User, actor.user.id, populate_existing=True)
-    named = select(Invitation).where(Invitation.id == parse_uuid(invitation_id), Invitation.email_key == user.email_key)
-    invitation = db.session.scalar(named.execution_options(populate_existing=True)) if user.email_verified else None
+    named = select(Invitation).where(Invitation.id == parse_uuid(invitation_id), Invitation.email_key.in_(_proved_by(user.id)))
+    invitation = db.session.scalar(named.execution_options(populate_existing=True))
     if invitation is None:
         raise NotFound()
     row_security.enter(user_id=user.id, organization_ids=[invitation.organization_id])
@@ -321,7 +337,7 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
 
 
 def _join(actor: Actor, user: User, invitation: Invitation, *, role: str | None = None) -> OrganizationInfo:
-    """End a unit of work by joining; the person's address is that of the invitation. Commits: yes.
+    """End a unit of work by joining; an address of the person's is that of the invitation. Commits: yes.
 
     Raises: InvitationEnded; RoleChanged; BoundElsewhere.
     """

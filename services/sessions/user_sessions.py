@@ -130,7 +130,7 @@ def start(
         ip=actor.ip,
         user_agent=(actor.user_agent or "")[:_USER_AGENT_LENGTH] or None,
         handoff_hash=hex_hash(handoff) if handoff else None,
-        data={JOINED: [[organization.name, organization.role] for organization in joined]} if joined else {},
+        data={JOINED: [[organization.slug, organization.role] for organization in joined]} if joined else {},
     )
     confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:
@@ -228,8 +228,9 @@ def authenticate(raw: str) -> SignedIn | None:
     # For people who signed in while the setting was off, or who were in none when everybody began to get one of their own.
     joined = joined or tuple(organizations.ensure_personal(_actor_of(record, user), user.id))
     has_deleted = any(row.role is not None and row.organization_id is None for row in rows)
-    has_invitations = rows[0].has_invitations and user.email_verified
-    return SignedIn(record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme, has_invitations)
+    return SignedIn(
+        record, user, joined, has_slid, has_deleted, rows[0].language, rows[0].time_zone, rows[0].theme, rows[0].has_invitations
+    )
 
 
 def _began_before(record: SessionRecord, secured_at: datetime | None) -> bool:

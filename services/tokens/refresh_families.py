@@ -23,7 +23,7 @@ from services.tokens import app_keys, live
 from services.tokens.grants import Grant, RawTokens
 from services.tokens.live import NOW
 
-REUSE = frozenset({"code_reused", "refresh_token_reused"})
+REUSE = frozenset({"code_reused", "refresh_token_reused", "refresh_token_replayed"})
 
 INSERT_FAMILY = HotStatement(insert(RefreshFamily))
 INSERT_REFRESH = HotStatement(insert(RefreshToken))
@@ -92,6 +92,9 @@ def refresh_values(family_id: uuid.UUID, params: dict[str, Any]) -> dict[str, An
         "successor_id": None,
         "successor_salt": None,
         "request_hash": None,
+        "spent_from": None,
+        "replayed_to": None,
+        "network_replays": 0,
     }
 
 

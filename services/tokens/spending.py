@@ -13,11 +13,12 @@ from services.tokens.oauth_clients import ClientInfo
 
 Steps = Callable[[HotTransaction, Row, dict[str, Any]], None]
 Respond = Callable[[Row], dict[str, Any]]
+Outcome = tuple[Row | None, dict[str, Any] | None]  # the row, and the response if it was spent
 
 
 def spend(
     client: ClientInfo, params: dict[str, Any], respond: Respond, *, statement: HotStatement, find: HotStatement, steps: Steps
-) -> tuple[Row | None, dict[str, Any] | None]:
+) -> Outcome:
     """Return the row, and the response if this call spent it. Commits: yes.
 
     statement: PostgreSQL's; it looks the row up, spends it and writes what depends on it, and tells so in `won_id`. find, steps: the

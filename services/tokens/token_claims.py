@@ -56,7 +56,7 @@ def access_token(grant: Grant, scope: str, issued: Issued) -> str:
     family reaches it where the store is asked."""
     scopes = split(scope)
     claims = {
-        **_head(grant.client_id, scope, str(grant.resource), f"{grant.family_id}.{issued.id}", seconds(issued.at)),
+        **_head(grant.client_id, scope, str(grant.resource), jti_of(grant.family_id, issued.id), seconds(issued.at)),
         "sub": str(grant.user_id),
         "sid": grant.sid,
         "auth_time": seconds(grant.auth_time),
@@ -72,6 +72,11 @@ def client_access_token(client: ClientInfo, scope: str, resource: str) -> str:
     return signing_keys.sign(
         {**_head(client.client_id, scope, resource, str(uuid7()), now_seconds()), "sub": client.client_id}, typ="at+jwt"
     )
+
+
+def jti_of(family_id: uuid.UUID, issued_id: uuid.UUID) -> str:
+    """The `jti` of a person's token: of which family, and which of its tokens."""
+    return f"{family_id}.{issued_id}"
 
 
 def family_of(jti: object) -> uuid.UUID | None:

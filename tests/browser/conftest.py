@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 from sqlalchemy import select
 
 from extensions import db
 from models import User
-from tests import factories
+from tests import factories, machine
 from tests.browser import axe, site
+from tests.browser.firefox import Firefox
 from tests.browser.journey import APP_HOST, Program, Walk
 from tests.certificates import make_certificate
 from tests.conftest import _missing
@@ -89,12 +90,30 @@ def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Itera
 
 
 @pytest.fixture(scope="package")
-def chrome(chromium: str) -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """A thread can have one only."""
     with sync_playwright() as playwright:
-        flags = [*site.CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {APP_HOST} 127.0.0.1"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def chrome(playwright: Playwright, chromium: str) -> Iterator[Browser]:
+    flags = [*site.CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {APP_HOST} 127.0.0.1"]
+    browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package", params=["chromium", "firefox"])
+def browser(playwright: Playwright, request: pytest.FixtureRequest) -> Iterator[Browser | Firefox]:
+    """What the journeys are walked in."""
+    if request.param == "chromium":
+        yield request.getfixturevalue("chrome")
+        return
+    program = machine.find_firefox() or _missing(f"Firefox (Debian: apt-get install {machine.FIREFOX_PACKAGE})")
+    firefox = Firefox(playwright, program, preferences={"network.dns.localDomains": APP_HOST})
+    yield firefox
+    firefox.close()
 
 
 @pytest.fixture(scope="package")
@@ -121,15 +140,18 @@ def _keep_pictures(test: pytest.Item, walks: list[Walk]) -> None:
 
 
 @pytest.fixture
-def open_browser(chrome: Browser, world: World, axe_source: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Walk]]:
+def open_browser(
+    browser: Browser | Firefox, world: World, axe_source: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Walk]]:
     """`open_browser(person)`: another browser, of somebody who signed in a moment ago, or of nobody yet. It has no script
     unless told. What its console complained about fails the test."""
     walks: list[Walk] = []
 
     def make(person: User | None = None, *, width: int = 1280, script: bool = False, **options: Any) -> Walk:
         settings = {"viewport": {"width": width, "height": 900}, "ignore_https_errors": True, "reduced_motion": "reduce", **options}
-        context = chrome.new_context(java_script_enabled=script, **settings)
-        walks.append(Walk(context, world.gatepost.url, axe_source, has_script=script))
+        context = browser.new_context(java_script_enabled=script, **settings)
+        axe_of_it = "" if isinstance(browser, Firefox) else axe_source
+        walks.append(Walk(context, world.gatepost.url, axe_of_it, has_script=script))
         if person is not None:
             walks[-1].is_signed_in(factories.make_session(person))
         return walks[-1]

@@ -141,9 +141,17 @@ def test_a_button_is_busy_while_its_form_is_under_way_and_free_when_the_person_c
     button.click()
     expect(button).to_have_attribute("aria-busy", "true")
     expect(button).to_have_text("Saving")
-    tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow'))")
     expect(button).not_to_have_attribute("aria-busy", "true")
     expect(button).to_have_text("Save changes")
+
+
+def test_a_page_that_the_browser_kept_is_asked_for_again(tab: Page) -> None:
+    """It may show a secret, or be of somebody who has signed out since."""
+    tab.context.clear_cookies()
+    with tab.expect_navigation(url="**/login?next=%2Faccount%2Fsessions"):
+        tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    tab.get_by_role("heading", level=1, name="Sign in").wait_for()
 
 
 def test_a_busy_button_speaks_the_language_of_the_page(chrome: Browser) -> None:

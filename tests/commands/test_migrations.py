@@ -21,10 +21,11 @@ from sqlalchemy.exc import IntegrityError
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
-from models import OAuthClient, Resource, User
+from models import Identity, OAuthClient, Resource, User
 from services.audit import audit
 from services.database.transactions import begin_write
 from services.tokens import resources, signing_keys
+from services.validation.emails import email_key
 from tests import factories, stores
 from tests.live_server import ROOT, clean_environment
 
@@ -234,6 +235,27 @@ def test_resources_are_found_in_every_spelling_and_addresses_lose_their_last_dot
         client = db.session.scalar(select(OAuthClient))
         assert (client.resource, client.id_token_alg, client.pkce) == (None, "ES256", "required")
         assert {key.algorithm for key in signing_keys.list_keys()} == {"ES256"}  # the version before reads no other
+
+
+def test_addresses_of_identities_are_compared_as_others_are_and_their_invitations_are_found(place: Place) -> None:
+    place.go(flask_migrate.upgrade, "head")
+    addresses = ["Ann@Work.Example", "ann@work.example..", "\u0130@x.example", "\u212a\u00c4@X.EXAMPLE", "STRASSE@ß.example", ".", None]
+    people = [factories.make_user(email=f"person{number}@example.com", has_invitations=False) for number in range(len(addresses) + 1)]
+    for person, email in zip(people, addresses, strict=False):
+        factories.make_identity(person, email=email, email_verified=True)
+    factories.make_identity(people[-1], email="ann@work.example", email_verified=False)
+    acme, other = (factories.make_organization(slug=slug) for slug in ("acme", "other"))
+    factories.make_invitation(acme, "ann@work.example")
+    factories.make_invitation(other, "\u0130@x.example", declined_at=now())
+    place.go(flask_migrate.downgrade, REVISIONS[REVISIONS.index("0014") - 1])
+    place.go(flask_migrate.upgrade, "head")
+    with place.app.app_context():
+        found = db.session.execute(select(Identity.email, Identity.email_key)).all()
+        assert all(key == (email and email_key(email)) for email, key in found)
+        marked = set(db.session.scalars(select(User.id).where(User.has_invitations)))
+    assert marked == {person.id for person in people[:2]}
+    _write(place, "UPDATE identities SET email = 'New@X.example' WHERE email = '.'", {})  # a version that does not know the column
+    assert ("new@x.example",) in _read(place, "SELECT email_key FROM identities")
 
 
 AWAY = "postgresql+psycopg://gatepost:the-password@127.0.0.1:1/gatepost"

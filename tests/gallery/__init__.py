@@ -267,7 +267,7 @@ def _profile_page(page_name: str, name: str | None, **values: Any) -> Page:
 
 def _other_gate_pages(name: str | None) -> list[Page]:
     email = name if name is not None else "maya@northwind.dev"
-    blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": ""}
+    blank = {"way_out_text": "Go to start", "way_out_href": "/", "code": "", "value": "", "reference": "", "again": []}
     mismatch = {
         **blank,
         "heading": "This app’s return address isn’t registered",
@@ -282,8 +282,9 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         "reference": "3f1c2a9e77d0b412",
     }
     joining = {
-        "has_namesake": True,
+        "organization": words.label_of(_invitation(name), []),
         "reader": email,
+        "is_own_address": True,
         "action": "/invitations/x/accept",
         "onward_href": "/orgs/northwind",
         "switch_href": "/login?switch=1",
@@ -293,6 +294,7 @@ def _other_gate_pages(name: str | None) -> list[Page]:
             Page(f"invitation-{state}", "invitations/join.html", {**joining, "invitation": _invitation(name, state)})
             for state in ("open", "member", "other_address", "not_verified")
         ),
+        Page("invitation-linked", "invitations/join.html", {**joining, "is_own_address": False, "invitation": _invitation(name)}),
         Page("done", "done.html", {"email": email, "is_denied": False}),
         Page("done-nobody", "done.html", {"email": None, "is_denied": False}),
         Page("done-denied", "done.html", {"email": None, "is_denied": True}),
@@ -303,6 +305,7 @@ def _other_gate_pages(name: str | None) -> list[Page]:
         ),
         Page("error-redirect", "errors/page.html", mismatch),
         Page("error-500", "errors/page.html", broken),
+        Page("error-500-form", "errors/page.html", {**broken, "again": [("name", name or "deploy-bot"), ("csrf_token", "x")]}),
     ]
 
 

@@ -16,9 +16,9 @@ from infra import clock
 from services.organizations.invitations import InvitationRow
 from services.organizations.members import Person
 from services.organizations.organizations import Contents, OrganizationRow
-from services.organizations.received_invitations import ReceivedInvitation
+from services.organizations.received_invitations import ReceivedInvitation, Waiting
 from services.pagination.numbered_pages import NumberedPage
-from tests.gallery.page import ID, OTHER_ID, Page, account_page, organization_page
+from tests.gallery.page import ID, OTHER_ID, Page, account_page, organization_page, profile
 
 LINK = "https://id.northwind.dev/invitations/gpi_Zk3uQ7wVn0bT5xH2mYc9LrPsD4aJfE6gKoIiUtWvNyM"
 ALONE = Pager(None, None, "")
@@ -63,12 +63,14 @@ def card(name: str | None, count: int, *, all_of_them: bool = False) -> Card:
             f"org-{number}",
             names[number] if name is None else name,
             ("member", "admin", "owner")[number % 3],
+            ("maya@northwind.dev", "maya@fjord.example")[number % 2] if name is None else name,
             "Tom Halvorsen" if name is None else name,
             clock.now() + timedelta(days=number + 1),
         )
         for number in range(count)
     ]
-    return invitation_cards.card_of(found, [], rows=None if all_of_them else invitation_cards.ROWS)
+    waiting = Waiting(found, has_more=all_of_them and count > invitation_cards.ROWS)
+    return invitation_cards.card_of(waiting, profile(name), [], rows=None if all_of_them else invitation_cards.ROWS)
 
 
 def _with_deleted(page: Page, deleted: tuple[OrganizationRow, ...]) -> Page:

@@ -47,6 +47,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "tokens.authorization_codes._EXCHANGE": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
     "tokens.authorization_codes._FIND": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
     "tokens.refresh_tokens._FIND": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, *_ASKS),
+    "tokens.refresh_tokens._FIND_SPENT": (*_OF_THIS_CLIENT, *(rule for rule in _REFRESH_TOKEN if rule != "is_used"), *_ASKS),
     "tokens.refresh_tokens._ROTATE": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, *_ASKS),
     "users.api_keys._FIND": ("is_revoked", "is_expired", "person_has_left", "agent_is_paused"),
 }
@@ -77,6 +78,8 @@ OF_LIVE_ROWS = {
     "tokens.oauth_clients._with_use",
     "tokens.refresh_families.revoke_of_person",
     "tokens.refresh_families.revoke_where",
+    "tokens.refresh_tokens._END_SUCCESSOR",
+    "tokens.replays._hold",
     "users.agents._works",
     "users.agents.delete",
     "users.api_keys._counted_of",
@@ -108,8 +111,12 @@ WHATEVER_THEIR_STATE = {
     "tokens.oauth_clients.delete": "by app_keys.revoke_where; what it selects is the client",
     "tokens.refresh_families.revoke": "the organization of a family that was just ended",
     "tokens.seed_clients._respell": "what a grant is for, also if it has ended",
-    "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged",
+    "tokens.refresh_tokens._END_ACCESS": "the access token of a successor that is replaced",
+    "tokens.refresh_tokens._END_JWT": "the same",
+    "tokens.refresh_tokens._SPEND": "SQLite, after _FIND has judged; a late repeat, after _FIND_SPENT has",
     "tokens.refresh_tokens._USED": "the same",
+    "tokens.replays._count_lately": "how often tokens were repeated, also of a family that has ended",
+    "tokens.replays.report": "a token that was spent and judged",
     "users.agents._has_key_for": "built from _works",
     "users.agents._rows_of": "built from _works; also when a key was last used, even if it has ended",
     "users.api_keys._TOUCH": "a key that _FIND has judged",
@@ -122,6 +129,7 @@ MAY_COMPARE_STATE = ("services/tokens/live.py", "services/instance/sweeping.py")
 COMPARES_STATE = {
     "tokens.access_tokens._REFRESH": "which of two expiries comes first",
     "instance.instance_overview.activity": "when a token was used, not whether",
+    "tokens.replays._count_lately": "the same",
 }
 
 
@@ -155,7 +163,7 @@ def _asks(node: ast.AST) -> set[str]:
 def test_every_statement_on_a_token_table_is_in_the_list() -> None:
     found = {name for _, name, node in _definitions() if _names(node) & TABLES and _calls(node) & STATEMENTS}
     built = {"tokens.authorization_codes._EXCHANGE", "tokens.authorization_codes._FIND"}
-    built |= {"tokens.refresh_tokens._ROTATE", "tokens.refresh_tokens._FIND"}  # built from parts, so they name no table
+    built |= {f"tokens.refresh_tokens.{name}" for name in ("_ROTATE", "_FIND", "_FIND_SPENT")}  # built from parts, so they name no table
     asked = {"users.agents._works", "users.api_keys.list_of_agent"}  # conditions that another statement uses
     assert found == (set(JUDGES) | PARTS_OF_JUDGES | OF_LIVE_ROWS | set(WHATEVER_THEIR_STATE)) - built - asked
 

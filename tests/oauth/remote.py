@@ -18,14 +18,16 @@ class Unreachable(Exception):
 
 
 class Remote:
-    """Every request has a connection of its own."""
+    """Every request has a connection of its own. address: one of this machine's, from which it comes."""
 
-    def __init__(self, url: str, client_id: str, redirect_uri: str | None, *, timeout_seconds: float = 20) -> None:
+    def __init__(
+        self, url: str, client_id: str, redirect_uri: str | None, *, timeout_seconds: float = 20, address: str = "127.0.0.1"
+    ) -> None:
         self.netloc, self.client_id, self.redirect_uri = urlsplit(url).netloc, client_id, redirect_uri
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds, self._source = timeout_seconds, (address, 0)
 
     def post(self, path: str, **values: str | None) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection(self.netloc, timeout=self._timeout_seconds)
+        connection = http.client.HTTPConnection(self.netloc, timeout=self._timeout_seconds, source_address=self._source)
         try:
             body = urlencode({"client_id": self.client_id, **values})
             connection.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})

@@ -14,6 +14,7 @@ from extensions import db
 from models import RefreshFamily, RefreshToken
 from services.tokens import signing_keys
 from tests import factories
+from tests.oauth.flow import Program
 from tests.oauth.remote import Remote, at_once
 
 SAME = ("access_token", "refresh_token", "scope")
@@ -53,6 +54,7 @@ def test_storms_on_one_server_of_three_workers(app, storm, redis):
     a_repeat_needs_nothing_that_redis_kept(storm, redis)
     different_scopes_have_one_winner_and_nobody_is_signed_out(storm)
     a_revocation_in_the_middle_leaves_nothing_alive(storm)
+    of_repeats_from_many_networks_two_are_answered(app, storm)
 
 
 def the_workers_made_one_set_of_keys(app, storm):
@@ -130,6 +132,21 @@ def a_revocation_in_the_middle_leaves_nothing_alive(storm):
                 assert not remote.is_live(body["access_token"])
                 assert remote.refresh(body["refresh_token"])[0] == 400
         assert remote.refresh(tokens["refresh_token"])[0] == 400
+
+
+def of_repeats_from_many_networks_two_are_answered(app, storm):
+    """Whichever worker they come to, a native app's third one ends its grant."""
+    native = Program(app, factories.make_client(trusted=True, confirm=False, redirect_uris=["http://127.0.0.1/callback"]))
+    sides = [Remote(storm.server.url, native.client_id, native.redirect_uri, address=f"127.0.{number}.1") for number in range(9)]
+    for _ in range(3):
+        browser = app.test_client()
+        factories.sign_in(browser, factories.make_user())
+        token = native.get_tokens(browser, scope="openid offline_access")["refresh_token"]
+        assert sides[8].refresh(token)[0] == 200
+        answers = at_once(8, lambda number, token=token: sides[number].refresh(token))
+        assert sorted(status for status, _ in answers) == [200, 200] + [400] * 6
+        assert {body["error"] for status, body in answers if status == 400} == {"invalid_grant"}
+        assert sides[8].refresh(token)[0] == 400
 
 
 def test_after_the_grace_a_repeat_revokes_the_family_on_every_worker_although_the_answer_is_an_error(storm):

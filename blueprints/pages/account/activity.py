@@ -77,7 +77,7 @@ def _undo(event: AccountEventInfo, present: Present) -> tuple[str, str] | None:
         case "key_created" if details.get("key") in present.keys:
             of_agent = f"/orgs/{details['organization']}/agents/{details['agent_id']}/keys" if "agent_id" in details else "/account/tokens"
             return _("Revoke"), f"{of_agent}/{details['key']}/revoke"
-        case "app_allowed" if details.get("app") in present.apps:
+        case "app_allowed" | "refresh_token_replayed" if details.get("app") in present.apps:
             return _("Remove access"), f"/account/apps/{details['app']}/remove"
         case "sign_in_from_new_place" if details.get("sid") in present.sids:
             return _("Revoke"), f"/account/sessions/{details['sid']}/revoke"

@@ -17,7 +17,7 @@ blueprint = Blueprint("connected_apps", __name__)
 
 
 def _permissions(app: ConnectedApp) -> list[Permission]:
-    organization = words.plain(app.organizations[0].name) if len(app.organizations) == 1 else None
+    organization = frame.label_of(app.organizations[0]) if len(app.organizations) == 1 else None
     return permissions.in_words(app.scopes, organization=organization, refresh_days=max(1, current().refresh_token_seconds // 86_400))
 
 

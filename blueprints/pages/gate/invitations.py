@@ -26,8 +26,9 @@ def show(token: str) -> Any:
     page = render_template(
         "invitations/join.html",
         invitation=info,
-        has_namesake=info.slug in words.shared_names([info, *signed_in.organizations]),
+        organization=words.label_of(info, signed_in.organizations),
         reader=signed_in.user.email or signed_in.user.name,
+        is_own_address=invitation_cards.is_own(info.email, signed_in.user),
         action=address(f"/invitations/{info.id}/accept", journey),
         onward_href=_onward(journey, info.slug),
         switch_href=address("/login", back, switch="1"),
@@ -45,8 +46,7 @@ def accept(invitation_id: str) -> Response:
     except RoleChanged:
         flash(_("The invitation was changed meanwhile. Look at its role, then accept it again."), "info")
         return redirect("/orgs", 303)
-    label = words.labels_of([joined], among=signed_in.organizations)[joined.slug]
-    flash(invitation_cards.joined(label, joined.role), "ok")
+    flash(invitation_cards.joined(words.label_of(joined, signed_in.organizations), joined.role), "ok")
     return journeys.after_post(_onward(journey, joined.slug))
 
 

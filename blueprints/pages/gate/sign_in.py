@@ -13,7 +13,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from flask_babel import gettext as _
 
 from blueprints import browser, fresh_sign_in, guards, rate_limits, session_cookie
-from blueprints.html import journeys, languages, sign_in_errors, words
+from blueprints.html import drafts, journeys, languages, sign_in_errors, words
 from blueprints.request_log import request_id
 from config import current
 from services.authorization import authorize_requests, handoffs
@@ -56,7 +56,12 @@ def login() -> Any:
     wants_another = "switch" in request.args
     if signed_in and may_continue and error is None and not wants_another and not _must_choose(waiting, signed_in, journey):
         return redirect(onward(journey), 303)
-    return _card(journey, waiting=waiting, error=error, continue_as=signed_in if may_continue else None)
+    reason = _("You were signed out, so nothing was saved. Sign in to go back to the form.") if _lost_a_form(journey, signed_in) else ""
+    return _card(journey, waiting=waiting, error=error, reason=reason, continue_as=signed_in if may_continue else None)
+
+
+def _lost_a_form(journey: Journey, signed_in: SignedIn | None) -> bool:
+    return signed_in is None and drafts.is_named_by(journey.next_path)
 
 
 @blueprint.get("/reauth")

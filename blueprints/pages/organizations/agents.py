@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from flask_babel import lazy_gettext as _l
@@ -50,15 +50,13 @@ def show(slug: str) -> str:
 
 @blueprint.get("/orgs/<slug>/agents/new")
 def new(slug: str) -> str:
-    form = AgentForm(data={"name": request.args.get("name", ""), "acts_for_owner": "acts_for_owner" in request.args})
-    return frame.render_organization("agents/new.html", slug, "agents", form=form)
+    return frame.render_organization("agents/new.html", slug, "agents", form=AgentForm())
 
 
 @blueprint.post("/orgs/<slug>/agents/new")
 @fresh_sign_in.needed(
     Act.READERS,
     when=fresh_sign_in.acts_for_its_owner,
-    keeps=("name", "acts_for_owner"),
     why=_l("You signed in %(when)s. Sign in again to create an agent that acts for you."),
 )
 def create(slug: str) -> Response | tuple[str, int]:

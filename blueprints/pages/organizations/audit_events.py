@@ -187,14 +187,15 @@ def rows_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: 
 
 
 def places_of(events: list[dict[str, Any]], names: audit_names.Names, audit_href: str) -> list[Markup]:
-    """The organization of each event, leading to all of its events; one that is gone by how its id begins."""
+    """The organization of each event with its slug, as others of the instance may have its name, leading to all of its events; one that
+    is gone by how its id begins."""
     return [_place(event["organization"], names, audit_href) if event["organization"] else Markup("") for event in events]
 
 
 def _place(id: str, names: audit_names.Names, audit_href: str) -> Markup:
     slug, name = names.organizations.get(id, (id, ""))
     gone = Markup('<code class="nowrap" translate="no" dir="ltr">{}…</code>').format(id[:8])
-    shown = gone if slug == id else words.untrusted(name, empty=slug)
+    shown = gone if slug == id else words.untrusted(f"{words.plain(name)} ({slug})", length=words.LABEL_LENGTH)
     return Markup('<a href="{}?organization={}">{}</a>').format(audit_href, slug, shown)
 
 

@@ -347,7 +347,10 @@ class AddCredentialForm(NewCredentialForm):
 
 @blueprint.get("/orgs/<slug>/credentials/new")
 def new(slug: str) -> str:
-    return _new_page(slug, _new_form(slug))
+    form = _new_form(slug)
+    if not is_name(form.key.data or ""):  # of a draft
+        form.key.data = ""
+    return _new_page(slug, form)
 
 
 @blueprint.post("/orgs/<slug>/credentials/new")

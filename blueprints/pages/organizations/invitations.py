@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
-from flask import Blueprint, flash, g, redirect, request
+from flask import Blueprint, flash, g, redirect
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
@@ -62,15 +62,13 @@ def index(slug: str) -> str:
 @blueprint.get("/orgs/<slug>/invitations/new")
 def new(slug: str) -> str:
     organization_access.get(g.actor, slug, "invitations:manage")
-    wanted = request.args.get("role")
-    return _new_page(slug, InviteForm(data={"role": "admin" if wanted == "admin" else "member"}))
+    return _new_page(slug, InviteForm(data={"role": "member"}))
 
 
 @blueprint.post("/orgs/<slug>/invitations/new")
 @fresh_sign_in.needed(
     Act.MANAGERS,
     when=fresh_sign_in.asks_for_a_manager,
-    keeps=("role",),
     why=_l("You signed in %(when)s. Sign in again to invite an admin."),
 )
 def create(slug: str) -> Response | tuple[str, int]:

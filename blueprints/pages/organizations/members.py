@@ -114,14 +114,11 @@ def _manages(slug: str) -> bool:
 @fresh_sign_in.needed(Act.MANAGERS)
 def choose_role(slug: str, user_id: uuid.UUID) -> str:
     person = members.get_manageable(g.actor, slug, str(user_id))
-    wanted = request.args.get("role", "")
-    return _role_page(slug, person, RoleForm(data={"role": wanted if wanted in roles.ROLES else person.role}))
+    return _role_page(slug, person, RoleForm(data={"role": person.role}))
 
 
 @blueprint.post("/orgs/<slug>/members/<uuid:user_id>/role")
-@fresh_sign_in.needed(
-    Act.MANAGERS, when=fresh_sign_in.changes_a_manager, keeps=("role",), why=_l("You signed in %(when)s. Sign in again to change a role.")
-)
+@fresh_sign_in.needed(Act.MANAGERS, when=fresh_sign_in.changes_a_manager, why=_l("You signed in %(when)s. Sign in again to change a role."))
 def change_role(slug: str, user_id: uuid.UUID) -> Response | tuple[str, int]:
     organization_access.get(g.actor, slug)
     try:
@@ -172,5 +169,5 @@ def remove(slug: str, user_id: uuid.UUID) -> Response:
         members.remove(g.actor, slug, str(user_id))
     except NotFound:
         return nothing_changed(f"/orgs/{slug}/members")
-    flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=words.plain(organization.name)), "ok")
+    flash(_("%(name)s was removed from %(organization)s.", name=name_of(person), organization=frame.label_of(organization)), "ok")
     return redirect(f"/orgs/{slug}/members", 303)

@@ -6,7 +6,7 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 from wtforms import StringField, ValidationError
 
-from blueprints.html import frame, invitation_cards, quotas, words
+from blueprints.html import frame, invitation_cards, quotas
 from blueprints.html.forms import NamedForm, is_first, nothing_changed
 from services.access import organization_access
 from services.access.quotas import QuotaReached
@@ -66,7 +66,7 @@ def create() -> Response | tuple[str, int]:
     except QuotaReached as error:
         form.name.errors = [quotas.reached(error)]
         return _new_page(form), error.status
-    flash(_("%(organization)s was created. Next: add a credential, or create an agent.", organization=words.plain(made.name)), "ok")
+    flash(_("%(organization)s was created. Next: add a credential, or create an agent.", organization=frame.label_of(made)), "ok")
     return redirect(f"/orgs/{made.slug}", 303)
 
 
@@ -77,7 +77,7 @@ def _new_page(form: OrganizationForm) -> str:
 @blueprint.post("/orgs/<slug>/restore")
 def restore(slug: str) -> Response:
     row = organizations.restore(g.actor, slug)
-    flash(_("%(organization)s is back. Nothing was deleted.", organization=words.plain(row.name)), "ok")
+    flash(_("%(organization)s is back. Nothing was deleted.", organization=frame.label_of(row)), "ok")
     return redirect("/orgs", 303)
 
 

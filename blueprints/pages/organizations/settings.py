@@ -100,7 +100,7 @@ def confirm_leave(slug: str) -> str:
 def leave(slug: str) -> Response:
     organization = organization_access.get(g.actor, slug)
     members.remove(g.actor, slug, str(g.actor.user.id))
-    flash(_("You left %(organization)s.", organization=words.plain(organization.name)), "ok")
+    flash(_("You left %(organization)s.", organization=frame.label_of(organization)), "ok")
     return redirect("/orgs", 303)
 
 
@@ -122,8 +122,8 @@ def delete(slug: str) -> Response | tuple[str, int]:
     if not form.validate():
         return _delete_page(slug, form), 422
     organizations.delete(g.actor, slug)
-    name = words.plain(organization.name)
-    flash(_("%(organization)s will be deleted in 7 days. You can take that back until then.", organization=name), "ok")
+    label = frame.label_of(organization)
+    flash(_("%(organization)s will be deleted in 7 days. You can take that back until then.", organization=label), "ok")
     return redirect("/orgs", 303)
 
 

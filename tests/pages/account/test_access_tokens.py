@@ -161,7 +161,7 @@ def test_a_sign_in_that_is_too_old_leads_through_reauth(
     hidden = dict(re.findall(r'name="(csrf_token|form_id)" value="([^"]+)"', signed_in.get(NEW).text))
     clock.move(601)
     for answer in (signed_in.get(NEW), signed_in.post(NEW, data={**hidden, **TOKEN})):
-        assert (answer.status_code, answer.location) == (303, "/reauth?next=%2Faccount%2Ftokens%2Fnew")
+        assert (answer.status_code, answer.location.partition("%3Fdraft")[0]) == (303, "/reauth?next=%2Faccount%2Ftokens%2Fnew")
     assert count(app) == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from extensions import db
 from infra import clock
-from models import Membership, Organization
+from models import Membership, Organization, User
 from services.access.actors import Actor
 from services.database import row_security
 from services.sign_in import sign_in_links
@@ -261,6 +261,22 @@ def test_of_more_than_five_the_first_page_shows_five_and_the_list_all(app, compa
     assert "more</a>" not in all_of_them.text
 
 
+def test_of_more_than_a_hundred_the_older_ones_are_spoken_of(app, company):
+    browser, _ = browser_of(app, email="ann@example.com", has_invitations=True)
+    for number in range(101):
+        factories.make_invitation(factories.make_organization(slug=f"club-{number}", name=f"Club {number}"), "ann@example.com")
+    first, all_of_them = browser.get("/account"), browser.get("/orgs")
+    assert '<a href="/orgs">More than 95 more</a>' in first.text
+    assert "older ones" not in first.text
+    assert all_of_them.text.count("/accept") == 100
+    assert "These are the newest. Accept or decline some to see older ones." in said(all_of_them)
+    newest = re.search(r'action="(/invitations/[^"]+/decline[^"]*)"', all_of_them.text)[1]
+    browser.post(newest, all_of_them)
+    page = browser.get("/orgs")
+    assert page.text.count("/accept") == 100
+    assert "older ones" not in said(page)
+
+
 def test_organizations_with_one_name_are_told_apart_by_their_slugs(app, company):
     browser, user = browser_of(app, email="ann@example.com", has_invitations=True)
     factories.make_organization(owner=user, slug="northwind", name="Northwind")
@@ -295,6 +311,17 @@ def test_an_automatic_invitation_is_accepted_by_signing_in_and_said_once(automat
     assert company.owner.get(INVITATIONS).json["items"][0]["state"] == "accepted"
     (event,) = audited(automatic, "invitation.accepted")
     assert event.details["role"] == "admin"
+
+
+def test_of_two_organizations_with_one_name_it_says_which(automatic, github):
+    company, browser = Company(automatic), Browser(automatic)
+    browser.sign_in(github)
+    with automatic.app_context():
+        ann = db.session.scalars(db.select(User).where(User.email_key == "ann@example.com")).one()
+    factories.make_organization(owner=ann, slug="acme-two", name="Acme")
+    invite(company)
+    browser.sign_in(github)
+    assert "You joined Acme (acme) as a member." in browser.get("/account").text
 
 
 def test_nobody_becomes_an_owner_by_signing_in(automatic, github):
@@ -396,7 +423,7 @@ def test_an_organization_with_the_name_of_another_one_is_shown_with_its_short_na
     factories.make_membership(factories.make_organization(slug="northwind", name="Northwind"), user)
     namesake = factories.make_organization(slug="n0rthwind", name="Northwind")
     page = browser.get("/invitations/" + factories.make_invitation(namesake, "bea@example.com").raw_token)
-    assert "Short name n0rthwind" in said(page)
+    assert said(page).startswith("Join Northwind (n0rthwind) ?")
     joined = browser.post(action_of(page), page)
     first = browser.get(browser.get(joined.headers["Location"]).headers["Location"])
     assert "You joined Northwind (n0rthwind) as a member." in first.text

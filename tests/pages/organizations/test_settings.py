@@ -153,7 +153,7 @@ def test_deleting_counts_what_goes_and_takes_the_typed_short_name(company: Compa
 def test_deleting_asks_for_a_fresh_sign_in(company: Company) -> None:
     clock.move(601)
     assert company.owner.http.get(DELETE).location == "/reauth?next=%2Forgs%2Facme%2Fdelete"
-    assert post(company.owner.http, SETTINGS, DELETE, typed="acme").location == "/reauth?next=%2Forgs%2Facme%2Fdelete"
+    assert post(company.owner.http, SETTINGS, DELETE, typed="acme").location.startswith("/reauth?next=%2Forgs%2Facme%2Fdelete%3Fdraft%3D")
     assert company.owner.http.get(SETTINGS).status_code == 200
 
 

@@ -230,4 +230,5 @@ def test_the_columns_that_hold_ciphertext_are_all_known():
         for name, column in columns
         if isinstance(column.type, LargeBinary) and not column.name.endswith(("hash", "salt"))
     }
-    assert found == known
+    places = {("refresh_tokens", "spent_from"), ("refresh_tokens", "replayed_to")}  # made of hashes
+    assert found - places == known
