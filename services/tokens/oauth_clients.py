@@ -267,9 +267,9 @@ def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
 
 def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
-    users = select(func.count(RefreshFamily.user_id.distinct())).select_from(RefreshFamily)
-    of_resources = users.outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
-    people = of_resources.where(of_it, live.grant_is_live(now())).scalar_subquery()
+    users = select(func.count(RefreshFamily.user_id.distinct()))
+    users = users.outerjoin_from(RefreshFamily, Resource, Resource.identifier == RefreshFamily.resource)
+    people = users.where(of_it, live.grant_is_live(now())).scalar_subquery()
     last_used = select(func.max(RefreshFamily.last_used_at)).where(of_it).scalar_subquery()
     keys = select(func.count()).select_from(ApiKey).where(ApiKey.client_pk == OAuthClient.id, live.key_works(now())).scalar_subquery()
     rows = select(OAuthClient, people.label("people"), last_used.label("last_used_at"), keys.label("key_count"))
