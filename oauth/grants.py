@@ -102,7 +102,7 @@ class ClientCredentialsGrant(_OurGrant, authlib_grants.ClientCredentialsGrant):
         if client.is_public:
             raise OAuthRefused("unauthorized_client", "A public client cannot act for itself.")
         scopes, resource = authorize_requests.granted_scopes(client, form.get("scope"), self.request.payload.datalist["resource"])
-        scope = " ".join(scopes)
+        scope = " ".join(name for name in scopes if name != "offline_access")  # which is for a refresh token
         raw = access_tokens.issue_to_client(client, scope=scope, resource=resource)
         return _bearer(raw, scope)
 

@@ -19,7 +19,7 @@ from services.database.transactions import begin_write
 
 
 class BoundElsewhere(Forbidden):
-    """A credential for one organization makes no other."""
+    """A credential for one organization makes no other, and takes its person into none."""
 
     code, message = "bound_to_organization", "This token or key is for one organization only. Use a browser session."
 

@@ -13,18 +13,19 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Select, Uuid, bindparam, delete, func, literal, null, select, union
 
+from config import current
 from errors import NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.rows import reader
-from models import ApiKey, Consent, OAuthClient, Organization, RefreshFamily
+from models import ApiKey, Consent, OAuthClient, Organization, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.access.scopes import narrowed, split
 from services.activity import known_apps
 from services.audit import audit
 from services.database.transactions import begin_write, engine
-from services.tokens import app_keys, grant_lists, live, refresh_families
+from services.tokens import app_keys, grant_lists, live, refresh_families, resources
 from services.tokens.grant_lists import GrantInfo
 from services.tokens.oauth_clients import is_native_redirect
 
@@ -91,6 +92,7 @@ class _Row:
     client_pk: uuid.UUID
     organization_id: uuid.UUID | None
     resource: str | None
+    resource_scope: str | None
     scope: str
     created_at: datetime
     last_used_at: datetime | None
@@ -101,14 +103,19 @@ _row = reader(_Row)
 
 
 def _columns(table: Any, *, resource: Any, last_used_at: Any) -> Select:
-    return select(
-        table.client_pk,
-        table.organization_id,
-        resource.label("resource"),
-        table.scope,
-        table.created_at,
-        last_used_at.label("last_used_at"),
-        literal(table is ApiKey).label("is_key"),
+    return (
+        select(
+            table.client_pk,
+            table.organization_id,
+            resource.label("resource"),
+            resources.scope_of(resource).label("resource_scope"),
+            table.scope,
+            table.created_at,
+            last_used_at.label("last_used_at"),
+            literal(table is ApiKey).label("is_key"),
+        )
+        .outerjoin_from(table, Resource, Resource.identifier == resource)
+        .params(api_resource=current().api_resource)
     )
 
 
@@ -179,7 +186,7 @@ def _app(client: OAuthClient, rows: list[_Row], places: dict[uuid.UUID, InOrgani
         redirect_kind=kind,
         host=host,
         organizations=_once(places[row.organization_id] for row in rows if row.organization_id in places),
-        resources=_once(row.resource for row in rows),
+        resources=_once(row.resource for row in rows if row.resource_scope is not None),
         scopes=_once(scope for row in rows for scope in _scopes(row, client)),
         allowed_at=min(row.created_at for row in rows),
         last_used_at=max(used, default=None),
@@ -189,8 +196,10 @@ def _app(client: OAuthClient, rows: list[_Row], places: dict[uuid.UUID, InOrgani
 
 
 def _scopes(row: _Row, client: OAuthClient) -> list[str]:
-    """As much as the client is registered for now."""
-    return split(narrowed(row.scope, client_scope=client.scope, resource_scope=None))
+    """As much as the client and, for a grant, the resource are registered for now."""
+    if row.resource and row.resource_scope is None:  # it is not registered any more
+        return []
+    return split(narrowed(row.scope, client_scope=client.scope, resource_scope=row.resource_scope))
 
 
 def _once(values: Iterable[Value | None]) -> tuple[Value, ...]:

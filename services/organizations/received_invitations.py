@@ -228,7 +228,7 @@ def accept(actor: Actor, invitation_id: str, *, role: str | None = None) -> Orga
     """Join the organization of an invitation to a verified address of the person's; again is no error once they joined by it. Commits: yes.
 
     role: what the person was shown; the inviter may have changed it since.
-    Raises: NotFound, also for somebody else's; InvitationEnded; RoleChanged; Forbidden for callers that are not people, and for API keys.
+    Raises: NotFound, also for somebody else's; InvitationEnded; RoleChanged; BoundElsewhere; Forbidden for callers that are not people.
     """
     user, invitation = _get_own(actor, invitation_id)
     return _join(actor, user, invitation, role=role)
@@ -237,7 +237,7 @@ def accept(actor: Actor, invitation_id: str, *, role: str | None = None) -> Orga
 def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
     """The same by a link. Commits: yes.
 
-    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; Forbidden for callers that are not people.
+    Raises: InvitationEnded; EmailMismatch, EmailNotVerified; BoundElsewhere; Forbidden for callers that are not people.
     """
     if actor.user is None:
         raise Forbidden()
@@ -339,10 +339,9 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
 def _join(actor: Actor, user: User, invitation: Invitation, *, role: str | None = None) -> OrganizationInfo:
     """End a unit of work by joining; an address of the person's is that of the invitation. Commits: yes.
 
-    Raises: InvitationEnded; RoleChanged; Forbidden for an API key, which is for one organization.
+    Raises: InvitationEnded; RoleChanged; BoundElsewhere.
     """
-    if actor.credential_type == "api_key":
-        organization_access.require_unbound(actor)
+    organization_access.require_unbound(actor)
     organization = _live_organization(invitation.organization_id)
     row_security.enter(user_id=user.id, organization_ids=[organization.id])
     is_first = _take(actor, user, invitation.id, organization.id, *([Invitation.role == role] if role else []))

@@ -28,7 +28,6 @@ from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 from services.tokens.oauth_clients import ClientInfo, StaleClient
 from services.tokens.signing_keys import TokenUnreadable
 
-MAX_TOKEN_LENGTH = 32_768
 INACTIVE: dict[str, Any] = {"active": False}
 
 
@@ -149,6 +148,9 @@ _FIND_JWT = HotStatement(
     live.judged(
         _join_subject(
             select(
+                User.email,
+                User.email_verified,
+                User.name,
                 Organization.slug,
                 Organization.name.label("organization_name"),
                 live.role(RefreshFamily).label("role"),
@@ -159,7 +161,7 @@ _FIND_JWT = HotStatement(
             .select_from(OAuthClient)
             .outerjoin(RevokedJwt, RevokedJwt.jti == bindparam("jti", type_=String()))
             .outerjoin(RefreshFamily, RefreshFamily.id == _FAMILY_ID)
-            .outerjoin(Resource, Resource.identifier == _RESOURCE)
+            .outerjoin(Resource, Resource.id == resources.id_of(_RESOURCE, bindparam("resource_key", type_=String())))
         ).where(OAuthClient.client_id == bindparam("client_id")),
         *live.JWT,
         by=(
@@ -229,8 +231,8 @@ def read_jwt(raw: str, *, audience: str | None) -> dict[str, Any] | None:
 
 
 def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
-    """A JWT as it stands now, its scope, organization and role read again; None when it was revoked, its person disabled, their
-    membership lost, or its client's grant type or its resource taken away since it was signed. One statement."""
+    """A JWT as it stands now, its scope, person, organization and role read again; None when it was revoked, its person disabled,
+    their membership lost, or its client's grant type or its resource taken away since it was signed. One statement."""
     family_id = token_claims.family_of(claims["jti"])
     row = _FIND_JWT.one(
         engine(),
@@ -238,16 +240,18 @@ def find_jwt(claims: dict[str, Any]) -> TokenInfo | None:
         family_id=family_id,
         client_id=claims["client_id"],
         resource=claims["aud"],
+        resource_key=resources.key_of(claims["aud"]),  # it may have been registered in another spelling since
         api_resource=current().api_resource,
     )
     if row is None or row.ended is not None:
         return None
     scope = narrowed(claims["scope"], client_scope=row.client_scope, resource_scope=row.resource_scope)
     token = replace(info_from_claims(claims), scope=scope)
-    if family_id is None:
+    if token.user is None:
         return token
+    user = replace(token.user, email=row.email, email_verified=row.email_verified, name=row.name)
     organization = OrganizationInfo(token.organization.id, row.slug, row.organization_name, row.role) if token.organization else None
-    return replace(token, organization=organization, can_confirm=bool(row.can_confirm))
+    return replace(token, user=user, organization=organization, can_confirm=bool(row.can_confirm))
 
 
 def info_from_claims(claims: dict[str, Any]) -> TokenInfo:
@@ -334,7 +338,7 @@ def _introspect_row(
             "sid": token.sid,
             "auth_time": token_claims.seconds(token.auth_time),
             **({"org": token.organization.to_values()} if token.organization else {}),
-            **({"username": token.user.email} if "email" in token.scopes else {}),
+            **({"username": token.user.email} if "email" in token.scopes and token.user.email else {}),
             **token_claims.person(token.user, token.scopes),
         }
     return body
@@ -351,7 +355,7 @@ def _introspect_jwt(client: ClientInfo, raw: str) -> dict[str, Any]:
     token = find_jwt(claims)
     if token is None:
         return INACTIVE
-    return {"active": True, "token_type": "Bearer", **token_claims.opened(claims, token.scope)}
+    return {"active": True, "token_type": "Bearer", **token_claims.opened(claims, token.scope, token.user, token.organization)}
 
 
 def _may_see(client: ClientInfo, owner_client_id: str) -> bool:
@@ -365,8 +369,6 @@ def revoke(actor: Actor, client: ClientInfo, raw: str) -> None:
     Raises: StaleClient.
     """
     oauth_clients.require_current(client)
-    if len(raw) > MAX_TOKEN_LENGTH:
-        return
     if raw.count(".") == 2:
         _revoke_jwt(actor, client, raw)
     else:

@@ -37,6 +37,7 @@ from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, Row
 from infra.ids import uuid7
 from infra.secret_text import hash_secret, new_secret
+from infra.word_lists import without
 from models import AuthorizationCode, KnownApp, RefreshFamily
 from models.types import UtcDateTime
 from services.access.actors import Actor
@@ -107,6 +108,7 @@ _IS_KNOWN = (
     .exists()
 )
 _INSERT = HotStatement(insert(AuthorizationCode).returning(_IS_KNOWN.label("is_known_app")))
+_MAY_REFRESH = bindparam("may_refresh", type_=Boolean())
 _FACTS = select_grant(
     AuthorizationCode,
     AuthorizationCode.id.label("code_id"),
@@ -114,6 +116,8 @@ _FACTS = select_grant(
     AuthorizationCode.code_challenge,
     AuthorizationCode.expires_at,
     AuthorizationCode.used_at,
+    # without a refresh token, offline_access is not given either: the client may have lost the grant type since
+    scope=case((_MAY_REFRESH, AuthorizationCode.scope), else_=without(AuthorizationCode.scope, "offline_access")),
 ).where(AuthorizationCode.code_hash == bindparam("code_hash"))
 _RULES = (*live.OF_THIS_CLIENT, _is_another_request, *live.CODE, asks_for_another_resource)
 _FIND = HotStatement(live.judged(_FACTS, *_RULES))
@@ -131,7 +135,7 @@ def _exchange_statement() -> HotStatement:
         .returning(AuthorizationCode.id)
         .cte("won")
     )
-    has_refresh_token = and_(bindparam("may_refresh", type_=Boolean()), (literal(" ") + g.c.scope + " ").like("% offline_access %"))
+    has_refresh_token = and_(_MAY_REFRESH, (literal(" ") + g.c.scope + " ").like("% offline_access %"))
     family = insert(RefreshFamily).from_select(
         ["id", *_COPIED, "ip", "user_agent", "created_at", "last_used_at", "expires_at"],
         select(

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
+from config import current
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.rows import reader
-from models import AccessToken, OAuthClient, RefreshFamily, RefreshToken
+from models import AccessToken, OAuthClient, RefreshFamily, RefreshToken, Resource
 from services.database.transactions import engine
 from services.tokens import live, oauth_clients
 
@@ -36,6 +37,7 @@ _LIVE_GRANTS = HotStatement(
         OAuthClient.redirect_uris,
     )
     .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
+    .outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
     .where(
         RefreshFamily.user_id == bindparam("user_id"),
         live.grant_is_live(),
@@ -77,4 +79,5 @@ _grant_info = reader(GrantInfo)
 
 def list_for(user_id: uuid.UUID) -> list[GrantInfo]:
     """Return a person's live grants, newest first: not revoked, and with a token that still works."""
-    return [_grant_info(row) for row in _LIVE_GRANTS.all(engine(), user_id=user_id, now=now())]
+    rows = _LIVE_GRANTS.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource)
+    return [_grant_info(row) for row in rows]

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, String, and_, bindparam, not_, select
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, literal_column, not_, select
 
 from errors import OAuthRefused
 from infra.rows import reader
-from infra.word_lists import has_words
+from infra.word_lists import has_any_word, has_words
 from models import AuthorizationCode, OAuthClient, Organization, RefreshFamily, Resource, User
-from services.access.scopes import narrowed
+from services.access.scopes import IDENTITY_SCOPES, join, narrowed
 from services.tokens import live, resources
 from services.tokens.live import Ended
 from services.tokens.oauth_clients import ClientInfo
@@ -90,6 +90,8 @@ class PermitResource(Protocol):
 
 _WANTED_SCOPE = bindparam("wanted_scope", type_=String())
 _WANTED_RESOURCE = bindparam("wanted_resource", type_=String())
+_CLIENTS_PART = bindparam("clients_part", type_=String())  # of the wanted scope: what the client still has; null if none is wanted
+_IDENTITY = literal_column(f"'{join(IDENTITY_SCOPES)} '", String())
 
 
 def asks_for_more(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -102,6 +104,12 @@ def asks_for_another_resource(row: Any, _moment: Any) -> tuple[ColumnElement[boo
     return and_(_WANTED_RESOURCE.is_not(None), row.resource.is_distinct_from(_WANTED_RESOURCE)), Ended.OTHER_RESOURCE
 
 
+def gets_nothing(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
+    """The grant's resource has lost every scope that the request names: a token would be for nothing."""
+    is_left = has_any_word(_IDENTITY + row.resource_scope, _CLIENTS_PART)
+    return and_(row.resource_scope.is_not(None), _CLIENTS_PART.is_not(None), not_(is_left)), Ended.MORE_SCOPE
+
+
 def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> OAuthRefused:
     """Return the error for a request that spent nothing. ended: why its code or token cannot be used. detail: for the log."""
     if ended == Ended.MORE_SCOPE:
@@ -111,9 +119,11 @@ def refusal(ended: str | None, otherwise: str, *, detail: str | None = None) -> 
     return OAuthRefused("invalid_grant", otherwise, detail=detail or ended)
 
 
-def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any) -> Select[Any]:
+def select_grant(
+    source: type[AuthorizationCode] | type[RefreshFamily], *more: ColumnElement[Any] | Any, scope: ColumnElement[str] | None = None
+) -> Select[Any]:
     """Select the columns of Grant through `source` (a code or a family), those that `live.OF_THIS_CLIENT` needs, then `more`. Whoever
-    runs it binds `resources.API_RESOURCE`.
+    runs it binds `resources.API_RESOURCE`. scope: what counts instead of the source's.
 
     `role` is null if the person can no longer act in the organization; see `live.role`.
     """
@@ -124,7 +134,7 @@ def select_grant(source: type[AuthorizationCode] | type[RefreshFamily], *more: C
             source.client_pk,
             source.user_id,
             source.organization_id,
-            source.scope,
+            source.scope if scope is None else scope.label("scope"),
             source.resource,
             source.nonce,
             source.sid,

@@ -19,6 +19,7 @@ from infra.word_lists import has_words
 from models import ApiKey, OAuthClient, Organization, RefreshFamily, User
 from models.definer import role_of
 from models.types import UtcDateTime
+from services.tokens import resources
 
 NOW = bindparam("now", type_=UtcDateTime())
 CLIENT_PK = bindparam("client_pk", type_=Uuid())
@@ -121,8 +122,12 @@ def client_may_not_refresh(row: Any, _moment: Any) -> tuple[ColumnElement[bool],
     return or_(row.client_may_act.is_(False), row.client_may_refresh.is_(False)), Ended.GRANT_TYPE
 
 
+def _is_gone(resource: Any, resource_scope: Any) -> ColumnElement[bool]:
+    return and_(resource.is_not(None), resource_scope.is_(None))
+
+
 def resource_is_gone(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
-    return and_(row.resource.is_not(None), row.resource_scope.is_(None)), Ended.RESOURCE
+    return _is_gone(row.resource, row.resource_scope), Ended.RESOURCE
 
 
 def is_revoked(row: Any, _moment: Any) -> tuple[ColumnElement[bool], Ended]:
@@ -199,11 +204,15 @@ def none_of(row: Any, *rules: Rule, moment: datetime | ColumnElement[datetime] =
 
 
 def grant_is_live(moment: datetime | ColumnElement[datetime] = NOW) -> ColumnElement[bool]:
-    """For lists of grants: the family is neither revoked nor expired, and its client is not shut out and may still have grants.
+    """For lists of grants: the family is neither revoked nor expired, its client is not shut out and may still have grants, and its
+    resource is registered.
 
-    The statement must join RefreshFamily and OAuthClient.
+    The statement must join RefreshFamily and OAuthClient, outer join the family's Resource, and bind `resources.API_RESOURCE`.
     """
-    return and_(none_of(RefreshFamily, is_revoked, is_expired, moment=moment), client_version().is_not(None), client_may_act())
+    is_for_nothing = _is_gone(RefreshFamily.resource, resources.scope_of(RefreshFamily.resource))
+    return and_(
+        none_of(RefreshFamily, is_revoked, is_expired, moment=moment), client_version().is_not(None), client_may_act(), not_(is_for_nothing)
+    )
 
 
 def key_works(moment: datetime) -> ColumnElement[bool]:

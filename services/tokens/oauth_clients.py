@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, Select, bindparam, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from config import is_loopback_http
+from config import current, is_loopback_http
 from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement
 from infra.secret_text import hash_secret, new_secret
-from models import ApiKey, OAuthClient, RefreshFamily
+from models import ApiKey, OAuthClient, RefreshFamily, Resource
 from models.types import UtcDateTime
 from services.access import instance_access
 from services.access.actors import Actor
@@ -298,9 +298,11 @@ def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
 
 def _with_use() -> Select[Any]:
     of_it = RefreshFamily.client_pk == OAuthClient.id
-    people = select(func.count(RefreshFamily.user_id.distinct())).where(of_it, live.grant_is_live(now())).scalar_subquery()
+    users = select(func.count(RefreshFamily.user_id.distinct()))
+    users = users.outerjoin_from(RefreshFamily, Resource, Resource.identifier == RefreshFamily.resource)
+    people = users.where(of_it, live.grant_is_live(now())).scalar_subquery()
     keys = select(func.count()).select_from(ApiKey).where(ApiKey.client_pk == OAuthClient.id, live.key_works(now())).scalar_subquery()
-    return select(OAuthClient, people.label("people"), keys.label("key_count"))
+    return select(OAuthClient, people.label("people"), keys.label("key_count")).params(api_resource=current().api_resource)
 
 
 def has_two_secrets(row: OAuthClient) -> bool:

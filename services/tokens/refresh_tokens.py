@@ -44,6 +44,7 @@ from services.tokens.grants import (
     RawTokens,
     asks_for_another_resource,
     asks_for_more,
+    gets_nothing,
     grant_of,
     refusal,
     select_grant,
@@ -91,7 +92,7 @@ _FACTS = (
     .outerjoin(_successor, _successor.id == RefreshToken.successor_id)
     .where(RefreshToken.token_hash == bindparam("token_hash"))
 )
-_RULES = (*live.OF_THIS_CLIENT, *live.REFRESH_TOKEN, asks_for_more, asks_for_another_resource)
+_RULES = (*live.OF_THIS_CLIENT, *live.REFRESH_TOKEN, asks_for_more, asks_for_another_resource, gets_nothing)
 _FIND = HotStatement(live.judged(_FACTS, *_RULES))
 _SPEND_VALUES = {
     "used_at": NOW,
@@ -184,6 +185,7 @@ def rotate(
         "client_version": client.version,
         "scope": scope,
         "wanted_scope": scope,
+        "clients_part": join(word for word in split(scope) if word in client.scopes) or None,
         "wanted_resource": resource,
         "api_resource": current().api_resource,
         "names_other_resource": False,
@@ -245,7 +247,7 @@ def _permitted(
         params["wanted_resource"] = row.resource
         return {}
     other, params["scope"] = permit_resource(client, grant_of(row), resource, params["scope"])
-    params |= {"wanted_resource": None, "names_other_resource": True}
+    params |= {"wanted_resource": None, "names_other_resource": True, "clients_part": None}
     return {"resource": other.identifier, "resource_scope": join(other.scopes)}
 
 

@@ -1,9 +1,12 @@
 """Registered APIs (RFC 8707): who may be named in `resource`. Our own API is always one of them."""
 
 import re
+import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, String, bindparam, case, literal_column, or_, select
+from sqlalchemy.orm import aliased
 
 from config import current
 from extensions import db
@@ -34,16 +37,22 @@ _OWN_SCOPE: ColumnElement[str] = literal_column(f"'{join(API_SCOPES)}'", String(
 def scope_of(identifier: ColumnElement[str | None]) -> ColumnElement[str | None]:
     """The scopes that the resource with this identifier is registered with now; null if it is not registered, or null itself.
 
-    The statement must outer join Resource on the identifier, and bind API_RESOURCE.
+    The statement must outer join the Resource of that identifier, and bind API_RESOURCE.
     """
     return case((identifier == API_RESOURCE, _OWN_SCOPE), else_=Resource.scope)
 
 
+_named = aliased(Resource)
+
+
+def id_of(identifier: Any, key: Any) -> ColumnElement[uuid.UUID]:
+    """The row's id of the registered resource that `identifier` names, as a subquery. key: its `key_of`."""
+    same = select(_named.id).where(or_(_named.identifier == identifier, _named.identifier_key == key))
+    return same.order_by(_named.identifier != identifier, _named.id).limit(1).scalar_subquery()
+
+
 _FIND = HotStatement(
-    select(Resource.identifier, Resource.name, Resource.scope)
-    .where(or_(Resource.identifier == bindparam("identifier"), Resource.identifier_key == bindparam("key")))
-    .order_by(Resource.identifier != bindparam("identifier"), Resource.id)
-    .limit(1)
+    select(Resource.identifier, Resource.name, Resource.scope).where(Resource.id == id_of(bindparam("identifier"), bindparam("key")))
 )
 
 

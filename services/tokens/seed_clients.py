@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, select, update
 
 from config import current, is_loopback_http
 from errors import Conflict, GatepostError, NotFound
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret, new_secret
-from models import AuthorizationCode, OAuthClient, RefreshFamily, Resource
+from models import AuthorizationCode, Consent, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.access.scopes import INTROSPECT, KNOWN_SCOPES, join, split
 from services.audit import audit
@@ -25,6 +25,7 @@ from services.tokens import oauth_clients, resources, signing_keys
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
 MIN_SECRET_LENGTH = 32  # characters
+MAX_SCOPES_LENGTH = 4096  # characters with the spaces, all ASCII: a token has them all, and is a header line
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 _KEPT = ("backchannel_logout_uri", "token_endpoint_auth_method", "resource", "id_token_alg", "pkce")
 Outcome = Literal["created", "unchanged", "updated", "conflict"]
@@ -357,6 +358,8 @@ def _scopes(values: _Values) -> list[str]:
     for scope in scopes:
         if not _SCOPE.fullmatch(scope):
             raise _Bad(f"scope {_shown(scope)} is not of the form of a scope")
+    if len(join(scopes)) > MAX_SCOPES_LENGTH:
+        raise _Bad(f"scopes must have at most {MAX_SCOPES_LENGTH} characters together")
     return scopes
 
 
@@ -485,8 +488,7 @@ def _secret_to_set(row: OAuthClient, entry: _Client) -> str | None:
 def _put_resource(actor: Actor, entry: _Resource) -> SeedOutcome:
     """Inside the unit of work of `apply`: never commits."""
     key = resources.key_of(entry.identifier)
-    same = select(Resource).where(or_(Resource.identifier == entry.identifier, Resource.identifier_key == key))
-    row = db.session.scalar(same.order_by(Resource.identifier != entry.identifier, Resource.id).limit(1).with_for_update())
+    row = db.session.scalar(select(Resource).where(Resource.id == resources.id_of(entry.identifier, key)).with_for_update())
     if row is None:
         db.session.add(Resource(identifier=entry.identifier, identifier_key=key, name=entry.name, scope=join(entry.scopes)))
         audit.record(actor, "resource.created", target_type="resource", target_id=entry.identifier)
@@ -503,10 +505,12 @@ def _put_resource(actor: Actor, entry: _Resource) -> SeedOutcome:
 
 
 def _respell(before: str, after: str) -> None:
-    """Grants name their resource as it is registered, and end with its registration. Inside the unit of work: never commits."""
+    """Grants, consents and clients name their resource as it is registered; a grant ends with that. Inside the unit of work: never
+    commits."""
     if before != after:
-        for granted in (RefreshFamily, AuthorizationCode):
-            db.session.execute(update(granted).where(granted.resource == before).values(resource=after))
+        db.session.execute(delete(Consent).where(Consent.resource == after))  # left of another time, and in the way
+        for table in (RefreshFamily, AuthorizationCode, Consent, OAuthClient):
+            db.session.execute(update(table).where(table.resource == before).values(resource=after))
 
 
 def _is_same(stored: Any, wanted: Any) -> bool:

@@ -15,6 +15,7 @@ from infra.hot_statements import HotStatement
 from infra.ids import parse_uuid, uuid7
 from models import Membership, Organization, Project
 from models.membership import in_own_order
+from services.access.actors import OrganizationInfo, UserInfo
 from services.access.scopes import split
 from services.database.row_security import rows_of
 from services.database.transactions import engine
@@ -23,9 +24,8 @@ from services.tokens.grants import Grant, Issued
 from services.tokens.oauth_clients import ClientInfo
 
 LIST_LIMIT, LISTS_BYTES = 100, 4096
+_PERSON = ("name", "email", "email_verified")
 _OPENED_BY = {
-    "profile": ("name",),
-    "email": ("email", "email_verified"),
     "orgs": ("orgs", "orgs_truncated"),
     "projects:read": ("projects", "projects_truncated"),
 }
@@ -118,20 +118,28 @@ def id_token(grant: Grant, scope: str, raw_access_token: str, issued: Issued) ->
 
 
 def person(subject: Any, scopes: list[str]) -> dict[str, Any]:
-    """Name and address of anything that has them, as far as the scopes go."""
+    """Name and address of anything that has them, as far as the scopes go; no claim is empty (OpenID Connect Core section 5.3.2)."""
     claims: dict[str, Any] = {}
-    if "profile" in scopes:
+    if "profile" in scopes and subject.name:
         claims["name"] = subject.name
-    if "email" in scopes:
+    if "email" in scopes and subject.email:
         claims |= {"email": subject.email, "email_verified": subject.email_verified}
     return claims
 
 
-def opened(claims: dict[str, Any], scope: str) -> dict[str, Any]:
-    """The claims of a JWT whose scope counts no further than `scope` now."""
+def opened(claims: dict[str, Any], scope: str, user: UserInfo | None, organization: OrganizationInfo | None) -> dict[str, Any]:
+    """The claims of a JWT whose scope counts no further than `scope` now, with its person and organization as they are now. The lists are
+    those that it was signed with, but for that organization."""
     scopes = split(scope)
-    closed = {claim for needed, names in _OPENED_BY.items() if needed not in scopes for claim in names}
-    return {**{name: value for name, value in claims.items() if name not in closed}, "scope": scope}
+    closed = {claim for needed, names in _OPENED_BY.items() if needed not in scopes for claim in names}.union(_PERSON)
+    told = {name: value for name, value in claims.items() if name not in closed} | {"scope": scope}
+    if user is not None:
+        told |= person(user, scopes)
+    if organization is not None:
+        told["org"] = organization.to_values()
+        if "orgs" in told:
+            told["orgs"] = [told["org"] if one["id"] == told["org"]["id"] else one for one in told["orgs"]]
+    return told
 
 
 def organizations_of(user_id: uuid.UUID, bound: dict[str, Any] | None) -> dict[str, Any]:

@@ -239,17 +239,18 @@ def test_the_list_has_every_state_but_revoked(app, company):
     assert [item["state"] for item in company.owner.get(INVITATIONS).json["items"]] == ["accepted", "declined", "expired", "expired"]
 
 
-def test_a_token_accepts_and_declines_too(app, company):
+def test_a_token_for_an_organization_declines_too_and_accepts_nothing(app, company):
     ann = factories.make_user(email="ann@example.com")
     http, headers = app.test_client(), bearer(factories.make_grant(ann, scope="orgs:write").raw_token)
-    declined, accepted = invite(company).json["id"], None
+    declined = invite(company).json["id"]
     assert http.post(f"/api/v1/invitations/{declined}/decline", headers=headers).status_code == 204
     assert [event.organization_id for event in declined_events(app)] == [None], "not that of the token either"
-    accepted = invite(company).json["id"]
-    assert http.post(f"/api/v1/invitations/{accepted}/accept", headers=headers).status_code == 200
-    assert role_of(app, company.acme, ann) == "member"
+    waiting = invite(company).json["id"]
+    answer = http.post(f"/api/v1/invitations/{waiting}/accept", headers=headers)
+    assert (answer.status_code, answer.json["error"]) == (403, "bound_to_organization")
+    assert role_of(app, company.acme, ann) is None
     narrow = bearer(factories.make_grant(ann, scope="orgs").raw_token)
-    assert http.post(f"/api/v1/invitations/{accepted}/decline", headers=narrow).json["error"] == "insufficient_scope"
+    assert http.post(f"/api/v1/invitations/{waiting}/decline", headers=narrow).json["error"] == "insufficient_scope"
 
 
 @pytest.mark.parametrize("wrong", [str(uuid4()), "not-an-id", "%00", "gpi_" + "A" * 43])

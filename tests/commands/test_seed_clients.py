@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
-from models import AuditEvent, OAuthClient, RefreshFamily, Resource
+from models import AuditEvent, Consent, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.tokens import seed_clients
 from tests import factories, owner
@@ -225,6 +225,16 @@ def test_a_bad_file_is_wrong_usage_and_nothing_is_applied(app, seed, why):
     assert _clients(app) == {}
 
 
+def test_there_are_no_more_scopes_than_a_token_has_room_for(app, seed):
+    many = [f"{number:03}".ljust(127, "x") for number in range(32)]  # 4,095 characters with the spaces
+    for text, known in ((RESOURCE, "example:do"), (CLI, "credentials:read")):
+        result = seed(text.replace(known, '", "'.join(many)))
+        assert result.exit_code == 2
+        assert "scopes must have at most 4096 characters together" in result.output
+    assert _clients(app) == {}
+    assert seed(f'[[resource]]\nidentifier = "https://api.example.com"\nscopes = {json.dumps(many)}').exit_code == 0
+
+
 def test_a_missing_file_and_one_that_is_not_text_are_wrong_usage(app, tmp_path):
     runner = app.test_cli_runner()
     assert runner.invoke(args=["seed-clients", str(tmp_path / "none.toml")]).exit_code == 2
@@ -293,6 +303,24 @@ def test_grants_for_a_resource_follow_its_new_spelling(app, seed):
     with app.app_context():
         found = dict(db.session.execute(select(RefreshFamily.sid, RefreshFamily.resource)).all())
     assert found == {grant.sid: "https://api.example.com/", elsewhere.sid: "https://other.example.com"}
+
+
+def test_consents_and_default_resources_follow_it_too(app, seed):
+    before, after = "https://api.example.com", "https://api.example.com/"
+    client = CLI + f'resource = "{before}"'
+    seed(RESOURCE + client)
+    ann, eve = factories.make_user(), factories.make_user()
+    with owner.at_work(app):
+        client_pk = db.session.scalar(select(OAuthClient.id).where(OAuthClient.client_id == "gatepost-cli"))
+        for person, resource in ((ann, before), (ann, after), (ann, ""), (eve, before)):  # ann's second one: of an earlier spelling
+            db.session.add(Consent(user_id=person.id, client_pk=client_pk, organization_id=person.id, resource=resource, scope="openid"))
+        db.session.commit()
+    assert seed(RESOURCE.replace(before, after), "--update").exit_code == 0
+    with owner.at_work(app):
+        found = [(row.user_id, row.resource) for row in db.session.scalars(select(Consent))]
+    assert sorted(found) == sorted([(ann.id, ""), (ann.id, after), (eve.id, after)])
+    assert _clients(app)["gatepost-cli"].resource == after
+    assert seed(client).stdout.splitlines() == ["unchanged client gatepost-cli"]
 
 
 def test_the_algorithm_of_id_tokens_and_optional_pkce_are_kept_and_shown(app, seed):

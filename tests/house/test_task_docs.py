@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 from flask import Flask
+from wtforms import HiddenField
 
+from blueprints.pages.admin.clients import ChangeForm, ClientForm
 from tests import gallery
 from tests.live_server import ROOT
 
@@ -56,6 +58,15 @@ def _words_of_pages() -> re.Pattern[str]:
     with (ROOT / "translations" / "de" / "LC_MESSAGES" / "messages.po").open("rb") as file:
         ids = [text for message in read_po(file) if message.id for text in ([message.id] if isinstance(message.id, str) else message.id)]
     return re.compile("|".join(re.sub(r"%\\\(\w+\\\)[sd]", EXAMPLES, re.escape(text)) for text in ids))
+
+
+@pytest.mark.parametrize(("section", "form"), [("Add one", ClientForm), ("Change it", ChangeForm)])
+def test_the_page_about_clients_names_every_field(app: Flask, section: str, form: type[ClientForm]) -> None:
+    text = (FOLDER / "oauth-client.md").read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    with app.test_request_context():
+        labels = {str(field.label.text) for field in form() if not isinstance(field, HiddenField)}
+    assert len(labels) >= 6
+    assert labels - set(re.findall(r"\*([^*]+)\*", " ".join(text.split()))) == set()
 
 
 def test_words_in_italics_stand_on_the_pages() -> None:

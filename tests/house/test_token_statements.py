@@ -37,6 +37,7 @@ _REFRESH_TOKEN = (
     "is_used",
     "is_expired",
 )
+_ASKS = ("asks_for_more", "asks_for_another_resource", "gets_nothing")
 _CODE = ("is_used", "is_expired", "resource_is_gone", "person_has_left")
 JUDGES: dict[str, tuple[str, ...]] = {
     "tokens.access_tokens._FIND_ACCESS": _ACCESS_TOKEN,
@@ -45,14 +46,9 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "tokens.access_tokens._INTROSPECT_REFRESH": ("is_unknown", *_REFRESH_TOKEN),
     "tokens.authorization_codes._EXCHANGE": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
     "tokens.authorization_codes._FIND": (*_OF_THIS_CLIENT, "_is_another_request", *_CODE, "asks_for_another_resource"),
-    "tokens.refresh_tokens._FIND": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, "asks_for_more", "asks_for_another_resource"),
-    "tokens.refresh_tokens._FIND_SPENT": (
-        *_OF_THIS_CLIENT,
-        *(rule for rule in _REFRESH_TOKEN if rule != "is_used"),
-        "asks_for_more",
-        "asks_for_another_resource",
-    ),
-    "tokens.refresh_tokens._ROTATE": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, "asks_for_more", "asks_for_another_resource"),
+    "tokens.refresh_tokens._FIND": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, *_ASKS),
+    "tokens.refresh_tokens._FIND_SPENT": (*_OF_THIS_CLIENT, *(rule for rule in _REFRESH_TOKEN if rule != "is_used"), *_ASKS),
+    "tokens.refresh_tokens._ROTATE": (*_OF_THIS_CLIENT, *_REFRESH_TOKEN, *_ASKS),
     "users.api_keys._FIND": (
         "client_behind_is_shut_out",
         "client_may_not_act",

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests.certificates import make_certificate
+from tests.live_server import LiveServer
 from tests.probe_server import ProbeServer, wait_for
-from tests.raw_http import SECONDS, read_answer, read_to_end, status_of
+from tests.raw_http import SECONDS, connect, read_answer, read_to_end, status_of
 from tests.stores import free_port
 
 
@@ -70,6 +71,14 @@ def test_the_environ_is_the_one_that_gunicorns_own_worker_makes(server: ProbeSer
 def test_no_header_passes_for_a_variable_of_the_server(server: ProbeServer) -> None:
     told = server.tell("GET / HTTP/1.1\r\nSCRIPT_NAME: /x\r\nPATH_INFO: /y\r\nREMOTE_ADDR: 6.6.6.6\r\nRemote-Addr: 6.6.6.6")["environ"]
     assert (told["SCRIPT_NAME"], told["PATH_INFO"], told["REMOTE_ADDR"]) == ("", "/", "127.0.0.1")
+
+
+def test_nor_with_gunicorns_own_worker_and_our_settings(live_server: Callable[..., LiveServer]) -> None:
+    server = live_server(workers=1, arguments=("-k", "gthread"))
+    for path, header, status in (("/x/healthz", "SCRIPT_NAME: /x", 404), ("/healthz", "PATH_INFO: /x", 200)):
+        with connect(server.port) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\nConnection: close\r\n\r\n".encode())
+            assert status_of(read_to_end(connection)) == status, header
 
 
 def test_bytes_of_utf_8_in_an_address_count_as_escaped(server: ProbeServer) -> None:

@@ -5,9 +5,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import requests
+from sqlalchemy import select
 
 from extensions import db
-from models import Membership, Organization, Project, User
+from models import Membership, OAuthClient, Organization, Project, User
+from services.access.actors import Actor
+from services.tokens import seed_clients
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, VERIFIER, Program, answer_of, claims_of
 
@@ -100,6 +103,43 @@ def test_a_machine_names_no_lists(app, server_side, person):
 
 
 # --- no limit of ours is smaller than a token of ours -------------------------------------------------------------------------
+
+
+def words(count, size=104):
+    return [f"{number:03}:".ljust(size, "x") for number in range(count)]
+
+
+def test_the_longest_registered_scope_makes_a_token_that_every_door_takes(app, register, server_side, browser, person):
+    api = "https://api.example.com/" + "x" * 1976
+    with owner.at_work(app):
+        db.session.get_one(User, person.id).name = LONG
+        db.session.commit()
+        own = ["openid", "profile", "email", "orgs"]
+        scopes = [*own, *words(38)]
+        scopes.append("y" * (4096 - len(" ".join(scopes)) - 1))
+        entry = f'[[resource]]\nidentifier = "{api}"\nscopes = {json.dumps(scopes[len(own) :])}\n'
+        entry += f'[[client]]\nclient_id = "{"c" * 255}"\ntype = "public"\nredirect_uris = ["https://app.example.com/cb"]\n'
+        entry += f"trusted = true\nscopes = {json.dumps(scopes)}"
+        assert [outcome.outcome for outcome in seed_clients.apply(Actor.operator(), entry)] == ["created"] * 2
+        client = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == "c" * 255))
+        db.session.expunge(client)
+    join(app, person, [LONG] * 110)
+    program = Program(app, client)
+    token = program.get_tokens(browser, scope=None, resource=api, organization="o109")["access_token"]
+    assert set(claims_of(token)["scope"].split()) == set(scopes)
+    assert program.userinfo(token).status_code == 200
+    assert server_side.introspect(token).json["active"]
+
+
+def test_a_token_of_ours_is_revoked_however_long_it_is(register, server_side, browser):
+    api, scope = "https://api.example.com", " ".join(words(250))
+    factories.make_resource(identifier=api, scope=scope)
+    program = register(trusted=True, scope=scope)
+    token = program.get_tokens(browser, scope=None, resource=api)["access_token"]
+    assert len(token) > 32_768
+    assert server_side.introspect(token).json["active"]
+    assert program.revoke(token).status_code == 200
+    assert server_side.introspect(token).json == {"active": False}
 
 
 @pytest.mark.parametrize("nonce", ["n" * 4096, '"' * 1500], ids=["plain", "escaped"])

@@ -162,6 +162,13 @@ def test_the_grant_stays_without_when_its_person_joins_one(app: Flask, browser: 
     assert browser.get("/api/v1/session").json["active_org"] == "acme"
 
 
+def test_a_token_without_an_organization_accepts_an_invitation(browser: FlaskClient, notes: Program, person: User) -> None:
+    access = notes.get_tokens(browser, scope="openid orgs:write")["access_token"]
+    invitation = factories.make_invitation(factories.make_organization(slug="acme"), "ada@example.com")
+    assert notes.http.post(f"/api/v1/invitations/{invitation.id}/accept", headers=bearer(access)).status_code == 200
+    assert [org["slug"] for org in browser.get("/api/v1/session").json["orgs"]] == ["acme"]
+
+
 def test_it_ends_with_its_person_and_with_its_session(app: Flask, browser: FlaskClient, notes: Program, person: User) -> None:
     ended = notes.get_tokens(browser)
     (app_session,) = [item for item in browser.get("/api/v1/user-sessions").json["items"] if item["type"] == "grant"]

@@ -119,6 +119,20 @@ def test_an_unverified_address_is_told_as_such(app, program):
     assert claims_of(program.get_tokens(browser, scope="openid email")["id_token"])["email_verified"] is False
 
 
+def test_who_has_no_address_and_no_name_gets_no_claims_of_them(app, program, server_side):
+    browser, user = app.test_client(), factories.make_user(email_verified=False, name="")
+    factories.sign_in(browser, user)
+    owner.rows(app, update(User).where(User.id == user.id).values(email=None, email_key=None))
+    plain = program.get_tokens(browser, scope="openid profile email")
+    jwt = program.get_tokens(browser, scope="openid profile email", resource=f"{ISSUER}/api/v1")["access_token"]
+    bodies = [claims_of(plain["id_token"]), claims_of(jwt)]
+    bodies += [program.userinfo(token).json for token in (plain["access_token"], jwt)]
+    bodies += [server_side.introspect(token).json for token in (plain["access_token"], jwt)]
+    for body in bodies:
+        assert body["sub"] == str(user.id)
+        assert not {"name", "email", "email_verified", "username"} & set(body)
+
+
 def test_auth_time_is_that_of_the_sign_in_also_after_refreshing(program, browser):
     first = program.get_tokens(browser, scope="openid offline_access", nonce="abc")
     clock.move(5000)

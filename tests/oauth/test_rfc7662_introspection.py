@@ -1,10 +1,11 @@
 """RFC 7662: a resource server asks what a token is. Whoever may not see it, and whatever is none, is inactive."""
 
 import pytest
+from sqlalchemy import update
 
 from extensions import db
 from infra import clock
-from models import Membership
+from models import Membership, Organization, User
 from services.access.actors import Actor
 from services.accounts import user_administration
 from services.sessions import user_sessions
@@ -139,6 +140,29 @@ def test_what_happens_to_the_person_reaches_every_kind_of_token_at_once(app, ser
         else:
             user_sessions.revoke_all(Actor.operator(), user_id=person.id)
     assert [server_side.introspect(token).json for token in every] == [INACTIVE] * 3
+
+
+def test_every_kind_of_token_tells_what_the_person_and_organization_are_now(app, server_side, register, browser, person):
+    acme = factories.make_organization(slug="acme", owner=person)
+    scope = "openid profile email offline_access orgs"
+    program = register(trusted=True, scope=scope)
+    opaque = program.get_tokens(browser, scope=scope, organization="acme")
+    jwt = program.get_tokens(browser, scope=scope, organization="acme", resource=API)["access_token"]
+    owner.rows(app, update(Membership).where(Membership.organization_id == acme.id).values(role="member"))
+    owner.rows(app, update(Organization).where(Organization.id == acme.id).values(name="Acme & Sons", slug="sons"))
+    changed = {"email": "countess@example.com", "email_key": "countess@example.com", "email_verified": False, "name": "The Countess"}
+    owner.rows(app, update(User).where(User.id == person.id).values(**changed))
+    org = {"id": str(acme.id), "slug": "sons", "name": "Acme & Sons", "role": "member"}
+    for token in (opaque["access_token"], opaque["refresh_token"], jwt):
+        body = server_side.introspect(token).json
+        assert (body["email"], body["email_verified"], body["name"]) == ("countess@example.com", False, "The Countess")
+        assert body["org"] == org
+        assert body["active"] is True
+    assert server_side.introspect(jwt).json["orgs"][0] == org
+    for token in (opaque["access_token"], jwt):
+        claims = program.userinfo(token).json
+        assert (claims["email"], claims["email_verified"], claims["name"]) == ("countess@example.com", False, "The Countess")
+        assert claims["org"] == claims["orgs"][0] == org
 
 
 def test_who_asks_must_be_a_confidential_client(program, tokens):

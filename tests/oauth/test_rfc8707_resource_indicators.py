@@ -5,6 +5,8 @@ from sqlalchemy import delete, update
 
 from extensions import db
 from models import AccessToken, Resource
+from services.access.actors import Actor
+from services.tokens import seed_clients
 from tests import factories, owner
 from tests.oauth.flow import ISSUER, answer_of, assert_refused, bearer, claims_of, people, press
 
@@ -79,6 +81,26 @@ def test_the_audience_has_the_registered_spelling_however_the_request_spells_it(
     again = program.refresh(tokens["refresh_token"], resource=spelling).json
     assert claims_of(again["access_token"])["aud"] == API
     assert program.refresh(tokens["refresh_token"], resource=API).json["refresh_token"] == again["refresh_token"]  # the same request
+
+
+@pytest.mark.both_databases
+def test_a_new_spelling_takes_nothing_away(app, register, server_side, browser):
+    factories.make_resource(identifier=API, scope="projects:read")
+    asks = register(type="confidential", scope="openid email offline_access projects:read")
+    page = asks.authorize(browser, scope="openid email offline_access projects:read", resource=API)
+    allowed = asks.exchange(answer_of(press(browser, page, "allow"))["code"]).json
+    plain = asks.exchange(answer_of(press(browser, asks.authorize(browser, scope="projects:read offline_access"), "allow"))["code"]).json
+    with app.app_context():
+        entry = f'[[resource]]\nidentifier = "{API}/"\nscopes = ["projects:read"]'
+        [outcome] = seed_clients.apply(Actor.operator(), entry, update=True)
+    assert outcome.outcome == "updated"
+    assert asks.http.get("/oauth/userinfo", headers=bearer(allowed["access_token"])).status_code == 200
+    assert server_side.introspect(allowed["access_token"]).json["scope"] == "openid email offline_access projects:read"
+    for spelling in (API, API + "/"):
+        plain = asks.refresh(plain["refresh_token"], resource=spelling).json
+        assert claims_of(plain["access_token"])["aud"] == API + "/"
+    again = asks.authorize(browser, scope="openid email offline_access projects:read", resource=API, prompt="none")
+    assert "code" in answer_of(again)
 
 
 def test_path_and_query_compare_exactly(program, browser):

@@ -9,7 +9,9 @@ from sqlalchemy import delete, update
 
 from models import OAuthClient, Resource
 from tests import factories, owner, statements
-from tests.oauth.flow import ISSUER, Program, answer_of, assert_refused, bearer, claims_of
+from tests.oauth.flow import ISSUER, Program, answer_of, assert_refused, bearer, claims_of, press
+from tests.pages.admin.test_users import Instance
+from tests.pages.forms import said
 
 pytestmark = pytest.mark.both_databases
 
@@ -254,3 +256,53 @@ def test_the_pages_of_connected_apps_say_what_is_so(app: Flask, program: Program
     assert "projects:read" in browser.get(here).text
     _reduce(program, scope="openid offline_access orgs")
     assert "projects:read" not in browser.get(here).text
+
+
+def test_pages_and_lists_leave_out_what_a_resource_took_away(app: Flask, browser: FlaskClient) -> None:
+    factories.make_resource(identifier=API, scope="projects:read orgs:write")
+    scopes = "openid offline_access projects:read orgs:write"
+    program = Program(app, factories.make_client(scope=scopes, type="confidential"))
+    answer = press(browser, program.authorize(browser, scope=scopes, resource=API), "allow")
+    tokens = program.exchange(answer_of(answer)["code"]).json
+    here, instance = f"/account/apps/{program.client.id}", Instance(app)
+
+    def counts() -> tuple[int, bool]:
+        """The person's sessions that are grants, and whether administrators see that one person uses the client."""
+        listed = [item["type"] for item in browser.get("/api/v1/user-sessions").json["items"]]
+        return listed.count("grant"), "People 1" in said(instance.browser.get(f"/admin/clients/{program.client.id}"))
+
+    assert ("projects:read" in browser.get(here).text, "orgs:write" in browser.get(here).text) == (True, True)
+    owner.rows(app, update(Resource).where(Resource.identifier == API).values(scope="orgs:write", version=2))
+    assert ("projects:read" in browser.get(here).text, "orgs:write" in browser.get(here).text) == (False, True)
+    assert counts() == (1, True)
+    owner.rows(app, delete(Resource))
+    page = browser.get(here)
+    assert (page.status_code, "orgs:write" in page.text, API in page.text) == (200, False, False)
+    assert program.client.name in browser.get("/account/apps").text  # what was allowed counts again with the resource
+    assert counts() == (0, False)
+    assert_refused(program.refresh(tokens["refresh_token"]), "invalid_grant")
+    factories.make_resource(identifier=API, scope="projects:read")
+    assert counts() == (1, True)
+    assert "projects:read" in browser.get(here).text
+
+
+def test_an_answer_without_a_refresh_token_has_no_offline_access(program: Program, checker: Program, browser: FlaskClient) -> None:
+    both = "authorization_code refresh_token client_credentials"
+    for resource in (None, OWN):
+        code = program.get_code(browser, scope="openid offline_access", resource=resource)
+        _reduce(program, grant_types="authorization_code client_credentials")
+        answer = program.exchange(code).json
+        assert ("refresh_token" in answer, answer["scope"]) == (False, "openid")
+        assert checker.introspect(answer["access_token"]).json["scope"] == "openid"
+        _reduce(program, grant_types=both)
+        answer = program.ask_for_itself(scope="openid offline_access", resource=resource).json
+        assert ("refresh_token" in answer, answer["scope"]) == (False, "openid")
+
+
+def test_a_refresh_that_would_get_nothing_of_its_resource_spends_nothing(app: Flask, program: Program, browser: FlaskClient) -> None:
+    factories.make_resource(identifier=API, scope="projects:read orgs:write")
+    tokens = program.get_tokens(browser, scope="openid offline_access projects:read", resource=API)
+    owner.rows(app, update(Resource).where(Resource.identifier == API).values(scope="orgs:write", version=2))
+    for resource in (None, API, API + "/"):
+        assert_refused(program.refresh(tokens["refresh_token"], scope="projects:read", resource=resource), "invalid_scope")
+    assert program.refresh(tokens["refresh_token"], scope="projects:read openid").json["scope"] == "openid"

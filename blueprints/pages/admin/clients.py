@@ -101,6 +101,8 @@ class ClientForm(NamedForm):
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
             raise ValidationError(_("Choose at least one permission"))
+        if len(" ".join(field.data)) > seed_clients.MAX_SCOPES_LENGTH:
+            raise ValidationError(_("Choose fewer permissions: access tokens have no room for so many"))
         if INTROSPECT in field.data and self.is_public:
             raise ValidationError(_("Only an app with a secret may check access tokens"))
 

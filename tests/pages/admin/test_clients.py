@@ -124,6 +124,16 @@ def test_editing_keeps_what_only_the_seed_file_says(instance: Instance, database
     assert (row.name, row.pkce) == ("Boards", "optional")
 
 
+def test_a_client_with_more_permissions_than_fit_into_a_token_is_told_so(instance: Instance, database: Any) -> None:
+    many = [f"{number:03}".ljust(127, "x") for number in range(32)]  # 4,095 characters with the spaces
+    factories.make_resource(scope=" ".join(many))
+    client = factories.make_client(type="confidential", scope=" ".join(many))
+    answer = post(instance.browser, f"{CLIENTS}/{client.id}/edit", **{**WEB, "scopes": ["orgs", *many]})
+    assert answer.status_code == 422
+    assert "Choose fewer permissions: access tokens have no room for so many" in said(answer)
+    assert post(instance.browser, f"{CLIENTS}/{client.id}/edit", **{**WEB, "scopes": ["orgs", *many[1:]]}).status_code == 303
+
+
 def test_schemes_of_apps_need_no_dot(instance: Instance, database: Any) -> None:
     uris = "cursor://anysphere.cursor-mcp/oauth/callback\r\nvscode://vscode.example/callback"
     post(instance.browser, f"{CLIENTS}/new", **{**WEB, "kind": "native", "redirect_uris": uris})
