@@ -33,7 +33,7 @@ ALLOWED = {
         "blueprints.well_known": "oauth services errors config",
         "blueprints.health": "services config",
         "blueprints.fresh_sign_in": "blueprints.session_cookie services errors config",
-        "blueprints.guards": "blueprints.fresh_sign_in blueprints.html blueprints.csrf blueprints.rate_limits"
+        "blueprints.guards": "blueprints.fresh_sign_in blueprints.html blueprints.csrf blueprints.own_address blueprints.rate_limits"
         " blueprints.session_cookie blueprints.request_log services errors config",
         "blueprints.error_handlers": "blueprints.html blueprints.request_log errors config",
         "blueprints.html": "blueprints.assets blueprints.csrf blueprints.session_cookie blueprints.cookies blueprints.browser"
@@ -41,7 +41,8 @@ ALLOWED = {
         "blueprints.rate_limits": "blueprints.browser services errors config",
         "blueprints.session_cookie": "blueprints.cookies services config",
         "blueprints.headers": "blueprints.browser config",
-        "blueprints.csrf": "blueprints.browser blueprints.session_cookie errors config",
+        "blueprints.csrf": "blueprints.browser blueprints.own_address blueprints.session_cookie errors config",
+        "blueprints.own_address": "config",
         "blueprints.browser": "blueprints.cookies config",
         "blueprints.background": "services",
         "blueprints.request_log": "services config",
