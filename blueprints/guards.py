@@ -87,7 +87,7 @@ def _refuse_costly_addresses() -> None:
     if len(query) + len(environ["PATH_INFO"]) > MAX_ADDRESS_BYTES:
         raise RequestURITooLarge()
     if query.count("&") >= MAX_ADDRESS_PARAMETERS:
-        raise Malformed("The address has too many parameters.")
+        raise Malformed("The URL has too many parameters.")
 
 
 def _load_user(_request: Request) -> LoginUser | None:
@@ -204,7 +204,7 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
     needs_sign_in = fresh_sign_in.is_missing()
     if needs_sign_in and actor.credential_type == "api_key":
-        raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
+        raise Forbidden("API keys cannot do this, whatever their scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
     if needs_sign_in:

@@ -521,7 +521,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
         ),
         (
             {"encryption_key_id": "lost"},
-            "Needs reconnecting This Gatepost can’t read what it stored for it any more. encryption_key_missing Reconnect",
+            "Needs reconnecting This server can no longer read what it stored for it. encryption_key_missing Reconnect",
         ),
         ({"status": "retrying", "last_error": "unreachable"}, "Trying again Acme didn’t answer."),
         ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
