@@ -72,7 +72,7 @@ class EmbeddedRedis:
             try:
                 self.require_not_served()
                 if time.monotonic() > deadline:
-                    raise EmbeddedRedisError("the embedded Redis of this checkout is already running for another process; stop that one first")
+                    raise EmbeddedRedisError("the embedded Redis of this checkout is already used by another process; stop that one first")
             except EmbeddedRedisError:
                 os.close(lock)
                 raise

@@ -526,7 +526,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
         ({"status": "retrying", "last_error": "unreachable"}, "Trying again Acme didn’t answer."),
         ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
         ({"status": "retrying", "last_error": "invalid_client"}, "Refused by Acme"),
-        ({"connector": "gone"}, "Off This Gatepost isn’t set up for gone any more."),
+        ({"connector": "gone"}, "Off gone is no longer configured on this server."),
     ],
 )
 def test_a_state_is_a_word_and_its_cause_is_said_with_the_services_code(desk: Desk, columns: dict[str, str], said: str) -> None:
