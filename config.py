@@ -122,7 +122,7 @@ def _words(text: str) -> tuple[str, ...]:
 def _slugs(text: str) -> tuple[str, ...]:
     words = _words(text)
     if any(not re.fullmatch(r"[a-z0-9-]{3,40}", word) for word in words):
-        raise ValueError("must be short names of organizations")
+        raise ValueError("must be slugs of organizations")
     return words
 
 
@@ -484,13 +484,13 @@ class Settings:
     health_bind: tuple[str, int] | None = _setting("host:port for /healthz and /readyz", _bind)
     keepalive_seconds: int = _setting("how long an idle connection or an incomplete request head is kept", _seconds(1, 3_600), "75")
     session_seconds: int = _setting("life of a session, sliding", _seconds(60, 31_536_000), "604800")
-    session_max_seconds: int = _setting("absolute life of a session; 0 means no limit", _seconds(0, 315_360_000), "2592000")
+    session_max_seconds: int = _setting("absolute lifetime of a session; 0 means no limit", _seconds(0, 315_360_000), "2592000")
     session_cache_seconds: int = _setting("signed snapshot in the cookie that spares the store on reads", _seconds(0, 300), "0")
     handoff_seconds: int = _setting("life of a login handoff", _seconds(30, 86_400), "600")
     code_seconds: int = _setting("life of an authorization code", _seconds(1, 600), "60")
     access_token_seconds: int = _setting("life of an access token", _seconds(1, 86_400), "1800")
     refresh_token_seconds: int = _setting("idle life of a refresh token", _seconds(1, 31_536_000), "2592000")
-    refresh_family_seconds: int = _setting("absolute life of a chain of refresh tokens", _seconds(1, 315_360_000), "7776000")
+    refresh_family_seconds: int = _setting("absolute lifetime of a chain of refresh tokens", _seconds(1, 315_360_000), "7776000")
     refresh_grace_seconds: int = _setting("a repeat of a just-rotated refresh token gets the same tokens", _seconds(0, 60), "30")
     providers: tuple[ProviderSettings, ...] = ()
     connectors: tuple[ConnectorSettings, ...] = ()

@@ -89,9 +89,9 @@ def _refuse_costly_addresses() -> None:
     if len(query) + len(environ["PATH_INFO"]) > MAX_ADDRESS_BYTES:
         refusal: Exception = RequestURITooLarge()
     elif query.count("&") >= MAX_ADDRESS_PARAMETERS:
-        refusal = Malformed("The address has too many parameters.")
+        refusal = Malformed("The URL has too many parameters.")
     elif query.count("%") > _MAX_UNREADABLE and not _is_text(query):
-        refusal = Malformed("The address is not readable text.")
+        refusal = Malformed("The URL is not valid UTF-8.")
     else:
         return
     request.query_string = b""  # the page that says so must not read it either
@@ -243,7 +243,7 @@ def _check_needs(needs: Needs, actor: Actor) -> None:
         raise Forbidden("An API key can neither make nor revoke keys.", code="keys_cannot_manage_keys")
     needs_sign_in = fresh_sign_in.is_missing()
     if needs_sign_in and actor.credential_type == "api_key":
-        raise Forbidden("An API key may not do this, whatever its scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
+        raise Forbidden("API keys cannot do this, whatever their scopes: it needs a person's sign-in.", code="keys_cannot_do_this")
     if missing := actor.missing_scopes(*needs.scopes):
         raise InsufficientScope(missing)
     if needs_sign_in:

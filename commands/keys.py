@@ -37,7 +37,7 @@ def list_keys(as_json: bool) -> None:
 @group.command()
 @json_option
 def rotate(as_json: bool) -> None:
-    """Sign with the next keys from now on, and publish new next ones: one for each algorithm in use."""
+    """Sign with the next keys from now on, and publish new next keys, one for each algorithm in use."""
     kid = signing_keys.rotate(Actor.operator())
     kids = [kid, *(key.kid for key in signing_keys.list_keys() if key.state == "signing" and key.kid != kid)]
     tell({"kid": kid, "state": "signing", "kids": kids}, [f"signing {one}" for one in kids], as_json=as_json)

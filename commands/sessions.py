@@ -28,7 +28,7 @@ def list_sessions(user: str | None, as_json: bool) -> None:
 @click.option("--user", metavar="EMAIL-OR-ID", help="All of one person.")
 @json_option
 def revoke(ids: tuple[str, ...], user: str | None, as_json: bool) -> None:
-    """End sessions immediately, with their grants and the keys that apps made with these; the id of a grant ends that grant alone."""
+    """End sessions and their grants immediately, and revoke keys that apps made with them; the id of a grant ends that grant only."""
     if bool(ids) == bool(user):
         raise click.UsageError("Name sessions by ID, or a person with --user.")
     actor = Actor.operator()

@@ -64,10 +64,10 @@ def show(user: str, as_json: bool) -> None:
 
 @group.command()
 @_user
-@click.option("--revoke", is_flag=True, help="Take administrator rights away.")
+@click.option("--revoke", is_flag=True, help="Remove administrator rights.")
 @json_option
 def admin(user: str, revoke: bool, as_json: bool) -> None:
-    """Make somebody administrator, or take that away."""
+    """Make somebody an administrator, or remove administrator rights."""
     change = user_administration.revoke_admin if revoke else user_administration.make_admin
     row = change(Actor.operator(), user)
     tell(row, [f"{'not admin' if revoke else 'admin'} {row.id}"], as_json=as_json)
@@ -78,9 +78,9 @@ def admin(user: str, revoke: bool, as_json: bool) -> None:
 @click.argument("provider")
 @json_option
 def unlink(user: str, provider: str, as_json: bool) -> None:
-    """Unlink somebody's account at PROVIDER, even if it is their only way in.
+    """Unlink somebody's account at PROVIDER, even if it is their only way to sign in.
 
-    Ends nothing that was begun with it: see `flask sessions revoke`.
+    Sessions and grants that began with it stay: see `flask sessions revoke`.
     """
     removed = user_administration.unlink(Actor.operator(), user, provider)
     tell({"unlinked": removed}, [f"unlinked {provider}"], as_json=as_json)
@@ -90,7 +90,7 @@ def unlink(user: str, provider: str, as_json: bool) -> None:
 @_user
 @json_option
 def disable(user: str, as_json: bool) -> None:
-    """Shut somebody out at once: sessions, grants and tokens end."""
+    """Shut somebody out immediately: sessions, grants and tokens end."""
     ended = user_administration.disable(Actor.operator(), user)
     tell({"disabled": True, "ended": ended}, [f"disabled {user}, {ended} sessions and grants ended"], as_json=as_json)
 

@@ -72,7 +72,7 @@ class EmbeddedRedis:
             try:
                 self.require_not_served()
                 if time.monotonic() > deadline:
-                    raise EmbeddedRedisError("the embedded Redis of this checkout already runs for another process; stop that one first")
+                    raise EmbeddedRedisError("the embedded Redis of this checkout is already used by another process; stop that one first")
             except EmbeddedRedisError:
                 os.close(lock)
                 raise
@@ -89,7 +89,7 @@ class EmbeddedRedis:
                 pass
         except (OSError, ValueError, TypeError):
             return  # none, one that is about to end, or a command
-        raise EmbeddedRedisError(f"Gatepost already runs in this folder, at {owner['public_url']}; to end it: kill {owner['pid']}")
+        raise EmbeddedRedisError(f"Gatepost is already running in this folder, at {owner['public_url']}; to stop it: kill {owner['pid']}")
 
     def stop(self) -> None:
         """End the server, when this very process started it. A second call does nothing."""

@@ -57,7 +57,7 @@ def test_organizations_are_named_by_their_short_names(tmp_path: Path) -> None:
     assert load(tmp_path).automatic_invitations == ()
     assert load(tmp_path, AUTOMATIC_INVITATIONS="northwind, fjord-labs").automatic_invitations == ("northwind", "fjord-labs")
     for text in ("Northwind", "northwind;fjord", "a"):
-        with pytest.raises(config.SettingError, match=r"^GATEPOST_AUTOMATIC_INVITATIONS: must be short names of organizations$"):
+        with pytest.raises(config.SettingError, match=r"^GATEPOST_AUTOMATIC_INVITATIONS: must be slugs of organizations$"):
             load(tmp_path, AUTOMATIC_INVITATIONS=text)
 
 

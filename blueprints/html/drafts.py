@@ -49,7 +49,7 @@ def page() -> Any:
     if not csrf.came_from_here() or adapter is None:
         return None
     _fill(typed())
-    text = _("This page was open too long. Nothing was saved: check what you entered and send it again.")
+    text = _("This form has expired. Nothing was saved: check what you entered and send it again.")
     _tell(text, lacks_secret=_lacks_secret())
     try:
         endpoint, parts = adapter.match(method="GET")

@@ -70,7 +70,7 @@ _BY_STATUS = {
 }
 _BY_CODE = {
     "form_expired": ErrorWords(
-        _("This page was open too long"),
+        _("This form has expired"),
         _("Nothing was saved. Go back, reload and try again."),
         _("Go back"),
         ".",

@@ -29,7 +29,7 @@ class _BrowserCsrf(CSRF):
 
     def validate_csrf_token(self, form: Any, field: Any) -> None:
         if not is_own_token(field.data or ""):
-            raise ValueError("This page was open too long")
+            raise ValueError("This form has expired")
 
 
 class Form(FlaskForm):

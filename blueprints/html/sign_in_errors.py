@@ -104,7 +104,7 @@ def _not_allowed(f: Facts) -> SignInError:
 
 
 def _disabled(f: Facts) -> SignInError:
-    return SignInError("ACCOUNT_DISABLED", _("Your account is turned off"), filled(_("Ask whoever runs this Gatepost to turn it on.")))
+    return SignInError("ACCOUNT_DISABLED", _("Your account is turned off"), filled(_("Ask your administrator to turn it on.")))
 
 
 def _denied(f: Facts) -> SignInError:
@@ -143,7 +143,7 @@ def _auth_time(f: Facts) -> SignInError:
         sentence = _("%(provider)s must send %(claim)s in its ID tokens. If it can’t, set %(setting)s to %(value)s.")
         text += " " + filled(sentence, provider=f.provider, claim=mono("auth_time"), setting=mono(f.setting), value=mono("ignore"))
     else:
-        text += " " + filled(_("If that doesn’t help, tell whoever runs this Gatepost."))
+        text += " " + filled(_("If that doesn’t help, tell your administrator."))
     return SignInError("AUTH_TIME_MISSING", heading, text)
 
 
@@ -159,8 +159,7 @@ def _exists(f: Facts) -> SignInError:
         sentence = _("%(email)s signs in with %(others)s. Continue with it once to link %(provider)s.")
     else:
         sentence = _(
-            "%(email)s has no provider linked yet. Ask whoever runs this Gatepost for a sign-in link, "
-            "then link %(provider)s in your account."
+            "%(email)s has no provider linked yet. Ask your administrator for a sign-in link, then link %(provider)s in your account."
         )
     text = filled(sentence, email=who, others=joined(list(f.other_labels)), provider=this)
     return SignInError("ACCOUNT_EXISTS", _("You already have an account"), text)

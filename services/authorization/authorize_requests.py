@@ -184,7 +184,7 @@ def parse(query: bytes) -> AuthorizeRequest:
     except OAuthRefused as error:
         raise refuse(error.code, error.message) from error
     if not challenge and "openid" not in scopes:
-        raise refuse("invalid_request", "A request without PKCE needs the scope openid, because its nonce returns in the ID token.")
+        raise refuse("invalid_request", "A request without PKCE needs the scope openid, because its nonce is returned in the ID token.")
     return AuthorizeRequest(
         client=client,
         redirect_uri=redirect_uri,
@@ -276,7 +276,7 @@ def granted_scopes(client: ClientInfo, scope: str | None, resource_values: list[
     if "offline_access" not in allowed or "refresh_token" not in client.grant_types:
         wanted = [name for name in wanted if name != "offline_access"]
     if not set(wanted) <= allowed:
-        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client.")
+        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed for this client.")
     return tuple(wanted), resource.identifier if resource else None
 
 
@@ -293,9 +293,9 @@ def permit_other_resource(client: ClientInfo, grant: Grant, named: str, scope: s
         allowed &= {"offline_access", *consented} if consented else set()  # the grant is refreshed whatever the access token is for
     wanted = split(scope) or [name for name in split(grant.scope) if name in allowed]
     if not {*resource.scopes} & allowed & {*wanted}:
-        raise OAuthRefused("invalid_target", "The grant has no scope of this resource, or nobody has allowed this resource.")
+        raise OAuthRefused("invalid_target", "The grant has no scope of this resource, or there is no consent for it.")
     if not set(wanted) <= allowed:
-        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed to this client for this resource.")
+        raise OAuthRefused("invalid_scope", "A scope is unknown, or not allowed for this client and resource.")
     return resource, join(wanted)
 
 

@@ -78,7 +78,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         shown = f"{provider.auth_time} ({source})" + (f": {problem}" if problem else "")
         yield Finding("warning" if problem else "ok", "settings", name, shown)
     if _is_open_to_others(settings.instance_path):
-        yield Finding("warning", "settings", "instance/", "other users of this machine can read it: chmod o= instance")
+        yield Finding("warning", "settings", "instance/", "other users of this machine can read it; run chmod o= instance")
     for warning in settings.warnings:
         name, _, problem = warning.partition(" ")
         yield Finding("warning", "settings", name, problem)
@@ -161,7 +161,7 @@ def _automatic_invitations(settings: Settings) -> Iterator[Finding]:
     known = set(db.session.scalars(named))
     for slug in settings.automatic_invitations:
         if slug not in known:
-            problem = f"there is no organization {slug}: whoever creates it could make people join by signing in"
+            problem = f"there is no organization {slug}: anyone who creates it could make people join by signing in"
             yield Finding("warning", "settings", f"{PREFIX}AUTOMATIC_INVITATIONS", problem)
 
 

@@ -51,11 +51,11 @@ class InvitationEnded(NotFound):
 
 
 class RoleChanged(Conflict):
-    code, message = "invitation_changed", "The invitation was changed meanwhile. Look at it again."
+    code, message = "invitation_changed", "The invitation has changed. Check the role, then accept it again."
 
 
 class EmailMismatch(Forbidden):
-    code, message = "email_mismatch", "This invitation is for another address than yours."
+    code, message = "email_mismatch", "This invitation is for a different address."
 
 
 class EmailNotVerified(Forbidden):

@@ -145,7 +145,7 @@ def test_a_form_that_was_open_too_long(tom: Walk, desk: Desk) -> None:
     tom.context.clear_cookies()
     tom.is_signed_in(factories.make_session(desk.owner))
     tom.press("Add credential")
-    tom.says("This page was open too long. Nothing was saved: check what you entered and send it again.")
+    tom.says("This form has expired. Nothing was saved: check what you entered and send it again.")
     tom.says("Paste the value again.")
     tom.forgive(400)
     comes_back_as_typed(tom)

@@ -200,7 +200,7 @@ def test_a_second_start_says_where_gatepost_runs(starts: list[Start], checkout: 
     first = run(starts, checkout, url)
     link = LINK.match(first.line())
     assert link
-    problem = f"Gatepost already runs in this folder, at {url}; to end it: kill {first.process.pid}"
+    problem = f"Gatepost is already running in this folder, at {url}; to stop it: kill {first.process.pid}"
     second = run(starts, checkout, url)
     assert second.process.wait(30) == 1
     assert f"\nerror: {problem}\n" in second.errors.read_text()

@@ -49,7 +49,7 @@ def test_every_form_of_a_page_needs_a_token_of_this_browser(client):
     for path in posts:
         answer = client.post(path, data={"csrf_token": "made-up"})
         assert answer.status_code == 400, path
-        assert "This page was open too long" in answer.text, path
+        assert "This form has expired" in answer.text, path
 
 
 def test_a_post_from_another_site_is_refused_even_with_a_token(client):

@@ -86,7 +86,7 @@ def test_the_watcher_of_systems_without_a_death_signal_ends_the_server(tmp_path:
 
 def test_a_second_owner_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_redis, "WAIT_SECONDS", 0.2)
-    with EmbeddedRedis(tmp_path).running(), pytest.raises(EmbeddedRedisError, match="already runs for another process"):
+    with EmbeddedRedis(tmp_path).running(), pytest.raises(EmbeddedRedisError, match="already used by another process"):
         EmbeddedRedis(tmp_path).start()
 
 

@@ -181,7 +181,7 @@ def test_a_form_that_was_open_too_long_is_answered_with_itself(desk: Desk) -> No
         assert answer.status_code == 400, rule
         assert filled(answer.text, address) == without_secrets(choices), rule
         assert SECRET not in answer.text, rule
-        assert "This page was open too long. Nothing was saved" in answer.text, rule
+        assert "This form has expired. Nothing was saved" in answer.text, rule
         fresh = Forms(answer.text)
         tokens = {kept.get("csrf_token") for action, kept in fresh.hidden.items() if urlsplit(action).path == urlsplit(address).path}
         assert not tokens & {None, "made-up", hidden["csrf_token"]}, rule
@@ -354,7 +354,7 @@ def test_a_button_says_that_nothing_was_changed(desk: Desk) -> None:
     page = "/orgs/acme/leave"
     hidden, _ = filled_in(desk.owner.http, page)
     answer = desk.owner.http.post(page, data={"csrf_token": "made-up"})
-    assert (answer.status_code, "This page was open too long" in answer.text) == (400, True)
+    assert (answer.status_code, "This form has expired" in answer.text) == (400, True)
     post(desk.owner.http, "/account", "/logout")
     late = desk.owner.http.post(page, data=hidden)
     assert "You were signed out, so nothing was saved." in said(desk.owner.http.get(late.location))

@@ -221,7 +221,7 @@ def test_who_accepts_as_member_is_not_made_owner(app, browser) -> None:
     answer = browser.post(action, page, shown)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/orgs")
     assert "corp" not in [org["slug"] for org in browser.get("/api/v1/session").json["orgs"]]
-    assert "The invitation was changed meanwhile" in browser.get("/orgs").text
+    assert "The invitation has changed" in browser.get("/orgs").text
     browser.post(action, browser.get("/orgs"), {"role": "owner"})
     assert ("corp", "owner") in [(org["slug"], org["role"]) for org in browser.get("/api/v1/session").json["orgs"]]
 

@@ -266,7 +266,7 @@ def test_pages_say_how_many_keys_will_end(desk: Desk, token: str) -> None:
     admin = desk.app.test_client()
     factories.sign_in(admin, factories.make_user(is_admin=True))
     assert "2 keys it created will be revoked." in desk.here.get(f"/account/apps/{desk.program.client.id}/remove").text
-    assert "Keys that connected apps created for you are revoked." in desk.here.get("/account/sessions/revoke-others").text
+    assert "Keys that connected apps created for you will be revoked." in desk.here.get("/account/sessions/revoke-others").text
     for sid in (grant, desk.sid(desk.here)):
         assert "2 keys it created will be revoked." in desk.here.get(f"/account/sessions/{sid}/revoke").text
     assert "2 keys that apps created for them will be revoked." in admin.get(f"/admin/users/{desk.user.id}/sign-out").text

@@ -47,7 +47,7 @@ class ClientForm(NamedForm):
     resource = SelectField(
         _l("Default API"),
         default="",
-        description=_l("Access tokens are for this API when the app doesn’t name one. With none, they’re for Gatepost."),
+        description=_l("Used when the app doesn’t name an API. If none is set, access tokens are for Gatepost."),
     )
     id_token_alg = RadioField(
         _l("ID tokens"),

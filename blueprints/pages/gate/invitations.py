@@ -44,7 +44,7 @@ def accept(invitation_id: str) -> Response:
     try:
         joined = received_invitations.accept(guards.session_actor(signed_in), invitation_id, role=request.form.get("role"))
     except RoleChanged:
-        flash(_("The invitation was changed meanwhile. Look at its role, then accept it again."), "info")
+        flash(_("The invitation has changed. Check the role, then accept it again."), "info")
         return redirect("/orgs", 303)
     flash(invitation_cards.joined(words.label_of(joined, signed_in.organizations), joined.role), "ok")
     return journeys.after_post(_onward(journey, joined.slug))

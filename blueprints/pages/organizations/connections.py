@@ -38,13 +38,13 @@ _UNCHANGED = {
     "cancelled": (lazy_gettext("Nothing changed"), lazy_gettext("You cancelled at %(service)s.")),
     "kept": (lazy_gettext("Nothing changed"), lazy_gettext("%(service)s stays connected as before.")),
     "unavailable": (lazy_gettext("%(service)s didn’t answer"), lazy_gettext("Nothing changed. Try again in a few minutes.")),
-    "refused": (lazy_gettext("%(service)s refused"), lazy_gettext("Nothing changed. Try again, or ask whoever runs this Gatepost.")),
+    "refused": (lazy_gettext("%(service)s refused"), lazy_gettext("Nothing changed. Try again, or ask your administrator.")),
 }
 
 _CAUSES = {
     # why it does not work: our codes, and those of vendors that have one meaning
     "client_changed": lazy_gettext("The server configuration names another app than the one that was connected."),
-    "encryption_key_missing": lazy_gettext("This Gatepost can’t read what it stored for it any more."),
+    "encryption_key_missing": lazy_gettext("This server can no longer read what it stored for it."),
     "expired": lazy_gettext("Its access ended, and %(service)s gave nothing to renew it with."),
     "malformed_answer": lazy_gettext("%(service)s sent an answer that makes no sense. Gatepost tries again when it’s used next."),
     "rate_limited": lazy_gettext("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
@@ -168,7 +168,7 @@ def shown_as(row: ConnectionRow, label: str, *, is_set_up: bool, may: bool) -> S
     state, kind, icon, cause, code = _("Connected"), "ok", "check", "", row.last_error
     if not is_set_up:
         state, kind, icon, code = _("Off"), "", "x", None
-        cause = _("This Gatepost isn’t set up for %(service)s any more.", service=label)
+        cause = _("%(service)s is no longer configured on this server.", service=label)
     elif row.status == "connected" and row.ends_at is not None:
         state, kind, icon, cause = _ending(row.ends_at, label)
     elif row.status != "connected":

@@ -103,7 +103,7 @@ def test_account_pages_answer_with_their_headers(signed_in: FlaskClient, databas
 def test_a_post_without_a_csrf_token_changes_nothing(signed_in: FlaskClient, database: Any, path: str) -> None:
     answer = signed_in.post(path, data={"name": "Mallory"})
     assert answer.status_code == 400
-    assert "This page was open too long" in answer.text
+    assert "This form has expired" in answer.text
 
 
 def test_the_start_leads_to_the_account_or_to_sign_in(client: FlaskClient, user: User, database: Any) -> None:

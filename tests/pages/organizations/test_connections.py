@@ -536,7 +536,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
         ),
         (
             {"encryption_key_id": "lost"},
-            "Needs reconnecting This Gatepost can’t read what it stored for it any more. encryption_key_missing Reconnect",
+            "Needs reconnecting This server can no longer read what it stored for it. encryption_key_missing Reconnect",
         ),
         (
             {"status": "needs_reconnecting", "last_error": "status_404"},
@@ -546,7 +546,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
         ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
         ({"status": "retrying", "last_error": "internal_error"}, "Trying again Acme didn’t renew the access. internal_error"),
         ({"status": "retrying", "last_error": "invalid_client"}, "Refused by Acme"),
-        ({"connector": "gone"}, "Off This Gatepost isn’t set up for gone any more."),
+        ({"connector": "gone"}, "Off gone is no longer configured on this server."),
     ],
 )
 def test_a_state_is_a_word_and_its_cause_is_said_with_the_services_code(desk: Desk, columns: dict[str, str], said: str) -> None:

@@ -83,7 +83,7 @@ def test_no_page_is_there_for_who_is_not_in_the_organization(company: Company, d
 def test_a_post_without_a_token_of_this_browser_changes_nothing(company: Company, database: Any, path: str) -> None:
     factories.make_credential("A_KEY", organization=company.organization)
     answer = company.browser().post(BASE + path, data={"key": "B_KEY", "value": "x"})
-    assert (answer.status_code, "This page was open too long" in answer.text) == (400, True)
+    assert (answer.status_code, "This form has expired" in answer.text) == (400, True)
     assert company.value(company.owner, "A_KEY", "org") == "a value"
 
 

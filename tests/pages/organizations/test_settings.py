@@ -48,7 +48,7 @@ def test_another_short_name_is_warned_of_and_the_way_leads_to_it(company: Compan
 
 def test_the_limits_of_this_gatepost_are_told(company: Company) -> None:
     text = said(company.member.http.get(SETTINGS))
-    assert "Limits Whoever runs this Gatepost sets them. Sessions End 7 days after they were last used, 30 days at most" in text
+    assert "Limits Your administrator sets them. Sessions End 7 days after they were last used, 30 days at most" in text
     assert "Signed out 30 days after they were last used, 90 days at most" in text
     assert "Keys and access tokens Work for 365 days at most Invitations End after 7 days" in text
 
