@@ -6,6 +6,7 @@ server.
 import hashlib
 import hmac
 import secrets
+from typing import Literal
 
 from flask import request
 
@@ -77,24 +78,23 @@ def is_of_this_session(token: str) -> bool:
     Also True for a form that was rendered without a session, and for a request without one.
     """
     sid = _sid()
-    nonce, of_session, *_ = token.split(".")
-    known = [_mac(key, "form-session", nonce, one) for key in current().secret_keys for one in {sid, ""}]
-    return not sid or any(hmac.compare_digest(of_session, one) for one in known)
+    return not sid or any(_is_of("session", token, one) for one in (sid, ""))
 
 
 def is_of_this_person(token: str) -> bool:
     """Whether a form with this token of ours was rendered for the person who is signed in, in whichever session."""
-    return _is_of(token, _person())
+    return _is_of("person", token, _person())
 
 
 def is_of_somebody(token: str) -> bool:
     """Whether it was rendered for somebody who was signed in."""
-    return not _is_of(token, "")
+    return not _is_of("person", token, "")
 
 
-def _is_of(token: str, person: str) -> bool:
-    nonce, _, of_person, _ = token.split(".")
-    return any(hmac.compare_digest(of_person, _mac(key, "form-person", nonce, person)) for key in current().secret_keys)
+def _is_of(kind: Literal["session", "person"], token: str, whose: str) -> bool:
+    nonce, of_session, of_person, _ = token.split(".")
+    found = of_session if kind == "session" else of_person
+    return any(hmac.compare_digest(found, _mac(key, f"form-{kind}", nonce, whose)) for key in current().secret_keys)
 
 
 def came_from_here() -> bool:

@@ -1,7 +1,6 @@
 """The error page: what happened, what to do, one way out. It asks no store, because a store may be what failed."""
 
 import re
-import secrets
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -11,7 +10,7 @@ from flask_babel import lazy_gettext as _
 from flask_babel.speaklater import LazyString
 
 from blueprints import csrf, session_cookie
-from blueprints.html import drafts
+from blueprints.html import drafts, forms
 from blueprints.html.words import LABEL_LENGTH, filled, labels_of, mono, untrusted
 from blueprints.request_log import request_id
 from config import current
@@ -145,7 +144,7 @@ def _again(words: ErrorWords) -> list[tuple[str, str]]:
         return []
     if not typed or not csrf.came_from_here() or not csrf.is_own_token(token):
         return []
-    return [*typed, (csrf.FIELD, token), ("form_id", secrets.token_urlsafe(16))]
+    return [*typed, (csrf.FIELD, token), ("form_id", forms.new_form_id())]
 
 
 def _text(error: GatepostError, words: ErrorWords) -> str:

@@ -25,7 +25,7 @@ from services.database.transactions import begin_write
 from services.organizations import organization_slugs
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
-from services.tokens import live
+from services.tokens import grant_deletion, live
 from services.vault import connections
 
 log = logging.getLogger("gatepost.account_deletion")
@@ -59,10 +59,11 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     nobody else is in. Commits: yes; then the vendors of their connections are told, best effort.   Raises: NotFound; LastOwner, and
     then nothing was done.
 
-    The person is held first, so that they join nothing meanwhile, then their organizations, so that nobody else joins, leaves
-    or steps down; of two owners who delete themselves at once the second one sees that they are the last.
+    Once no token request is under way, the person is held, so that they join nothing meanwhile, then their organizations, so that
+    nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one sees that they are the last.
     """
     begin_write()
+    grant_deletion.begin(lambda table: table.user_id == user_id)
     if db.session.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
         raise NotFound()
     row_security.enter(user_id=user_id)
@@ -70,6 +71,7 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     db.session.execute(select(Organization.id).where(Organization.id.in_(joined)).order_by(Organization.id).with_for_update()).all()
     found = _consequences(user_id)
     if found.orphaned:
+        db.session.rollback()
         raise LastOwner()
     for organization in found.left:
         _record(actor, "member.left", "user", user_id, organization, role=organization.role)

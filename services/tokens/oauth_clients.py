@@ -32,7 +32,7 @@ from services.audit import audit
 from services.database.transactions import begin_write, engine
 from services.pagination import numbered_pages
 from services.pagination.numbered_pages import NumberedPage
-from services.tokens import app_keys, live
+from services.tokens import app_keys, grant_deletion, live
 from services.tokens.live import CLIENT_PK, CLIENT_VERSION
 
 log = logging.getLogger("gatepost.clients")
@@ -372,9 +372,11 @@ def replace_secret(row: OAuthClient, raw: str) -> None:
 def delete(actor: Actor, client_id: str) -> None:
     """Remove a client with every grant and token of it, and revoke the keys that were made with those. Commits: yes.
 
-    It is locked first: a key that is being made waits, or is seen here.   Raises: NotFound.
+    It is locked before its keys are read: a key that is being made waits, or is seen here.   Raises: NotFound.
     """
     begin_write()
+    this = select(OAuthClient.id).where(OAuthClient.client_id == client_id).scalar_subquery()
+    grant_deletion.begin(lambda table: table.client_pk == this)
     row = db.session.scalar(select(OAuthClient).where(OAuthClient.client_id == client_id).with_for_update())
     if row is None:
         raise NotFound("There is no client with that id.")

@@ -112,6 +112,7 @@ WHATEVER_THEIR_STATE = {
     "tokens.access_tokens._revoke_row": "a token may be revoked after it has ended",
     "tokens.authorization_codes._INSERT": "a new row",
     "tokens.authorization_codes._SPEND": "SQLite, after _FIND has judged",
+    "tokens.grant_deletion.begin": "of a client or a person that is deleted, also what has ended",
     "tokens.refresh_families.INSERT_ACCESS": "a new row",
     "tokens.refresh_families.INSERT_FAMILY": "a new row",
     "tokens.refresh_families.INSERT_REFRESH": "a new row",

@@ -6,7 +6,6 @@ The forms are found: every page at whose address a form is sent, with each of it
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -401,10 +400,3 @@ def test_what_another_site_sent_while_a_store_is_away_is_not_offered(desk: Desk,
     for token, headers in ((hidden["csrf_token"], {"Origin": "https://evil.example"}), ("made-up", {})):
         answer = away.post(page, data={"csrf_token": token, "name": TYPED}, headers=headers)
         assert (answer.status_code, "typed &lt;i&gt;" in answer.text) == (503, False)
-
-
-def test_every_field_that_a_browser_shall_not_remember_is_a_secret() -> None:
-    """`autocomplete` is off where a secret is typed, and only there."""
-    text = "".join(path.read_text() for path in (Path(__file__).parents[2] / "templates").glob("*/*.html"))
-    named = re.findall(r"ui\.field\(form\.(\w+), autocomplete='(?:off|one-time-code)'", text)
-    assert set(named) == drafts.SECRETS

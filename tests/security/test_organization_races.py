@@ -45,7 +45,7 @@ def held(database: Any, company: Company, change: str, **values: Any) -> Iterato
         yield connection
 
 
-def meanwhile(app: Flask, connection: psycopg.Connection[Any], send: Callable[[], TestResponse]) -> TestResponse:
+def meanwhile(app: Flask, connection: Any, send: Callable[[], Any]) -> Any:
     """Send a request that has to wait for `connection`, then let it go on."""
     answers: list[TestResponse] = []
     thread = threading.Thread(target=lambda: answers.append(send()))

@@ -16,7 +16,7 @@ from extensions import db
 from infra import clock
 from infra.clock import now_ms
 from infra.logging_setup import redact
-from models import AccountEvent, AuditEvent, Identity, SecureLink, User
+from models import AccountEvent, AuditEvent, Identity, KnownApp, SecureLink, User
 from providers import ProviderAccount
 from services.access import organization_access
 from services.access.actors import Actor, UserInfo
@@ -137,10 +137,12 @@ def test_after_the_button_the_thief_holds_nothing(
 ) -> None:
     introspector = Program(app, factories.make_client(type="confidential", scope="introspect", grant_types="client_credentials"))
     assert has_session(thief.browser)
+    assert owner.rows(app, db.select(KnownApp))
     link = links_to(smtp, ANN)[-1]
     answer = press(app, link)
     assert answer.status_code == 200
     assert "Your account is secured" in answer.text
+    assert owner.rows(app, db.select(KnownApp)) == []  # the next grant of any app is reported
 
     assert not has_session(thief.browser)
     for key in thief.keys:

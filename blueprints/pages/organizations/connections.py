@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, flash, g, redirect, render_template, request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext, ngettext
+from werkzeug.wrappers import Response
 
 from blueprints import browser, rate_limits, session_cookie
 from blueprints.html import frame, words
@@ -270,13 +271,16 @@ def result(slug: str, connector: str) -> Any:
     return _page("connections/unchanged.html", heading=heading, text=text, service=service, start_href=start_href, list_href=list_href)
 
 
-@blueprint.route("/orgs/<slug>/connections/<connection_id>/account", methods=["GET", "POST"])
-def other_account(slug: str, connection_id: str) -> Any:
-    if request.method == "POST":
-        decide = connecting.use_waiting if request.form.get("decision") == "use" else connecting.cancel_waiting
-        return redirect(decide(g.actor, slug, connection_id, raw_session=_raw_session()), 303)
+@blueprint.get("/orgs/<slug>/connections/<connection_id>/account")
+def show_other_account(slug: str, connection_id: str) -> str:
     waiting = connecting.get_waiting(g.actor, slug, connection_id, raw_session=_raw_session())
     return _page("connections/other_account.html", waiting=waiting, action=request.path)
+
+
+@blueprint.post("/orgs/<slug>/connections/<connection_id>/account")
+def decide_other_account(slug: str, connection_id: str) -> Response:
+    decide = connecting.use_waiting if request.form.get("decision") == "use" else connecting.cancel_waiting
+    return redirect(decide(g.actor, slug, connection_id, raw_session=_raw_session()), 303)
 
 
 def _list_href(slug: str) -> str:
