@@ -459,7 +459,7 @@ class Settings:
     database_owner_url: str | None = _setting("migrations, sweeping, operator commands", _database_url, secret=True)
     redis_url: str = _setting("sessions, states, replays; Redis 7.0 or Valkey 7.2 and newer", _redis_url, dev="embedded", secret=True)
     personal_organizations: bool = _setting("whether everybody gets an organization of their own at first sign-in", _is_on, "on")
-    trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-*", _count, "0")
+    trusted_proxies: int = _setting("how many proxies in front may set X-Forwarded-For", _count, "0")
     signup_allowlist: tuple[str, ...] = _setting("addresses and @domains that may create an account", _allowlist, "")
     automatic_invitations: tuple[str, ...] = _setting("organizations whose invitations are accepted by signing in", _slugs, "")
     mail_url: str = _setting("smtp:// or smtps:// server for outgoing mail; log writes it to the log", _mail_url, "log", secret=True)

@@ -53,7 +53,7 @@ worker_connections = 2048  # of each worker; a connection that says nothing cost
 limit_request_line = 0
 limit_request_field_size = 16384
 control_socket_disable = True  # its default is one path in the home folder for all servers of a user
-secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-*: only what GATEPOST_TRUSTED_PROXIES says, in the application
+secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-For counts as GATEPOST_TRUSTED_PROXIES says, in the application
 forwarder_headers = ""  # nor does a header of another worker's requests (`-k gthread`) set SCRIPT_NAME or PATH_INFO
 ServerLog.is_for_people = _settings.env == "development"
 logger_class = ServerLog

@@ -98,7 +98,12 @@ def _send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> 
 
 def _first_address(*texts: str) -> str:
     """An IPv6 host makes no address."""
-    return next((text for text in texts if MAIL_ADDRESS.fullmatch(text)), "no-reply@localhost")
+    return next((text for text in texts if MAIL_ADDRESS.fullmatch(text) and not _is_at_ip(text)), "no-reply@localhost")
+
+
+def _is_at_ip(address: str) -> bool:
+    """Whether its last label is a number: an IP address is no domain."""
+    return address.rpartition(".")[2].isdecimal()
 
 
 def _account(parts: SplitResult) -> tuple[str, str]:
@@ -119,7 +124,7 @@ def _hand_over(client: smtplib.SMTP, sender: MailSender, letter: Letter) -> tupl
     if not letter.to.isprintable() or _ENCODED_WORD in letter.to:
         return "refused", "not an address"
     try:
-        client.send_message(_message(sender, letter), from_addr=sender.address, to_addrs=[letter.to])
+        client.send_message(_message(sender, letter, encoding=_encoding(client, letter)), from_addr=sender.address, to_addrs=[letter.to])
     except _REFUSALS as error:
         return "refused", _why(error, hidden=(letter.to, letter.to.rpartition("@")[0]))
     return "sent", ""
@@ -149,13 +154,20 @@ def _account_words(url: str) -> tuple[str, ...]:
     return (user, password, *sent) if user or password else ()
 
 
-def _message(sender: MailSender, letter: Letter) -> EmailMessage:
+def _encoding(client: smtplib.SMTP, letter: Letter) -> str:
+    """One that leaves lines as they are, if the server takes it: `quoted-printable` would cut links in two."""
+    if letter.text.isascii():
+        return "7bit"
+    return "8bit" if client.has_extn("8bitmime") else "quoted-printable"
+
+
+def _message(sender: MailSender, letter: Letter, *, encoding: str) -> EmailMessage:
     message = EmailMessage()
     message["From"] = Address(sender.name, addr_spec=sender.address)
     message["To"], message["Subject"] = letter.to, _literal(letter.subject)
     message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain=sender.address.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text)
+    message.set_content(letter.text, cte=encoding)
     return message
 
 

@@ -16,7 +16,8 @@ from infra import mail_queue
 class FakeSmtp:
     """`letters` as they came in and `recipients` of their envelopes, once this process has nothing left to send; `arrived`: what is here
     already; `wait_for`: a letter of another process. `refuses`: it takes none, or none to that address; `refusal`: the reply, which may
-    have several lines. `logins` are AUTH lines, `senders` those of the envelopes; `refuses_login` is the reply to a sign-in.
+    have several lines. `offers`: its extensions. `logins` are AUTH lines, `senders` those of the envelopes; `refuses_login` is the reply to
+    a sign-in.
 
     `fault`: "" or one of STUCK, which keep their callers until `go_on`, in place of a greeting. `held` has the callers that are kept at
     this moment, `most_held` how many there were at most."""
@@ -30,6 +31,7 @@ class FakeSmtp:
         self.refuses: bool | str = False
         self.refusal = "550 secret upstream text about {recipient}"
         self.refuses_login = ""
+        self.offers = ["AUTH PLAIN", "8BITMIME"]
         self.fault = ""
         self.held: set[int] = set()
         self.most_held = 0
@@ -107,7 +109,7 @@ class FakeSmtp:
         while line := peer.rfile.readline():
             word = line.strip().decode().upper().partition(" ")[0]
             if word == "EHLO":
-                say("250-fake\r\n250 AUTH PLAIN")
+                say("\r\n".join(["250-fake", *(f"250-{one}" for one in self.offers[:-1]), f"250 {self.offers[-1]}"]))
             elif word == "AUTH":
                 self.logins.append(line.strip().decode())
                 say(self.refuses_login or "235 ok")

@@ -203,11 +203,33 @@ def test_a_sender_that_is_set_is_on_the_envelope_and_in_the_letter(smtp: FakeSmt
     assert letter["Message-ID"].endswith("@example.org>")
 
 
-@pytest.mark.parametrize(("user", "host"), [("", "::1"), ("me@office@", "::1"), ("a b@c.example", "::1")])
+@pytest.mark.parametrize(
+    ("user", "host"), [("", "::1"), ("", "127.0.0.1"), ("me@office@", "::1"), ("a b@c.example", "::1"), ("me@10.0.0.1", "::1")]
+)
 def test_what_makes_no_address_is_not_the_sender(smtp: FakeSmtp, user: str, host: str) -> None:
     account = f"{quote(user)}:word@" if user else ""
     assert report(smtp.url.replace("smtp://", f"smtp://{account}"), host=host) == [("sent", "")]
     assert smtp.senders == ["no-reply@localhost"]
+    assert smtp.letters[0]["Message-ID"].endswith("@localhost>")
+
+
+@pytest.mark.parametrize(
+    ("words", "offers", "encoding"),
+    [
+        ("Follow this link:", ["AUTH PLAIN"], "7bit"),
+        ("Öffne diesen Link:", ["AUTH PLAIN", "8BITMIME"], "8bit"),
+        ("Öffne diesen Link:", ["AUTH PLAIN"], "quoted-printable"),  # a server of long ago
+    ],
+)
+def test_a_long_link_in_a_letter_is_one_line(smtp: FakeSmtp, words: str, offers: list[str], encoding: str) -> None:
+    smtp.offers = offers
+    link = f"https://id.example.com/invitations/gpi_{'x' * 43}?next=%2Forgs%2Fa-rather-long-name-of-an-organization"
+    letter = mailer.Letter("ann@example.com", "Hello", f"{words}\n{link}\n")
+    mailer.send_all(mailer.MailServer(smtp.url, "gatepost.example"), [letter], lambda _outcome, _why: None)
+    (arrived,) = smtp.letters
+    assert arrived["Content-Transfer-Encoding"] == encoding
+    assert arrived.get_content().splitlines() == [words, link]
+    assert (link in arrived.as_bytes().decode()) is (encoding != "quoted-printable")
 
 
 @pytest.mark.parametrize(
