@@ -191,5 +191,5 @@ def test_a_child_does_not_send_its_parents_letters(smtp: FakeSmtp) -> None:
 
 def test_the_bounds_are_those_of_the_docs() -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
-    assert f"{LETTERS} letters" in text
+    assert f"{LETTERS} emails" in text
     assert f"on {THREADS} threads" in text

@@ -56,7 +56,7 @@ def test_behind_a_proxy_that_changes_the_host_the_browser_says_whose_page_it_was
 def test_another_sites_form_is_told_nothing_of_it(https_client: FlaskClient, headers: dict[str, str]) -> None:
     answer = https_client.post(FORM, base_url="https://id.example.com", data={"csrf_token": "x"}, headers=headers)
     assert answer.status_code == 400
-    assert "This page was open too long" in answer.text
+    assert "This form has expired" in answer.text
 
 
 def test_what_was_opened_is_shown_as_text(https_client: FlaskClient) -> None:
@@ -85,10 +85,10 @@ def test_a_browser_without_cookies_is_told_so(make_app) -> None:
     answer = app.test_client(use_cookies=False).post(FORM, data={"csrf_token": token})
     assert answer.status_code == 400
     assert "Cookies are off" in answer.text
-    assert "This page was open too long" not in answer.text
+    assert "This form has expired" not in answer.text
     with_others = app.test_client()
     with_others.set_cookie("gatepost_lang", "en", domain="127.0.0.1")
-    assert "This page was open too long" in with_others.post(FORM, data={"csrf_token": token}).text
+    assert "This form has expired" in with_others.post(FORM, data={"csrf_token": token}).text
 
 
 @pytest.mark.parametrize("path", ["/login", "/account?tab=a%20b"])

@@ -266,7 +266,7 @@ def test_of_more_than_a_hundred_the_older_ones_are_spoken_of(app, company):
     for number in range(101):
         factories.make_invitation(factories.make_organization(slug=f"club-{number}", name=f"Club {number}"), "ann@example.com")
     first, all_of_them = browser.get("/account"), browser.get("/orgs")
-    assert '<a href="/orgs">More than 95 more</a>' in first.text
+    assert '<a href="/orgs">Over 95 more</a>' in first.text
     assert "older ones" not in first.text
     assert all_of_them.text.count("/accept") == 100
     assert "These are the newest. Accept or decline some to see older ones." in said(all_of_them)

@@ -482,7 +482,7 @@ def test_the_question_is_this_sessions_alone_needs_a_form_and_ends(desk: Desk, a
     other.get("/account")
     assert other.post(path, other.get("/account"), {"decision": "use"}).status_code == 404
     stale = browser.post(path, data={"decision": "use"})
-    assert (stale.status_code, "This page was open too long" in stale.text) == (400, True)
+    assert (stale.status_code, "This form has expired" in stale.text) == (400, True)
     assert browser.post(path, browser.get(path), {"decision": "use"}, headers={"Origin": "https://evil.example"}).status_code == 400
     assert desk.browser(desk.member).get(path).status_code == 404
     page = browser.get(path)

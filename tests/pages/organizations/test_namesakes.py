@@ -61,7 +61,7 @@ def test_every_page_of_an_organization_says_which_one_it_is(app: Flask, client: 
 def test_messages_after_an_act_say_which_one_it_was(app: Flask, client: FlaskClient, user: User) -> None:
     tom = rows(app, User.__table__.select().where(User.email == f"tom@{HERE}.example"))[0].id
     assert f"Tom was removed from {NAME} ({HERE})." in followed(client, f"/orgs/{HERE}/members/{tom}/remove")
-    assert f"{NAME} ({HERE}) will be deleted in 7 days." in followed(client, f"/orgs/{HERE}/delete", typed=HERE)
+    assert f"{NAME} ({HERE}) is closed, and will be permanently deleted in 7 days." in followed(client, f"/orgs/{HERE}/delete", typed=HERE)
     assert f"{NAME}</bdi> will be" not in client.get("/account").text
     assert f"{NAME} ({HERE}) is back." in followed(client, "/orgs", f"/orgs/{HERE}/restore")
     third = followed(client, "/orgs/new", name=NAME, slug="northw1nd")

@@ -338,6 +338,6 @@ def test_what_has_expired_is_swept_by_the_owners_role(app: Flask, ann: User) -> 
 
 def test_ten_a_day_and_ten_minutes_are_what_the_docs_say() -> None:
     docs = " ".join((ROOT / "docs" / "operating.md").read_text().split())
-    said = "within ten minutes are only listed, and no more than 10 events of a kind are mailed to an account within 24 hours."
+    said = "within ten minutes are only listed, and at most 10 events of a kind are emailed to an account within 24 hours."
     assert said in docs
     assert (security_letters.MAX_A_DAY, security_letters.WINDOW.total_seconds(), security_letters.LINK_SECONDS) == (10, 600, 604_800)
