@@ -1,5 +1,6 @@
-"""From a program's authorize address through a provider and back, in Chromium without script."""
+"""From a program's authorize address through a provider and back, without script."""
 
+import secrets
 from collections.abc import Callable
 
 import pytest
@@ -154,19 +155,19 @@ def test_a_one_time_link_carries_the_handoff(walk: Walk, make_program: Make, wor
 
 def test_a_mailed_confirmation_carries_the_handoff(walk: Walk, make_program: Make, world: World) -> None:
     program = make_program()
-    link = _begin_by_mail(walk, program, world, "sub-pia", "pia@example.com")
+    email, link = _begin_by_mail(walk, program, world)
     walk.go(link)
     walk.sees("Confirm your email address?")
     walk.press("Confirm and sign in")
     walk.sees("You can close this window")
-    assert program.userinfo(program.tokens())["email"] == "pia@example.com"
+    assert program.userinfo(program.tokens())["email"] == email
 
 
 def test_a_mailed_link_opened_elsewhere_shows_a_code_to_type(
     walk: Walk, open_browser: Callable[..., Walk], make_program: Make, world: World
 ) -> None:
     program = make_program()
-    link = _begin_by_mail(walk, program, world, "sub-quin", "quin@example.com")
+    email, link = _begin_by_mail(walk, program, world)
     phone = open_browser(width=390)
     phone.go(link)
     phone.sees("Type this code where you began")
@@ -174,19 +175,21 @@ def test_a_mailed_link_opened_elsewhere_shows_a_code_to_type(
     walk.tab.get_by_label("Code").fill(code)
     walk.press("Continue")
     walk.sees("You can close this window")
-    assert program.userinfo(program.tokens())["email"] == "quin@example.com"
+    assert program.userinfo(program.tokens())["email"] == email
     phone.go("/account")
     phone.sees("Sign in")
 
 
-def _begin_by_mail(walk: Walk, program: Program, world: World, subject: str, email: str) -> str:
-    """The address of the mailed link; the browser waits on its page."""
+def _begin_by_mail(walk: Walk, program: Program, world: World) -> tuple[str, str]:
+    """Somebody's email address, new each time, and the address of the mailed link; the browser waits on its page."""
+    subject = f"sub-{secrets.token_hex(4)}"
+    email = f"{subject}@example.com"
     world.postal.signed_in = type(world.postal.signed_in)(subject, {"email": email, "email_verified": False, "name": subject})
     walk.go(program.authorize_url())
     walk.follow("Continue with Postal")
     walk.sees("Check your mail")
     letter = world.smtp.wait_for(to=email)
-    return next(word for word in letter.get_content().split() if "/login/confirm/" in word)
+    return email, next(word for word in letter.get_content().split() if "/login/confirm/" in word)
 
 
 def test_an_altered_handoff_leads_nowhere(walk: Walk, make_program: Make) -> None:
