@@ -290,7 +290,7 @@ def test_the_letter_says_who_asks_and_names_nothing_secret_but_the_link(browser:
     assert "Authentik" in letter.get_content()
     assert handoff not in str(letter)
     assert "evil.example/" not in str(letter)
-    assert letter["From"] == "Gatepost <no-reply@127.0.0.1>"
+    assert letter["From"] == "Gatepost <no-reply@localhost>"
 
 
 def test_a_changed_link_is_gone(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
