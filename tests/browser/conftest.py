@@ -62,8 +62,25 @@ def _people() -> dict[str, dict[str, Any]]:
     return people | {"bob": {"email": "bob@example.com", "email_verified": False, "name": "Bob", "preferred_username": "bob"}}
 
 
+@pytest.fixture(scope="package", params=["chromium", "firefox"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the journeys are walked in."""
+    return request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes the world, but a Chromium of its own, is not done again for Firefox."""
+    items[:] = [item for item in items if not _is_for_another_engine(item)]
+
+
+def _is_for_another_engine(item: pytest.Item) -> bool:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return params.get("engine") == "firefox" and "browser" not in item.fixturenames  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="package")
-def world(node: str, chromium: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
+def world(engine: str, node: str, chromium: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
+    """A new one for each engine: whoever signed in for the first time, and what was added, is not there yet."""
     github, postal, smtp, vendor = FakeGitHub(), FakeOidc(), FakeSmtp(), FakeVendor()
     providers: list[NpmOidcProvider] = []
 
@@ -104,10 +121,9 @@ def chrome(playwright: Playwright, chromium: str) -> Iterator[Browser]:
     browser.close()
 
 
-@pytest.fixture(scope="package", params=["chromium", "firefox"])
-def browser(playwright: Playwright, request: pytest.FixtureRequest) -> Iterator[Browser | Firefox]:
-    """What the journeys are walked in."""
-    if request.param == "chromium":
+@pytest.fixture(scope="package")
+def browser(engine: str, playwright: Playwright, request: pytest.FixtureRequest) -> Iterator[Browser | Firefox]:
+    if engine == "chromium":
         yield request.getfixturevalue("chrome")
         return
     program = machine.find_firefox() or _missing(f"Firefox (Debian: apt-get install {machine.FIREFOX_PACKAGE})")
