@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -26,6 +25,8 @@ import psycopg
 START_SECONDS = 30
 APPLICATION_ROLE = "gatepost_app"
 _PR_SET_PDEATHSIG = 1
+_PORTS: Sequence[int] = range(20_000, 32_000)
+_reservations: list[socket.socket] = []
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -251,12 +252,19 @@ def make_databases(folder: str | Path, name: str, migrate: Callable[[str], None]
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, and that no connection or server of another test is given: those above are given out by the
-    system, often while a server is still starting."""
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    """A port that was free a moment ago, that nobody else is given while this process lives, and no connection: those above are
+    given out by the system. The name in Linux' abstract socket namespace keeps it, for every process of the suite."""
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        reservation = socket.socket(socket.AF_UNIX)
+        with socket.socket() as probe:
+            try:
+                reservation.bind(f"\0gatepost-test-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                reservation.close()
+                continue
+        _reservations.append(reservation)
+        return port
     raise StoreError("no port is free")
 
 

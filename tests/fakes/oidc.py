@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -193,7 +192,7 @@ class NpmOidcProvider:
 
     def __init__(self, users: dict[str, dict[str, Any]], callback: str, *, always_says_when: bool = False) -> None:
         modules = fetch_modules()
-        self.port = _free_port()
+        self.port = stores.free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         given = {"port": self.port, "users": users, "callback": callback, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         given["require_auth_time"] = always_says_when
@@ -276,9 +275,3 @@ def _install() -> None:
     except (OSError, subprocess.SubprocessError) as error:
         shutil.rmtree(PEERS / "node_modules", ignore_errors=True)
         raise NodeMissing("oidc-provider from npm") from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
