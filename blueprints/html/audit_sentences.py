@@ -44,7 +44,7 @@ SENTENCES: dict[str, LazyString] = {
     "connection.used org": lazy_gettext("%(actor)s used the organization’s %(service)s connection"),
     "connection.used": lazy_gettext("%(actor)s used their own %(service)s connection"),
     "consent.granted": lazy_gettext("%(actor)s allowed app %(target)s to act for them"),
-    "credential.checked": lazy_gettext("%(actor)s tested %(credential)s at its service"),
+    "credential.checked": lazy_gettext("%(actor)s tested %(credential)s with its service"),
     "credential.put org": lazy_gettext("%(actor)s set the organization’s value for %(credential)s"),
     "credential.put": lazy_gettext("%(actor)s set their own value for %(credential)s"),
     "credential.removed org": lazy_gettext("%(actor)s removed the organization’s value for %(credential)s"),
@@ -52,10 +52,10 @@ SENTENCES: dict[str, LazyString] = {
     "credential.resolved": lazy_gettext("%(actor)s read %(credential)s"),
     "credential.resolved some": lazy_gettext("%(actor)s read %(credential)s, and asked for %(unread)s without getting a value"),
     "credential.resolved none": lazy_gettext("%(actor)s asked for %(unread)s without getting a value"),
-    "credential.restored org": lazy_gettext("%(actor)s put back an earlier organization’s value for %(credential)s"),
-    "credential.restored": lazy_gettext("%(actor)s put back an earlier value of their own for %(credential)s"),
-    "credential_declaration.put": lazy_gettext("%(actor)s said what %(credential)s is for and who sets it"),
-    "credential_declaration.removed": lazy_gettext("%(actor)s took back what was said of %(credential)s"),
+    "credential.restored org": lazy_gettext("%(actor)s restored an earlier organization value for %(credential)s"),
+    "credential.restored": lazy_gettext("%(actor)s restored an earlier value of their own for %(credential)s"),
+    "credential_declaration.put": lazy_gettext("%(actor)s changed the settings of %(credential)s"),
+    "credential_declaration.removed": lazy_gettext("%(actor)s reset the settings of %(credential)s"),
     "email_confirmation.requested": lazy_gettext("%(actor)s requested a confirmation email"),
     "email_confirmation.requested unknown": lazy_gettext("A confirmation email was requested"),
     "email_confirmation.tried": lazy_gettext("%(actor)s typed a wrong code to confirm an address"),
@@ -73,7 +73,10 @@ SENTENCES: dict[str, LazyString] = {
     "identity.linked unknown": lazy_gettext("A %(provider)s account was linked to %(person)s"),
     "identity.unlinked": lazy_gettext("%(actor)s unlinked a %(provider)s account"),
     "identity.unlinked unknown": lazy_gettext("A %(provider)s account was unlinked"),
-    "invitation.accepted": lazy_gettext("%(person)s accepted an invitation and is %(role)s now"),
+    "invitation.accepted": lazy_gettext("%(person)s accepted an invitation"),
+    "invitation.accepted member": lazy_gettext("%(person)s joined as a member"),
+    "invitation.accepted admin": lazy_gettext("%(person)s joined as an admin"),
+    "invitation.accepted owner": lazy_gettext("%(person)s joined as an owner"),
     "invitation.created": lazy_gettext("%(actor)s invited %(target)s as %(role)s"),
     "invitation.declined": lazy_gettext("%(actor)s declined an invitation"),
     "invitation.imported": lazy_gettext("%(actor)s imported an invitation of %(target)s as %(role)s"),
@@ -96,9 +99,9 @@ SENTENCES: dict[str, LazyString] = {
     "organization.created unknown": lazy_gettext("The organization was created"),
     "organization.deleted": lazy_gettext("%(actor)s deleted the organization"),
     "organization.imported": lazy_gettext("%(actor)s imported the organization"),
-    "organization.purged": lazy_gettext("%(actor)s removed the organization for good"),
-    "organization.restored": lazy_gettext("%(actor)s brought the organization back"),
-    "organization.updated slug": lazy_gettext("%(actor)s changed the organization; its short name is %(name)s now"),
+    "organization.purged": lazy_gettext("%(actor)s permanently deleted the organization"),
+    "organization.restored": lazy_gettext("%(actor)s restored the organization"),
+    "organization.updated slug": lazy_gettext("%(actor)s changed the organization; its short name is now %(name)s"),
     "organization.updated": lazy_gettext("%(actor)s changed the organization"),
     "project.created": lazy_gettext("%(actor)s created project %(target)s"),
     "project.imported": lazy_gettext("%(actor)s imported project %(target)s"),
@@ -115,7 +118,7 @@ SENTENCES: dict[str, LazyString] = {
     "sign_in_link.used": lazy_gettext("%(target)s used a one-time sign-in link"),
     "signing_key.retired": lazy_gettext("%(actor)s retired signing key %(target)s"),
     "signing_key.rotated": lazy_gettext("%(actor)s started signing with key %(target)s"),
-    "user.created": lazy_gettext("An account was made for %(target)s"),
+    "user.created": lazy_gettext("An account was created for %(target)s"),
     "user.deleted": lazy_gettext("The account of %(target)s was deleted"),
     "user.disabled": lazy_gettext("%(actor)s disabled %(target)s"),
     "user.email_changed": lazy_gettext("The email address of %(target)s changed"),
@@ -160,13 +163,13 @@ _OUTCOMES = {
 }
 _ICONS = {"user": "user", "agent": "bot", "client": "app", "operator": "term", "system": "gear"}
 _UNKNOWN = "unknown"  # who did it: a caller that nobody had authenticated
-_TOLD_BY = {"grant.revoked": "reason", "sign_in.refused": "code"}
+_TOLD_BY = {"grant.revoked": "reason", "invitation.accepted": "role", "sign_in.refused": "code"}
 _THINGS = {
     "role": lazy_gettext("Role"),
     "name": lazy_gettext("Name"),
     "slug": lazy_gettext("Short name"),
     "kind": lazy_gettext("Service"),
-    "set_by": lazy_gettext("Who may set a value"),
+    "set_by": lazy_gettext("Who can set a value"),
 }
 _SET_BY = {
     "both": lazy_gettext("Organization and each person"),

@@ -24,16 +24,14 @@ def confirmation(place: Place, *, to: str, provider: str, login: str | None, url
     _ = catalogues.read(place.language).gettext
     account = _quoted(login or "", place)
     if account:
-        who = _(
-            "Somebody is signing in to Gatepost at %(host)s with the %(provider)s account %(login)s, and says that this address is theirs."
-        )
+        who = _("Someone is signing in to Gatepost at %(host)s with the %(provider)s account %(login)s, and says this address is theirs.")
     else:
-        who = _("Somebody is signing in to Gatepost at %(host)s with a %(provider)s account, and says that this address is theirs.")
+        who = _("Someone is signing in to Gatepost at %(host)s with a %(provider)s account, and says this address is theirs.")
     parts = (
         who % {"host": place.host, "provider": provider, "login": account},
-        _("If it was you, open this link in the browser where you began:"),
+        _("If this was you, open this link in the browser you started in:"),
         url,
-        _("It works once, for 24 hours. If it was not you, do nothing: the address stays yours."),
+        _("It works once, within 24 hours. If it wasn’t you, ignore this email; nothing will change."),
     )
     return Letter(to, _("Confirm your address"), _text(parts))
 
@@ -42,7 +40,7 @@ def invitation(place: Place, *, to: str, inviter: str, organization: str, url: s
     """Invites the reader into an organization."""
     _ = catalogues.read(place.language).gettext
     named = {
-        "inviter": _quoted(inviter, place) or _("Somebody"),
+        "inviter": _quoted(inviter, place) or _("Someone"),
         "organization": _quoted(organization, place) or _("an organization"),
         "host": place.host,
     }

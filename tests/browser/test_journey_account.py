@@ -116,7 +116,7 @@ def test_a_connected_app_is_removed(walk: Walk, make_program: Make) -> None:
     walk.follow("Quarterly")
     walk.sees("Quarterly")
     walk.follow("Remove access")
-    walk.tab.get_by_role("heading", level=1, name="Remove Quarterly’s access").wait_for()
+    walk.tab.get_by_role("heading", level=1, name="Remove access for Quarterly").wait_for()
     walk.sees(walk.tab.get_by_role("heading", level=1).inner_text())
     walk.press("Remove access")
     walk.sees("Connected apps")

@@ -75,7 +75,7 @@ def test_starting_it_twice_rotates_once(instance: Instance, database: Any) -> No
     assert post(instance.browser, page).headers["Location"] == KEYS
     after = _states(instance.app)
     assert (after["signing"], after["old"]) == (before["next"], before["signing"])
-    assert f"Signing with {before['next']} now." in said(instance.browser.get(KEYS))
+    assert f"{before['next']} is now the signing key." in said(instance.browser.get(KEYS))
     post(instance.browser, KEYS, page)
     assert _states(instance.app) == after
     assert "Nothing changed." in said(instance.browser.get(KEYS))

@@ -156,7 +156,7 @@ def test_a_person_is_disabled_with_all_that_is_theirs_and_enabled_again(instance
     )
     assert post(instance.browser, f"{instance.page}/disable").headers["Location"] == instance.page
     text = said(instance.browser.get(instance.page))
-    assert "Tom Halvorsen can’t sign in any more." in text
+    assert "Tom Halvorsen can no longer sign in." in text
     assert "Disable user" not in text
     assert person.get("/account").status_code == 303
     assert [client.get("/api/v1/whoami", headers=bearer(raw)).status_code for raw in raws] == [401] * 3

@@ -82,7 +82,7 @@ def test_the_list_says_whose_each_is_how_many_keys_work_and_how_it_stands(compan
     factories.make_agent(company.organization, company.boss, name="billing-bot", paused_at=clock.now())
     text = said(company.browser(company.other).get(BASE))
     assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Never Never used" in text
-    assert "billing-bot Ines Berg 0 active keys Nothing: it has no key for it Never Paused" in text
+    assert "billing-bot Ines Berg 0 active keys Nothing: none of its keys has the permission Never Paused" in text
 
 
 @pytest.mark.both_databases
@@ -103,13 +103,13 @@ def test_what_each_may_use_is_counted_by_the_rule_of_scopes_and_by_its_keys(comp
     text = said(boss.get(BASE))
     assert "2 credentials, 1 connection and its owner’s own" in text
     page = said(boss.get(f"{BASE}/{acting.id}"))
-    assert "What its owner set for themselves is theirs to see." in page
+    assert "Only its owner can see their own values." in page
     assert "Credentials Change BOTH The organization’s SHARED The organization’s" in page
     assert "MINE" not in page
     page = company.browser(company.member).get(f"{BASE}/{acting.id}")
     assert "BOTH Your own MINE Your own SHARED The organization’s" in said(page)
     assert 'href="/orgs/northwind/credentials/SHARED"' in page.text
-    assert "Connections Change None: it has no key that may use connections." in said(boss.get(company.page))
+    assert "Connections Change None. None of its keys has the permission “Use your connections”." in said(boss.get(company.page))
 
 
 def test_only_the_first_of_what_it_may_use_are_on_its_page(company: Company, database: Any) -> None:
