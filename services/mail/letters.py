@@ -1,6 +1,6 @@
-"""What letters say, in the language of whoever reads them. The words stand in the catalogues beside those of the pages.
+"""The text of emails, in the recipient's language. The translations are in the same catalogs as those of the pages.
 
-Subjects are fixed text. Inside a letter, a name that a stranger chose is `_quoted`: nothing in it becomes a link.
+Subjects are fixed text. In the body, a name that a stranger chose is `_quoted`, so nothing in it becomes a link.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from services.mail import catalogues, quoted_names
 
 @dataclass(frozen=True)
 class Place:
-    """This Gatepost as people know it. `language`: of the letter, None for English."""
+    """This server as people know it. `language`: of the email, None for English."""
 
     host: str
     language: str | None = None
