@@ -124,7 +124,7 @@ SENTENCES: dict[str, LazyString] = {
     "user.email_changed": lazy_gettext("The email address of %(target)s changed"),
     "user.email_changed verified": lazy_gettext("The email address of %(target)s was verified"),
     "user.email_changed unverified": lazy_gettext("The email address of %(target)s is no longer verified"),
-    "user.email_not_taken_over": lazy_gettext("%(target)s didn’t get an email address that is someone else’s here"),
+    "user.email_not_taken_over": lazy_gettext("%(target)s wasn’t given an email address that belongs to someone else here"),
     "user.enabled": lazy_gettext("%(actor)s enabled %(target)s"),
     "user.admin_revoked": lazy_gettext("%(target)s is no longer an administrator of this server"),
     "user.made_admin": lazy_gettext("%(target)s became an administrator of this server"),

@@ -85,7 +85,7 @@ _BY_CODE = {
     "handoff_altered": ErrorWords(_("That sign-in link is damaged"), _("Start again from the app.")),
     "invitation_ended": ErrorWords(
         _("This invitation is no longer valid"),
-        _("It was used, declined or revoked, or is older than 7 days. Ask for a new one."),
+        _("It was used, declined or revoked, or has expired. Ask for a new one."),
         _("Sign in"),
         "/login",
     ),

@@ -167,9 +167,9 @@ def _exists(f: Facts) -> SignInError:
 
 def _in_use(f: Facts) -> SignInError:
     if f.provider_label:
-        heading = _("That %(provider)s account is someone else’s here", provider=f.provider_label)
+        heading = _("That %(provider)s account belongs to someone else here", provider=f.provider_label)
     else:
-        heading = _("That account is someone else’s here")
+        heading = _("That account belongs to someone else here")
     return SignInError("LINKED_ELSEWHERE", heading, filled(_("It’s linked to another Gatepost account. Unlink it there first.")))
 
 

@@ -26,7 +26,7 @@ SAID = {
     410: (
         InvitationEnded(),
         "This invitation is no longer valid",
-        "It was used, declined or revoked, or is older than 7 days. Ask for a new one. Sign in",
+        "It was used, declined or revoked, or has expired. Ask for a new one. Sign in",
     ),
     429: (errors.RateLimited(retry_after_seconds=61), "Too many tries", "Wait 2 minutes, then try again. Try again"),
     500: (errors.GatepostError(), "Something broke on our side", "It’s been recorded. Try again in a minute. Try again"),

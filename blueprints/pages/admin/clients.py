@@ -157,7 +157,7 @@ class ChangeForm(ClientForm):
 def _scope_choices() -> list[SelectChoice]:
     return [
         SelectChoice(_SIGN_IN, _("See who people are"), render_kw={"hint": _("Name, email address and role")}),
-        SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("It renews its access by itself.")}),
+        SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("Its access is refreshed automatically.")}),
         *(key_forms.choice_of(scope) for scope in (*API_SCOPES, INTROSPECT)),
     ]
 

@@ -181,7 +181,7 @@ def test_revoking_asks_first_and_ends_it_at_once(
     key = factories.make_api_key(organization, user)
     page = f"/account/tokens/{key.id}/revoke"
     asked = signed_in.get(page)
-    assert "Revoke a key ? Anything using it fails at its next request." in said(asked)
+    assert "Revoke a key ? Anything that uses it will fail at its next request." in said(asked)
     assert said(asked).endswith("Keep it Revoke token")
     assert post(signed_in, page).location == "/account/tokens"
     assert "Token revoked." in signed_in.get("/account/tokens").text

@@ -293,7 +293,7 @@ def test_a_browser_is_revoked_with_what_was_signed_in_from_it(signed_in: FlaskCl
     family = grant(app, user, factories.make_client(name="Gatepost CLI"), sid=sid)
     question = signed_in.get(f"/account/sessions/{sid}/revoke").text
     assert "Revoke Chrome on Windows?" in question
-    assert "It also ends what you signed in from it, within 30 minutes: <bdi>Gatepost CLI</bdi>." in question
+    assert "The apps you signed in from it will stop within 30 minutes: <bdi>Gatepost CLI</bdi>." in question
     assert post(signed_in, f"/account/sessions/{sid}/revoke").location == "/account/sessions"
     page = signed_in.get("/account/sessions").text
     assert "Session revoked." in page

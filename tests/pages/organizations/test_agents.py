@@ -238,7 +238,7 @@ def test_pausing_refuses_its_keys_until_it_is_resumed(company: Company, database
 def test_deleting_names_the_keys_that_end_with_it(company: Company, database: Any) -> None:
     key, browser = company.key(last_used_ip="10.20.0.14", last_used_at=clock.now()), company.browser(company.boss)
     asked = browser.get(f"{company.page}/delete")
-    assert "Delete deploy-bot ? Its key ends with it, and its next request fails." in said(asked)
+    assert "Delete deploy-bot ? Its key will be revoked, and its next request will fail." in said(asked)
     assert "10.20.0.14" in asked.text
     assert asked.text.index("Keep it") < asked.text.index(">Delete agent</button>")
     assert post(browser, f"{company.page}/delete").location == BASE
@@ -350,7 +350,7 @@ def test_revoking_says_when_the_key_was_used_last_and_how_many_are_left(company:
     page = f"{company.page}/keys/{key.id}/revoke"
     text = said(browser.get(page))
     assert f"Revoke key ‘ a key ’ (ends {key.last_four} )?" in text
-    assert "deploy-bot last used it just now from 10.20.0.14 . Its next request fails. Keep it Revoke key" in text
+    assert "deploy-bot last used it just now from 10.20.0.14 . Its next request will fail. Keep it Revoke key" in text
     assert "deploy-bot has never used it." in said(browser.get(f"{company.page}/keys/{left.id}/revoke"))
     assert post(browser, page).location == company.page
     assert "Key revoked. deploy-bot has 1 left." in browser.get(company.page).text
