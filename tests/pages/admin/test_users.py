@@ -129,7 +129,7 @@ def test_sign_out_everywhere_ends_sessions_and_grants(instance: Instance, databa
     person = instance.signed_in(instance.user)
     token = factories.make_grant(instance.user).raw_token
     page = f"{instance.page}/sign-out"
-    assert "2 sessions end" in said(instance.browser.get(page))
+    assert "2 sessions will end" in said(instance.browser.get(page))
     answer = post(instance.browser, page)
     assert (answer.status_code, answer.headers["Location"]) == (303, instance.page)
     assert "Tom Halvorsen: signed out 2 sessions." in said(instance.browser.get(instance.page))
