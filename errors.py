@@ -52,7 +52,7 @@ class GatepostError(Exception):
 
 
 class Malformed(GatepostError):
-    status, code, message = 400, "invalid_request", "The request cannot be read."
+    status, code, message = 400, "invalid_request", "The request is malformed."
 
 
 class Unauthenticated(GatepostError):
@@ -86,15 +86,15 @@ class NotFound(GatepostError):
 
 
 class Conflict(GatepostError):
-    status, code, message = 409, "conflict", "That is already so."
+    status, code, message = 409, "conflict", "The request conflicts with the current state."
 
 
 class Invalid(GatepostError):
-    status, code, message = 422, "invalid_request", "A field is wrong."
+    status, code, message = 422, "invalid_request", "A field is invalid."
 
 
 class RateLimited(GatepostError):
-    status, code, message = 429, "rate_limited", "Too many tries. Wait, then try again."
+    status, code, message = 429, "rate_limited", "Too many attempts. Wait, then try again."
 
 
 class Unavailable(GatepostError):

@@ -30,7 +30,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 @group.command("list")
 @_filtered
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of events.")
 @json_option
 def list_events(organization: str | None, limit: int, as_json: bool, **filters: str | None) -> None:
     """Events, newest first: time, who, what, on what, outcome, from where."""

@@ -48,7 +48,7 @@ def _without_role(row: OrganizationRow) -> dict[str, Any]:
 
 @group.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--update", is_flag=True, help="Change what is there otherwise, instead of refusing.")
+@click.option("--update", is_flag=True, help="Update existing entries that differ instead of failing.")
 @json_option
 def import_file(file: Path, update: bool, as_json: bool) -> None:
     """Make the organizations, members and projects of FILE; the same again changes nothing."""

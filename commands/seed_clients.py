@@ -13,7 +13,7 @@ from services.tokens.seed_clients import BadSeedFile
 
 @click.command("seed-clients", cls=OperatorCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--update", is_flag=True, help="Change what is registered otherwise, instead of refusing.")
+@click.option("--update", is_flag=True, help="Update existing entries that differ instead of failing.")
 @json_option
 def command(file: Path, update: bool, as_json: bool) -> None:
     """Register the clients and resources of FILE; the same again changes nothing.

@@ -45,7 +45,7 @@ class MailQueue:
                 self._waiting.extend((server, letter) for letter in letters)
         metrics.count("mail_letters", len(letters), outcome="accepted" if is_taken else "dropped")
         if not is_taken:
-            log.warning("letters were not sent: too many are waiting, or no thread can be started", extra={"letters": len(letters)})
+            log.warning("emails were not sent: too many are waiting, or no thread can be started", extra={"emails": len(letters)})
         return is_taken
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -61,7 +61,7 @@ class MailQueue:
             lost = len(self._waiting) + self._unreported
             self._waiting.clear()
         metrics.count("mail_letters", lost, outcome="lost")
-        log.warning("letters were lost: the process ends", extra={"letters": lost})
+        log.warning("emails were lost: the process is ending", extra={"emails": lost})
 
     def _has_thread(self) -> bool:
         """Start another thread if there may be one more."""
@@ -69,7 +69,7 @@ class MailQueue:
             try:
                 threading.Thread(target=self._run, name="mail", daemon=True).start()
             except RuntimeError:  # the machine has no more threads, or the interpreter ends
-                log.warning("no thread to send mail on")
+                log.warning("no thread to send email on")
             else:
                 self._threads += 1
         return self._threads > 0
@@ -79,7 +79,7 @@ class MailQueue:
             try:
                 mailer.send_all(*batch, self._report)
             except Exception:  # a report that failed; the thread goes on, or nobody would know that it ended
-                log.exception("what became of letters was not counted")
+                log.exception("the outcome of emails was not counted")
 
     def _take(self) -> tuple[MailServer, list[Letter]] | None:
         """The next letters for one connection. None when there are no more: the thread ends."""
@@ -99,7 +99,7 @@ class MailQueue:
             self._unreported -= 1
         metrics.count("mail_letters", outcome=outcome)
         if outcome != "sent":
-            log.warning("a letter was not sent", extra={"outcome": outcome, "detail": why})
+            log.warning("an email was not sent", extra={"outcome": outcome, "detail": why})
 
 
 _queue = MailQueue()

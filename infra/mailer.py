@@ -78,7 +78,7 @@ def send_all(server: MailServer, letters: Sequence[Letter], report: Report) -> N
     except bulkhead.UpstreamFailed as error:
         why = str(error)
     except Exception as error:  # whatever it is: each letter is reported
-        log.exception("mail could not be sent")
+        log.exception("email could not be sent")
         why = _why(error)
     for _ in letters[reported:]:
         report("failed", why)

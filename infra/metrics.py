@@ -26,15 +26,15 @@ _ROOT = Path(__file__).resolve().parent.parent
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "requests": ("Requests by endpoint, method and class of status.", ("endpoint", "method", "status")),
-    "token_grants": ("Answers of the token endpoint by grant type and outcome (ok, or the error).", ("grant_type", "outcome")),
-    "refresh_replays": ("Repeats of a just-rotated refresh token that got the first answer again.", ()),
+    "token_grants": ("Responses of the token endpoint by grant type and outcome (ok, or the error).", ("grant_type", "outcome")),
+    "refresh_replays": ("Repeats of a just-rotated refresh token that got the first response again.", ()),
     "reuse_revocations": ("Families revoked because a spent code or refresh token came back.", ()),
-    "sign_ins": ("Ends of sign-ins by provider and outcome (ok, or the error).", ("provider", "outcome")),
+    "sign_ins": ("Completed sign-ins by provider and outcome (ok, or the error).", ("provider", "outcome")),
     "rate_limit_refusals": ("Requests answered 429, by door.", ("door",)),
     "states_pushed_out": ("States and notes of sign-ins, and states of connections, deleted early because of their bound.", ("kind",)),
-    "upstream_refusals": ("Calls to other servers that were not made: no place was free, or the server was resting.", ("upstream",)),
-    "upstream_timeouts": ("Calls to other servers that were given up at their deadline.", ("upstream",)),
-    "mail_letters": ("Letters by outcome (accepted, and then sent, refused, failed or lost; or dropped).", ("outcome",)),
+    "upstream_refusals": ("Calls to other servers that were not made: no place was free, or it had just timed out.", ("upstream",)),
+    "upstream_timeouts": ("Calls to other servers that were abandoned at their deadline.", ("upstream",)),
+    "mail_letters": ("Emails by outcome (accepted, and then sent, refused, failed or lost; or dropped).", ("outcome",)),
 }
 
 log = logging.getLogger("gatepost.metrics")

@@ -29,7 +29,7 @@ def create() -> Response:
     kinds = {"owner": str, "organization": str, "name": str, "scopes": list, "expires_in": int}
     body = bodies.read(kinds, required=["owner", "name", "scopes"])
     if not all(isinstance(scope, str) for scope in body["scopes"]):
-        raise Invalid("scopes is a list of texts.", fields={"scopes": "is of the wrong type"})
+        raise Invalid("scopes must be a list of strings.", fields={"scopes": "has the wrong type"})
     made, raw = api_keys.mint(
         g.actor,
         owner=body["owner"],

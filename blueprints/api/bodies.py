@@ -36,14 +36,14 @@ def read(members: Mapping[str, Kind], *, required: Collection[str] = ()) -> dict
         raise Malformed("The body is not a JSON object.") from None
     if not isinstance(body, dict):
         raise Malformed("The body is not a JSON object.")
-    wrong = {str(name)[:100]: "is not a member of this body" for name in body if name not in members}
+    wrong = {str(name)[:100]: "unknown field" for name in body if name not in members}
     wrong |= {name: "is required" for name in required if body.get(name) is None}
     for name, kind in members.items():
         value = body.get(name)
         if value is not None and not _is(value, kind):
-            wrong[name] = "is of the wrong type"
+            wrong[name] = "has the wrong type"
     if wrong:
-        raise Invalid("The body has members that are missing, unknown or wrong.", fields=wrong)
+        raise Invalid("The request body has missing, unknown or invalid fields.", fields=wrong)
     return body
 
 

@@ -189,14 +189,14 @@ _SCHEMAS: dict[str, Any] = {
     ),
 }
 _ERRORS = {
-    "400": "The request cannot be read, or carries two credentials",
+    "400": "The request is malformed, or has two credentials",
     "401": "No credential, or one that is not good",
     "403": "The credential is too narrow, or a cookie came from another site",
     "404": "Not there, or not yours to see",
     "409": "It stands otherwise; the code says how",
     "410": "The invitation is no longer valid",
     "413": "The body is over 1 MiB",
-    "422": "A field is wrong",
+    "422": "A field is invalid",
     "429": "Too many tries; see Retry-After",
     "503": "A store or another server did not answer; see Retry-After",
 }
@@ -322,7 +322,7 @@ def _credential_paths(base: str, parameters: list[dict[str, Any]]) -> dict[str, 
 
 PATHS: dict[str, dict[str, Any]] = {
     "/session": {"get": _operation("The session, its person, organizations and invitations", answer=_ref("Session"), cookie_only=True)},
-    "/whoami": {"get": _operation("The caller, as its credential tells", answer=_ref("Whoami"))},
+    "/whoami": {"get": _operation("The caller, as identified by its credential", answer=_ref("Whoami"))},
     "/user-sessions": {
         "get": _operation("Where the caller's person is signed in", "sessions:write", answer=_list_of("UserSession")),
         "delete": _operation(

@@ -1,4 +1,4 @@
-"""`GET /api/v1/whoami`: the caller as its credential tells, without another look-up."""
+"""`GET /api/v1/whoami`: the caller as identified by its credential, without another look-up."""
 
 from flask import Blueprint, Response, g, json
 

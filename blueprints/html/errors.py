@@ -31,10 +31,10 @@ class ErrorWords:
 
 
 _BY_STATUS = {
-    400: ErrorWords(_("That request didn’t make sense"), _("Go back and try again. If a link sent you here, it may be cut off.")),
+    400: ErrorWords(_("We couldn’t understand that request"), _("Go back and try again. If a link sent you here, it may be cut off.")),
     401: ErrorWords(
         _("Sign in to see this"),
-        _("Your session ended or was revoked. Sign in to carry on where you were."),
+        _("Your session ended or was revoked. Sign in to continue where you left off."),
         _("Sign in"),
         "/login",
     ),
@@ -45,12 +45,12 @@ _BY_STATUS = {
         "/login?switch=1",
     ),
     404: ErrorWords(_("Nothing here"), _("The address may be wrong, or you may not have access.")),
-    405: ErrorWords(_("That request didn’t make sense"), _("Go back and try again. If a link sent you here, it may be cut off.")),
+    405: ErrorWords(_("We couldn’t understand that request"), _("Go back and try again. If a link sent you here, it may be cut off.")),
     409: ErrorWords(_("That can’t be done now")),
-    410: ErrorWords(_("This link has ended"), None, _("Sign in"), "/login"),
+    410: ErrorWords(_("This link is no longer valid"), None, _("Sign in"), "/login"),
     413: ErrorWords(_("That request is too large"), _("Go back and send less.")),
     414: ErrorWords(_("That address is too long"), _("Start again from the app.")),
-    422: ErrorWords(_("That request didn’t make sense")),
+    422: ErrorWords(_("We couldn’t understand that request")),
     429: ErrorWords(_("Too many tries"), None, _("Try again"), "."),
     500: ErrorWords(
         _("Something broke on our side"),
@@ -82,10 +82,10 @@ _BY_CODE = {
         _("For your safety you weren’t sent there. Tell the app’s maker:"),
     ),
     "handoff_expired": ErrorWords(_("That sign-in took too long"), _("Start again from the app.")),
-    "handoff_altered": ErrorWords(_("That sign-in link was changed on its way"), _("Start again from the app.")),
+    "handoff_altered": ErrorWords(_("That sign-in link is damaged"), _("Start again from the app.")),
     "invitation_ended": ErrorWords(
         _("This invitation is no longer valid"),
-        _("It was used, declined or revoked, or is older than 7 days. Ask for a new one."),
+        _("It was used, declined or revoked, or has expired. Ask for a new one."),
         _("Sign in"),
         "/login",
     ),
@@ -95,22 +95,22 @@ _BY_CODE = {
         _("Sign in"),
         "/login?next=%2Faccount%2Factivity",
     ),
-    "confirmation_ended": ErrorWords(_("This link has ended"), _("Sign in again to get a new one."), _("Sign in"), "/login"),
+    "confirmation_ended": ErrorWords(_("This link is no longer valid"), _("Sign in again to get a new one."), _("Sign in"), "/login"),
     "state_mismatch": ErrorWords(
-        _("That can’t be finished here"), _("It took over ten minutes, began in another browser, or was used up. Start again.")
+        _("That can’t be finished here"), _("It took over ten minutes, was started in another browser, or was already used. Start again.")
     ),
     "last_owner": ErrorWords(_("That can’t be done now"), _("An organization needs an owner. Make someone else an owner first.")),
     "personal_organization": ErrorWords(
-        _("That can’t be done now"), _("A personal organization stays, with its person as owner, as long as their account.")
+        _("That can’t be done now"), _("A personal organization, with its person as owner, stays for as long as their account exists.")
     ),
     "next_key_too_new": ErrorWords(_("That can’t be done now"), _("Not every service has had the next key for 1 hour. Try again later.")),
     "two_secrets": ErrorWords(_("That can’t be done now"), _("It has two secrets. Revoke the old one first.")),
-    "own_account": ErrorWords(_("That can’t be done now"), _("You can’t turn off your own account. Ask another administrator.")),
+    "own_account": ErrorWords(_("That can’t be done now"), _("You can’t disable your own account. Ask another administrator.")),
     "last_identity": ErrorWords(_("That can’t be done now"), _("It’s your only way to sign in.")),
     "address_not_usable": ErrorWords(
         _("That can’t be done now"), _("That address can’t be used: it isn’t verified, or it’s another account’s.")
     ),
-    "request_too_long": ErrorWords(_("That request is too long"), _("The app asked for more than fits. Tell the app’s maker.")),
+    "request_too_long": ErrorWords(_("That request is too long"), _("The app’s request is too large. Tell the app’s maker.")),
 }
 
 

@@ -33,7 +33,7 @@ class KeyForm(NamedForm):
     )
     date = StringField(
         lazy_gettext("Date (optional)"),
-        description=lazy_gettext("With “On a date”: year, month and day, like 2027-01-31. It works to the end of that day."),
+        description=lazy_gettext("For “On a date”: a date like 2027-01-31. Valid through the end of that day."),
         filters=[lambda text: (text or "").strip()],
     )
     scopes = SelectMultipleField(lazy_gettext("Permissions"), validate_choice=False)

@@ -104,11 +104,11 @@ def _not_allowed(f: Facts) -> SignInError:
 
 
 def _disabled(f: Facts) -> SignInError:
-    return SignInError("ACCOUNT_DISABLED", _("Your account is turned off"), filled(_("Ask your administrator to turn it on.")))
+    return SignInError("ACCOUNT_DISABLED", _("Your account is disabled"), filled(_("Ask your administrator to enable it.")))
 
 
 def _denied(f: Facts) -> SignInError:
-    heading = _("You cancelled at %(provider)s", provider=f.provider_label) if f.provider_label else _("You cancelled")
+    heading = _("You canceled at %(provider)s", provider=f.provider_label) if f.provider_label else _("You canceled")
     return SignInError("ACCESS_DENIED", heading, filled(_("Nothing changed. Try again or choose another way to sign in.")))
 
 
@@ -167,9 +167,9 @@ def _exists(f: Facts) -> SignInError:
 
 def _in_use(f: Facts) -> SignInError:
     if f.provider_label:
-        heading = _("That %(provider)s account is someone else’s here", provider=f.provider_label)
+        heading = _("That %(provider)s account belongs to someone else here", provider=f.provider_label)
     else:
-        heading = _("That account is someone else’s here")
+        heading = _("That account belongs to someone else here")
     return SignInError("LINKED_ELSEWHERE", heading, filled(_("It’s linked to another Gatepost account. Unlink it there first.")))
 
 
@@ -183,12 +183,13 @@ def _too_new(f: Facts) -> SignInError:
 
 
 def _session_ended(f: Facts) -> SignInError:
-    text = filled(_("Your session ended or was revoked. Sign in to carry on where you were."))
+    text = filled(_("Your session ended or was revoked. Sign in to continue where you left off."))
     return SignInError("SESSION_ENDED", _("You’ve been signed out"), text)
 
 
 def _limited(f: Facts) -> SignInError:
-    return SignInError("RATE_LIMITED", _("Too many tries"), filled(_("Wait 1 minute, then try again.")))
+    text = filled(_("Too many confirmation emails were sent to this address. Try again in an hour."))
+    return SignInError("RATE_LIMITED", _("Too many tries"), text)
 
 
 TABLE: dict[str, Callable[[Facts], SignInError]] = {

@@ -332,5 +332,5 @@ def device_icon(user_agent: str | None) -> str:
 
 
 def provider_label(provider: str) -> str:
-    """How people know the way that a session was signed in: a provider by its id, or a one-time link."""
-    return _("One-time link") if provider == "link" else plain(identities.label_of(provider))
+    """How people know the way that a session was signed in, after "with": a provider by its id, or a one-time link."""
+    return _("a one-time link") if provider == "link" else plain(identities.label_of(provider))

@@ -1,6 +1,6 @@
-"""What letters say, in the language of whoever reads them. The words stand in the catalogues beside those of the pages.
+"""The text of emails, in the recipient's language. The translations are in the same catalogs as those of the pages.
 
-Subjects are fixed text. Inside a letter, a name that a stranger chose is `_quoted`: nothing in it becomes a link.
+Subjects are fixed text. In the body, a name that a stranger chose is `_quoted`, so nothing in it becomes a link.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from services.mail import catalogues, quoted_names
 
 @dataclass(frozen=True)
 class Place:
-    """This Gatepost as people know it. `language`: of the letter, None for English."""
+    """This server as people know it. `language`: of the email, None for English."""
 
     host: str
     language: str | None = None
@@ -24,16 +24,14 @@ def confirmation(place: Place, *, to: str, provider: str, login: str | None, url
     _ = catalogues.read(place.language).gettext
     account = _quoted(login or "", place)
     if account:
-        who = _(
-            "Somebody is signing in to Gatepost at %(host)s with the %(provider)s account %(login)s, and says that this address is theirs."
-        )
+        who = _("Someone is signing in to Gatepost at %(host)s with the %(provider)s account %(login)s, and says this address is theirs.")
     else:
-        who = _("Somebody is signing in to Gatepost at %(host)s with a %(provider)s account, and says that this address is theirs.")
+        who = _("Someone is signing in to Gatepost at %(host)s with a %(provider)s account, and says this address is theirs.")
     parts = (
         who % {"host": place.host, "provider": provider, "login": account},
-        _("If it was you, open this link in the browser where you began:"),
+        _("If this was you, open this link in the browser you started in:"),
         url,
-        _("It works once, for 24 hours. If it was not you, do nothing: the address stays yours."),
+        _("It works once, within 24 hours. If it wasn’t you, ignore this email; nothing will change."),
     )
     return Letter(to, _("Confirm your address"), _text(parts))
 
@@ -42,7 +40,7 @@ def invitation(place: Place, *, to: str, inviter: str, organization: str, url: s
     """Invites the reader into an organization."""
     _ = catalogues.read(place.language).gettext
     named = {
-        "inviter": _quoted(inviter, place) or _("Somebody"),
+        "inviter": _quoted(inviter, place) or _("Someone"),
         "organization": _quoted(organization, place) or _("an organization"),
         "host": place.host,
     }

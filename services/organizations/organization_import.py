@@ -107,7 +107,7 @@ def _take(values: dict[str, Any], what: str, **checks: Callable[[str], str]) -> 
     taken = []
     for key, check in checks.items():
         if not isinstance(values.get(key), str):
-            raise BadImportFile(f"{what}: {key} must be a text")
+            raise BadImportFile(f"{what}: {key} must be a string")
         try:
             taken.append(check(values[key]))
         except GatepostError as error:

@@ -43,7 +43,7 @@ _NUMBERED = 5
 class PersonalOrganization(Conflict):
     """Somebody who could lose their personal organization would be given it again at the next sign-in."""
 
-    code, message = "personal_organization", "A personal organization stays, with its person as owner, as long as their account."
+    code, message = "personal_organization", "A personal organization, with its person as owner, stays for as long as their account exists."
 
 
 @dataclass(frozen=True)

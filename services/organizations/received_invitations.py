@@ -47,7 +47,7 @@ class InvitationEnded(NotFound):
     """The invitation is unknown, used, declined, revoked or expired; the answer does not say which."""
 
     status, code = 410, "invitation_ended"
-    message = "This invitation is no longer valid. It was used, declined or revoked, or is older than 7 days. Ask for a new one."
+    message = "This invitation is no longer valid. It was used, declined or revoked, or has expired. Ask for a new one."
 
 
 class RoleChanged(Conflict):

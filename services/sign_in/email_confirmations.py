@@ -42,7 +42,7 @@ _CODE_LENGTH = 8
 class ConfirmationEnded(NotFound):
     """Altered, used, expired, or tried too often."""
 
-    status, code, message = 410, "confirmation_ended", "This link has ended. Sign in again to get a new one."
+    status, code, message = 410, "confirmation_ended", "This link is no longer valid. Sign in again to get a new one."
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def begin(actor: Actor, account: ProviderAccount, time: SignInTime, *, raw_brows
     wait_for_turn(f"confirmation {users.email_key(email)}")
     if _letters_lately(email) >= _LETTERS_AN_HOUR:
         db.session.rollback()
-        raise SignInRefused("rate_limited", detail="letters to one address", email=email)
+        raise SignInRefused("rate_limited", detail="too many emails to one address", email=email)
     raw, confirmation_id = new_secret(), uuid7()
     db.session.add(
         EmailConfirmation(
@@ -221,4 +221,4 @@ def _send(account: ProviderAccount, raw: str, language: str | None) -> None:
         url=f"{settings.public_url}/login/confirm/{raw}",
     )
     if not delivery.deliver([letter]):
-        raise Unavailable("The confirmation mail could not be sent. Try again.", detail="too many letters are waiting")
+        raise Unavailable("The confirmation email could not be sent. Try again.", detail="too many emails are waiting")

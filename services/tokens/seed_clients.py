@@ -222,7 +222,7 @@ class _Values:
     def text(self, key: str, default: str | None = None) -> str | None:
         value = self._node.pop(key, default)
         if value is not None and (not isinstance(value, str) or not value or "\0" in value):
-            raise _Bad(f"{key} must be a text")
+            raise _Bad(f"{key} must be a string")
         return value
 
     def needed(self, key: str) -> str:
@@ -247,7 +247,7 @@ class _Values:
     def texts(self, key: str, default: list[str] | None = None) -> list[str]:
         value = self._node.pop(key, default or [])
         if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
-            raise _Bad(f"{key} must be a list of texts")
+            raise _Bad(f"{key} must be a list of strings")
         if len(set(value)) != len(value):
             raise _Bad(f"{key} has a value twice")
         return value

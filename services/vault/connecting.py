@@ -202,4 +202,4 @@ def _binding(actor: Actor, raw_browser: str, connector_id: str) -> str:
 
 
 def _state_mismatch() -> Malformed:
-    return Malformed("It took over ten minutes, began in another browser, or was used up. Start again.", code="state_mismatch")
+    return Malformed("It took over ten minutes, was started in another browser, or was already used. Start again.", code="state_mismatch")

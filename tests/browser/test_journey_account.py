@@ -74,7 +74,7 @@ def test_another_browser_is_revoked_at_once(open_browser: Open, make_program: Ma
     walk.says("Command line and apps")
     walk.tab.locator("section").filter(has_text="Other browsers").get_by_role("link", name="Revoke").click()
     walk.asks(walk.tab.locator("dialog h2, main h1").filter(has_text="Revoke ").first.inner_text())
-    walk.says("It also ends what you signed in from it, within 30 minutes: Gatepost CLI.")
+    walk.says("The apps you signed in from it will stop within 30 minutes: Gatepost CLI.")
     walk.press("Revoke session")
     walk.says("Session revoked.")
     walk.sees("Sessions")
@@ -116,7 +116,7 @@ def test_a_connected_app_is_removed(walk: Walk, make_program: Make) -> None:
     walk.follow("Quarterly")
     walk.sees("Quarterly")
     walk.follow("Remove access")
-    walk.tab.get_by_role("heading", level=1, name="Remove Quarterly’s access").wait_for()
+    walk.tab.get_by_role("heading", level=1, name="for Quarterly?").wait_for()
     walk.sees(walk.tab.get_by_role("heading", level=1).inner_text())
     walk.press("Remove access")
     walk.sees("Connected apps")
@@ -162,7 +162,7 @@ def test_somebody_elses_account_cannot_be_linked(walk: Walk, open_browser: Open,
     other.sees("Profile")
     enter(walk, "nora", "/account/linked", "Linked accounts")
     walk.tab.locator("li").filter(has_text="GitHub").get_by_role("button", name="Link").click()
-    walk.says("That GitHub account is someone else’s here")
+    walk.says("That GitHub account belongs to someone else here")
 
 
 def test_an_address_that_has_an_account_leads_to_linking_and_on_to_the_program(

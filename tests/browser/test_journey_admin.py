@@ -79,7 +79,7 @@ def test_a_clients_secrets_overlap_while_they_change(rosa: Walk, world: World) -
     rosa.sees("Add client")
     rosa.forgive(422)
     rosa.fill("Name", "Nightly report")
-    rosa.tab.get_by_label("Machine").check()
+    rosa.tab.get_by_label("Service").check()
     rosa.fill("Redirect addresses", "")
     rosa.tab.get_by_label("See who people are").uncheck()
     rosa.tab.get_by_label("Keep working while people are away").uncheck()
@@ -126,17 +126,17 @@ def test_the_next_signing_key_waits_signs_and_the_old_one_is_retired(rosa: Walk,
     rosa.go("/admin/keys")
     rosa.sees("Signing keys")
     signing, following = row("Signing"), row("Next")
-    expect(rosa.tab.get_by_role("button", name="Start signing with it")).to_be_disabled()
+    expect(rosa.tab.get_by_role("button", name="Make this the signing key")).to_be_disabled()
     rosa.says("when every service has had the key for 1 hour.")
     with world.gatepost.app.app_context():
         db.session.execute(update(SigningKey).where(SigningKey.kid == following).values(created_at=now() - timedelta(hours=2)))
         db.session.commit()
     rosa.tab.reload()
     rosa.says("It can sign now.")
-    rosa.follow("Start signing with it")
-    rosa.sees(f"Start signing with {following}?")
-    rosa.press("Start signing with it")
-    rosa.says(f"Signing with {following} now.")
+    rosa.follow("Make this the signing key")
+    rosa.sees(f"Make {following} the signing key?")
+    rosa.press("Make this the signing key")
+    rosa.says(f"{following} is now the signing key.")
     rosa.sees("Signing keys")
     assert row("Signing") == following
     assert row("Still accepted") == signing
@@ -147,7 +147,7 @@ def test_the_next_signing_key_waits_signs_and_the_old_one_is_retired(rosa: Walk,
     rosa.forgive(422)
     rosa.tab.locator("main input[name=typed]").fill(signing)
     rosa.press("Retire now")
-    rosa.says(f"{signing} retired. Nothing it signed is accepted any more.")
+    rosa.says(f"{signing} retired. Tokens it signed are no longer accepted.")
     rosa.sees("Signing keys")
     deadline = time.monotonic() + 60  # each process of the server follows within ten seconds
     while signing in (known := published(world)) and time.monotonic() < deadline:

@@ -49,7 +49,7 @@ def test_a_vendor_is_connected_reconnected_as_another_and_disconnected(open_brow
     world.vendor.account = {"id": 2, "name": "mayak"}
     tom.choose("Acme", "Reconnect")
     tom.sees("Use another Acme account?")
-    tom.says("You connected as mayak, this connection was northwind-bot. Use mayak for everyone?")
+    tom.says("You connected as mayak, but this connection belonged to northwind-bot. Use mayak for everyone?")
     tom.press("Cancel")
     tom.sees("Nothing changed")
     tom.follow("Done")
@@ -78,7 +78,7 @@ def test_cancelled_at_the_vendor(open_browser: Open, desk: Desk, world: World, s
     tom = open_browser(desk.owner, script=script)
     world.vendor.denies = True
     connect(tom, desk)
-    tom.says("You cancelled at Acme")
+    tom.says("You canceled at Acme")
     world.vendor.denies = False
     tom.follow("Connect again")
     tom.says("Acme connected as northwind-bot.")

@@ -114,7 +114,7 @@ def test_from_an_invitation_to_an_own_value_and_back_to_the_organizations(open_b
 
     guest.choose(KEY, "Remove your own value")
     guest.asks(f"Remove your value for {KEY}?")
-    guest.says("The organization’s is used then.")
+    guest.says("The organization’s value is used instead.")
     guest.press("Remove value")
     guest.says(f"Your value for {KEY} was removed. The organization’s is used now.")
     guest.sees("Credentials")

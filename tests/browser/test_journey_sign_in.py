@@ -114,7 +114,7 @@ def test_a_cancelled_sign_in_is_tried_again_and_the_program_gets_its_answer(walk
     walk.go(program.authorize_url(nonce="n-1"))
     walk.follow("Continue with GitHub")
     walk.sees("Sign in")
-    walk.says("You cancelled at GitHub")
+    walk.says("You canceled at GitHub")
     walk.says("Gatepost CLI wants to sign in")
     walk.follow("Continue with Northwind SSO")
     walk.sign_in_upstream("emil")
@@ -149,7 +149,7 @@ def test_a_one_time_link_carries_the_handoff(walk: Walk, make_program: Make, wor
     walk.sees("You can close this window")
     assert program.userinfo(program.tokens())["email"] == "opal@example.com"
     walk.go(link)
-    walk.sees("This link has ended")
+    walk.sees("This link is no longer valid")
     walk.forgive(410)
 
 
@@ -170,7 +170,7 @@ def test_a_mailed_link_opened_elsewhere_shows_a_code_to_type(
     email, link = _begin_by_mail(walk, program, world)
     phone = open_browser(width=390)
     phone.go(link)
-    phone.sees("Type this code where you began")
+    phone.sees("Type this code where you started")
     code = phone.tab.locator(".usercode").inner_text()
     walk.tab.get_by_label("Code").fill(code)
     walk.press("Continue")
@@ -198,7 +198,7 @@ def test_an_altered_handoff_leads_nowhere(walk: Walk, make_program: Make) -> Non
     walk.sees("Sign in")
     address = walk.tab.url
     walk.go(address[:-6] + ("A" if address[-6] != "A" else "B") + address[-5:])
-    walk.sees("That sign-in link was changed on its way")
+    walk.sees("That sign-in link is damaged")
     assert "/login" in walk.tab.url
     assert not walk.tab.get_by_role("link", name="Continue with GitHub").count()
     assert program.has_nothing()

@@ -201,10 +201,10 @@ def run(world: World, raw_session: str, user: User) -> Run:
 
 def test_what_goes_on_is_asked_for_until_it_is_over_and_keeps_the_focus(tab: Page, run: Run) -> None:
     tab.goto(run.path)
-    tab.get_by_role("heading", level=1, name="Testing at GitHub").wait_for()
+    tab.get_by_role("heading", level=1, name="Testing with GitHub").wait_for()
     tab.get_by_role("link", name="Check again").focus()
     run.finish(status="rejected", code="status_401")
-    tab.get_by_role("heading", level=1, name="Tested at GitHub").wait_for()
+    tab.get_by_role("heading", level=1, name="Tested with GitHub").wait_for()
     tab.get_by_role("alert").filter(has_text="GitHub refused the new value (status_401). Nothing changed.").wait_for()
     assert tab.evaluate("document.activeElement.dataset.run") == "over"
     assert tab.locator("progress").count() == 0

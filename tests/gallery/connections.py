@@ -99,7 +99,7 @@ def _gate_pages(name: str | None) -> list[Page]:
     shared, own = Service("github", "GitHub", "org"), Service("github", "GitHub", "user")
     waiting = Waiting(_row(1, account), "GitHub", name if name is not None else "mayak")
     hrefs = {"start_href": "/orgs/northwind/connections/github/start?scope=org", "list_href": "/orgs/northwind/connections"}
-    unchanged = {"heading": "Nothing changed", "text": "You cancelled at GitHub.", "service": shared, **hrefs}
+    unchanged = {"heading": "Nothing changed", "text": "You canceled at GitHub.", "service": shared, **hrefs}
     connected = {"service": shared, "account": account, "is_live": True, **hrefs}
     return [
         Page("connection-start", "connections/start.html", {"service": shared, **hrefs}),

@@ -44,7 +44,7 @@ def raw_key(prefix: str) -> str:
 def fill(form: key_forms.KeyForm, *, wrong: bool) -> key_forms.KeyForm:
     form.scopes.choices = [key_forms.choice_of(scope) for scope in API_SCOPES]
     if wrong:
-        form.name.errors = ["Enter a name so you recognise this token later"]
+        form.name.errors = ["Enter a name so you can recognize this token later"]
         form.expires.errors = ["Choose when it expires"]
         form.date.errors = ["Choose a date within the next 365 days"]
         form.scopes.errors = ["Choose at least one permission"]

@@ -134,8 +134,8 @@ def _routes(app: Flask) -> set[str]:
 
 
 def _actions() -> set[str]:
-    """What services can write: every text of that form in them is an action."""
-    found = set()
+    """What services can write: every text of that form in them is an action, and an import makes some of a kind and an outcome."""
+    found = {f"{kind}.{what}" for kind in ("organization", "member", "invitation", "project") for what in ("imported", "updated")}
     for path in (ROOT / "services").rglob("*.py"):
         texts = {
             node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -10,12 +10,19 @@ from click import Command, Group
 from flask import Flask
 
 import config
+from blueprints import fresh_sign_in, guards
 from blueprints.html import sign_in_errors
+from infra import bounded_forms
 from infra.web_worker import exchange as web_worker
 from services.access.actors import Actor
 from services.access.scopes import KNOWN_SCOPES
+from services.authorization import handoffs
+from services.instance import sweeping
 from services.organizations import organization_import
+from services.sign_in import sign_in
 from services.tokens import seed_clients
+from services.users import api_keys
+from services.vault import connecting, connection_tokens
 from tests.live_server import ROOT
 
 DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
@@ -80,6 +87,28 @@ def test_every_error_code_is_in_the_index_and_the_index_has_no_other() -> None:
     documented = {code for line in ERRORS.splitlines() if line.startswith("| `") for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])}
     assert _codes() - documented == set()
     assert documented - _codes() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("errors.md", f"more than {guards.MAX_ADDRESS_PARAMETERS} parameters"),
+        ("errors.md", f"over {guards.MAX_ADDRESS_BYTES:,} bytes (414)"),
+        ("errors.md", f"over {handoffs.MAX_QUERY_BYTES:,} (400"),
+        ("errors.md", f"over {bounded_forms.MAX_FIELDS:,} fields or {bounded_forms.MAX_ESCAPES:,} escaped bytes"),
+        ("errors.md", f"within {web_worker.BODY_SECONDS:g} seconds (408)"),
+        ("errors.md", f"more than {connecting.STATES.of_group} others"),
+        ("api.md", f"Seconds, {api_keys.MIN_SECONDS} to {api_keys.MAX_SECONDS}"),
+        ("api.md", f"within the last {fresh_sign_in.SECONDS} seconds"),
+        ("api.md", f"less than {connection_tokens.SPARE.seconds} seconds left"),
+        ("commands.md", f"({sweeping.BATCH_SIZE:,} rows by default)"),
+        ("threat-model.md", f"starting {sign_in.STATES.of_group:,} sign-ins"),
+        ("adr/0010-refresh-lock.md", f"(else {connection_tokens.PAUSE_SECONDS} seconds)"),
+        ("adr/0010-refresh-lock.md", f"up to {connection_tokens.WAIT_SECONDS} seconds"),
+    ],
+)
+def test_a_number_in_the_docs_is_the_one_that_is_enforced(name: str, words: str) -> None:
+    assert words in " ".join((ROOT / "docs" / name).read_text().split())
 
 
 def test_every_setting_is_named() -> None:

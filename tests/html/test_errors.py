@@ -18,7 +18,7 @@ HREF = re.compile(r'<a class="btn[^"]*" href="([^"]*)">')
 SAID = {
     400: (
         errors.Malformed(),
-        "That request didn’t make sense",
+        "We couldn’t understand that request",
         "Go back and try again. If a link sent you here, it may be cut off. Go to start",
     ),
     403: (errors.Forbidden(), "You don’t have access to this", "Use another account, or go back. Use another account"),
@@ -26,7 +26,7 @@ SAID = {
     410: (
         InvitationEnded(),
         "This invitation is no longer valid",
-        "It was used, declined or revoked, or is older than 7 days. Ask for a new one. Sign in",
+        "It was used, declined or revoked, or has expired. Ask for a new one. Sign in",
     ),
     429: (errors.RateLimited(retry_after_seconds=61), "Too many tries", "Wait 2 minutes, then try again. Try again"),
     500: (errors.GatepostError(), "Something broke on our side", "It’s been recorded. Try again in a minute. Try again"),
@@ -90,7 +90,7 @@ def test_a_session_that_ended_is_told_where_it_is_asked_for_again(client: FlaskC
     answer = client.get("/account/tokens")
     assert answer.location == "/login?next=%2Faccount%2Ftokens"
     text = said(client.get(answer.location))
-    assert "You’ve been signed out Your session ended or was revoked. Sign in to carry on where you were. SESSION_ENDED" in text
+    assert "You’ve been signed out Your session ended or was revoked. Sign in to continue where you left off. SESSION_ENDED" in text
     factories.sign_in(client, user)
     assert "SESSION_ENDED" not in said(client.get("/login"))
 

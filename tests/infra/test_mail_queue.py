@@ -62,7 +62,7 @@ def test_only_so_many_wait_and_one_too_many_refuses_all_of_its_call(
     assert not queue.put(server, letters(2, "late"))
     assert queue.put(server, letters(1, "third"))
     assert not queue.put(server, letters(1, "late"))
-    told = "letters were not sent: too many are waiting, or no thread can be started"
+    told = "emails were not sent: too many are waiting, or no thread can be started"
     assert [record.getMessage() for record in caplog.records] == [told] * 2
     assert "late" not in str([record.__dict__ for record in caplog.records])
     smtp.go_on()
@@ -138,7 +138,7 @@ def test_a_process_that_ends_waits_a_moment_and_says_what_is_lost(
     wait_until(lambda: bool(smtp.held))
     queue.close(0.01)
     (record,) = caplog.records
-    assert (record.getMessage(), record.__dict__["letters"]) == ("letters were lost: the process ends", 25)
+    assert (record.getMessage(), record.__dict__["emails"]) == ("emails were lost: the process is ending", 25)
     smtp.go_on()
     assert queue.wait(60)
     queue.close(0.01)
@@ -169,7 +169,7 @@ def test_a_process_that_ends_has_sent_its_letters(smtp: FakeSmtp) -> None:
 def test_a_server_that_hangs_does_not_keep_a_process_from_ending(smtp: FakeSmtp) -> None:
     smtp.fault = "silent"
     done = _run(smtp, "mail_queue.EXIT_SECONDS = 0.1", "put(5)")
-    assert "letters were lost" in done.stderr
+    assert "emails were lost" in done.stderr
     assert smtp.arrived == []
 
 

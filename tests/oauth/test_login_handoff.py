@@ -143,7 +143,7 @@ def test_an_altered_one_says_so_and_leads_nowhere(program, browser, app):
         handoff.upper(),
         "A" * 9000 + f".{time_ms}.{mac}",
     ):
-        assert_says_so(resume(browser, altered), "changed on its way")
+        assert_says_so(resume(browser, altered), "is damaged")
         card = browser.get(f"/login?handoff={altered}")
         if altered:
             assert_page(card)
@@ -176,7 +176,7 @@ def test_its_life_is_a_setting(make_app, program):
 def test_one_signed_with_another_servers_key_is_altered(make_app, program, browser):
     stranger = make_app(secret_keys="another-secret-key-of-another-server-0123456789")
     handoff = handoff_of(Program(stranger, program.client).authorize(stranger.test_client()))
-    assert_says_so(resume(browser, handoff), "changed on its way")
+    assert_says_so(resume(browser, handoff), "is damaged")
 
 
 def test_one_signed_before_the_key_was_rotated_goes_on(make_app, program, app):

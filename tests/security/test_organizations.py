@@ -58,7 +58,7 @@ def test_an_inviters_name_is_quoted_and_adds_no_link(company: Company, smtp: Fak
         assert invite(company, "ann@example.com").status_code in (200, 201)
     first, second = (letter.get_content().splitlines()[0] for letter in smtp.letters)
     assert first.startswith("“https evil. example " + "x" * 39 + "…” invited you to “Acme”")
-    assert second.startswith("Somebody invited you to “Acme”")
+    assert second.startswith("Someone invited you to “Acme”")
 
 
 @pytest.mark.parametrize("email", ["a@=?utf-8?q?b.example=2C_c=40d.example?=", "=?utf-8?q?a=0D=0ABcc=3A_b=40c.example?=@d.example"])

@@ -31,7 +31,7 @@ class TokenForm(key_forms.KeyForm):
 
     def validate_name(self, field: StringField) -> None:
         if not field.data:
-            raise ValidationError(_("Enter a name so you recognise this token later"))
+            raise ValidationError(_("Enter a name so you can recognize this token later"))
         super().validate_name(field)
 
     def validate_organization(self, field: SelectField) -> None:

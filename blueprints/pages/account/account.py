@@ -39,7 +39,7 @@ class ProfileForm(NamedForm):
             "From the accounts you sign in with. Only verified addresses can be chosen. You’ll be asked to confirm it’s you."
         ),
     )
-    time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Times on these pages are shown in it."))
+    time_zone = SelectField(lazy_gettext("Time zone"), description=lazy_gettext("Used for times on these pages."))
     language = SelectField(
         lazy_gettext("Language"),
         choices=[SelectChoice("", lazy_gettext("Same as browser")), *(SelectChoice(*row) for row in languages.LANGUAGES.items())],

@@ -39,10 +39,10 @@ class ClientForm(NamedForm):
         choices=[
             SelectChoice("web", _l("Web"), render_kw={"hint": _l("It has a server that keeps a secret.")}),
             SelectChoice("native", _l("Native"), render_kw={"hint": _l("It runs on people’s devices and has no secret.")}),
-            SelectChoice("machine", _l("Machine"), render_kw={"hint": _l("It acts for itself: nobody signs in with it.")}),
+            SelectChoice("machine", _l("Service"), render_kw={"hint": _l("It acts on its own behalf: nobody signs in with it.")}),
         ],
     )
-    redirect_uris = TextAreaField(_l("Redirect addresses"), description=_l("One per line. A machine has none."))
+    redirect_uris = TextAreaField(_l("Redirect addresses"), description=_l("One per line. A service has none."))
     scopes = SelectMultipleField(_l("Permissions"), default=[_SIGN_IN, _OFFLINE])
     resource = SelectField(
         _l("Default API"),
@@ -57,7 +57,7 @@ class ClientForm(NamedForm):
             SelectChoice("RS256", _l("Signed with RS256"), render_kw={"hint": _l("For apps that accept nothing else.")}),
         ],
     )
-    checked = BooleanField(_l("Checked"), description=_l("Skips the consent page. Use this only for your own apps."))
+    checked = BooleanField(_l("Trusted"), description=_l("Skips the consent page. Use this only for your own apps."))
 
     @classmethod
     def made(cls, apis: Sequence[str] = ()) -> "ClientForm":
@@ -83,7 +83,7 @@ class ClientForm(NamedForm):
     def validate_redirect_uris(self, field: TextAreaField) -> None:
         if self.is_machine:
             if self.lines:
-                raise ValidationError(_("Leave this empty: a machine has no redirect address"))
+                raise ValidationError(_("Leave this empty: a service has no redirect address"))
             return
         if not self.lines:
             raise ValidationError(_("Enter at least one address"))
@@ -157,7 +157,7 @@ class ChangeForm(ClientForm):
 def _scope_choices() -> list[SelectChoice]:
     return [
         SelectChoice(_SIGN_IN, _("See who people are"), render_kw={"hint": _("Name, email address and role")}),
-        SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("It renews its access by itself.")}),
+        SelectChoice(_OFFLINE, _("Keep working while people are away"), render_kw={"hint": _("Its access is refreshed automatically.")}),
         *(key_forms.choice_of(scope) for scope in (*API_SCOPES, INTROSPECT)),
     ]
 
@@ -282,7 +282,7 @@ def delete(client_pk: uuid.UUID) -> Response:
 def kind_of(row: ClientRow) -> str:
     """As it was added: what keeps a secret is no app on a device, whatever its addresses are while it is developed."""
     if not row.client.redirect_uris:
-        return _("Machine")
+        return _("Service")
     is_native = row.client.type == "public" and oauth_clients.is_native(row.client.redirect_uris)
     return _("Native") if is_native else _("Web")
 

@@ -45,7 +45,7 @@ def confirm_start(kid: str) -> Response | str:
 def start(kid: str) -> Response:
     if not signing_keys.start(g.actor, kid):
         return nothing_changed("/admin/keys")
-    flash(_("Signing with %(key)s now.", key=kid), "ok")
+    flash(_("%(key)s is now the signing key.", key=kid), "ok")
     return redirect("/admin/keys", 303)
 
 
@@ -64,7 +64,7 @@ def retire(kid: str) -> Response | tuple[str, int]:
     if not form.validate():
         return _retire_page(kid, form), 422
     signing_keys.retire(g.actor, kid)
-    flash(_("%(key)s retired. Nothing it signed is accepted any more.", key=kid), "ok")
+    flash(_("%(key)s retired. Tokens it signed are no longer accepted.", key=kid), "ok")
     return redirect("/admin/keys", 303)
 
 

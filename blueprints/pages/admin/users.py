@@ -70,7 +70,7 @@ def confirm_disable(user_id: uuid.UUID) -> Response | str:
 def disable(user_id: uuid.UUID) -> Response:
     user = user_administration.get_user(g.actor, user_id)
     user_administration.disable(g.actor, str(user_id))
-    _say(_("%(name)s can’t sign in any more.", name=name_of(user)), has_changed=user.disabled_at is None)
+    _say(_("%(name)s can no longer sign in.", name=name_of(user)), has_changed=user.disabled_at is None)
     return _back(user_id)
 
 

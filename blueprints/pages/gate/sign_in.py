@@ -128,7 +128,7 @@ def _card(
 def why_again(journey: Journey, signed_in: SignedIn) -> str:
     """Why it is asked for again: when the person signed in, and what for, where the address says so."""
     path = (journey.next_path or "").partition("?")[0]
-    sentence, named = fresh_sign_in.why(path) or (_("You signed in %(when)s. Sign in again to carry on."), {})
+    sentence, named = fresh_sign_in.why(path) or (_("You signed in %(when)s. Sign in again to continue."), {})
     return words.filled(sentence, when=words.on_moment(signed_in.record.auth_time_ms), **named)
 
 

@@ -36,7 +36,7 @@ blueprint = Blueprint("connections", __name__)
 
 _UNCHANGED = {
     # outcome -> what to say of the service, and what to do
-    "cancelled": (lazy_gettext("Nothing changed"), lazy_gettext("You cancelled at %(service)s.")),
+    "cancelled": (lazy_gettext("Nothing changed"), lazy_gettext("You canceled at %(service)s.")),
     "kept": (lazy_gettext("Nothing changed"), lazy_gettext("%(service)s stays connected as before.")),
     "unavailable": (lazy_gettext("%(service)s didn’t answer"), lazy_gettext("Nothing changed. Try again in a few minutes.")),
     "refused": (lazy_gettext("%(service)s refused"), lazy_gettext("Nothing changed. Try again, or ask your administrator.")),
@@ -46,10 +46,10 @@ _CAUSES = {
     # why it does not work: our codes, and those of vendors that have one meaning
     "client_changed": lazy_gettext("The server configuration names another app than the one that was connected."),
     "encryption_key_missing": lazy_gettext("This server can no longer read what it stored for it."),
-    "expired": lazy_gettext("Its access ended, and %(service)s gave nothing to renew it with."),
-    "malformed_answer": lazy_gettext("%(service)s sent an answer that makes no sense. Gatepost tries again when it’s used next."),
-    "rate_limited": lazy_gettext("%(service)s asked Gatepost to slow down. Gatepost tries again when it’s used next."),
-    "unreachable": lazy_gettext("%(service)s didn’t answer. Gatepost tries again when it’s used next."),
+    "expired": lazy_gettext("Its access expired, and %(service)s issued no refresh token."),
+    "malformed_answer": lazy_gettext("%(service)s sent an unexpected response. Gatepost will retry at the next use."),
+    "rate_limited": lazy_gettext("%(service)s is limiting requests. Gatepost will retry at the next use."),
+    "unreachable": lazy_gettext("%(service)s didn’t answer. Gatepost will retry at the next use."),
 }
 DAY_SECONDS = 86_400
 _BADGE_LENGTH = 20  # of a service's name in a badge, which does not wrap
@@ -197,7 +197,7 @@ def _ending(ends_at: datetime, label: str) -> tuple[str, str, str, str]:
         ngettext("Expires in %(num)s day", "Expires in %(num)s days", days),
         "warn",
         "clock",
-        _("%(service)s gave nothing to renew it with.", service=label),
+        _("%(service)s issued no refresh token.", service=label),
     )
 
 

@@ -64,7 +64,7 @@ def told(about: Mapping[str, str], outcome: Mapping[str, str]) -> Told:
     """How it ended."""
     status, service, key = outcome["status"], words.untrusted(about["service"]), words.mono(about["name"])
     if status not in ("ok", "rejected", "unavailable", "rate_limited", "missing", QuotaReached.code):
-        return "warn", words.filled(_("It didn’t finish. Look at %(key)s to see what it has now."), key=key)
+        return "warn", words.filled(_("The test didn’t finish. Open %(key)s to check its current state."), key=key)
     if about["kind"] == "put":
         if status == "ok":
             return "ok", stored(key, is_new=bool(outcome.get("is_new")))

@@ -273,9 +273,11 @@ class ValueForm(forms.Form):
     """A new value. It comes with CRLF line breaks from browsers, and is stored with LF."""
 
     value = TextAreaField(lazy_gettext("Value"), filters=[lambda text: (text or "").replace("\r\n", "\n")])
-    keep_line_breaks = BooleanField(lazy_gettext("Keep line breaks"), description=lazy_gettext("For keys in files, which end with one."))
+    keep_line_breaks = BooleanField(
+        lazy_gettext("Keep line breaks"), description=lazy_gettext("For key files, which end with a line break.")
+    )
     test = BooleanField(
-        lazy_gettext("Test it now"), description=lazy_gettext("The service is asked about the new value before the old one goes.")
+        lazy_gettext("Test it now"), description=lazy_gettext("The new value is tested with the service before it replaces the old one.")
     )
 
     def validate_value(self, field: TextAreaField) -> None:
@@ -322,8 +324,8 @@ class AddCredentialForm(NewCredentialForm):
 
     kind = SelectField(lazy_gettext("Service"), validate_choice=False)
     set_by = RadioField(
-        lazy_gettext("Who may set a value"),
-        description=lazy_gettext("With “Each person only” the value below is your own, and may be left empty."),
+        lazy_gettext("Who can set a value"),
+        description=lazy_gettext("If you choose “Each person only”, the value below is your own and is optional."),
         choices=[
             SelectChoice("both", lazy_gettext("Organization and each person")),
             SelectChoice("organization", lazy_gettext("Organization only")),
@@ -332,7 +334,7 @@ class AddCredentialForm(NewCredentialForm):
         default="both",
         validate_choice=False,
     )
-    note = StringField(lazy_gettext("Note (optional)"), description=lazy_gettext("What it is for. Members see it."))
+    note = StringField(lazy_gettext("Note (optional)"), description=lazy_gettext("What it’s for. Visible to members."))
 
     def validate_value(self, field: TextAreaField) -> None:
         """Where each person sets their own, this is the adder's, who may not need one."""
@@ -345,7 +347,7 @@ class AddCredentialForm(NewCredentialForm):
 
     def validate_set_by(self, field: RadioField) -> None:
         if field.data not in SET_BY:
-            raise ValidationError(_("Choose who may set a value"))
+            raise ValidationError(_("Choose who can set a value"))
 
     def validate_note(self, field: StringField) -> None:
         if len(field.data or "") > MAX_NOTE_LENGTH or not (field.data or "").isprintable():

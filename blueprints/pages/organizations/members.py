@@ -37,18 +37,22 @@ class RoleForm(Form):
 def _meaning(before: str, role: str) -> str:
     """A sentence for the role, and what somebody with the role `before` gains or loses by it."""
     sentence = {
-        "owner": _("Manages everything, also other owners and deleting the organization."),
+        "owner": _("Manages everything, including other owners, and can delete the organization."),
         "admin": _("Manages people, agents, credentials and settings, and reads the audit log."),
         "member": _("Uses the organization’s credentials and makes agents of their own."),
     }[role]
     step = {
-        ("member", "admin"): _("They gain everyone’s agents, the organization’s credentials, people, settings and the audit log."),
-        ("member", "owner"): _("They gain everything an admin has, and can make owners and delete the organization."),
-        ("admin", "owner"): _("They gain making owners and deleting the organization."),
-        ("owner", "admin"): _("They lose making owners and deleting the organization."),
-        ("owner", "member"): _("They lose managing people, agents, credentials and settings, the audit log and deleting the organization."),
-        ("admin", "member"): _("They lose managing people, agents, credentials and settings, and the audit log."),
-    }.get((before, role), _("That’s what they are now."))
+        ("member", "admin"): _(
+            "They’ll be able to manage everyone’s agents, the organization’s credentials, people and settings, and to read the audit log."
+        ),
+        ("member", "owner"): _("They’ll be able to do everything an admin can, make owners and delete the organization."),
+        ("admin", "owner"): _("They’ll be able to make owners and delete the organization."),
+        ("owner", "admin"): _("They’ll no longer be able to make owners or delete the organization."),
+        ("owner", "member"): _(
+            "They’ll no longer be able to manage people, agents, credentials and settings, read the audit log or delete the organization."
+        ),
+        ("admin", "member"): _("They’ll no longer be able to manage people, agents, credentials and settings, or read the audit log."),
+    }.get((before, role), _("Current role."))
     return f"{sentence} {step}"
 
 

@@ -20,7 +20,7 @@ blueprint = Blueprint("orgs", __name__)
 class OrganizationForm(NamedForm):
     """Name and short name, for a new organization and for one that is changed."""
 
-    slug = StringField(_l("Short name"), description=_l("Stands in links and on the command line, like northwind."))
+    slug = StringField(_l("Short name"), description=_l("Used in links and commands, for example northwind."))
 
     def validate_slug(self, field: StringField) -> None:
         field.data = (field.data or "").strip()

@@ -114,14 +114,14 @@ def test_after_five_minutes_the_secret_is_gone(
 
 def test_the_summary_has_the_order_of_the_page(signed_in: FlaskClient, organization: Organization) -> None:
     summary = said(post(signed_in, NEW, organization="")).partition("New access token")[0]
-    wrong = ("Enter a name so you recognise", "Choose an organization", "Choose when it expires", "Choose at least one permission")
+    wrong = ("Enter a name so you can recognize", "Choose an organization", "Choose when it expires", "Choose at least one permission")
     assert sorted(wrong, key=summary.index) == list(wrong)
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"name": ""}, "Enter a name so you recognise this token later"),
+        ({"name": ""}, "Enter a name so you can recognize this token later"),
         ({"name": "x" * 81}, "Use 80 characters or fewer"),
         ({"name": " a  key "}, "You already have a token called a key"),
         ({"expires": ""}, "Choose when it expires"),
@@ -181,7 +181,7 @@ def test_revoking_asks_first_and_ends_it_at_once(
     key = factories.make_api_key(organization, user)
     page = f"/account/tokens/{key.id}/revoke"
     asked = signed_in.get(page)
-    assert "Revoke a key ? Anything using it fails at its next request." in said(asked)
+    assert "Revoke a key ? Anything that uses it will fail at its next request." in said(asked)
     assert said(asked).endswith("Keep it Revoke token")
     assert post(signed_in, page).location == "/account/tokens"
     assert "Token revoked." in signed_in.get("/account/tokens").text

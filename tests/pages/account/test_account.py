@@ -273,7 +273,7 @@ def test_sessions_stand_in_three_groups(signed_in: FlaskClient, app: Flask, user
         "Other browsers",
         "Chrome on Windows",
         "185.71.9.30",
-        "One-time link",
+        "a one-time link",
         "Command line and apps",
         "Gatepost CLI",
         "gatepost-cli 1.4.2",
@@ -293,7 +293,7 @@ def test_a_browser_is_revoked_with_what_was_signed_in_from_it(signed_in: FlaskCl
     family = grant(app, user, factories.make_client(name="Gatepost CLI"), sid=sid)
     question = signed_in.get(f"/account/sessions/{sid}/revoke").text
     assert "Revoke Chrome on Windows?" in question
-    assert "It also ends what you signed in from it, within 30 minutes: <bdi>Gatepost CLI</bdi>." in question
+    assert "The apps you signed in from it will stop within 30 minutes: <bdi>Gatepost CLI</bdi>." in question
     assert post(signed_in, f"/account/sessions/{sid}/revoke").location == "/account/sessions"
     page = signed_in.get("/account/sessions").text
     assert "Session revoked." in page
@@ -334,7 +334,7 @@ def test_signing_out_everywhere_else_keeps_this_browser_and_what_began_in_it(
     with app.app_context():
         assert db.session.get(RefreshFamily, kept).revoked_at is None
         assert db.session.get(RefreshFamily, ended).revoked_at is not None
-    assert "You’re signed in nowhere else." in signed_in.get("/account/sessions/revoke-others").text
+    assert "No other sessions." in signed_in.get("/account/sessions/revoke-others").text
 
 
 @pytest.mark.parametrize("sid", ["x", "..", "01939000", "%00", "a" * 500])
@@ -414,7 +414,7 @@ def test_removing_an_app_ends_everything_it_had(signed_in: FlaskClient, app: Fla
         )
         db.session.commit()
     question = signed_in.get(f"/account/apps/{client.id}/remove").text
-    assert "’s access to" in question
+    assert "Remove access to" in question
     assert "It will be signed out within 30 minutes. To come back, it must ask you again." in question
     assert post(signed_in, f"/account/apps/{client.id}/remove").location == "/account/apps"
     page = signed_in.get("/account/apps").text

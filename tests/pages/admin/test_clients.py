@@ -80,7 +80,7 @@ def test_a_web_client_is_added_and_its_secret_shown_once(instance: Instance, dat
     assert "You’ve already seen this secret." in said(again)
     assert raw not in str([vars(event) for event in owner.events(instance.app)])
     text = said(instance.browser.get(CLIENTS))
-    assert "Boards Web Checked boards.example Never People 0" in text
+    assert "Boards Web Trusted boards.example Never People 0" in text
 
 
 def test_native_and_machine_clients(instance: Instance, database: Any) -> None:
@@ -173,7 +173,7 @@ WRONG = [
     [
         (["http://127.0.0.1/callback", "com.example.app:/callback"], "Native"),
         (["https://app.example.com/callback", "http://127.0.0.1/callback"], "Web"),  # the second one is for development
-        ([], "Machine"),
+        ([], "Service"),
     ],
 )
 def test_its_kind_is_told_by_its_addresses(instance: Instance, redirect_uris: list[str], kind: str) -> None:

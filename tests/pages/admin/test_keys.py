@@ -75,7 +75,7 @@ def test_starting_it_twice_rotates_once(instance: Instance, database: Any) -> No
     assert post(instance.browser, page).headers["Location"] == KEYS
     after = _states(instance.app)
     assert (after["signing"], after["old"]) == (before["next"], before["signing"])
-    assert f"Signing with {before['next']} now." in said(instance.browser.get(KEYS))
+    assert f"{before['next']} is now the signing key." in said(instance.browser.get(KEYS))
     post(instance.browser, KEYS, page)
     assert _states(instance.app) == after
     assert "Nothing changed." in said(instance.browser.get(KEYS))
@@ -91,7 +91,7 @@ def test_retiring_takes_the_typed_id_and_ends_what_the_key_signed(instance: Inst
         signing_keys.start(factories.make_actor(instance.admin), _states(instance.app)["next"])
     old = _states(instance.app)["old"]
     page = f"{KEYS}/{old}/retire"
-    assert "Every token it signed stops working." in said(instance.browser.get(page))
+    assert "Every token it signed will stop working." in said(instance.browser.get(page))
     for typed, error in (("", f"Type {old} to confirm"), ("x", f"That doesn’t match. Type {old}")):
         answer = post(instance.browser, page, typed=typed)
         assert (answer.status_code, error in said(answer)) == (422, True)

@@ -129,7 +129,7 @@ def test_sign_out_everywhere_ends_sessions_and_grants(instance: Instance, databa
     person = instance.signed_in(instance.user)
     token = factories.make_grant(instance.user).raw_token
     page = f"{instance.page}/sign-out"
-    assert "2 sessions end" in said(instance.browser.get(page))
+    assert "2 sessions will end" in said(instance.browser.get(page))
     answer = post(instance.browser, page)
     assert (answer.status_code, answer.headers["Location"]) == (303, instance.page)
     assert "Tom Halvorsen: signed out 2 sessions." in said(instance.browser.get(instance.page))
@@ -156,7 +156,7 @@ def test_a_person_is_disabled_with_all_that_is_theirs_and_enabled_again(instance
     )
     assert post(instance.browser, f"{instance.page}/disable").headers["Location"] == instance.page
     text = said(instance.browser.get(instance.page))
-    assert "Tom Halvorsen can’t sign in any more." in text
+    assert "Tom Halvorsen can no longer sign in." in text
     assert "Disable user" not in text
     assert person.get("/account").status_code == 303
     assert [client.get("/api/v1/whoami", headers=bearer(raw)).status_code for raw in raws] == [401] * 3

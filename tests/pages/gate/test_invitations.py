@@ -400,7 +400,7 @@ def test_links_that_ended_all_say_the_same(app, company):
             page = browser.get(path)
             assert page.status_code == 410
             assert "This invitation is no longer valid" in page.text
-            assert "It was used, declined or revoked, or is older than 7 days. Ask for a new one." in page.text
+            assert "It was used, declined or revoked, or has expired. Ask for a new one." in page.text
     assert Browser(app).get("/login?next=/invitations/gpi_x").status_code == 200
 
 

@@ -233,7 +233,9 @@ def test_nobodys_mailbox_is_filled_from_here(browser: Browser, op: FakeOidc, smt
     for _ in range(5):
         assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
     op.signed_in.claims["email"] = "ANN@example.com"
-    assert "error=rate_limited" in browser.sign_in(op, "authentik").headers["Location"]
+    refused = browser.sign_in(op, "authentik").headers["Location"]
+    assert "error=rate_limited" in refused
+    assert "Try again in an hour." in browser.get(refused).text
     assert len(smtp.letters) == 5
     op.signed_in.claims["email"] = "bob@example.com"
     assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"

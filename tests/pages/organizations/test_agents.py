@@ -82,7 +82,7 @@ def test_the_list_says_whose_each_is_how_many_keys_work_and_how_it_stands(compan
     factories.make_agent(company.organization, company.boss, name="billing-bot", paused_at=clock.now())
     text = said(company.browser(company.other).get(BASE))
     assert "deploy-bot Tom Halvorsen 1 active key Can use 0 credentials, 0 connections Never Never used" in text
-    assert "billing-bot Ines Berg 0 active keys Nothing: it has no key for it Never Paused" in text
+    assert "billing-bot Ines Berg 0 active keys Nothing: none of its keys has the permission Never Paused" in text
 
 
 @pytest.mark.both_databases
@@ -103,13 +103,13 @@ def test_what_each_may_use_is_counted_by_the_rule_of_scopes_and_by_its_keys(comp
     text = said(boss.get(BASE))
     assert "2 credentials, 1 connection and its owner’s own" in text
     page = said(boss.get(f"{BASE}/{acting.id}"))
-    assert "What its owner set for themselves is theirs to see." in page
+    assert "Only its owner can see their own values." in page
     assert "Credentials Change BOTH The organization’s SHARED The organization’s" in page
     assert "MINE" not in page
     page = company.browser(company.member).get(f"{BASE}/{acting.id}")
     assert "BOTH Your own MINE Your own SHARED The organization’s" in said(page)
     assert 'href="/orgs/northwind/credentials/SHARED"' in page.text
-    assert "Connections Change None: it has no key that may use connections." in said(boss.get(company.page))
+    assert "Connections Change None. None of its keys has the permission “Use your connections”." in said(boss.get(company.page))
 
 
 def test_only_the_first_of_what_it_may_use_are_on_its_page(company: Company, database: Any) -> None:
@@ -238,7 +238,7 @@ def test_pausing_refuses_its_keys_until_it_is_resumed(company: Company, database
 def test_deleting_names_the_keys_that_end_with_it(company: Company, database: Any) -> None:
     key, browser = company.key(last_used_ip="10.20.0.14", last_used_at=clock.now()), company.browser(company.boss)
     asked = browser.get(f"{company.page}/delete")
-    assert "Delete deploy-bot ? Its key ends with it, and its next request fails." in said(asked)
+    assert "Delete deploy-bot ? Its key will be revoked, and its next request will fail." in said(asked)
     assert "10.20.0.14" in asked.text
     assert asked.text.index("Keep it") < asked.text.index(">Delete agent</button>")
     assert post(browser, f"{company.page}/delete").location == BASE
@@ -350,7 +350,7 @@ def test_revoking_says_when_the_key_was_used_last_and_how_many_are_left(company:
     page = f"{company.page}/keys/{key.id}/revoke"
     text = said(browser.get(page))
     assert f"Revoke key ‘ a key ’ (ends {key.last_four} )?" in text
-    assert "deploy-bot last used it just now from 10.20.0.14 . Its next request fails. Keep it Revoke key" in text
+    assert "deploy-bot last used it just now from 10.20.0.14 . Its next request will fail. Keep it Revoke key" in text
     assert "deploy-bot has never used it." in said(browser.get(f"{company.page}/keys/{left.id}/revoke"))
     assert post(browser, page).location == company.page
     assert "Key revoked. deploy-bot has 1 left." in browser.get(company.page).text

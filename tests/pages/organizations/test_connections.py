@@ -189,7 +189,7 @@ def test_who_cancels_there_changed_nothing(desk: Desk) -> None:
     desk.vendor.denies = True
     page = in_words(desk.connected(browser))
     assert "Nothing changed" in page
-    assert "You cancelled at Acme." in page
+    assert "You canceled at Acme." in page
     assert "secret upstream text" not in page
     assert (desk.rows, desk.vendor.exchanges) == ([], 0)
 
@@ -445,7 +445,7 @@ def asked(desk: Desk) -> tuple[Browser, str]:
 def test_another_account_is_asked_about_and_changes_nothing_yet(desk: Desk, asked: tuple[Browser, str]) -> None:
     browser, path = asked
     page = in_words(browser.get(path).text)
-    assert "You connected as mayak, this connection was northwind-bot. Use mayak for everyone?" in page
+    assert "You connected as mayak, but this connection belonged to northwind-bot. Use mayak for everyone?" in page
     assert "Use mayak" in page
     assert [(row.account_name, row.version) for row in desk.rows] == [("northwind-bot", 1)]
 
@@ -533,7 +533,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
         ),
         (
             {"status": "needs_reconnecting", "last_error": "expired"},
-            "Needs reconnecting Its access ended, and Acme gave nothing to renew it with. expired Reconnect",
+            "Needs reconnecting Its access expired, and Acme issued no refresh token. expired Reconnect",
         ),
         (
             {"encryption_key_id": "lost"},
@@ -544,7 +544,7 @@ def test_the_list_has_the_organizations_and_ones_own_with_their_state(desk: Desk
             "Refused by Acme Acme didn’t renew the access. status_404 Reconnect",
         ),
         ({"status": "retrying", "last_error": "unreachable"}, "Trying again Acme didn’t answer."),
-        ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an answer that makes no sense."),
+        ({"status": "retrying", "last_error": "status_503"}, "Trying again Acme sent an unexpected response."),
         ({"status": "retrying", "last_error": "internal_error"}, "Trying again Acme didn’t renew the access. internal_error"),
         ({"status": "retrying", "last_error": "invalid_client"}, "Refused by Acme"),
         ({"connector": "gone"}, "Off gone is no longer configured on this server."),
@@ -718,9 +718,9 @@ def test_no_code_state_or_token_is_in_the_log_or_the_audit(desk: Desk, caplog: A
 def test_access_that_nothing_renews_says_when_it_ends(desk: Desk) -> None:
     browser, day = desk.browser(), 86_400
     for seconds, renewed, words in (
-        (5 * day - 60, None, "Expires in 5 days Acme gave nothing to renew it with. Reconnect"),
-        (60, None, "Expires in 1 day Acme gave"),
-        (-60, None, "Needs reconnecting Its access ended, and Acme gave nothing to renew it with. Reconnect"),
+        (5 * day - 60, None, "Expires in 5 days Acme issued no refresh token. Reconnect"),
+        (60, None, "Expires in 1 day Acme issued"),
+        (-60, None, "Needs reconnecting Its access expired, and Acme issued no refresh token. Reconnect"),
         (5 * day, "rt", "Connected"),
         (None, None, "Connected"),
     ):

@@ -191,7 +191,7 @@ def test_who_manages_credentials_adds_one_and_its_value_is_never_shown(company: 
 def test_a_member_sets_their_own_whatever_else_they_send(company: Company, database: Any) -> None:
     member = company.browser(company.member)
     text = member.get(BASE + "/new").text
-    assert "Who may set a value" not in text
+    assert "Who can set a value" not in text
     answer = post(member, BASE + "/new", key="LINEAR_API_KEY", value=SECRET, kind="openai", set_by="organization", note="mine")
     assert answer.status_code == 303
     assert company.value(company.member, "LINEAR_API_KEY", "user") == SECRET
@@ -211,7 +211,7 @@ def test_a_member_sets_their_own_whatever_else_they_send(company: Company, datab
         ({"value": "x" * 65_537}, "Use text of 64 kB or less"),
         ({"note": "x" * 501}, "Use 500 characters or fewer, on one line"),
         ({"kind": "nobody"}, "Choose a service"),
-        ({"set_by": "everyone"}, "Choose who may set a value"),
+        ({"set_by": "everyone"}, "Choose who can set a value"),
     ],
 )
 def test_a_form_with_a_mistake_says_so_and_does_not_repeat_the_value(
@@ -484,7 +484,7 @@ def test_a_test_that_takes_longer_goes_on_while_a_page_says_how_it_stands(
     assert answer.status_code == 303
     assert re.fullmatch(BASE + r"/GITHUB_TOKEN/tests/[0-9a-f-]{36}", answer.location)
     page = browser.get(answer.location)
-    assert "Testing at GitHub GITHUB_TOKEN Waiting for GitHub ’s answer" in said(page)
+    assert "Testing with GitHub GITHUB_TOKEN Waiting for GitHub ’s answer" in said(page)
     assert f'href="{answer.location}">Check again</a>' in page.text
     assert browser.get(answer.location, headers={"X-Fragment": "run"}).status_code == 204
     assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == "a value"
@@ -493,7 +493,7 @@ def test_a_test_that_takes_longer_goes_on_while_a_page_says_how_it_stands(
     assert 'data-run="over"' in block.text
     assert "<html" not in block.text
     over = said(browser.get(answer.location))
-    assert "Tested at GitHub" in over
+    assert "Tested with GitHub" in over
     assert words in over
     assert value not in block.text + page.text
     assert tested.value(tested.owner, "GITHUB_TOKEN", "org") == (GOOD if value == GOOD else "a value")
@@ -580,9 +580,9 @@ def test_a_test_whose_server_went_away_ends_without_an_answer(tested: Company, d
     with tested.app.app_context():
         run_id = background_runs.begin(raw, {"slug": "northwind", "name": "A_KEY", "service": "GitHub", "kind": "put"})
     place = f"{BASE}/A_KEY/tests/{run_id}"
-    assert "Testing at GitHub" in said(browser.get(place))
+    assert "Testing with GitHub" in said(browser.get(place))
     clock.move(background_runs.LIMIT_SECONDS + 1)
-    assert "It didn’t finish. Look at A_KEY to see what it has now." in said(browser.get(place))
+    assert "The test didn’t finish. Open A_KEY to check its current state." in said(browser.get(place))
 
 
 def test_what_goes_wrong_in_the_background_is_an_end_too(tested: Company, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -593,7 +593,7 @@ def test_what_goes_wrong_in_the_background_is_an_end_too(tested: Company, databa
     browser = tested.browser()
     place = post(browser, f"{BASE}/GITHUB_TOKEN/value?scope=org", value=GOOD, test="y").location
     begun.set()
-    assert "It didn’t finish." in _until_over(browser, place).text
+    assert "The test didn’t finish." in _until_over(browser, place).text
 
 
 def test_what_has_no_place_in_the_background_is_waited_for(tested: Company, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -704,7 +704,7 @@ def test_its_page_and_the_question_before_removing_name_the_agents_that_can_use_
     assert not re.search(r"(paused|ended|revoked|other|keyless)-bot", text)
     asked = said(browser.get(f"{BASE}/A_KEY/value/remove?scope=org"))
     assert "2 agents can use it now; it will be missing for them: acting-bot and plain-bot ." in asked
-    assert "Those that act for somebody with their own value go on with that." in asked
+    assert "Agents that act for someone with their own value keep using that value." in asked
     assert "2 agents can use it now" in said(browser.get(f"{BASE}/A_KEY/remove"))
     factories.make_credential("A_KEY", user=company.member)
     member = company.browser(company.member)

@@ -82,7 +82,7 @@ def test_every_role_sees_the_menus_that_it_may_use_and_no_others(company: Compan
 def test_with_two_owners_either_may_go_and_a_disabled_one_is_none(company: Company, app: Flask) -> None:
     factories.make_membership(company.acme, factories.make_user(name="Off", disabled_at=clock.now()), "owner")
     assert _menu(company.owner, company.owner) == ["You’re the only owner. Make someone else an owner first."]
-    assert "Turned off" in said(company.owner.http.get(MEMBERS))
+    assert "Disabled" in said(company.owner.http.get(MEMBERS))
     factories.make_membership(company.acme, factories.make_user(name="Second"), "owner")
     assert _menu(company.owner, company.owner) == ["Change role", "Leave Acme"]
 
@@ -139,8 +139,8 @@ def test_a_members_page_says_how_they_joined_and_to_managers_when_they_were_here
     new.http.get("/account")
     page = f"{MEMBERS}/{new.id}"
     text = said(company.owner.http.get(page))
-    assert "How Invited by Owner Last active just now" in text
-    assert "How Invited by Owner" in said(company.member.http.get(page))
+    assert "How they joined Invited by Owner Last active just now" in text
+    assert "How they joined Invited by Owner" in said(company.member.http.get(page))
     assert "Last active" not in said(company.member.http.get(page))
     away = factories.make_user(name="Away", personal=False)
     factories.make_membership(company.acme, away)
@@ -184,7 +184,7 @@ def test_last_active_is_what_happened_in_this_organization(company: Company, app
 def test_who_made_an_organization_joined_by_that(company: Company) -> None:
     post(company.member.http, "/orgs/new", name="Fjord", slug="fjord")
     page = f"/orgs/fjord/members/{company.member.id}"
-    assert "How Created the organization" in said(company.member.http.get(page))
+    assert "How they joined Created the organization" in said(company.member.http.get(page))
 
 
 # --- roles ----------------------------------------------------------------------------------------------------------
@@ -194,12 +194,12 @@ def test_a_role_is_changed_and_the_page_said_what_it_means(company: Company, app
     page = f"{MEMBERS}/{company.member.id}/role"
     text = said(company.owner.http.get(page))
     assert "Change the role of Member" in text
-    assert "They gain everyone’s agents" in text
+    assert "They’ll be able to manage everyone’s agents" in text
     answer = post(company.owner.http, page, role="admin")
     assert (answer.status_code, answer.location) == (303, MEMBERS)
     assert "Member is now an admin." in said(company.owner.http.get(MEMBERS))
     assert _role(app, company.member, company) == "admin"
-    assert "They lose managing people" in said(company.owner.http.get(page))
+    assert "They’ll no longer be able to manage people" in said(company.owner.http.get(page))
     assert "member.role_changed" in owner.actions(app)
 
 

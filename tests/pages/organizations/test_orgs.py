@@ -100,14 +100,14 @@ def test_every_member_sees_that_an_organization_is_deleted_and_an_owner_takes_it
         assert f'<a href="/orgs">{what}' in page.text
         assert 'href="/orgs">All organizations' in page.text
         text = said(person.http.get("/orgs"))
-        assert f"Acme Deleted acme Deleted for good on {gone}" in text
+        assert f"Acme Deleted acme Permanently deleted on {gone}" in text
         assert ("Cancel deletion" in text) == (person is company.owner)
     assert "Acme" not in company.stranger.http.get("/orgs").text + company.stranger.http.get("/account").text
     for person in (company.admin, company.member, company.stranger):
         refused = post(person.http, "/orgs", "/orgs/acme/restore")
         assert refused.status_code == 404
     day = (clock.now() + timedelta(days=7)).day
-    assert f"Deleted for good on {day} " in said(company.owner.http.get("/orgs"))
+    assert f"Permanently deleted on {day} " in said(company.owner.http.get("/orgs"))
     assert company.owner.http.get("/orgs/acme/members").status_code == 404
     assert post(company.owner.http, "/orgs", "/orgs/acme/restore").location == "/orgs"
     assert "Acme is back." in said(company.owner.http.get("/orgs"))

@@ -116,7 +116,7 @@ def test_a_personal_organization_is_neither_left_nor_deleted(company: Company, a
     base = f"/orgs/{slug}"
     assert "This is a personal organization" in said(pat.http.get(f"{base}/settings"))
     deleting = pat.http.get(f"{base}/delete")
-    assert "It stays as long as its person’s account" in said(deleting)
+    assert "It stays for as long as its person’s account exists" in said(deleting)
     assert 'name="typed"' not in deleting.text
     assert post(pat.http, f"{base}/settings", f"{base}/delete", typed=slug).status_code == 409
     with owner.session(app) as session:

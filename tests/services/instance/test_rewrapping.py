@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import LargeBinary, select, update
 
 from connectors.base import VendorTokens
+from errors import Unavailable
 from extensions import db
 from infra.clock import now
 from infra.ids import uuid7
@@ -188,6 +189,18 @@ def test_what_no_key_opens_is_told_and_left_and_the_others_are_done(app, make_ap
     assert sorted(row.key_id for row in told) == ["lost", "test"]
     kept = dict(tuple(row) for row in tables.rows(app, select(CredentialVersion.credential_id, CredentialVersion.encryption_key_id)))
     assert kept == {good.id: "new", bad.id: "test", gone.id: "lost"}
+
+
+def test_without_the_key_of_the_signing_keys_nothing_is_signed_or_published(app, make_app, acme, owner):
+    """docs/encryption.md, A new encryption key."""
+    with app.app_context():
+        token = signing_keys.sign({}, typ="JWT")
+    alone = make_app(encryption_keys=NEW_KEY)
+    assert alone.test_client().get("/.well-known/jwks.json").status_code == 503
+    with alone.app_context():
+        for use in (lambda: signing_keys.sign({}, typ="JWT"), lambda: signing_keys.verify(token, typ="JWT")):
+            with pytest.raises(Unavailable):
+                use()
 
 
 def test_whoever_changes_a_row_meanwhile_wins(app, make_app, acme, owner):

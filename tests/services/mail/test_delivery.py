@@ -199,6 +199,6 @@ def test_a_worker_that_ends_while_the_mail_server_hangs_counts_its_letters_as_lo
     wait_until(lambda: bool(smtp.held))
     site.replace_worker()
     wait_until(lambda: site.counted().get("lost") == 5)
-    assert "letters were lost: the process ends letters=5" in site.server.log
+    assert "emails were lost: the process is ending emails=5" in site.server.log
     assert smtp.arrived == []
     assert site.invite("another") == 201, "the new worker serves"

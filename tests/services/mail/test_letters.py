@@ -55,7 +55,7 @@ def test_the_login_in_a_confirmation_is_quoted_and_adds_no_link(app: Flask, op: 
     (letter,) = smtp.letters
     assert letter["Subject"] == "Confirm your address"
     assert letter.get_content().splitlines()[0] == (
-        f"Somebody is signing in to Gatepost at 127.0.0.1:8000 with {account}, and says that this address is theirs."
+        f"Someone is signing in to Gatepost at 127.0.0.1:8000 with {account}, and says this address is theirs."
     )
 
 
