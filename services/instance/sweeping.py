@@ -173,7 +173,7 @@ def _delete(rule: Rule, moment: datetime, batch_size: int) -> Iterator[int]:
         yield len(rows)
         if len(rows) < batch_size:
             return
-        since = _last_expiry(rule, rows)
+        since = max(row.expires_at for row in rows)
 
 
 def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, batch_size: int) -> Any:
@@ -183,14 +183,16 @@ def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, bat
     gone = (
         chosen.where(*conditions).order_by(rule.expires_at).limit(batch_size).with_for_update(skip_locked=True, of=rule.model).cte("gone")
     )
-    returned = rule.expires_at if rule.expires_at.class_ is rule.model else rule.key
     return (
         delete(rule.model)
         .where(rule.key.in_(select(gone.c.key)))
-        .returning(returned.label("told"))
+        .returning(_told(rule).label("expires_at"))
         .execution_options(synchronize_session=False)
     )
 
 
-def _last_expiry(rule: Rule, rows: Any) -> datetime | None:
-    return max(row.told for row in rows) if rule.expires_at.class_ is rule.model else None
+def _told(rule: Rule) -> Any:
+    """The expiry of a deleted row; for a token of an ended family, the family's, which the work follows."""
+    if rule.expires_at.class_ is rule.model:
+        return rule.expires_at
+    return select(rule.expires_at).where(RefreshFamily.id == RefreshToken.family_id).scalar_subquery()
