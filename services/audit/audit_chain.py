@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select, tuple_, update
@@ -106,6 +107,14 @@ def seal(*, batch_size: int = BATCH_SIZE, progress: Callable[[int], None] | None
     if failed:
         raise SealingFailed(f"{total} events were sealed. An event of {', '.join(failed)} cannot be read, so that chain waits.")
     return total
+
+
+def oldest_unsealed() -> datetime | None:
+    """The time of the event that has waited longest for its seal.   Raises: Forbidden, as `seal` does."""
+    row_security.require_unbound("audit_events")
+    found = db.session.scalar(select(func.min(AuditEvent.at)).where(AuditEvent.sequence.is_(None)))
+    db.session.rollback()
+    return found
 
 
 def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:

@@ -42,7 +42,7 @@ KINDS = ("sessions", "authorization_codes", "access_tokens", "refresh_tokens", "
 class Rule:
     """Rows of `model` that may go: `key` is its primary key, `expires_at` the indexed column that the work follows.
 
-    is_counted: families go with their refresh tokens and are not counted by themselves.
+    is_counted: families go with their refresh tokens and are not counted by themselves. is_plain: all that has expired goes.
     """
 
     model: Any
@@ -51,6 +51,7 @@ class Rule:
     may_go: Callable[[datetime], list[ColumnElement[bool]]]
     source: Callable[[Select[Any]], Select[Any]] = lambda statement: statement
     is_counted: bool = True
+    is_plain: bool = False
 
 
 def _expired(model: Any, *further: Callable[[datetime], ColumnElement[bool]]) -> Callable[[datetime], list[ColumnElement[bool]]]:
@@ -82,7 +83,7 @@ def _is_not_the_last_place(_moment: datetime) -> ColumnElement[bool]:
 
 
 def _simple(model: Any, key: Any, *further: Callable[[datetime], ColumnElement[bool]], is_counted: bool = True) -> Rule:
-    return Rule(model, key, model.expires_at, _expired(model, *further), is_counted=is_counted)
+    return Rule(model, key, model.expires_at, _expired(model, *further), is_counted=is_counted, is_plain=not further)
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -141,6 +142,14 @@ def sweep(
             if progress and number:
                 progress(kind, counts[kind])
     return {kind: counts[kind] for kind in KINDS if kind in counts}
+
+
+def oldest_expiry() -> datetime | None:
+    """When what has waited longest to be deleted expired. Of tables whose rows all go when they expire: an index tells it."""
+    plain = [rule for rules in RULES.values() for rule in rules if rule.is_plain]
+    found = [db.session.scalar(select(func.min(rule.expires_at)).where(rule.expires_at < now())) for rule in plain]
+    db.session.rollback()
+    return min((moment for moment in found if moment is not None), default=None)
 
 
 def _work(kind: str, moment: datetime, *, dry_run: bool, batch_size: int) -> Iterator[int]:
