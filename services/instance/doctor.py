@@ -161,7 +161,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _chores() -> Iterator[Finding]:
     """Whether `flask sweep` runs, by what it would have done."""
-    yield _waiting("sweeping", "what has expired", sweeping.oldest_expiry())
+    yield _waiting("sweeping", "expired rows", sweeping.oldest_expiry())
     try:
         yield _waiting("sealing", "audit events", audit_chain.oldest_unsealed())
     except Forbidden:
@@ -171,8 +171,8 @@ def _chores() -> Iterator[Finding]:
 def _waiting(subject: str, what: str, since: datetime | None) -> Finding:
     hours = 0 if since is None else int((now() - since).total_seconds() // 3600)
     if hours < _MOST_HOURS:
-        return Finding("ok", "database", subject, "up to date" if since is None else f"{what} waited at most {hours + 1} hours")
-    return Finding("warning", "database", subject, f"{what} waited {hours // 24} days: run flask sweep, and hourly from now on")
+        return Finding("ok", "database", subject, "up to date" if since is None else f"{what} wait {hours + 1} hours at most")
+    return Finding("warning", "database", subject, f"{what} have waited {hours // 24} days: run flask sweep, and hourly from now on")
 
 
 def _automatic_invitations(settings: Settings) -> Iterator[Finding]:

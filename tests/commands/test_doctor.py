@@ -297,7 +297,7 @@ def test_chores_that_nobody_does_are_a_warning(app):
     _, findings = _findings(app)
     for subject in ("sweeping", "sealing"):
         assert findings[subject]["level"] == "warning", findings[subject]
-        assert "waited 3 days" in findings[subject]["text"]
+        assert "have waited 3 days" in findings[subject]["text"]
     assert app.test_cli_runner().invoke(args=["sweep"]).exit_code == 0
     _, findings = _findings(app)
     assert [findings[subject]["level"] for subject in ("sweeping", "sealing")] == ["ok", "ok"]
