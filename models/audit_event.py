@@ -11,6 +11,10 @@ from models.types import CreatedAt, Id, JsonValue
 
 # Conditions as text, for an index and for the queries that it serves
 IS_LETTER = text("action IN ('invitation.created', 'invitation.renewed')")
+IS_OF_SOME = text("organization_id IS NOT NULL")
+IS_OF_NONE = text("organization_id IS NULL")
+IS_UNSEALED = text("sequence IS NULL")
+IS_UNSEALED_OF_NONE = text("organization_id IS NULL AND sequence IS NULL")
 IS_UPDATE = text("action = 'organization.updated'")
 
 
@@ -27,21 +31,20 @@ class AuditEvent(db.Model):
         CheckConstraint("at >= '1970-01-01Z' AND at < '9999-01-01Z'", name="at"),
         Index("ix_audit_events_organization_id_id", "organization_id", "id"),
         Index("ix_audit_events_actor_id_id", "actor_id", "id"),
-        Index("uq_audit_events_organization_id_sequence", "organization_id", "sequence", unique=True),
+        # Each chain has one index that finds its last event, so that the planner has no other choice
         Index(
-            "uq_audit_events_sequence",
+            "uq_audit_events_organization_id_sequence",
+            "organization_id",
             "sequence",
             unique=True,
-            postgresql_where=text("organization_id IS NULL"),
-            sqlite_where=text("organization_id IS NULL"),
+            postgresql_where=IS_OF_SOME,
+            sqlite_where=IS_OF_SOME,
         ),
-        Index(
-            "ix_audit_events_unsealed",
-            "organization_id",
-            "id",
-            postgresql_where=text("sequence IS NULL"),
-            sqlite_where=text("sequence IS NULL"),
-        ),
+        Index("uq_audit_events_sequence", "sequence", unique=True, postgresql_where=IS_OF_NONE, sqlite_where=IS_OF_NONE),
+        # `sequence` is null in all of these: with it, only this index has the sealer's order, whatever the statistics say
+        Index("ix_audit_events_unsealed", "organization_id", "sequence", "id", postgresql_where=IS_UNSEALED, sqlite_where=IS_UNSEALED),
+        Index("ix_audit_events_unsealed_of_none", "sequence", "id", postgresql_where=IS_UNSEALED_OF_NONE, sqlite_where=IS_UNSEALED_OF_NONE),
+        Index("ix_audit_events_action", "action", "organization_id", "id"),
         Index("ix_audit_events_letters", "actor_id", "at", postgresql_where=IS_LETTER, sqlite_where=IS_LETTER),
         Index("ix_audit_events_updates", "organization_id", "at", postgresql_where=IS_UPDATE, sqlite_where=IS_UPDATE),
     )

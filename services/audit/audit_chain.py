@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select, tuple_, update
@@ -94,20 +95,26 @@ def seal(*, batch_size: int = BATCH_SIZE, progress: Callable[[int], None] | None
     """
     row_security.require_unbound("audit_events")
     total, failed = 0, []
-    for organization_id in _chains(AuditEvent.sequence.is_(None)):
+    for organization_id in _chains(unsealed=True):
         try:
-            while number := _seal_batch(organization_id, batch_size):
+            for number in _seal_chain(organization_id, batch_size):
                 total += number
                 if progress:
                     progress(total)
-                if number < batch_size:
-                    break
         except _UNREADABLE:
             db.session.rollback()
             failed.append(NOBODYS if organization_id is None else str(organization_id))
     if failed:
         raise SealingFailed(f"{total} events were sealed. An event of {', '.join(failed)} cannot be read, so that chain waits.")
     return total
+
+
+def oldest_unsealed() -> datetime | None:
+    """The time of the event that has waited longest for its seal.   Raises: Forbidden, as `seal` does."""
+    row_security.require_unbound("audit_events")
+    found = db.session.scalar(select(func.min(AuditEvent.at)).where(AuditEvent.sequence.is_(None)))
+    db.session.rollback()
+    return found
 
 
 def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:
@@ -129,21 +136,35 @@ def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:
         yield report
 
 
-def _chains(*conditions: ColumnElement[bool]) -> Iterator[uuid.UUID | None]:
-    """The organizations that have such events, one small index step each; None at last for the events of no organization."""
+def _chains(*, unsealed: bool = False) -> Iterator[uuid.UUID | None]:
+    """The organizations that have events (unsealed ones), one small index step each; None at last for the events of no organization."""
+    conditions = [AuditEvent.sequence.is_(None)] if unsealed else []
+    order = [AuditEvent.organization_id, *((AuditEvent.sequence, AuditEvent.id) if unsealed else ())]
     last = uuid.UUID(int=0)
-    step = select(AuditEvent.organization_id).where(*conditions).order_by(AuditEvent.organization_id).limit(1)
+    step = select(AuditEvent.organization_id).where(*conditions).order_by(*order).limit(1)
     while (found := db.session.scalar(step.where(AuditEvent.organization_id > last))) is not None:
         db.session.rollback()
         yield found
         last = found
-    nobodys = db.session.scalar(select(AuditEvent.id).where(AuditEvent.organization_id.is_(None), *conditions).limit(1))
+    of_none = select(AuditEvent.id).where(AuditEvent.organization_id.is_(None), *conditions).order_by(*order[1:]).limit(1)
+    nobodys = db.session.scalar(of_none)
     db.session.rollback()
     if nobodys is not None:
         yield None
 
 
-def _seal_batch(organization_id: uuid.UUID | None, batch_size: int) -> int:
+def _seal_chain(organization_id: uuid.UUID | None, batch_size: int) -> Iterator[int]:
+    """Batch after batch; how many events each had. Each begins where the one before ended: the index still has what was sealed before
+    it, until PostgreSQL clears that away. An event whose transaction ended late waits for the next call."""
+    last_id = uuid.UUID(int=0)
+    while ids := _seal_batch(organization_id, last_id, batch_size):
+        yield len(ids)
+        if len(ids) < batch_size:
+            return
+        last_id = ids[-1]
+
+
+def _seal_batch(organization_id: uuid.UUID | None, after: uuid.UUID, batch_size: int) -> list[uuid.UUID]:
     begin_write()
     wait_for_turn(f"audit seal {organization_id}")
     chain = _in_chain(organization_id)
@@ -155,7 +176,10 @@ def _seal_batch(organization_id: uuid.UUID | None, batch_size: int) -> int:
     ).first()
     sequence, previous = (last.sequence, last.hash or BEGINNING) if last else (0, BEGINNING)
     waiting = db.session.execute(
-        select(*COLUMNS).where(chain, AuditEvent.sequence.is_(None)).order_by(AuditEvent.id).limit(batch_size)
+        select(*COLUMNS)
+        .where(chain, AuditEvent.sequence.is_(None), AuditEvent.id > after)
+        .order_by(AuditEvent.sequence, AuditEvent.id)
+        .limit(batch_size)
     ).all()
     sealed = []
     for event in waiting:
@@ -165,7 +189,7 @@ def _seal_batch(organization_id: uuid.UUID | None, batch_size: int) -> int:
     if sealed:
         db.session.execute(update(AuditEvent), sealed)
     db.session.commit()
-    return len(sealed)
+    return [event.id for event in waiting]
 
 
 def _verify_chain(organization_id: uuid.UUID | None, kept: dict[int, bytes]) -> ChainReport:

@@ -10,14 +10,14 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, or_, select
 
 from errors import Invalid, NotFound
 from extensions import db
-from infra.ids import parse_uuid
+from infra.ids import first_uuid7, parse_uuid
 from models import AuditEvent, Organization
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
@@ -27,6 +27,7 @@ from services.pagination import keyset
 NOBODYS = "none"
 _PAGE = 500
 _MAX_ACTOR_LENGTH = 200
+_AROUND = timedelta(hours=1)  # an event's id is made within moments of its time, and the ids are what pages are read by
 _ACTION = re.compile(r"[a-z_]{1,60}\.[a-z_]{1,60}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -83,8 +84,8 @@ class Filters:
         found: list[ColumnElement[bool]] = []
         found += [AuditEvent.actor_id == self.actor] if self.actor is not None else []
         found += [AuditEvent.action == self.action] if self.action is not None else []
-        found += [AuditEvent.at >= since] if since is not None else []
-        found += [AuditEvent.at < until] if until is not None else []
+        found += [AuditEvent.at >= since, AuditEvent.id >= _id_near(since, -_AROUND)] if since is not None else []
+        found += [AuditEvent.at < until, AuditEvent.id < _id_near(until, _AROUND)] if until is not None else []
         found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
         found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
         if self.organization is not None:
@@ -225,6 +226,13 @@ def _organization_id(id_or_slug: str) -> uuid.UUID:
 
 def _pair(kind: str | None, id: str | None) -> dict[str, str | None] | None:
     return None if kind is None and id is None else {"type": kind, "id": id}
+
+
+def _id_near(moment: datetime, shift: timedelta) -> uuid.UUID:
+    try:
+        return first_uuid7(moment + shift)
+    except OverflowError:  # at either end of the calendar
+        return first_uuid7(moment)
 
 
 def _moment(given: str | None) -> datetime | None:

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +21,18 @@ import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
+from infra.clock import now
 from models import Organization
+from services.audit import audit_chain
 from services.database import condition
-from services.instance import readiness, rewrapping
+from services.instance import readiness, rewrapping, sweeping
 from services.tokens import signing_keys
 
 Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 _TABLES_OF_OTHERS = frozenset({"alembic_version"})
 _MEMORY_WARNING_PERCENT = 80
+_MOST_HOURS = 25  # whoever sweeps daily is not warned
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -152,6 +156,23 @@ def _database(settings: Settings) -> Iterator[Finding]:
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
     yield from _automatic_invitations(settings)
+    yield from _chores()
+
+
+def _chores() -> Iterator[Finding]:
+    """Whether `flask sweep` runs, by what it would have done."""
+    yield _waiting("sweeping", "expired rows", sweeping.oldest_expiry())
+    try:
+        yield _waiting("sealing", "audit events", audit_chain.oldest_unsealed())
+    except Forbidden:
+        yield Finding("warning", "database", "sealing", "this database role does not see all audit events")
+
+
+def _waiting(subject: str, what: str, since: datetime | None) -> Finding:
+    hours = 0 if since is None else int((now() - since).total_seconds() // 3600)
+    if hours < _MOST_HOURS:
+        return Finding("ok", "database", subject, "up to date" if since is None else f"{what} wait {hours + 1} hours at most")
+    return Finding("warning", "database", subject, f"{what} have waited {hours // 24} days: run flask sweep, and hourly from now on")
 
 
 def _automatic_invitations(settings: Settings) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ KINDS = ("sessions", "authorization_codes", "access_tokens", "refresh_tokens", "
 class Rule:
     """Rows of `model` that may go: `key` is its primary key, `expires_at` the indexed column that the work follows.
 
-    is_counted: families go with their refresh tokens and are not counted by themselves.
+    is_counted: families go with their refresh tokens and are not counted by themselves. is_plain: all that has expired goes.
     """
 
     model: Any
@@ -51,6 +51,7 @@ class Rule:
     may_go: Callable[[datetime], list[ColumnElement[bool]]]
     source: Callable[[Select[Any]], Select[Any]] = lambda statement: statement
     is_counted: bool = True
+    is_plain: bool = False
 
 
 def _expired(model: Any, *further: Callable[[datetime], ColumnElement[bool]]) -> Callable[[datetime], list[ColumnElement[bool]]]:
@@ -82,7 +83,7 @@ def _is_not_the_last_place(_moment: datetime) -> ColumnElement[bool]:
 
 
 def _simple(model: Any, key: Any, *further: Callable[[datetime], ColumnElement[bool]], is_counted: bool = True) -> Rule:
-    return Rule(model, key, model.expires_at, _expired(model, *further), is_counted=is_counted)
+    return Rule(model, key, model.expires_at, _expired(model, *further), is_counted=is_counted, is_plain=not further)
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -143,6 +144,14 @@ def sweep(
     return {kind: counts[kind] for kind in KINDS if kind in counts}
 
 
+def oldest_expiry() -> datetime | None:
+    """When what has waited longest to be deleted expired. Of tables whose rows all go when they expire: an index tells it."""
+    plain = [rule for rules in RULES.values() for rule in rules if rule.is_plain]
+    found = [db.session.scalar(select(func.min(rule.expires_at)).where(rule.expires_at < now())) for rule in plain]
+    db.session.rollback()
+    return min((moment for moment in found if moment is not None), default=None)
+
+
 def _work(kind: str, moment: datetime, *, dry_run: bool, batch_size: int) -> Iterator[int]:
     if kind == "sessions":
         yield from SessionStore(redis.client, session_seconds=current().session_seconds).drop_dangling(dry_run=dry_run)
@@ -173,7 +182,7 @@ def _delete(rule: Rule, moment: datetime, batch_size: int) -> Iterator[int]:
         yield len(rows)
         if len(rows) < batch_size:
             return
-        since = _last_expiry(rule, rows)
+        since = max(row.expires_at for row in rows)
 
 
 def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, batch_size: int) -> Any:
@@ -183,14 +192,16 @@ def batch_statement(rule: Rule, moment: datetime, *, since: datetime | None, bat
     gone = (
         chosen.where(*conditions).order_by(rule.expires_at).limit(batch_size).with_for_update(skip_locked=True, of=rule.model).cte("gone")
     )
-    returned = rule.expires_at if rule.expires_at.class_ is rule.model else rule.key
     return (
         delete(rule.model)
         .where(rule.key.in_(select(gone.c.key)))
-        .returning(returned.label("told"))
+        .returning(_told(rule).label("expires_at"))
         .execution_options(synchronize_session=False)
     )
 
 
-def _last_expiry(rule: Rule, rows: Any) -> datetime | None:
-    return max(row.told for row in rows) if rule.expires_at.class_ is rule.model else None
+def _told(rule: Rule) -> Any:
+    """The expiry of a deleted row; for a token of an ended family, the family's, which the work follows."""
+    if rule.expires_at.class_ is rule.model:
+        return rule.expires_at
+    return select(rule.expires_at).where(RefreshFamily.id == RefreshToken.family_id).scalar_subquery()

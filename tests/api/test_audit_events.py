@@ -4,11 +4,12 @@ import base64
 import csv
 import io
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.ids import uuid7
+from infra.ids import first_uuid7, uuid7
 from models import AuditEvent
 from services.audit import audit_events
 from tests import factories, owner
@@ -19,14 +20,15 @@ EVENTS = "/api/v1/orgs/acme/audit-events"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def _write(app, organization, *, count: int = 1, **columns) -> list[str]:
-    """Events, oldest first, a minute apart from noon on; their ids."""
+def _write(app, organization, *, count: int = 1, minute: int = 0, **columns) -> list[str]:
+    """Events, oldest first, a minute apart from `minute` after noon on; their ids, which are made in those minutes too."""
     common = {"organization_id": organization and organization.id, "actor_type": "user", "actor_id": "somebody", "action": "thing.done"}
-    ids = sorted(uuid7() for _ in range(count))
+    ids = []
     with owner.session(app) as owners:
-        for number, event_id in enumerate(ids):
-            values = {"details": {"number": number}, **common, **columns}
-            owners.add(AuditEvent(id=event_id, at=NOON + timedelta(minutes=number), **values))
+        for number in range(count):
+            at = NOON + timedelta(minutes=minute + number)
+            ids.append(uuid.UUID(int=first_uuid7(at).int | uuid7().int & (1 << 80) - 1))
+            owners.add(AuditEvent(id=ids[-1], at=at, **{"details": {"number": number}, **common, **columns}))
     return [str(event_id) for event_id in ids]
 
 
@@ -84,7 +86,7 @@ def test_an_event_says_when_who_with_what_did_what_to_what_and_from_where(app, a
 def test_pages_are_newest_first_and_lose_nothing_that_is_written_between(app, acme):
     ids = _write(app, acme.organization, count=5)
     first = acme.http.get(f"{EVENTS}?limit=2").json
-    _write(app, acme.organization, count=2)
+    _write(app, acme.organization, count=2, minute=5)
     second = acme.http.get(f"{EVENTS}?limit=2&cursor={first['next']}").json
     third = acme.http.get(f"{EVENTS}?limit=2&cursor={second['next']}").json
     assert [item["id"] for page in (first, second, third) for item in page["items"]] == ids[::-1]
@@ -190,8 +192,8 @@ def test_json_lines_hold_everything_that_the_filter_lets_through(app, acme, monk
 
 def test_csv_holds_the_same_and_no_cell_is_a_formula(app, acme):
     nasty = ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", 'a"b,c\nd', "plain"]
-    for text in nasty:
-        _write(app, acme.organization, target_type="agent", target_id=text, details={"name": text})
+    for minute, text in enumerate(nasty):
+        _write(app, acme.organization, minute=minute, target_type="agent", target_id=text, details={"name": text})
     response = acme.http.get(EVENTS, headers={"Accept": "text/csv"})
     assert response.mimetype == "text/csv"
     rows = list(csv.DictReader(io.StringIO(response.get_data(as_text=True), newline="")))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -11,8 +12,9 @@ import config
 from extensions import db
 from infra import bulkhead, clock
 from infra.clock import now
+from models import AuditEvent, RevokedJwt
 from services.tokens import signing_keys
-from tests import factories, stores
+from tests import factories, owner, stores
 from tests.fakes.fixtures import github_settings, oidc_settings
 from tests.fakes.github import FakeGitHub
 from tests.fakes.oidc import FakeOidc, make_key
@@ -284,3 +286,18 @@ def test_github_has_nothing_to_read(make_app, github: FakeGitHub) -> None:
     _, findings = _findings(make_app(**github_settings(github)))
     assert (findings["github"]["level"], findings["github"]["text"]) == ("ok", f"{github.url}, which has no metadata")
     assert github.asked == []
+
+
+@pytest.mark.both_databases
+def test_chores_that_nobody_does_are_a_warning(app):
+    at = now() - timedelta(days=3)
+    with owner.session(app) as owners:
+        owners.add(AuditEvent(at=at, actor_type="user", action="thing.done"))
+        owners.add(RevokedJwt(jti="a", expires_at=at))
+    _, findings = _findings(app)
+    for subject in ("sweeping", "sealing"):
+        assert findings[subject]["level"] == "warning", findings[subject]
+        assert "have waited 3 days" in findings[subject]["text"]
+    assert app.test_cli_runner().invoke(args=["sweep"]).exit_code == 0
+    _, findings = _findings(app)
+    assert [findings[subject]["level"] for subject in ("sweeping", "sealing")] == ["ok", "ok"]
