@@ -608,7 +608,7 @@ def _from_toml(path: Path) -> dict[str, str]:
             tree = tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # no TOML, or no text
         raise SettingError("instance/gatepost.toml", str(error)) from None
     flat: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -148,8 +149,16 @@ def _listen(bind: tuple[str, int]) -> socket.socket:
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 5
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A connection that says nothing, as of a scraper that died, holds up no other."""
+
+    daemon_threads = True
 
 
 def _answer(registry: Any) -> Any:
@@ -167,7 +176,7 @@ def _answer(registry: Any) -> Any:
 
 
 def _wsgi_server(listener: socket.socket, registry: Any) -> WSGIServer:
-    server = WSGIServer(listener.getsockname()[:2], _Quiet, bind_and_activate=False)
+    server = _Server(listener.getsockname()[:2], _Quiet, bind_and_activate=False)
     server.socket.close()
     server.socket = listener
     server.server_name, server.server_port = listener.getsockname()[:2]

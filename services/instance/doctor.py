@@ -239,7 +239,7 @@ def _named(difference: Any) -> str:
 
 def _role(settings: Settings) -> Iterator[Finding]:
     """The application's own role, which row-level security must bind: not the owner's."""
-    engine: Engine = create_engine(settings.database_url, **engine_options(settings))
+    engine: Engine = create_engine(settings.database_url, **engine_options(settings.database_url))
     try:
         with engine.connect() as connection:
             takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)

@@ -73,7 +73,7 @@ def apply(actor: Actor, toml_text: str, *, update: bool = False) -> list[ImportO
 def _read(toml_text: str) -> list[_Organization]:
     try:
         tree = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number, or lists in lists, without end
         raise BadImportFile(f"not TOML: {error}") from None
     found = [_organization(values) for values in _tables(tree, "organization", only=True)]
     _refuse_twice("organization", [entry.slug for entry in found])

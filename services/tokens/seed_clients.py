@@ -174,7 +174,7 @@ def _told(outcomes: list[SeedOutcome], *, update: bool) -> list[SeedOutcome]:
 def _read(toml_text: str, secret_of: Callable[[str], str | None]) -> tuple[list[_Client], list[_Resource]]:
     try:
         tree = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number, or lists in lists, without end
         raise BadSeedFile(f"not TOML: {error}") from None
     if unknown := set(tree) - {"client", "resource"}:
         raise BadSeedFile(f"unknown key {_shown(min(unknown))}: a seed file has [[client]] and [[resource]]")

@@ -250,6 +250,13 @@ def test_wrong_usage_is_exit_code_2(run, words):
     assert run(*words)[0] == 2
 
 
+@pytest.mark.parametrize("words", [("users", "show"), ("orgs", "show"), ("clients", "show"), ("keys", "retire"), ("sessions", "revoke")])
+def test_an_argument_that_is_no_text_is_wrong_usage(cli, words):
+    """Python hands on what is no UTF-8 as surrogates."""
+    done = cli.invoke(args=[*words, "ann\udcff"])
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "Error: an argument is not valid UTF-8")
+
+
 STORES_AWAY = {
     "redis": {"redis_url": "redis://:hunter2hunter2@127.0.0.1:1"},
     "database": {"database_url": "postgresql+psycopg://gatepost:hunter2hunter2@127.0.0.1:1/gatepost"},

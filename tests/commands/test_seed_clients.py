@@ -160,6 +160,8 @@ def test_a_client_that_becomes_public_loses_its_secrets(app, seed):
 
 BAD = {
     "not TOML": "[[client",
+    "lists in lists without end": CLI + "deep = " + "[" * 5000,
+    "a number without end": CLI + "long = " + "9" * 5000,
     "an unknown table": "[[customer]]\nclient_id = 'a'",
     "one table instead of a list": "[client]\nclient_id = 'a'",
     "an unknown key": CLI + "colour = 'red'",
