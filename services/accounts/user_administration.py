@@ -161,10 +161,10 @@ def get_details(email_or_id: str) -> UserDetails:
 
 
 def make_admin(actor: Actor, email_or_id: str) -> UserRow:
-    """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound, Conflict."""
+    """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound; Conflict for an unverified address."""
     begin_write()
     wait_for_turn("administrators")
-    user = users.get(email_or_id)
+    user = users.get_proved(email_or_id)
     if not user.is_admin:
         user.is_admin, user.updated_at = True, now()
         audit.record(actor, "user.made_admin", target_type="user", target_id=user.id)
@@ -225,9 +225,9 @@ def disable(actor: Actor, email_or_id: str) -> int:
 
 
 def enable(actor: Actor, email_or_id: str) -> UserRow:
-    """Let somebody in again; what was ended stays ended. Commits: yes.   Raises: NotFound, Conflict."""
+    """Let somebody in again; what was ended stays ended. Commits: yes.   Raises: NotFound; Conflict for an unverified address."""
     begin_write()
-    user = users.get(email_or_id)
+    user = users.get_proved(email_or_id)
     if user.disabled_at is not None:
         user.disabled_at, user.updated_at = None, now()
         audit.record(actor, "user.enabled", target_type="user", target_id=user.id)
