@@ -248,8 +248,7 @@ def test_one_account_at_a_provider_does_not_write_to_everybody(app: Flask, op: F
         try:
             with app.app_context():
                 email_confirmations.begin(actor, account, SignInTime(1), raw_browser=f"browser {number}", journey=journey)
-        except SignInRefused as refusal:
-            assert refusal.code == "rate_limited"
+        except SignInRefused:
             return False
         return True
 
