@@ -156,7 +156,7 @@ def get_details(email_or_id: str) -> UserDetails:
         identities=tuple((row.provider, row.login, row.issuer, row.subject) for row in identities),
         organizations=tuple((row.slug, row.role) for row in organizations),
         session_count=len(user_sessions.list_for(user.id)),
-        grant_count=len(grant_lists.list_for(user.id)),
+        grant_count=len(grant_lists.list_for(user.id, of_each_client=None)),
     )
 
 
