@@ -16,8 +16,9 @@ from sqlalchemy import func, select, update
 
 from config import current
 from errors import NotFound, SignInRefused, Unavailable
-from extensions import db
-from infra.clock import now
+from extensions import db, redis
+from infra import recurrences
+from infra.clock import now, now_ms
 from infra.ids import uuid7
 from infra.records import from_values
 from infra.secret_text import hash_secret, new_secret
@@ -29,12 +30,14 @@ from services.database.transactions import begin_write, wait_for_turn
 from services.encryption.keyring import cipher
 from services.mail import delivery, letters
 from services.sessions.user_sessions import SignInTime
+from services.sign_in import pending_links
 from services.sign_in.journeys import Journey
 from services.users import identities, users
 
 CONFIRMATION_SECONDS = 86_400
 MAX_TRIES = 5
-_LETTERS_AN_HOUR = 5
+_LETTERS_AN_HOUR = 5  # to one address
+_LETTERS_A_DAY = 20  # because of one account at a provider: its person may say there that any address is theirs
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 _CODE_LENGTH = 8
 
@@ -70,9 +73,12 @@ def begin(actor: Actor, account: ProviderAccount, time: SignInTime, *, raw_brows
     """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
     began. Commits: yes, before the letter is handed over.
 
-    Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when too many letters are waiting.
+    Raises: SignInRefused rate_limited after five letters an hour to one address, or twenty a day because of one account; Unavailable
+    when too many letters are waiting.
     """
     email = account.email or ""
+    if _count_today(account) > _LETTERS_A_DAY:
+        raise SignInRefused("rate_limited", detail="letters because of one account", email=email)
     begin_write()
     wait_for_turn(f"confirmation {users.email_key(email)}")
     if _letters_lately(email) >= _LETTERS_AN_HOUR:
@@ -183,6 +189,12 @@ def _newest(raw_browser: str) -> EmailConfirmation | None:
 
 def _is_live() -> tuple[object, object]:
     return EmailConfirmation.used_at.is_(None), EmailConfirmation.expires_at > now()
+
+
+def _count_today(account: ProviderAccount) -> int:
+    """How often this account has wanted a letter today, this time included. In Redis, since the letter's row does not tell whose it is."""
+    today = now_ms() // (86_400 * 1000)
+    return recurrences.count(redis.client, f"confirmations:{pending_links.name_of(account)}:{today}").times
 
 
 def _letters_lately(email: str) -> int:

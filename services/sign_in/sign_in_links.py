@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 from errors import Invalid, NotFound, SignInRefused
 from extensions import db
 from infra.clock import now
+from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import SignInLink, User
 from providers.base import clean_email
@@ -40,23 +41,26 @@ class LinkInfo:
     name: str
 
 
-def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
-    """A link's raw token, shown once, for the person with this address. Commits: yes.
+def create(actor: Actor, email_or_id: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
+    """A link's raw token, shown once, for the person who has proved this address, or has this id. Commits: yes.
 
-    create: make the person when there is none; the operator answers for the address.   Raises NotFound without it.
+    create: make the person when there is none; the operator answers for the address.
+    Raises: Invalid; NotFound without `create`; Conflict when the address is claimed and nobody has proved it.
     """
-    address = clean_email(email)
-    if address is None:
+    address = clean_email(email_or_id)
+    if address is None and parse_uuid(email_or_id) is None:
         raise Invalid("That is not an address.", fields={"email": "That is not an address."})
     begin_write()
     if create:
         wait_for_turn("sign-in-link")  # the same command on another replica creates the same user
-    user = users.find_by_email(address)
-    is_known = user is not None
-    if user is None and not create:
-        db.session.rollback()
-        raise NotFound("There is no user with this address.")
-    if user is None:
+    is_known = True
+    try:
+        user = users.get_proved(address or email_or_id)
+    except NotFound:
+        if address is None or not create:
+            db.session.rollback()
+            raise
+        is_known = False
         user = users.add(actor, email=address, email_verified=True, name=address.partition("@")[0], by_operator=True)
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))

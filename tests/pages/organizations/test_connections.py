@@ -404,7 +404,15 @@ def test_a_connector_that_is_not_configured_is_not_there(desk: Desk, connector: 
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"}]
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/"},
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Purpose": "prefetch"},
+        {"X-Moz": "prefetch"},
+    ],
 )
 def test_another_sites_link_and_a_look_ahead_begin_nothing(desk: Desk, headers: dict[str, str]) -> None:
     browser = desk.browser()
