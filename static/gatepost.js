@@ -42,7 +42,7 @@
      typed comes back for the same person, secrets aside, as it does where the browser itself asks again; so does all of a form that was
      refused. */
   const person = () => find("header .top-end")?.textContent;
-  const fields = () => document.querySelectorAll("main form :is(input, select, textarea):not([type=hidden], [autocomplete=off])");
+  const fields = () => document.querySelectorAll("main form :is(input, select, textarea):not([type=hidden], [type=password], [autocomplete=off])");
   const isChoice = (field) => field.type === "radio" || field.type === "checkbox";
   const isTyped = (field) => isChoice(field) ? field.checked !== field.defaultChecked
     : field.options ? [...field.options].some((option) => option.selected !== option.defaultSelected) : field.value !== field.defaultValue;
