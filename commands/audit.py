@@ -7,17 +7,21 @@ from typing import Any
 import click
 
 from commands.door import OperatorGroup, json_option, tell, tell_many
-from services.audit import audit_chain, audit_events
+from errors import Invalid
+from services.audit import audit_chain, audit_events, audit_questions
 from services.audit.audit_chain import ChainReport, Head
-from services.audit.audit_events import Filters
+from services.audit.audit_questions import Question
 
 group = OperatorGroup("audit", help="The audit trail.")
 
 _OPTIONS = (
     click.option("--organization", help="Id or slug, or 'none' for what belongs to no organization."),
-    click.option("--actor", help="The id of who did it."),
+    click.option("--actor", help="Who did it: the address of a person, the id of a person, agent, client or key, or 'operator'."),
     click.option("--action", help="What was done, like api_key.created."),
-    click.option("--since", help="From this time on, like 2026-01-31T12:00:00Z."),
+    click.option("--target", help="What it was done to: the address of a person, also one that was refused, or an id."),
+    click.option("--credential", help="The name of a stored credential that was read, changed or asked for."),
+    click.option("--request", help="The reference that a page or a log line shows."),
+    click.option("--since", help="From this time on, like 2026-01-31 or 2026-01-31T12:00:00Z. UTC unless it says otherwise."),
     click.option("--until", help="Before this time."),
 )
 
@@ -28,24 +32,31 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _events(**question: str | None) -> Iterator[dict[str, Any]]:
+    """What is asked for; wrong usage for what means nothing, so that an empty answer says that nothing happened."""
+    try:
+        return audit_events.unscoped_stream(audit_questions.filters_of(Question(**question)))
+    except Invalid as error:
+        problems = "; ".join(f"--{name}: {problem}" for name, problem in (error.fields or {}).items())
+        raise click.UsageError(problems or error.message) from error
+
+
 @group.command("list")
 @_filtered
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of events.")
 @json_option
-def list_events(organization: str | None, limit: int, as_json: bool, **filters: str | None) -> None:
+def list_events(limit: int, as_json: bool, **question: str | None) -> None:
     """Events, newest first: time, who, what, on what, outcome, from where."""
-    events = islice(audit_events.unscoped_stream(Filters(**filters), organization=organization), limit)
-    tell_many(events, _line, as_json=as_json)
+    tell_many(islice(_events(**question), limit), _line, as_json=as_json)
 
 
 @group.command()
 @_filtered
 @click.option("--format", "name", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
-def export(organization: str | None, name: str, **filters: str | None) -> None:
+def export(name: str, **question: str | None) -> None:
     """Write all events to standard output, newest first, read page by page."""
-    events = audit_events.unscoped_stream(Filters(**filters), organization=organization)
     write: Callable[[Iterable[dict[str, Any]]], Iterator[str]] = audit_events.csv_lines if name == "csv" else audit_events.json_lines
-    for line in write(events):
+    for line in write(_events(**question)):
         click.echo(line, nl=False)
 
 

@@ -12,6 +12,7 @@ from models.types import CreatedAt, Id, JsonValue
 # Conditions as text, for an index and for the queries that it serves
 IS_LETTER = text("action IN ('invitation.created', 'invitation.renewed')")
 IS_UPDATE = text("action = 'organization.updated'")
+IS_REFUSED = text("outcome = 'refused'")
 
 
 class AuditEvent(db.Model):
@@ -27,6 +28,8 @@ class AuditEvent(db.Model):
         CheckConstraint("at >= '1970-01-01Z' AND at < '9999-01-01Z'", name="at"),
         Index("ix_audit_events_organization_id_id", "organization_id", "id"),
         Index("ix_audit_events_actor_id_id", "actor_id", "id"),
+        Index("ix_audit_events_target_id_id", "target_id", "id"),
+        Index("ix_audit_events_refused", "id", postgresql_where=IS_REFUSED, sqlite_where=IS_REFUSED),
         Index("uq_audit_events_organization_id_sequence", "organization_id", "sequence", unique=True),
         Index(
             "uq_audit_events_sequence",

@@ -5,7 +5,7 @@ used, because the code may come from a link that anybody made.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
@@ -22,13 +22,14 @@ _PROVIDER_SETTINGS = {
 
 @dataclass(frozen=True)
 class SignInError:
-    """One banner. `code` is in capitals, as support asks for it."""
+    """One banner. `code` is in capitals, as support asks for it. `reference`: of the request that failed, unless the text has it."""
 
     code: str
     heading: str
     text: Markup
     link_text: str = ""
     link_href: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,9 @@ def describe(code: str | None, facts: Facts) -> SignInError | None:
     if code in TABLE and facts.reason == "clocks":
         return _clocks(facts, code)
     make = TABLE.get(code or "")
-    return make(facts) if make else None
+    error = make(facts) if make else None
+    is_in_text = error is not None and facts.reference in error.text
+    return replace(error, reference="" if is_in_text else facts.reference) if error else None
 
 
 def domains_of(allowlist: Sequence[str]) -> list[str]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, false, or_, select
 
 from errors import Invalid, NotFound
 from extensions import db
 from infra.ids import parse_uuid
 from models import AuditEvent, Organization
+from models.audit_event import IS_REFUSED
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
 from services.database import row_security
@@ -56,7 +57,8 @@ class Filters:
     """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not.
 
     Pages also choose: any of several `actors` (of none: nothing), the `kinds` of action, its nouns, and, those of the instance,
-    `organization`, its id or short name.
+    `organization`, its id or short name, or "none". Operators also choose `actor_types`; `credential_ids`, an alternative to `actors`;
+    any of several `targets`, ids, or `addresses` that were refused; the name of a stored `credential`; the `request`, its id.
     """
 
     actor: str | None = None
@@ -66,6 +68,12 @@ class Filters:
     actors: tuple[str, ...] | None = None
     kinds: tuple[str, ...] = ()
     organization: str | None = None
+    targets: tuple[str, ...] | None = None
+    addresses: tuple[str, ...] = ()
+    request: str | None = None
+    actor_types: tuple[str, ...] = ()
+    credential_ids: tuple[str, ...] = ()
+    credential: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Raises Invalid, naming every filter that cannot be read."""
@@ -85,9 +93,17 @@ class Filters:
         found += [AuditEvent.action == self.action] if self.action is not None else []
         found += [AuditEvent.at >= since] if since is not None else []
         found += [AuditEvent.at < until] if until is not None else []
-        found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
+        if self.actors is not None:
+            by_credential = [AuditEvent.credential_id.in_(self.credential_ids)] if self.credential_ids else []
+            found.append(or_(AuditEvent.actor_id.in_(self.actors), *by_credential))
+        found += [AuditEvent.actor_type.in_(self.actor_types)] if self.actor_types else []
         found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
-        if self.organization is not None:
+        found += [or_(AuditEvent.target_id.in_(self.targets), _is_refused(self.addresses))] if self.targets is not None else []
+        found += [AuditEvent.request_id == self.request] if self.request is not None else []
+        found += [_is_of_credential(self.credential)] if self.credential is not None else []
+        if self.organization == NOBODYS:
+            found.append(AuditEvent.organization_id.is_(None))
+        elif self.organization is not None:
             found.append(AuditEvent.organization_id == _organization_of(self.organization))
         return found
 
@@ -129,18 +145,13 @@ def stream(actor: Actor, slug: str | None, filters: Filters) -> Iterator[dict[st
     return _all(_conditions(actor, slug, filters))
 
 
-def unscoped_stream(filters: Filters, *, organization: str | None = None) -> Iterator[dict[str, Any]]:
-    """Events of every organization, of one (its id or slug) or of none ("none"), newest first, for operators.
+def unscoped_stream(filters: Filters) -> Iterator[dict[str, Any]]:
+    """Events of every organization, newest first, for operators.
 
-    Raises, before the first is taken: NotFound, Invalid; Forbidden for a database role that row-level security binds.
+    Raises, before the first is taken: Invalid; Forbidden for a database role that row-level security binds.
     """
     row_security.require_unbound("audit_events")
-    conditions = filters.conditions()
-    if organization == NOBODYS:
-        conditions.append(AuditEvent.organization_id.is_(None))
-    elif organization is not None:
-        conditions.append(AuditEvent.organization_id == _organization_id(organization))
-    return _all(conditions)
+    return _all(filters.conditions())
 
 
 def to_values(event: Row[Any]) -> dict[str, Any]:
@@ -215,12 +226,18 @@ def _organization_of(id_or_slug: str) -> uuid.UUID | ScalarSelect[uuid.UUID]:
     return parse_uuid(id_or_slug) or select(Organization.id).where(Organization.slug == id_or_slug).scalar_subquery()
 
 
-def _organization_id(id_or_slug: str) -> uuid.UUID:
-    """An organization that is gone still has events: an id is taken as it is.   Raises NotFound."""
-    found = parse_uuid(id_or_slug) or db.session.scalar(select(Organization.id).where(Organization.slug == id_or_slug))
-    if found is None:
-        raise NotFound(f"There is no organization {id_or_slug[:200]!r}.")
-    return found
+def _is_of_credential(name: str) -> ColumnElement[bool]:
+    """What was done with a stored credential of this name, whoever's it is: reading it, asking for it in vain, changing it."""
+    details = AuditEvent.details
+    in_lists = [details[part].as_string().contains(f'"{name}"', autoescape=True) for part in ("missing", "unreadable")]
+    is_named = or_(details["name"].as_string() == name, details[("names", name)].as_string().is_not(None), *in_lists)
+    of_declaration = and_(AuditEvent.target_type == "credential_declaration", AuditEvent.target_id == name)
+    return or_(and_(AuditEvent.target_type == "credential", is_named), of_declaration)
+
+
+def _is_refused(addresses: tuple[str, ...]) -> ColumnElement[bool]:
+    """What was refused to addresses that were nobody's."""
+    return and_(IS_REFUSED, AuditEvent.details["email"].as_string().in_(addresses)) if addresses else false()
 
 
 def _pair(kind: str | None, id: str | None) -> dict[str, str | None] | None:

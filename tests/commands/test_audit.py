@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import delete, update
 
 from extensions import db
 from models import AuditEvent
+from services.access.actors import Actor
 from services.audit import audit
 from tests import factories, owner
 
@@ -56,10 +58,117 @@ def test_list_shows_the_newest_and_filters(acme, run):
     assert json.loads(run("list", "--until", "2020-01-01T00:00:00Z", "--json")[1]) == []
 
 
-@pytest.mark.parametrize("words", [("--organization", "nobody"), ("--since", "yesterday"), ("--action", "everything")])
-def test_what_cannot_be_read_or_found_is_one_line(acme, cli, words):
-    result = cli.invoke(args=["audit", "list", *words])
-    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+@pytest.mark.parametrize("command", ["list", "export"])
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        (("--organization", "nobody"), "must be a slug, an id, also of one that was removed, or none"),
+        (("--organization", "01a1fe26-aee7-7258-93a6-82462bc0dae2"), "there is no organization"),
+        (("--since", "yesterday"), "must be a date or a time"),
+        (("--until", "2026-13-01"), "2026-01-31T12:00"),
+        (("--since", "01/02/2026"), "must be a date or a time"),
+        (("--action", "everything"), "agent.created"),
+        (("--action", "agent.craeted"), "there is no action 'agent.craeted'; must be one of: access_token.revoked"),
+        (("--actor", "nobody@example.com"), "nobody here is 'nobody@example.com'"),
+        (("--actor", "01a1fe26-aee7-7258-93a6-82462bc0dae2"), "the id of a person, agent, client or key"),
+        (("--actor", "ci"), "operator, system, anonymous"),
+        (("--target", "nobody@example.com"), "no event is about"),
+        (("--target", "x\0"), "must be printable text"),
+        (("--request", "\udcff"), "must be printable text"),
+        (("--credential", "STRIPE_KYE"), "no credential is or was called 'STRIPE_KYE'"),
+    ],
+)
+def test_what_means_nothing_is_wrong_usage_that_says_what_is_allowed(acme, cli, command, words, allowed):
+    result = cli.invoke(args=["audit", command, *words])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{words[0]}: " in result.stderr
+    assert allowed in result.stderr
+
+
+def test_every_wrong_filter_is_named(acme, cli):
+    result = cli.invoke(args=["audit", "list", "--actor", "ci", "--since", "yesterday", "--action", "x"])
+    assert [name in result.stderr for name in ("--actor: ", "--since: ", "--action: ", "--until: ")] == [True, True, True, False]
+
+
+def test_an_actor_is_an_address_an_id_or_a_type(app, acme, run):
+    def actions_of(*words):
+        code, text = run("list", "--json", *words)
+        assert code == 0, words
+        return [event["action"] for event in json.loads(text)]
+
+    address = acme.user.email
+    agent = factories.make_agent(acme.organization, acme.user)
+    key = factories.make_api_key(acme.organization, acme.user)
+    client = factories.make_client()
+    with app.app_context():
+        for actor in (
+            Actor(type="agent", id=str(agent.id)),
+            Actor(type="user", id=str(acme.user.id), credential_type="api_key", credential_id=str(key.id)),
+            Actor(type="client", id=client.client_id),
+            Actor(type="client", id="deleted-client"),
+        ):
+            audit.record(actor, "project.created", organization_id=acme.organization.id)
+        db.session.commit()
+    assert actions_of("--actor", address.upper()) == ["project.created", *["agent.created"] * 3]
+    assert actions_of("--actor", str(acme.user.id)) == ["project.created", *["agent.created"] * 3]
+    for id in (agent.id, key.id, client.client_id, client.id, "deleted-client"):
+        assert actions_of("--actor", str(id)) == ["project.created"], id
+    assert actions_of("--actor", "operator") == ["signing_key.rotated"]
+    assert actions_of("--actor", "system") == []
+    assert actions_of("--actor", str(factories.make_user(personal=False).id)) == [], "known, and did nothing"
+
+
+def test_a_target_is_an_address_or_an_id_also_of_what_is_gone(app, acme, run):
+    with app.app_context():
+        audit.record(Actor.operator(), "member.removed", target_type="user", target_id=acme.user.id, organization_id=acme.organization.id)
+        audit.record(Actor.operator(), "sign_in.refused", outcome="refused", details={"email": "eve@example.com"})
+        db.session.commit()
+    for target, action in (
+        (acme.user.email.title(), "member.removed"),
+        (str(acme.user.id), "member.removed"),
+        ("2", "agent.created"),
+        ("Eve@example.com", "sign_in.refused"),
+    ):
+        assert [event["action"] for event in json.loads(run("list", "--target", target, "--json")[1])] == [action]
+
+
+def test_times_have_several_forms(app, acme, run):
+    with owner.session(app) as owners:
+        owners.execute(update(AuditEvent).values(at=datetime(2026, 1, 31, 12, tzinfo=UTC)))
+    counts = {
+        ("--since", "2026-01-31"): 4,
+        ("--since", "2026-02-01"): 0,
+        ("--since", "2026-01-31T12:00"): 4,
+        ("--since", "2026-01-31 12:01"): 0,
+        ("--since", "2026-01-31T13:00:00+01:00"): 4,
+        ("--until", "2026-01-31T13:00:00.5+01:00"): 4,
+        ("--until", "2026-01-31T12:00Z"): 0,
+        ("--since", "2026-01-31", "--until", "2026-02-01"): 4,
+    }
+    assert {words: len(json.loads(run("list", "--json", *words)[1])) for words in counts} == counts
+
+
+def test_who_read_a_credential_on_a_day(app, acme, run):
+    agent = factories.make_agent(acme.organization, acme.user)
+    with app.app_context():
+        reader, inside = Actor(type="agent", id=str(agent.id)), {"organization_id": acme.organization.id}
+        common = {"target_type": "credential", **inside}
+        for details in (
+            {"names": {"STRIPE_KEY": "org", "OTHER": "org"}, "missing": [], "unreadable": []},
+            {"names": {"STRIPE": "org"}, "missing": [], "unreadable": []},
+            {"names": {}, "missing": ["STRIPE_KEY"], "unreadable": []},
+        ):
+            audit.record(reader, "credential.resolved", details=details, **common)
+        audit.record(reader, "credential.put", details={"name": "STRIPE_KEY"}, **common)
+        audit.record(reader, "credential_declaration.put", target_type="credential_declaration", target_id="STRIPE_KEY", **inside)
+        audit.record(reader, "project.created", target_type="project", details={"name": "STRIPE_KEY"}, **inside)
+        db.session.commit()
+    found = json.loads(run("list", "--credential", "STRIPE_KEY", "--json")[1])
+    actions = ["credential_declaration.put", "credential.put", "credential.resolved", "credential.resolved"]
+    assert [event["action"] for event in found] == actions
+    read = json.loads(run("list", "--credential", "STRIPE_KEY", "--action", "credential.resolved", "--actor", str(agent.id), "--json")[1])
+    assert [event["details"]["missing"] for event in read] == [["STRIPE_KEY"], []]
+    assert len(json.loads(run("list", "--credential", "STRIPE", "--json")[1])) == 1
 
 
 def test_export_writes_json_lines_and_csv(acme, run):
