@@ -384,6 +384,8 @@ def _linked(actor_id: str, name: Markup, audit_href: str | None) -> Markup:
 
 
 def _key(name: str, last_four: str) -> Markup:
+    if not last_four:
+        return words.untrusted(name, quoted=True)
     return Markup("{} ({})").format(words.untrusted(name, quoted=True), escape(_("ends %(end)s")) % {"end": _code(last_four)})
 
 

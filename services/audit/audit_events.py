@@ -22,6 +22,7 @@ from models import AuditEvent, Organization
 from models.audit_event import IS_REFUSED
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
+from services.audit import audit_names
 from services.database import row_security
 from services.pagination import keyset
 
@@ -138,20 +139,20 @@ def get(actor: Actor, slug: str | None, event_id: str) -> dict[str, Any]:
 
 
 def stream(actor: Actor, slug: str | None, filters: Filters) -> Iterator[dict[str, Any]]:
-    """All of an organization's events, newest first, read page by page as they are taken.
+    """All of an organization's events with `names`, newest first, read page by page as they are taken.
 
     Raises, before the first is taken: NotFound, Forbidden, Invalid.
     """
-    return _all(_conditions(actor, slug, filters))
+    return audit_names.with_names(_all(_conditions(actor, slug, filters)))
 
 
 def unscoped_stream(filters: Filters) -> Iterator[dict[str, Any]]:
-    """Events of every organization, newest first, for operators.
+    """Events of every organization with `names`, newest first, for operators.
 
     Raises, before the first is taken: Invalid; Forbidden for a database role that row-level security binds.
     """
     row_security.require_unbound("audit_events")
-    return _all(filters.conditions())
+    return audit_names.with_names(_all(filters.conditions()))
 
 
 def to_values(event: Row[Any]) -> dict[str, Any]:
@@ -181,13 +182,14 @@ def csv_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
     """With a head. No cell begins as a formula does: a spreadsheet would compute what an attacker named a thing."""
     names = ("id", "at", "organization", "actor_type", "actor_id", "credential_type", "credential_id", "action", "target_type", "target_id")
     names = (*names, "outcome", "ip", "request_id", "details", "sequence", "hash")
-    yield _csv_line(names)
+    named = ("organization", "actor", "credential", "target")
+    yield _csv_line((*names, *(f"{part}_name" for part in named)))
     for event in events:
         flat = {**event, "details": json.dumps(event["details"])}
         for name in ("actor", "credential", "target"):
             pair = event[name] or {"type": None, "id": None}
             flat |= {f"{name}_type": pair["type"], f"{name}_id": pair["id"]}
-        yield _csv_line([flat[name] for name in names])
+        yield _csv_line([*(flat[name] for name in names), *(event.get("names", {}).get(part) for part in named)])
 
 
 def _csv_line(cells: Iterable[Any]) -> str:

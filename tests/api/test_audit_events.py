@@ -75,6 +75,7 @@ def test_an_event_says_when_who_with_what_did_what_to_what_and_from_where(app, a
                 "details": {"number": 0},
                 "sequence": None,
                 "hash": None,
+                "names": {"organization": "acme"},
             }
         ],
         "next": None,

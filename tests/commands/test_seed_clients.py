@@ -120,7 +120,7 @@ def test_update_makes_the_database_follow_and_moves_the_version(app, seed):
     with app.app_context():
         assert db.session.scalar(select(Resource)).version == 2
     (event,) = owner.events(app, AuditEvent.action == "oauth_client.updated")
-    assert event.details == {"changed": ["scope"]}
+    assert event.details == {"changed": ["scope"], "known_as": {"target": "Gatepost CLI"}}
     assert event.actor_type == "operator"
 
 
