@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-RefusalReason = Literal["", "clocks", "personal_account"]
+RefusalReason = Literal["", "clocks", "personal_account", "unreachable"]
 ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from commands import audit, bootstrap, clients, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
+from commands import audit, bootstrap, clients, credentials, doctor, identities, keys, orgs, seed_clients, sessions, sweep, users
 
 
 def register(app: Flask) -> None:
@@ -13,6 +13,7 @@ def register(app: Flask) -> None:
         clients.group,
         credentials.group,
         doctor.command,
+        identities.group,
         keys.group,
         orgs.group,
         seed_clients.command,

@@ -71,6 +71,7 @@ SENTENCES: dict[str, LazyString] = {
     "grant.revoked revoked_by_client": lazy_gettext("An app ended its own access"),
     "identity.linked": lazy_gettext("%(actor)s linked a %(provider)s account"),
     "identity.linked unknown": lazy_gettext("A %(provider)s account was linked to %(person)s"),
+    "identity.moved": lazy_gettext("%(actor)s moved a sign-in account of %(person)s to what its provider calls it now"),
     "identity.unlinked": lazy_gettext("%(actor)s unlinked a %(provider)s account"),
     "identity.unlinked unknown": lazy_gettext("A %(provider)s account was unlinked"),
     "invitation.accepted": lazy_gettext("%(person)s accepted an invitation and is %(role)s now"),

@@ -156,6 +156,13 @@ def _state(f: Facts) -> SignInError:
 def _exists(f: Facts) -> SignInError:
     who = f.bold_email if f.email else _("That address")
     this = f.provider_label or _("this one")
+    if f.reason == "unreachable":
+        sentence = _(
+            "The %(provider)s account you used isn’t linked to the account of %(email)s, which has no other way to sign in."
+            " Tell your administrator: reference %(reference)s."
+        )
+        text = filled(sentence, email=who, provider=this, reference=mono(f.reference))
+        return SignInError("ACCOUNT_EXISTS", _("Ask your administrator to link %(provider)s", provider=this), text)
     if f.other_labels:
         sentence = _("%(email)s signs in with %(others)s. Continue with it once to link %(provider)s.")
     else:

@@ -14,7 +14,7 @@ ACTIONS = frozenset(
     email_confirmation.requested email_confirmation.tried email_confirmation.used
     encryption.rewrapped
     grant.created grant.revoked
-    identity.linked identity.unlinked
+    identity.linked identity.moved identity.unlinked
     invitation.accepted invitation.created invitation.declined invitation.imported invitation.link_created invitation.refused
     invitation.renewed invitation.revoked invitation.updated
     member.accepted member.imported member.left member.removed member.role_changed member.updated

@@ -258,8 +258,9 @@ def _for_session(
             raise SignInRefused("identity_in_use")
         return Outcome(onward(journey))
     if identity is None:
-        own = [row.provider_id for row in identities.list_for(signed_in.user.id)]
-        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
+        own, has_any = identities.list_usable(signed_in.user.id), bool(identities.list_for(signed_in.user.id))
+        reason: RefusalReason = "unreachable" if has_any and not own else ""
+        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own, reason=reason)
     if identity.user_id != signed_in.user.id:
         raise SignInRefused("identity_in_use")
     if not identities.can_confirm(identity):
