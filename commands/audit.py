@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import IO, Any, TypeVar
+from uuid import UUID
 
 import click
 
 from commands.door import OperatorGroup, json_option, tell, tell_many
 from errors import Invalid
-from services.audit import audit_chain, audit_events, audit_questions
+from services.audit import audit_chain, audit_events, audit_questions, audit_reads
 from services.audit.audit_chain import ChainReport, Head
 from services.audit.audit_questions import Question
+from services.audit.audit_reads import Read
+
+Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
 
 group = OperatorGroup("audit", help="The audit trail.")
 
@@ -34,8 +38,12 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 def _events(**question: str | None) -> Iterator[dict[str, Any]]:
     """What is asked for; wrong usage for what means nothing, so that an empty answer says that nothing happened."""
+    return audit_events.unscoped_stream(_asking(audit_questions.filters_of, Question(**question)))
+
+
+def _asking(ask: Callable[[Asked], Answer], asked: Asked) -> Answer:
     try:
-        return audit_events.unscoped_stream(audit_questions.filters_of(Question(**question)))
+        return ask(asked)
     except Invalid as error:
         problems = "; ".join(f"--{name}: {problem}" for name, problem in (error.fields or {}).items())
         raise click.UsageError(problems or error.message) from error
@@ -61,6 +69,17 @@ def export(name: str, **question: str | None) -> None:
 
 
 @group.command()
+@click.argument("actor", metavar="EMAIL-OR-ID")
+@click.option("--organization", help="Id or slug.")
+@click.option("--since", help="From this time on.")
+@click.option("--until", help="Before this time.")
+@json_option
+def reads(as_json: bool, **question: str | None) -> None:
+    """Which secrets somebody has read, and agents of theirs: organization, name, how often, when last, by which agent."""
+    tell_many(_asking(audit_reads.list_reads, Question(**question)), _read_line, as_json=as_json)
+
+
+@group.command()
 @click.option("--batch-size", type=click.IntRange(1, 100_000), default=audit_chain.BATCH_SIZE, show_default=True, help="Per transaction.")
 @json_option
 def seal(batch_size: int, as_json: bool) -> None:
@@ -70,12 +89,17 @@ def seal(batch_size: int, as_json: bool) -> None:
 
 
 @group.command()
+@click.option("--organization", help="Only this chain: an id or slug, or 'none' for the events of no organization.")
 @click.option("--head", "heads", multiple=True, metavar="ORGANIZATION:SEQUENCE:HASH", help="A head that was kept; may be given again.")
+@click.option("--from", "starts", multiple=True, metavar="HEAD", help="The same, and the chain is walked only from there on.")
+@click.option("--from-file", type=click.File(encoding="utf-8"), metavar="FILE", help="What verify printed before, for --from.")
 @json_option
-def verify(heads: tuple[str, ...], as_json: bool) -> None:
+def verify(organization: str | None, heads: tuple[str, ...], starts: tuple[str, ...], from_file: IO[str] | None, as_json: bool) -> None:
     """Walk every chain. Prints its head, to be kept elsewhere, and what is wrong with it; exit code 1 when anything is."""
+    kept, begins = [_head(text) for text in heads], [_head(text) for text in starts]
+    begins += _heads_in(from_file) if from_file is not None else []
     reports = []
-    for report in audit_chain.verify([_head(text) for text in heads]):
+    for report in audit_chain.verify(kept, starts=begins, only=_only(organization)):
         reports.append(report)
         if not as_json:
             _tell_report(report)
@@ -83,6 +107,20 @@ def verify(heads: tuple[str, ...], as_json: bool) -> None:
         tell([_values(report) for report in reports], (), as_json=True)
     if any(report.problems for report in reports):
         raise click.exceptions.Exit(1)
+
+
+def _only(organization: str | None) -> list[UUID | None] | None:
+    return None if organization is None else [_asking(audit_questions.chain_of, organization)]
+
+
+def _heads_in(file: IO[str]) -> list[Head]:
+    """The heads in lines of verify, `ok  HEAD  unsealed 0`, or alone in their lines. What had a fault is no place to begin."""
+    found = []
+    for line in file:
+        words = line.split()
+        if len(words) == 1 or (words and words[0] == "ok"):
+            found.append(_head(words[-1] if len(words) == 1 else words[1]))
+    return found
 
 
 def _head(text: str) -> Head:
@@ -104,6 +142,12 @@ def _values(report: ChainReport) -> dict[str, Any]:
     problems = [{"kind": problem.kind, "sequence": problem.sequence, "text": problem.text} for problem in report.problems]
     head = {"organization": report.head.chain, "sequence": report.head.sequence, "hash": report.head.hash.hex()}
     return {**head, "head": str(report.head), "unsealed": report.unsealed, "problems": problems, "is_complete": not report.is_cut_short}
+
+
+def _read_line(read: Read) -> str:
+    whose = {"org": "of the organization", "user": "their own"}.get(read.scope, read.scope)
+    by = f"by agent {read.by}" if read.by else "by themselves"
+    return f"{read.last_at}  {read.organization or '-'}  {read.kind} {read.name}  {whose}  {read.count} times  {by}"
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from models.types import UtcDateTime
 from services.access.actors import Actor
 
 KNOWN_AS = "known_as"  # in `details`: what the actor and the target were called then
+OPERATOR = "operator"  # in `details`: the operating system's user and host behind a command
 
 
 def record(
@@ -118,7 +119,11 @@ def _values(
         "outcome": outcome,
         "ip": actor.ip,
         "request_id": actor.request_id,
-        "details": {**(details or {}), **({KNOWN_AS: {"actor": called}} if called else {})},
+        "details": {
+            **(details or {}),
+            **({KNOWN_AS: {"actor": called}} if called else {}),
+            **({OPERATOR: dict(actor.shell)} if actor.shell else {}),
+        },
     }
 
 

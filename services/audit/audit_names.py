@@ -17,7 +17,7 @@ from infra.ids import parse_uuid
 from models import Agent, ApiKey, AuditEvent, Invitation, Membership, OAuthClient, Organization, Project, User
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
-from services.audit.audit import KNOWN_AS
+from services.audit.audit import KNOWN_AS, OPERATOR
 
 _PAGE = 500
 _MAX_FOUND = 100
@@ -101,7 +101,7 @@ def _names_in(event: Mapping[str, Any], names: Names) -> dict[str, str]:
     otherwise = (_text(details.get(part)) for part in ("name", "slug", "account"))
     found = {
         "organization": names.organizations.get(organization, ("", ""))[0] or names.purged.get(organization, ""),
-        "actor": told.get("actor") or _name_of(names, event["actor"]),
+        "actor": told.get("actor") or _name_of(names, event["actor"]) or _operator_in(details),
         "credential": _name_of(names, credential) if credential["type"] == "api_key" else "",
         "target": told.get("target") or _name_of(names, target) or next(filter(None, otherwise), ""),
     }
@@ -159,6 +159,14 @@ def _slugs_of_purged(ids: Iterable[str]) -> dict[str, str]:
 def _deleted_keys(ids: Iterable[str]) -> dict[str, KeyName]:
     found = _created("api_key.created", ids)
     return {id: KeyName(name, "", owner_id if parse_uuid(owner_id) else None) for id, (name, owner_id) in found.items()}
+
+
+def _operator_in(details: Mapping[str, Any]) -> str:
+    shell = details.get(OPERATOR)
+    if not isinstance(shell, dict):
+        return ""
+    user, host = _text(shell.get("sudo_user")) or _text(shell.get("user")), _text(shell.get("host"))
+    return f"{user}@{host}" if user and host else user
 
 
 def _text(value: object) -> str:

@@ -2,6 +2,7 @@
 allowed, because an empty answer would look like "it did not happen"."""
 
 import re
+import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, exists, or_, select
@@ -60,6 +61,19 @@ def filters_of(question: Question) -> Filters:
     if wrong:
         raise Invalid("A filter means nothing here.", fields=wrong)
     return filters
+
+
+def chain_of(organization: str) -> uuid.UUID | None:
+    """The organization of a chain, by its id or slug; None for "none".   Raises: Invalid, saying what is allowed."""
+    row_security.require_unbound("audit_events")
+    wrong: dict[str, str] = {}
+    if not organization.isprintable():
+        wrong["organization"] = "must be printable text"
+    elif _organization(organization, wrong) == NOBODYS:
+        return None
+    if wrong:
+        raise Invalid("There is no such chain.", fields=wrong)
+    return parse_uuid(organization) or db.session.scalar(select(Organization.id).where(Organization.slug == organization))
 
 
 def _actor(given: str | None, wrong: dict[str, str]) -> dict[str, tuple[str, ...]]:

@@ -3,16 +3,23 @@
 import csv
 import io
 import json
+import os
+import pwd
+import socket
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import delete, update
 
 from extensions import db
+from infra.shell_user import shell_user
 from models import AuditEvent
 from services.access.actors import Actor
+from services.accounts import account_deletion, user_administration
 from services.audit import audit
 from tests import factories, owner
+from tests.api.company import Company
+from tests.oauth.flow import bearer
 
 pytestmark = pytest.mark.both_databases
 
@@ -180,6 +187,42 @@ def test_export_writes_json_lines_and_csv(acme, run):
     assert (code, [row["action"] for row in rows]) == (0, ["agent.created"] * 3)
 
 
+def test_what_somebody_who_leaves_has_read_and_which_agents_lost_their_owner(app, run):
+    company = Company(app)
+    made = company.member.send("POST", "/orgs/acme/agents", {"name": "deploy-bot"}).json
+    key = company.member.send("POST", "/api-keys", {"owner": made["id"], "name": "ci", "scopes": ["credentials:read"]}).json["key"]
+    other = company.admin.send("POST", "/orgs/acme/agents", {"name": "stays"}).json
+    factories.make_credential("STRIPE_KEY", organization=company.acme)
+    asked = {"names": ["STRIPE_KEY", "NOT_THERE"]}
+    own = factories.make_api_key(company.acme, company.member.user, scopes=["credentials:read"]).raw_key
+    foreign = factories.make_api_key(company.acme, company.admin.user, scopes=["credentials:read"]).raw_key
+    for raw in (key, key, own, foreign):
+        assert app.test_client().post("/api/v1/orgs/acme/credentials/resolve", json=asked, headers=bearer(raw)).status_code == 200
+    assert [agent["name"] for agent in json.loads(run("list", "--json", group="agents")[1])] == ["deploy-bot", "stays"]
+    assert run("list", "--without-owner", group="agents") == (0, "")
+    assert company.owner.send("DELETE", f"/orgs/acme/members/{company.member.id}").status_code == 204
+    (lost,) = json.loads(run("list", "--without-owner", "--json", group="agents")[1])
+    assert (lost["name"], lost["owner_email"], lost["owner_left"]) == ("deploy-bot", "member@example.com", True)
+    assert "owner left" in run("list", "--owner", "member@example.com", group="agents")[1]
+    with owner.at_work(app):
+        user_administration.disable(Actor.operator(), "admin@example.com")
+    assert "owner disabled" in run("list", "--organization", "acme", "--without-owner", group="agents")[1]
+    read = [("acme", "credential", "STRIPE_KEY", "org", "", 1), ("acme", "credential", "STRIPE_KEY", "org", "deploy-bot", 2)]
+    parts = ("organization", "kind", "name", "scope", "by", "count")
+    for gone in (False, True):
+        if gone:
+            with owner.at_work(app):
+                account_deletion.delete(Actor.operator(), company.member.user.id)
+        who = company.member.id if gone else "member@example.com"
+        found = json.loads(run("reads", who, "--json")[1])
+        assert [tuple(row[part] for part in parts) for row in found] == read
+    assert run("reads", company.member.id)[1].count("by agent deploy-bot") == 1
+    assert json.loads(run("reads", company.member.id, "--until", "2020-01-01", "--json")[1]) == []
+    assert run("reads", "nobody@example.com")[0] == 2
+    assert run("reads", "operator")[0] == 2
+    assert other["id"] not in run("reads", company.member.id, "--json")[1]
+
+
 def test_seal_and_verify(acme, run):
     code, text = run("verify")
     assert (code, text.count("unsealed 3"), text.count("unsealed 1")) == (0, 1, 1)
@@ -193,6 +236,55 @@ def test_seal_and_verify(acme, run):
     assert run("verify", "--head", heads[0], "--head", heads[1])[0] == 0
     report = json.loads(run("verify", "--json")[1])
     assert [(each["head"], each["unsealed"], each["problems"]) for each in report] == [(head, 0, []) for head in heads]
+
+
+def test_verify_begins_at_kept_heads_and_can_be_asked_for_one_chain(app, acme, run, tmp_path):
+    run("seal")
+    code, first = run("verify")
+    kept = tmp_path / "heads"
+    kept.write_text(first)
+    heads = [line.split()[1] for line in first.splitlines()]
+    with app.app_context():
+        about = {"target_type": "agent", "target_id": 1, "organization_id": acme.organization.id}
+        audit.record(factories.make_actor(acme.user), "agent.paused", **about)
+        db.session.commit()
+    run("seal")
+    with owner.session(app) as owners:  # before the head: only a whole walk finds it
+        owners.execute(update(AuditEvent).where(AuditEvent.sequence == 2).values(ip="192.0.2.9"))
+    assert run("verify")[0] == 1
+    for words in (("--from-file", str(kept)), ("--from", heads[0], "--from", heads[1]), ("--from", heads[0], "--organization", "acme")):
+        code, text = run("verify", *words)
+        assert (code, f"{acme.organization.id}:4:" in text) == (0, True), words
+    for organization, count in (("acme", 1), (str(acme.organization.id), 1), ("none", 1)):
+        assert len(run("verify", "--organization", organization, "--from-file", str(kept))[1].splitlines()) == count
+    assert run("verify", "--organization", "none")[0] == 0
+    assert run("verify", "--organization", "nobody")[0] == 2
+    assert run("verify", "--from", heads[0], "--head", heads[0].replace(":3:", ":1:"))[0] == 1, "no such hash at 1"
+    with owner.session(app) as owners:
+        owners.execute(update(AuditEvent).where(AuditEvent.sequence == 4).values(ip="192.0.2.9"))
+    code, text = run("verify", "--from", heads[0])
+    assert (code, f"altered  {acme.organization.id}  4" in text) == (1, True)
+    with owner.session(app) as owners:
+        owners.execute(delete(AuditEvent).where(AuditEvent.sequence == 3))
+    code, text = run("verify", "--from", heads[0])
+    assert (code, f"cut_off  {acme.organization.id}  3" in text) == (1, True)
+    kept.write_text("nothing:1:2\n")
+    assert run("verify", "--from-file", str(kept))[0] == 2
+
+
+def test_an_operator_is_named_by_the_user_and_host_of_the_machine(app, run, monkeypatch):
+    user = factories.make_user(email="ann@example.com")
+    for sudo_user, name in (("", pwd.getpwuid(os.getuid()).pw_name), ("maria", "maria")):
+        monkeypatch.setenv("SUDO_USER", sudo_user)
+        shell_user.cache_clear()
+        assert run("disable", str(user.id), group="users")[0] == 0
+        run("enable", str(user.id), group="users")
+        event = owner.events(app, AuditEvent.action == "user.disabled")[-1]
+        assert event.details["operator"]["user"] == pwd.getpwuid(os.getuid()).pw_name
+        assert (event.details["operator"]["host"], event.details["operator"].get("sudo_user", "")) == (socket.gethostname(), sudo_user)
+        newest = json.loads(run("list", "--action", "user.disabled", "--limit", "1", "--json")[1])[0]
+        assert newest["names"]["actor"] == f"{name}@{socket.gethostname()}"
+    shell_user.cache_clear()
 
 
 def test_verify_tells_what_is_wrong_and_ends_with_1(app, acme, run):

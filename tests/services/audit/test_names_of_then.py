@@ -90,7 +90,7 @@ def test_events_from_before_names_were_kept_are_named_by_what_there_is(app: Flas
     with app.app_context():
         for target_id in (agent.id, "gone"):
             inside = {"target_type": "agent", "target_id": target_id, "organization_id": company.acme.id}
-            audit.record(Actor.operator(), "agent.paused", **inside)
+            audit.record(Actor(type="system"), "agent.paused", **inside)
         db.session.commit()
     for events in exports(company):
         assert names_in(events, "agent.paused") == {"organization": "acme"}
