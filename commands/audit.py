@@ -153,4 +153,6 @@ def _read_line(read: Read) -> str:
 def _line(event: dict[str, Any]) -> str:
     target = event["target"] or {"type": "-", "id": None}
     who, what = (f"{pair['type']} {pair['id'] or ''}".strip() for pair in (event["actor"], target))
-    return f"{event['at']}  {who}  {event['action']}  {what}  {event['outcome']}  {event['ip'] or '-'}"
+    line = f"{event['at']}  {who}  {event['action']}  {what}  {event['outcome']}  {event['ip'] or '-'}"
+    code = event["details"].get("code")
+    return f"{line}  {code}  {event['request_id'] or '-'}" if event["outcome"] == "refused" and code else line

@@ -23,6 +23,7 @@ from models.audit_event import IS_REFUSED
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
 from services.audit import audit_names
+from services.audit.actions import ACTIONS
 from services.database import row_security
 from services.pagination import keyset
 
@@ -82,6 +83,8 @@ class Filters:
         wrong = {}
         if self.actor is not None and not (0 < len(self.actor) <= _MAX_ACTOR_LENGTH and self.actor.isprintable()):
             wrong["actor"] = "must be an id"
+        elif self.actor is not None and "@" in self.actor:
+            wrong["actor"] = "must be an id, not an address"
         if self.action is not None and not _ACTION.fullmatch(self.action):
             wrong["action"] = "must be an action, like api_key.created"
         for name, given, moment in (("since", self.since, since), ("until", self.until, until)):
@@ -213,7 +216,17 @@ def _conditions(actor: Actor, slug: str | None, filters: Filters) -> list[Column
         instance_access.enter(actor)
         return filters.conditions()
     organization = organization_access.enter(actor, slug, "audit:read")
-    return [AuditEvent.organization_id == organization.id, *filters.conditions()]
+    inside, conditions = AuditEvent.organization_id == organization.id, filters.conditions()
+    if filters.action is not None and filters.action not in ACTIONS:
+        _require_known(inside, filters.action)
+    return [inside, *conditions]
+
+
+def _require_known(inside: ColumnElement[bool], action: str) -> None:
+    """An action of another version may still have events.   Raises Invalid."""
+    if db.session.scalar(select(AuditEvent.id).where(inside, AuditEvent.action == action).limit(1)) is None:
+        allowed = f"there is no such action; must be one of: {', '.join(sorted(ACTIONS))}"
+        raise Invalid("A filter cannot be read.", fields={"action": allowed})
 
 
 def _page(conditions: list[ColumnElement[bool]], before: uuid.UUID | None, limit: int) -> list[Row[Any]]:

@@ -111,6 +111,8 @@ def test_filters(app, acme):
         ("actor=%00", "actor"),
         ("actor=" + "x" * 201, "actor"),
         ("action=everything", "action"),
+        ("action=agent.craeted", "action"),
+        ("actor=ann@example.com", "actor"),
         ("action=%25", "action"),
         ("action=a.b%00", "action"),
         ("since=yesterday", "since"),

@@ -84,6 +84,8 @@ def test_a_disabled_person_is_the_target_and_page_log_and_event_share_a_referenc
     assert (event.target_type, event.target_id, event.details["code"]) == ("user", user_id, "account_disabled")
     assert "email" not in event.details
     assert (line.code, line.user) == ("account_disabled", user_id)
+    listed = app.test_cli_runner().invoke(args=["audit", "list", "--target", "ann@example.com", "--action", "sign_in.refused"]).stdout
+    assert listed.endswith(f"refused  127.0.0.1  account_disabled  {reference}\n")
     for words in (["--target", "Ann@Example.com"], ["--target", user_id], ["--request", reference]):
         assert [found["id"] for found in found_by(app, *words, "--action", "sign_in.refused")] == [str(event.id)]
 
