@@ -104,7 +104,8 @@ def record_reader(actor: Actor, error: LinkRefused | NotForReader) -> None:
         db.session.rollback()
         if isinstance(error, LinkRefused):
             about, action = error.about, "invitation.refused" if isinstance(error, InvitationEnded) else "sign_in.refused"
-            metrics.count("sign_ins", provider=about.provider_id or "none", outcome=error.code)
+            if action == "sign_in.refused":
+                metrics.count("sign_ins", provider=about.provider_id or "none", outcome=error.code)
             record(
                 actor,
                 error.code,
