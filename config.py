@@ -388,6 +388,11 @@ class ProviderSettings:
     auth_time: AuthTime = "require"
 
     @property
+    def identity_issuer(self) -> str:
+        """The issuer of identities that sign in with it."""
+        return self.issuer or self.url
+
+    @property
     def prefix(self) -> str:
         """What the names of its settings begin with."""
         return f"{PREFIX}{'OIDC__' if self.kind == 'oidc' else ''}{self.provider_id.upper()}__"

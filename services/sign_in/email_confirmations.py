@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from config import current
-from errors import NotFound, SignInRefused, Unavailable
+from errors import LinkFacts, LinkRefused, SignInRefused, Unavailable
 from extensions import db, redis
 from infra import recurrences
 from infra.clock import now, now_ms
@@ -42,10 +42,10 @@ _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 _CODE_LENGTH = 8
 
 
-class ConfirmationEnded(NotFound):
+class ConfirmationEnded(LinkRefused):
     """Altered, used, expired, or tried too often."""
 
-    status, code, message = 410, "confirmation_ended", "This link is no longer valid. Sign in again to get a new one."
+    code, message = "confirmation_ended", "This link is no longer valid. Sign in again to get a new one."
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def get_info(raw: str, *, raw_browser: str | None) -> ConfirmationInfo:
     """What a link is about; looking uses nothing, mail scanners look too. Raises ConfirmationEnded."""
     row = db.session.scalar(select(EmailConfirmation).where(EmailConfirmation.token_hash == hash_secret(raw), *_is_live()))
     if row is None:
-        raise ConfirmationEnded()
+        raise _ended(EmailConfirmation.token_hash == hash_secret(raw))
     is_here = raw_browser is not None and hmac.compare_digest(row.browser_hash, hash_secret(raw_browser))
     code = None if is_here else f"{_code(raw)[:4]}-{_code(raw)[4:]}"
     return ConfirmationInfo("here" if is_here else "elsewhere", identities.label_of(row.provider), row.login, row.email, code)
@@ -137,23 +137,37 @@ def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed | None:
     row = _newest(raw_browser)
     if row is None or not _count_try(row.id):
         db.session.rollback()
-        raise ConfirmationEnded()
+        raise _ended(EmailConfirmation.browser_hash == hash_secret(raw_browser))
     code_hash = hash_secret("".join(typed.upper().split()).replace("-", "")[:64])
     if not hmac.compare_digest(row.code_hash or b"", code_hash):
-        audit.record(actor, "email_confirmation.tried", target_type="email_confirmation", target_id=row.id, outcome="refused")
+        audit.record(
+            actor,
+            "email_confirmation.tried",
+            target_type="email_confirmation",
+            target_id=row.id,
+            outcome="refused",
+            details={"email": users.email_key(row.email), "provider": row.provider},
+        )
         db.session.commit()
         return None
     return _use(actor, EmailConfirmation.id == row.id)
 
 
-def _use(actor: Actor, *which: object) -> Confirmed:
+def _ended(*which: ColumnElement[bool]) -> ConfirmationEnded:
+    """About the newest of `which`, whatever became of it."""
+    row = db.session.scalar(select(EmailConfirmation).where(*which).order_by(EmailConfirmation.id.desc()).limit(1))
+    if row is None:
+        return ConfirmationEnded()
+    why = "used" if row.used_at else "expired" if row.expires_at <= now() else "wrong_codes" if row.tries >= MAX_TRIES else "other_browser"
+    return ConfirmationEnded(LinkFacts(email=row.email, why=why, provider_id=row.provider))
+
+
+def _use(actor: Actor, *which: ColumnElement[bool]) -> Confirmed:
     begin_write()
-    row = db.session.scalar(
-        update(EmailConfirmation).where(*which, *_is_live()).values(used_at=now()).returning(EmailConfirmation)  # type: ignore[arg-type]
-    )
+    row = db.session.scalar(update(EmailConfirmation).where(*which, *_is_live()).values(used_at=now()).returning(EmailConfirmation))
     if row is None:
         db.session.rollback()
-        raise ConfirmationEnded()
+        raise _ended(which[0])
     kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
     account = replace(ProviderAccount.from_values(kept), email_verified=True)
     confirmed = Confirmed(account, from_values(SignInTime, kept["time"]), row.handoff, row.next_path)
@@ -187,7 +201,7 @@ def _newest(raw_browser: str) -> EmailConfirmation | None:
     )
 
 
-def _is_live() -> tuple[object, object]:
+def _is_live() -> tuple[ColumnElement[bool], ...]:
     return EmailConfirmation.used_at.is_(None), EmailConfirmation.expires_at > now()
 
 

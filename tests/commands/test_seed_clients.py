@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
+from infra.shell_user import shell_user
 from models import AuditEvent, Consent, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.tokens import seed_clients
@@ -120,7 +121,7 @@ def test_update_makes_the_database_follow_and_moves_the_version(app, seed):
     with app.app_context():
         assert db.session.scalar(select(Resource)).version == 2
     (event,) = owner.events(app, AuditEvent.action == "oauth_client.updated")
-    assert event.details == {"changed": ["scope"]}
+    assert event.details == {"changed": ["scope"], "known_as": {"target": "Gatepost CLI"}, "operator": shell_user()}
     assert event.actor_type == "operator"
 
 

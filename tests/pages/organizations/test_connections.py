@@ -114,7 +114,8 @@ def test_an_owner_connects_for_the_organization(desk: Desk) -> None:
     (event,) = owner.events(desk.app, AuditEvent.target_type == "connection")
     assert (event.action, event.actor_id, event.credential_type) == ("connection.connected", str(desk.owner.id), "session")
     assert event.request_id == back.headers["X-Request-Id"]
-    assert event.details == {"connector": "acme", "scope": "org", "account": "northwind-bot", "account_changed": False}
+    told = {"connector": "acme", "scope": "org", "account": "northwind-bot", "account_changed": False}
+    assert event.details == {**told, "known_as": {"actor": desk.owner.name}}
 
 
 @pytest.mark.both_databases
