@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from commands import audit, bootstrap, clients, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
+from commands import audit, bootstrap, clients, copy_database, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
 
 
 def register(app: Flask) -> None:
@@ -11,6 +11,7 @@ def register(app: Flask) -> None:
         audit.group,
         bootstrap.command,
         clients.group,
+        copy_database.command,
         credentials.group,
         doctor.command,
         keys.group,

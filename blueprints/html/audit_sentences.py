@@ -56,6 +56,7 @@ SENTENCES: dict[str, LazyString] = {
     "credential.restored": lazy_gettext("%(actor)s put back an earlier value of their own for %(credential)s"),
     "credential_declaration.put": lazy_gettext("%(actor)s said what %(credential)s is for and who sets it"),
     "credential_declaration.removed": lazy_gettext("%(actor)s took back what was said of %(credential)s"),
+    "database.copied": lazy_gettext("%(actor)s copied the database from SQLite"),
     "email_confirmation.requested": lazy_gettext("%(actor)s requested a confirmation email"),
     "email_confirmation.requested unknown": lazy_gettext("A confirmation email was requested"),
     "email_confirmation.tried": lazy_gettext("%(actor)s typed a wrong code to confirm an address"),
