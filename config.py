@@ -384,6 +384,15 @@ class ProviderSettings:
     url: str = ""
     api_url: str = ""
     scopes: str = "openid profile email"
+# GitHub, and issuers of OpenID Connect; the accounts of Microsoft that belong to no company are a tenant of their own.
+_FOR_EVERYBODY = re.compile(
+    r"https://(accounts\.google\.com|github\.com|gitlab\.com|codeberg\.org|appleid\.apple\.com|www\.facebook\.com|www\.linkedin\.com"
+    r"|discord\.com|slack\.com|id\.twitch\.tv|api\.login\.yahoo\.com|access\.line\.me|kauth\.kakao\.com|www\.paypal\.com|orcid\.org"
+    r"|huggingface\.co|login\.salesforce\.com"
+    r"|login\.microsoftonline\.com/(9188040d-6c67-4c5b-b112-36a304b66dad|common|consumers|organizations))(/|$)"
+)
+
+
     email_trust: EmailTrust = "claim"
     auth_time: AuthTime = "require"
 
@@ -405,6 +414,11 @@ class ConnectorSettings:
     client_id: str
     client_secret: str = field(repr=False)
     authorize_url: str
+    @property
+    def is_public(self) -> bool:
+        """Whether anyone can get an account there, as far as its address tells."""
+        return bool(_FOR_EVERYBODY.match(self.url or self.issuer))
+
     token_url: str
     scopes: str
     revoke_url: str = ""

@@ -162,6 +162,31 @@ def test_a_provider_may_have_any_name_of_letters_digits_and_underscores(tmp_path
 
 
 @pytest.mark.parametrize("name", ["GITHUB", "GOOGLE", "LINK", "CONFIRM", "CHECK_MAIL", "A-B", "a"])
+@pytest.mark.parametrize(
+    ("issuer", "is_public"),
+    [
+        ("https://gitlab.com", True),
+        ("https://gitlab.com/", True),
+        ("https://accounts.google.com", True),
+        ("https://www.linkedin.com/oauth", True),
+        ("https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0", True),
+        ("https://login.microsoftonline.com/6e93a626-8aca-4dc1-9191-ce291b4b75a1/v2.0", False),
+        ("https://gitlab.com.example.com", False),
+        ("https://sso.example.com/gitlab.com", False),
+        ("https://sso.example.com", False),
+    ],
+)
+def test_it_is_known_where_anyone_can_get_an_account(tmp_path: Path, issuer: str, *, is_public: bool) -> None:
+    (provider,) = load(tmp_path, **oidc("A", ISSUER=issuer)).providers
+    assert provider.is_public is is_public
+
+
+def test_github_and_google_are_public_and_github_enterprise_is_not(tmp_path: Path) -> None:
+    both = {f"{group}__CLIENT_{part}": "gatepost" for group in ("GITHUB", "GOOGLE") for part in ("ID", "SECRET")}
+    assert [provider.is_public for provider in load(tmp_path, **both).providers] == [True, True]
+    assert not load(tmp_path, **both, GITHUB__URL="https://github.example.com").providers[0].is_public
+
+
 def test_a_provider_name_that_is_taken_or_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(config.SettingError, match="provider names are"):
         load(tmp_path, **oidc(name))
