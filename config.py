@@ -204,8 +204,21 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(_public_url(word) for word in _words(text))
 
 
+def unlike_a_value(text: str) -> str:
+    """What in a variable's value comes from how its file was read, and would be a part of it for one program and not for another:
+    a comment, quotes. Empty when nothing does."""
+    if re.search(r"(^|\s)#|#\s", text):
+        return "has a comment in its value (a # beside a space): put comments on lines of their own"
+    if re.fullmatch(r"""(['"]).*\1""", text, re.DOTALL):
+        return "has quotes around its value that are a part of it: leave them out"
+    return ""
+
+
 def _secret_keys(text: str) -> tuple[bytes, ...]:
-    keys = tuple(word.strip().encode() for word in text.split(","))
+    words = [word.strip() for word in text.split(",")]
+    if any(re.search(r"[\s#]", word) for word in words):
+        raise ValueError("a key must have no space and no # in it")
+    keys = tuple(word.encode() for word in words)
     if any(len(key) < 32 for key in keys):
         raise ValueError("each key must have 32 bytes or more")
     return keys
@@ -371,6 +384,15 @@ def _setting(about: str, parse: Callable[[str], Any], default: str | None = None
     return field(repr=not secret, metadata={"about": about, "parse": parse, "default": default, "dev": dev, "secret": secret})
 
 
+# GitHub, and issuers of OpenID Connect; the accounts of Microsoft that belong to no company are a tenant of their own.
+_FOR_EVERYBODY = re.compile(
+    r"https://(accounts\.google\.com|github\.com|gitlab\.com|codeberg\.org|appleid\.apple\.com|www\.facebook\.com|www\.linkedin\.com"
+    r"|discord\.com|slack\.com|id\.twitch\.tv|api\.login\.yahoo\.com|access\.line\.me|kauth\.kakao\.com|www\.paypal\.com|orcid\.org"
+    r"|huggingface\.co|login\.salesforce\.com"
+    r"|login\.microsoftonline\.com/(9188040d-6c67-4c5b-b112-36a304b66dad|common|consumers|organizations))(/|$)"
+)
+
+
 @dataclass(frozen=True)
 class ProviderSettings:
     """One upstream identity provider. `provider_id` is its name in URLs; `kind` picks the module."""
@@ -384,15 +406,6 @@ class ProviderSettings:
     url: str = ""
     api_url: str = ""
     scopes: str = "openid profile email"
-# GitHub, and issuers of OpenID Connect; the accounts of Microsoft that belong to no company are a tenant of their own.
-_FOR_EVERYBODY = re.compile(
-    r"https://(accounts\.google\.com|github\.com|gitlab\.com|codeberg\.org|appleid\.apple\.com|www\.facebook\.com|www\.linkedin\.com"
-    r"|discord\.com|slack\.com|id\.twitch\.tv|api\.login\.yahoo\.com|access\.line\.me|kauth\.kakao\.com|www\.paypal\.com|orcid\.org"
-    r"|huggingface\.co|login\.salesforce\.com"
-    r"|login\.microsoftonline\.com/(9188040d-6c67-4c5b-b112-36a304b66dad|common|consumers|organizations))(/|$)"
-)
-
-
     email_trust: EmailTrust = "claim"
     auth_time: AuthTime = "require"
 
@@ -400,6 +413,11 @@ _FOR_EVERYBODY = re.compile(
     def prefix(self) -> str:
         """What the names of its settings begin with."""
         return f"{PREFIX}{'OIDC__' if self.kind == 'oidc' else ''}{self.provider_id.upper()}__"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether anyone can get an account there, as far as its address tells."""
+        return bool(_FOR_EVERYBODY.match(self.url or self.issuer))
 
 
 @dataclass(frozen=True)
@@ -414,11 +432,6 @@ class ConnectorSettings:
     client_id: str
     client_secret: str = field(repr=False)
     authorize_url: str
-    @property
-    def is_public(self) -> bool:
-        """Whether anyone can get an account there, as far as its address tells."""
-        return bool(_FOR_EVERYBODY.match(self.url or self.issuer))
-
     token_url: str
     scopes: str
     revoke_url: str = ""
@@ -584,7 +597,7 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
                 text, source = _development_default(item.name, meta["dev"], instance), "default (development)"
         sources[PREFIX + name] = source
         with faults.noted():
-            values[item.name] = None if text is None else _parse(name, meta["parse"], text)
+            values[item.name] = None if text is None else _parse(name, meta["parse"], text, source)
 
     providers = _providers(given, sources, faults)
     connectors = _connectors(given, sources, faults)
@@ -598,8 +611,10 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
     return settings
 
 
-def _parse(name: str, parse: Callable[[str], Any], text: str) -> Any:
+def _parse(name: str, parse: Callable[[str], Any], text: str, source: str) -> Any:
     try:
+        if source == "environment" and (problem := unlike_a_value(text)):
+            raise ValueError(problem)
         return parse(text)
     except ValueError as error:
         raise SettingError(PREFIX + name, str(error)) from None
@@ -709,7 +724,7 @@ def _take_group(
     for key, parse in parsers.items():
         text, source = given.pop(f"{group}__{key}", ("", ""))
         if text:
-            values[key.lower()] = _parse(f"{group}__{key}", parse, text)
+            values[key.lower()] = _parse(f"{group}__{key}", parse, text, source)
             sources[f"{PREFIX}{group}__{key}"] = source
     return values
 

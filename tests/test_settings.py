@@ -1,6 +1,7 @@
 """Settings that are wrong are named, and those that can be read in two ways are read in one."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,6 @@ def test_a_provider_may_have_any_name_of_letters_digits_and_underscores(tmp_path
     assert settings.warnings == ()
 
 
-@pytest.mark.parametrize("name", ["GITHUB", "GOOGLE", "LINK", "CONFIRM", "CHECK_MAIL", "A-B", "a"])
 @pytest.mark.parametrize(
     ("issuer", "is_public"),
     [
@@ -187,6 +187,7 @@ def test_github_and_google_are_public_and_github_enterprise_is_not(tmp_path: Pat
     assert not load(tmp_path, **both, GITHUB__URL="https://github.example.com").providers[0].is_public
 
 
+@pytest.mark.parametrize("name", ["GITHUB", "GOOGLE", "LINK", "CONFIRM", "CHECK_MAIL", "A-B", "a"])
 def test_a_provider_name_that_is_taken_or_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(config.SettingError, match="provider names are"):
         load(tmp_path, **oidc(name))
@@ -209,6 +210,63 @@ def test_proof_of_a_fresh_sign_in_is_required_of_openid_providers_and_can_be_set
     for wrong in ("REQUIRE", "off", "true", "require ignore"):
         with pytest.raises(config.SettingError, match=f"GATEPOST_{group}__AUTH_TIME: must be require or ignore"):
             load(tmp_path, **values, **{f"{group}__AUTH_TIME": wrong})
+
+
+# --- what comes from how a file was read ---
+
+COMMENT = "has a comment in its value (a # beside a space): put comments on lines of their own"
+QUOTES = "has quotes around its value that are a part of it: leave them out"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{value}   # how it was made", COMMENT),  # an unquoted value, as systemd reads it
+        ("{value}# how it was made", COMMENT),  # a quoted one
+        ("# to be filled in", COMMENT),
+        ("#to be filled in", COMMENT),
+        ("{value}\t#", COMMENT),
+        ("'{value}'", QUOTES),  # as programs read it that know no quotes
+        ('"{value}"', QUOTES),
+        ("''", QUOTES),
+    ],
+)
+@pytest.mark.parametrize("name", [*GOOD, "DATABASE_OWNER_URL", "TRUSTED_PROXIES", "MAIL_FROM", "GITHUB__CLIENT_SECRET", "OIDC__A__LABEL"])
+def test_a_comment_or_quotes_in_a_variable_stop_the_start_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    given = {**oidc("A"), "GITHUB__CLIENT_ID": "gatepost", "GITHUB__CLIENT_SECRET": "swordfish"}
+    given[name] = text.format(value=GOOD.get(name) or "value")
+    with pytest.raises(config.SettingError) as refused:
+        load(tmp_path, **given)
+    assert f"GATEPOST_{name}: {problem}" in str(refused.value).splitlines()
+
+
+@pytest.mark.parametrize("text", ["sword#fish", "swordfish#", "it's", "'sword' 'fish", "sword fish"])
+def test_other_values_are_taken_as_they_are(tmp_path: Path, text: str) -> None:
+    (provider,) = load(tmp_path, GITHUB__CLIENT_ID="gatepost", GITHUB__CLIENT_SECRET=text).providers
+    assert provider.client_secret == text
+
+
+def test_a_value_with_a_number_sign_stands_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gatepost.toml").write_text('mail_from = "Team #1 <id@example.com>"  # our name\n')
+    assert str(load(tmp_path).mail_from) == "Team #1 <id@example.com>"
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEYS", "ENCRYPTION_KEYS"])
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize("inside", [" ", "\n", "\t", "#"])
+def test_a_key_has_no_space_and_no_number_sign(tmp_path: Path, name: str, where: str, inside: str) -> None:
+    key = f"{GOOD[name][:20]}{inside}{GOOD[name][20:]}"
+    if where == "file":
+        (tmp_path / "gatepost.toml").write_text(f"{name.lower()} = {json.dumps(key)}\n")
+    given = {**GOOD, name: key} if where == "environment" else {other: value for other, value in GOOD.items() if other != name}
+    with pytest.raises(config.SettingError, match=f"^GATEPOST_{name}: ") as refused:
+        config.load({f"GATEPOST_{other}": value for other, value in given.items()}, tmp_path)
+    assert key not in str(refused.value)
+
+
+def test_keys_may_have_spaces_between_them(tmp_path: Path) -> None:
+    keys = load(tmp_path, SECRET_KEYS=f" {'a' * 32} , {'b' * 32} ").secret_keys
+    assert keys == (b"a" * 32, b"b" * 32)
 
 
 def test_an_unknown_name_is_a_warning(tmp_path: Path) -> None:
