@@ -204,20 +204,22 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(_public_url(word) for word in _words(text))
 
 
-def unlike_a_value(text: str) -> str:
-    """What in a variable's value comes from how its file was read, and would be a part of it for one program and not for another:
-    a comment, quotes. Empty when nothing does."""
+def env_value_problem(text: str) -> str:
+    """Describe what the program that read an environment file left in this value: a comment or quotes. Empty if there is neither.
+
+    Programs disagree about both, so a server started by systemd and a command started from a shell could see different values.
+    """
     if re.search(r"(^|\s)#|#\s", text):
-        return "has a comment in its value (a # beside a space): put comments on lines of their own"
+        return "contains a comment (a # next to a space): put comments on their own lines"
     if re.fullmatch(r"""(['"]).*\1""", text, re.DOTALL):
-        return "has quotes around its value that are a part of it: leave them out"
+        return "is wrapped in quotes: remove them"
     return ""
 
 
 def _secret_keys(text: str) -> tuple[bytes, ...]:
     words = [word.strip() for word in text.split(",")]
     if any(re.search(r"[\s#]", word) for word in words):
-        raise ValueError("a key must have no space and no # in it")
+        raise ValueError("a key must not contain a space or #")
     keys = tuple(word.encode() for word in words)
     if any(len(key) < 32 for key in keys):
         raise ValueError("each key must have 32 bytes or more")
@@ -384,8 +386,8 @@ def _setting(about: str, parse: Callable[[str], Any], default: str | None = None
     return field(repr=not secret, metadata={"about": about, "parse": parse, "default": default, "dev": dev, "secret": secret})
 
 
-# GitHub, and issuers of OpenID Connect; the accounts of Microsoft that belong to no company are a tenant of their own.
-_FOR_EVERYBODY = re.compile(
+# GitHub and well-known OpenID Connect issuers. Microsoft's personal accounts are one tenant.
+_PUBLIC_PROVIDERS = re.compile(
     r"https://(accounts\.google\.com|github\.com|gitlab\.com|codeberg\.org|appleid\.apple\.com|www\.facebook\.com|www\.linkedin\.com"
     r"|discord\.com|slack\.com|id\.twitch\.tv|api\.login\.yahoo\.com|access\.line\.me|kauth\.kakao\.com|www\.paypal\.com|orcid\.org"
     r"|huggingface\.co|login\.salesforce\.com"
@@ -416,8 +418,8 @@ class ProviderSettings:
 
     @property
     def is_public(self) -> bool:
-        """Whether anyone can get an account there, as far as its address tells."""
-        return bool(_FOR_EVERYBODY.match(self.url or self.issuer))
+        """Whether this is a well-known provider where anyone can get an account, judging by its address."""
+        return bool(_PUBLIC_PROVIDERS.match(self.url or self.issuer))
 
 
 @dataclass(frozen=True)
@@ -613,7 +615,7 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
 
 def _parse(name: str, parse: Callable[[str], Any], text: str, source: str) -> Any:
     try:
-        if source == "environment" and (problem := unlike_a_value(text)):
+        if source == "environment" and (problem := env_value_problem(text)):
             raise ValueError(problem)
         return parse(text)
     except ValueError as error:

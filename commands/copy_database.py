@@ -1,4 +1,4 @@
-"""`flask copy-database`: from the SQLite of a first trial to PostgreSQL."""
+"""`flask copy-database`: copies the SQLite database of a trial into PostgreSQL."""
 
 from pathlib import Path
 
@@ -21,12 +21,13 @@ def _file(_ctx: click.Context, _param: click.Parameter, url: str) -> Path:
 
 
 @click.command("copy-database", cls=OperatorCommand)
-@click.option("--from", "source", required=True, metavar="sqlite:///FILE", callback=_file, help="A relative FILE begins where you are.")
+@click.option("--from", "source", required=True, metavar="sqlite:///FILE", callback=_file, help="Relative to the current directory.")
 @json_option
 def command(source: Path, as_json: bool) -> None:
-    """Copy everything from a SQLite database into the configured PostgreSQL, which must be migrated and empty.
+    """Copy a SQLite database into the configured PostgreSQL database, which must be migrated and empty.
 
-    All or nothing, and the source is only read. Stop the Gatepost that uses it first. Sessions are in Redis and are not copied.
+    Copies everything or nothing, and does not change the source. Stop the server that uses it first. Sessions are in Redis and
+    are not copied.
     """
 
     def progress(table: str, count: int) -> None:
@@ -34,4 +35,4 @@ def command(source: Path, as_json: bool) -> None:
 
     counts = database_copy.copy(Actor.operator(), source, progress=progress)
     tell(counts, (f"{table}: {count}" for table, count in counts.items()), as_json=as_json)
-    click.echo("sessions were not copied: everyone signs in again", err=True)
+    click.echo("sessions were not copied: everyone has to sign in again", err=True)

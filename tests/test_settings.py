@@ -176,7 +176,7 @@ def test_a_provider_may_have_any_name_of_letters_digits_and_underscores(tmp_path
         ("https://sso.example.com", False),
     ],
 )
-def test_it_is_known_where_anyone_can_get_an_account(tmp_path: Path, issuer: str, *, is_public: bool) -> None:
+def test_well_known_public_providers_are_recognized(tmp_path: Path, issuer: str, *, is_public: bool) -> None:
     (provider,) = load(tmp_path, **oidc("A", ISSUER=issuer)).providers
     assert provider.is_public is is_public
 
@@ -212,27 +212,27 @@ def test_proof_of_a_fresh_sign_in_is_required_of_openid_providers_and_can_be_set
             load(tmp_path, **values, **{f"{group}__AUTH_TIME": wrong})
 
 
-# --- what comes from how a file was read ---
+# --- values that an environment file was misread into ---
 
-COMMENT = "has a comment in its value (a # beside a space): put comments on lines of their own"
-QUOTES = "has quotes around its value that are a part of it: leave them out"
+COMMENT = "contains a comment (a # next to a space): put comments on their own lines"
+QUOTES = "is wrapped in quotes: remove them"
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{value}   # how it was made", COMMENT),  # an unquoted value, as systemd reads it
-        ("{value}# how it was made", COMMENT),  # a quoted one
+        ("{value}   # how it was made", COMMENT),  # what systemd reads after an unquoted value
+        ("{value}# how it was made", COMMENT),  # after a quoted one
         ("# to be filled in", COMMENT),
         ("#to be filled in", COMMENT),
         ("{value}\t#", COMMENT),
-        ("'{value}'", QUOTES),  # as programs read it that know no quotes
+        ("'{value}'", QUOTES),  # what programs that keep quotes read
         ('"{value}"', QUOTES),
         ("''", QUOTES),
     ],
 )
 @pytest.mark.parametrize("name", [*GOOD, "DATABASE_OWNER_URL", "TRUSTED_PROXIES", "MAIL_FROM", "GITHUB__CLIENT_SECRET", "OIDC__A__LABEL"])
-def test_a_comment_or_quotes_in_a_variable_stop_the_start_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
+def test_a_variable_with_a_comment_or_quotes_is_refused_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
     given = {**oidc("A"), "GITHUB__CLIENT_ID": "gatepost", "GITHUB__CLIENT_SECRET": "swordfish"}
     given[name] = text.format(value=GOOD.get(name) or "value")
     with pytest.raises(config.SettingError) as refused:
@@ -241,12 +241,12 @@ def test_a_comment_or_quotes_in_a_variable_stop_the_start_by_name(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["sword#fish", "swordfish#", "it's", "'sword' 'fish", "sword fish"])
-def test_other_values_are_taken_as_they_are(tmp_path: Path, text: str) -> None:
+def test_other_number_signs_and_quotes_are_allowed(tmp_path: Path, text: str) -> None:
     (provider,) = load(tmp_path, GITHUB__CLIENT_ID="gatepost", GITHUB__CLIENT_SECRET=text).providers
     assert provider.client_secret == text
 
 
-def test_a_value_with_a_number_sign_stands_in_the_file(tmp_path: Path) -> None:
+def test_a_value_with_a_number_sign_can_be_set_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "gatepost.toml").write_text('mail_from = "Team #1 <id@example.com>"  # our name\n')
     assert str(load(tmp_path).mail_from) == "Team #1 <id@example.com>"
 
@@ -254,7 +254,7 @@ def test_a_value_with_a_number_sign_stands_in_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SECRET_KEYS", "ENCRYPTION_KEYS"])
 @pytest.mark.parametrize("where", ["environment", "file"])
 @pytest.mark.parametrize("inside", [" ", "\n", "\t", "#"])
-def test_a_key_has_no_space_and_no_number_sign(tmp_path: Path, name: str, where: str, inside: str) -> None:
+def test_a_key_must_not_contain_a_space_or_a_number_sign(tmp_path: Path, name: str, where: str, inside: str) -> None:
     key = f"{GOOD[name][:20]}{inside}{GOOD[name][20:]}"
     if where == "file":
         (tmp_path / "gatepost.toml").write_text(f"{name.lower()} = {json.dumps(key)}\n")
@@ -264,7 +264,7 @@ def test_a_key_has_no_space_and_no_number_sign(tmp_path: Path, name: str, where:
     assert key not in str(refused.value)
 
 
-def test_keys_may_have_spaces_between_them(tmp_path: Path) -> None:
+def test_spaces_around_keys_are_allowed(tmp_path: Path) -> None:
     keys = load(tmp_path, SECRET_KEYS=f" {'a' * 32} , {'b' * 32} ").secret_keys
     assert keys == (b"a" * 32, b"b" * 32)
 

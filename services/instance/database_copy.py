@@ -1,6 +1,6 @@
-"""Copying a whole SQLite database, such as that of a first trial, into the configured PostgreSQL: complete, or not at all.
+"""Copies a SQLite database, such as that of a first trial, into the configured PostgreSQL database.
 
-Read from one snapshot, and only read; written in one transaction, as the tables' owner. What is in Redis is not copied: sessions end.
+Reads one snapshot of the source and writes one transaction, as the owner of the tables. Nothing in Redis is copied, so sessions end.
 """
 
 from collections import Counter
@@ -46,13 +46,14 @@ _LOCK_SECONDS = 10
 
 
 def copy(actor: Actor, source: Path, *, progress: Callable[[str, int], None] | None = None) -> dict[str, int]:
-    """Copy every row of the SQLite file `source`. Commits: yes, once; whatever is raised, nothing was written.
+    """Copy all rows of the SQLite file `source`. Commits: yes, once. If it raises, nothing was written.
 
-    progress: the table and how many of its rows so far. Returns how many rows of each table, in the order of their foreign keys.
-    Raises: Conflict, whose message says what to do; Forbidden for a database role that row-level security binds.
+    progress: called with a table and the number of its rows copied so far.
+    Returns: the number of rows of each table, parents before children.
+    Raises: Conflict, whose message says what to do; Forbidden for a database role bound by row-level security.
     """
     if db.engine.dialect.name != "postgresql":
-        raise Conflict("GATEPOST_DATABASE_URL names no PostgreSQL to copy into.")
+        raise Conflict("GATEPOST_DATABASE_URL must name the PostgreSQL database to copy into.")
     _require_not_served(source)
     row_security.require_unbound("credential_versions")
     with _snapshot(source) as found:
@@ -76,13 +77,16 @@ def _require_not_served(source: Path) -> None:
     try:
         EmbeddedRedis(source.absolute().parent).require_not_served()
     except EmbeddedRedisError as error:
-        raise Conflict(f"Stop the Gatepost that uses the source first. {error}.") from None
+        raise Conflict(f"The source is in use. {error}.") from None
 
 
 @contextmanager
 def _snapshot(source: Path) -> Iterator[Connection]:
-    """One read transaction. With no log beside it nobody has the file open: `immutable` then makes none either, which would belong to
-    this user and keep out the one of the source.   Raises: Conflict, at the end too, when somebody wrote meanwhile."""
+    """A connection that reads one snapshot of the file.   Raises: Conflict, also at the end, if the file changed.
+
+    If there is no log file, no process has the database open. `immutable` then keeps SQLite from creating one, which would belong to
+    this user and could lock out the source's own server.
+    """
     before = _state(source)
     how = "mode=ro" if any(before[1:]) else "immutable=1"
     engine = create_engine(f"sqlite:///file:{quote(str(source.absolute()))}?{how}&uri=true", poolclass=NullPool, hide_parameters=True)
@@ -94,11 +98,11 @@ def _snapshot(source: Path) -> Iterator[Connection]:
     with engine.connect() as connection:
         yield connection
     if _state(source) != before:
-        raise Conflict("The source was written to meanwhile. Stop the Gatepost that uses it, and copy again.")
+        raise Conflict("The source changed during the copy. Stop the server that uses it and copy again.")
 
 
 def _state(source: Path) -> list[tuple[int, int] | None]:
-    """When the file and the logs that SQLite keeps beside it were written, and their sizes."""
+    """The modification times and sizes of the database file and its log files."""
     files = [Path(f"{source}{suffix}") for suffix in ("", "-wal", "-journal")]
     return [(file.stat().st_mtime_ns, file.stat().st_size) if file.exists() else None for file in files]
 
@@ -107,18 +111,20 @@ def _require_keys(source: Connection) -> None:
     lacking, other = Counter[str](), Counter[str]()
     for row in rewrapping.unreadable_in(source):
         (other if rewrapping.is_known(row.key_id) else lacking)[row.key_id] += 1
-    problems = [f"has no key {key_id}, which {count} stored secrets need" for key_id, count in lacking.items()]
-    problems += [f"has another key {key_id} than the one that {count} stored secrets need" for key_id, count in other.items()]
+    problems = [f"has no key {key_id}, which encrypts {count} secrets in the source" for key_id, count in lacking.items()]
+    problems += [
+        f"has a different key {key_id} than the one that encrypts {count} secrets in the source" for key_id, count in other.items()
+    ]
     if problems:
-        raise Conflict(f"GATEPOST_ENCRYPTION_KEYS {'; it '.join(problems)}. A trial keeps its keys in instance/encryption_keys.")
+        raise Conflict(f"GATEPOST_ENCRYPTION_KEYS {'; it '.join(problems)}. A trial's keys are in its instance/encryption_keys.")
 
 
 def _require_whole(source: Connection) -> None:
-    """SQLite does not look at foreign keys unless it is told to."""
+    """SQLite enforces foreign keys only where a connection asks for it."""
     broken = Counter(row[0] for row in source.exec_driver_sql("PRAGMA foreign_key_check"))
     if broken:
         tables = ", ".join(f"{table} ({count})" for table, count in sorted(broken.items()))
-        raise Conflict(f"Rows of the source name others that are not there: {tables}.")
+        raise Conflict(f"The source has rows that refer to missing rows: {tables}.")
 
 
 # --- the target -----------------------------------------------------------------------------------------------
@@ -129,21 +135,21 @@ def _require_versions(source: Connection, target: Connection) -> None:
     head, known = script.get_current_head(), {revision.revision for revision in script.walk_revisions()}
     at_source, at_target = (MigrationContext.configure(connection).get_current_revision() for connection in (source, target))
     if at_source is None:
-        raise Conflict("The source is no database of Gatepost.")
+        raise Conflict("The source is not a Gatepost database.")
     if not {at_source, at_target or head} <= known:
         whose = "source" if at_source not in known else "target"
-        raise Conflict(f"The {whose} is of a later version of Gatepost, at migration {at_source if whose == 'source' else at_target}.")
+        raise Conflict(f"The {whose} is at migration {at_source if whose == 'source' else at_target}, of a later version of Gatepost.")
     if at_target != head:
-        raise Conflict(f"The target is at migration {at_target or 'none'}, this version at {head}: run flask db upgrade first.")
+        raise Conflict(f"The target is at migration {at_target or 'none'}, this version needs {head}: run flask db upgrade first.")
     if at_source != head:
         raise Conflict(
-            f"The source is at migration {at_source}, this version at {head}: with this version, run flask db upgrade"
-            " in the folder of the trial first."
+            f"The source is at migration {at_source}, this version needs {head}: update the trial to this version first,"
+            " with git pull and ./run in its folder."
         )
 
 
 def _lock(target: Connection) -> None:
-    """Nobody else writes until the end: a server that starts would make signing keys. The time-out of requests is not for this."""
+    """Keep everyone else from writing until the end: a server that starts would create signing keys."""
     target.execute(text("SET LOCAL statement_timeout = 0"))
     target.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
     names = ", ".join(target.dialect.identifier_preparer.format_table(table) for table in db.metadata.sorted_tables)
@@ -155,8 +161,8 @@ def _require_empty(target: Connection) -> None:
     written = target.scalars(union_all(*(select(literal(table.name)).where(exists().select_from(table)) for table in tables))).all()
     if written:
         raise Conflict(
-            f"The target is not empty, it has rows in {', '.join(sorted(written))}: make a new database, run flask db upgrade,"
-            " and copy before its first server starts."
+            f"The target is not empty: there are rows in {', '.join(sorted(written))}. Create a new database, run flask db upgrade,"
+            " and copy before the first server starts."
         )
 
 
@@ -164,7 +170,7 @@ def _require_empty(target: Connection) -> None:
 
 
 def _copy_table(source: Connection, target: Connection, table: Table, progress: Callable[[str, int], None] | None) -> int:
-    """JSON goes over as text: read and written as values, an SQL null could become a null of JSON."""
+    """Copy JSON as text: as Python values, SQL NULL and JSON null would be the same."""
     columns = [column for column in table.columns if column.computed is None]
     as_text = {column.name for column in columns if isinstance(column.type, JSON)}
     rows = select(*((cast(column, String) if column.name in as_text else column).label(f"new_{column.name}") for column in columns))
@@ -175,14 +181,15 @@ def _copy_table(source: Connection, target: Connection, table: Table, progress: 
         for column in columns
     }
     done = 0
-    for batch in source.execute(rows.execution_options(yield_per=BATCH_SIZE)).mappings().partitions():
-        try:
+    try:
+        for batch in source.execute(rows.execution_options(yield_per=BATCH_SIZE)).mappings().partitions():
             target.execute(insert(table).values(values), [dict(row) for row in batch])
-        except (DataError, IntegrityError) as error:
-            raise Conflict(f"A row of {table.name} cannot be stored: {str(error.orig).strip().splitlines()[0]}.") from error
-        done += len(batch)
-        if progress:
-            progress(table.name, done)
+            done += len(batch)
+            if progress:
+                progress(table.name, done)
+    except (DataError, IntegrityError, ValueError) as error:  # ValueError: a time or an id that SQLite let pass
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise Conflict(f"A row of {table.name} cannot be copied: {reason}.") from error
     there, copied = (connection.scalar(select(func.count()).select_from(table)) for connection in (source, target))
     if not there == copied == done:
         raise Conflict(f"{table.name} has {there} rows in the source and {copied} in the target.")

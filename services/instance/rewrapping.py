@@ -28,7 +28,7 @@ from services.vault.credential_scope import owner_of
 from services.vault.credential_values import context_of
 
 BATCH_SIZE = 500
-_NO_KEY = ""  # as the newest: every row is under another
+_NO_KEY = ""  # as the newest key, it selects every row
 _KEY_ID_BYTES = 65  # of a ciphertext: the longest key id, and the zero byte after it
 
 
@@ -118,7 +118,7 @@ class _Envelopes:
 
 
 def unreadable_in(database: SqlConnection) -> Iterator[Unreadable]:
-    """The rows of another database of this version whose secret no key of the settings opens."""
+    """The rows of another database of this version that cannot be decrypted with the configured keys."""
     for name, kind in _KINDS.items():
         after = None
         while rows := database.execute(kind.batch(_NO_KEY, after, BATCH_SIZE)).all():

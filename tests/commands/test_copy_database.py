@@ -1,4 +1,4 @@
-"""`flask copy-database`: a trial's SQLite in PostgreSQL, complete or not at all."""
+"""`flask copy-database`: copies a trial's SQLite database into PostgreSQL, completely or not at all."""
 
 import base64
 import json
@@ -203,7 +203,7 @@ def test_every_row_of_every_table_is_there_and_counted(trial: Trial, production:
     result = copy(app, trial)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [f"{name}: {len(before[name])}" for name in TABLES]
-    assert "sessions were not copied: everyone signs in again" in result.stderr
+    assert "sessions were not copied: everyone has to sign in again" in result.stderr
     after = values_of(database.owner_url)
     (event,) = owner.events(app, AuditEvent.action == "database.copied")
     assert (event.actor_type, event.details) == ("operator", {"rows": {name: len(rows) for name, rows in before.items()}})
@@ -342,7 +342,7 @@ def test_a_source_that_is_served_is_refused(trial: Trial, production: Any, datab
             line = refusal(app, trial)
         finally:
             server.stop()
-    assert line.startswith("error: Stop the Gatepost that uses the source first. Gatepost is already running")
+    assert line.startswith("error: The source is in use. Gatepost is already running in this folder, at http://127.0.0.1:8000")
     assert is_empty(database)
     assert copy(app, trial).exit_code == 0
 
@@ -364,7 +364,7 @@ def test_what_is_written_to_the_source_meanwhile_is_not_lost_silently(
         with sqlite3.connect(trial.path) as writer:
             writer.execute("UPDATE users SET name = name || '.'")
 
-    with owner.at_work(app), pytest.raises(Conflict, match="The source was written to meanwhile"):
+    with owner.at_work(app), pytest.raises(Conflict, match="The source changed during the copy"):
         database_copy.copy(Actor.operator(), trial.path, progress=progress)
     kept.close()
     assert is_empty(database)
@@ -376,7 +376,7 @@ def test_a_file_that_is_no_database_of_ours_is_refused(trial: Trial, production:
     assert refusal(app, trial) == "error: The source cannot be read: file is not a database."
     trial.path.unlink()
     sqlite3.connect(trial.path).execute("CREATE TABLE users (id)").connection.close()
-    assert refusal(app, trial) == "error: The source is no database of Gatepost."
+    assert refusal(app, trial) == "error: The source is not a Gatepost database."
     assert is_empty(database)
 
 
@@ -385,20 +385,29 @@ def test_rows_that_name_others_that_are_not_there_are_refused(trial: Trial, prod
     app = production()
     with sqlite3.connect(trial.path) as source:
         source.execute("DELETE FROM users")
-    assert refusal(app, trial).startswith("error: Rows of the source name others that are not there: sign_in_links (1)")
+    assert refusal(app, trial).startswith("error: The source has rows that refer to missing rows: sign_in_links (1)")
     assert is_empty(database)
 
 
-def test_a_row_that_cannot_be_stored_leaves_the_target_empty(trial: Trial, production: Any, database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("user_agent", "char(0)", "PostgreSQL text fields cannot contain NUL (0x00) bytes"),
+        ("expires_at", "'tomorrow'", "Invalid isoformat string: 'tomorrow'"),
+    ],
+)
+def test_a_row_that_cannot_be_copied_leaves_the_target_empty(
+    trial: Trial, production: Any, database: Database, tmp_path: Path, column: str, value: str, reason: str
+) -> None:
     trial.use(tmp_path)
     app = production()
     with sqlite3.connect(trial.path) as source:
-        source.execute("UPDATE refresh_families SET user_agent = char(0)")
-    line = refusal(app, trial)
-    assert line == "error: A row of refresh_families cannot be stored: PostgreSQL text fields cannot contain NUL (0x00) bytes."
+        kept = source.execute(f"SELECT {column} FROM refresh_families").fetchone()
+        source.execute(f"UPDATE refresh_families SET {column} = {value}")
+    assert refusal(app, trial).startswith(f"error: A row of refresh_families cannot be copied: {reason}")
     assert is_empty(database)
     with sqlite3.connect(trial.path) as source:
-        source.execute("UPDATE refresh_families SET user_agent = NULL")
+        source.execute(f"UPDATE refresh_families SET {column} = ?", kept)
     assert copy(app, trial).exit_code == 0
 
 
@@ -409,9 +418,11 @@ def test_without_the_keys_nothing_is_copied(trial: Trial, production: Any, datab
     trial.use(tmp_path)
     app = production(encryption_keys=OTHER_KEY)
     line = refusal(app, trial)
-    assert line.startswith("error: GATEPOST_ENCRYPTION_KEYS has no key test, which 7 stored secrets need."), line
+    assert line.startswith("error: GATEPOST_ENCRYPTION_KEYS has no key test, which encrypts 7 secrets in the source."), line
     app = production(encryption_keys=SAME_ID)
-    assert refusal(app, trial).startswith("error: GATEPOST_ENCRYPTION_KEYS has another key test than the one that 7 stored secrets need.")
+    assert refusal(app, trial).startswith(
+        "error: GATEPOST_ENCRYPTION_KEYS has a different key test than the one that encrypts 7 secrets in the source."
+    )
     assert is_empty(database)
 
 
@@ -433,7 +444,7 @@ def test_a_newer_key_may_stand_in_front(trial: Trial, production: Any, tmp_path:
 def test_only_an_empty_target_is_filled(trial: Trial, production: Any, database: Database) -> None:
     app = production()
     assert app.test_client().get("/.well-known/jwks.json").status_code == 200  # its server was started
-    assert refusal(app, trial).startswith("error: The target is not empty, it has rows in signing_keys: make a new database")
+    assert refusal(app, trial).startswith("error: The target is not empty: there are rows in signing_keys. Create a new database")
     assert owner_rows(database, "SELECT count(*) FROM signing_keys") == [(2,)]
 
 
@@ -441,13 +452,13 @@ def test_it_is_copied_once(trial: Trial, production: Any) -> None:
     trial.flask("users", "sign-in-link", "ada@example.com", "--create")
     app = production()
     assert copy(app, trial).exit_code == 0
-    assert "has rows in audit_events, sign_in_links, users: make a new database" in refusal(app, trial)
+    assert "there are rows in audit_events, sign_in_links, users. Create a new database" in refusal(app, trial)
 
 
 def test_the_target_is_not_sqlite(trial: Trial) -> None:
     trial.flask("users", "sign-in-link", "ada@example.com", "--create")
     before = values_of(trial.url)
-    assert refusal(trial.app, trial) == "error: GATEPOST_DATABASE_URL names no PostgreSQL to copy into."
+    assert refusal(trial.app, trial) == "error: GATEPOST_DATABASE_URL must name the PostgreSQL database to copy into."
     assert values_of(trial.url) == before
 
 
@@ -478,11 +489,15 @@ def test_nobody_else_writes_to_the_target_meanwhile(trial: Trial, production: An
 @pytest.mark.parametrize(
     ("at_source", "at_target", "problem"),
     [
-        (HEAD, None, f"The target is at migration none, this version at {HEAD}: run flask db upgrade first."),
-        (HEAD, "0003", f"The target is at migration 0003, this version at {HEAD}: run flask db upgrade first."),
-        ("0003", HEAD, f"The source is at migration 0003, this version at {HEAD}: with this version, run flask db upgrade in the folder"),
-        ("9999", HEAD, "The source is of a later version of Gatepost, at migration 9999."),
-        (HEAD, "9999", "The target is of a later version of Gatepost, at migration 9999."),
+        (HEAD, None, f"The target is at migration none, this version needs {HEAD}: run flask db upgrade first."),
+        (HEAD, "0003", f"The target is at migration 0003, this version needs {HEAD}: run flask db upgrade first."),
+        (
+            "0003",
+            HEAD,
+            f"The source is at migration 0003, this version needs {HEAD}: update the trial to this version first, with git pull",
+        ),
+        ("9999", HEAD, "The source is at migration 9999, of a later version of Gatepost."),
+        (HEAD, "9999", "The target is at migration 9999, of a later version of Gatepost."),
     ],
 )
 def test_both_are_at_the_migration_of_this_version(

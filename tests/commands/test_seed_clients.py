@@ -149,13 +149,13 @@ def test_a_secret_that_drifted_is_a_conflict_and_update_keeps_the_old_one_for_a_
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SECRET}   # of the worker", "has a comment in its value"),
-        (f"{SECRET}# of the worker", "has a comment in its value"),
-        (f"'{SECRET}'", "has quotes around its value"),
-        (f"{SECRET} ", "begins or ends with a space"),
+        (f"{SECRET}   # of the worker", "contains a comment"),
+        (f"{SECRET}# of the worker", "contains a comment"),
+        (f"'{SECRET}'", "is wrapped in quotes"),
+        (f"{SECRET} ", "starts or ends with a space"),
     ],
 )
-def test_a_secret_with_a_comment_behind_it_is_refused(app, seed, monkeypatch, text, problem):
+def test_a_secret_with_a_comment_after_it_is_refused(app, seed, monkeypatch, text, problem):
     monkeypatch.setenv("WORKER_CLIENT_SECRET", text)
     result = seed(WORKER)
     assert (result.exit_code, _clients(app)) == (2, {})

@@ -107,7 +107,7 @@ def test_a_file_of_settings_reads_the_same_for_a_shell_and_for_systemd_and_docke
     assert sorted(found) == sorted(re.findall(r"^(\w+)=", block, re.M))
     assert dict(_by_systemd(block)) == found
     assert dict(_by_compose(block)) == found
-    assert [name for name, value in found.items() if config.unlike_a_value(value)] == []
+    assert [name for name, value in found.items() if config.env_value_problem(value)] == []
 
 
 def test_no_setting_in_the_docs_has_a_comment_behind_it() -> None:
