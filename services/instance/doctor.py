@@ -125,6 +125,9 @@ def _problem(settings: Settings, name: str) -> str:
         return "the web server can read this file: set it in the environment of commands"
     if name == "mail_url" and is_production and not settings.sends_mail:
         return "no mail is sent: invitations must be handed over, and nobody is told of changes to their account"
+    if name == "signup_allowlist" and is_production and not settings.signup_allowlist:
+        public = " or ".join(provider.label for provider in settings.providers if provider.is_public)
+        return f"everyone with an account at {public} can create one here" if public else ""
     if name == "public_url" and not settings.providers:
         return "no sign-in provider is set up: people can only use one-time links"
     return ""
