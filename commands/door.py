@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import SettingError
 from errors import GatepostError
 from services.instance import operators
+from services.instance.store_faults import reason
 from services.mail import delivery
 
 
@@ -40,7 +41,7 @@ class OperatorCommand(click.Command):
         except SettingError as error:
             problem = str(error)
         except RedisError as error:
-            problem = f"Redis does not answer: {_first_line(error)}"
+            problem = f"Redis does not answer: {reason(error)}"
         except SQLAlchemyError as error:
             problem = problem_of(error)
         return fail(problem)
@@ -52,19 +53,13 @@ class OperatorGroup(click.Group):
 
 def problem_of(error: SQLAlchemyError) -> str:
     """One line on a database that fails."""
-    return f"the database does not answer as it should: {_first_line(getattr(error, 'orig', None) or error)}"
+    return f"the database does not answer as it should: {reason(error)}"
 
 
 def fail(problem: str) -> NoReturn:
     """End the command with one line on standard error and exit code 1."""
     click.echo(f"error: {problem}", err=True)
     sys.exit(1)
-
-
-def _first_line(error: object) -> str:
-    """Without the rest, which may show a statement or where a password was tried."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -13,16 +13,17 @@ from alembic.script import ScriptDirectory
 from psycopg.errors import InsufficientPrivilege
 from redis import RedisError
 from redis.exceptions import ResponseError
-from sqlalchemy import Connection, Engine, create_engine, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 
 import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
 from models import Organization
-from services.database import condition
+from services.database import condition, row_security
 from services.instance import readiness, rewrapping
+from services.instance.store_faults import reason
 from services.tokens import signing_keys
 
 Level = Literal["ok", "warning", "fault"]
@@ -54,10 +55,21 @@ def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings
     try:
         yield from judge(settings)
     except (SQLAlchemyError, RedisError) as error:
-        is_refusal = isinstance(getattr(error, "orig", None), InsufficientPrivilege)
-        yield Finding("fault", area, area, "refuses to read a table" if is_refusal else f"does not answer ({type(error).__name__})")
+        yield Finding("fault", area, area, _unanswered(settings, error))
     finally:
         db.session.rollback()
+
+
+def _unanswered(settings: Settings, error: SQLAlchemyError | RedisError) -> str:
+    """What a store said instead of answering, and which setting to look at."""
+    if isinstance(error, RedisError):
+        return f"does not answer: {reason(error)}; check GATEPOST_REDIS_URL"
+    name = "GATEPOST_DATABASE_URL" if settings.owner_url == settings.database_url else "GATEPOST_DATABASE_OWNER_URL"
+    if isinstance(getattr(error, "orig", None), InsufficientPrivilege):
+        return f"refuses to answer: {reason(error)}; name the tables' owner in GATEPOST_DATABASE_OWNER_URL"
+    if isinstance(error, ProgrammingError):
+        return f"cannot be read: {reason(error)}"
+    return f"does not answer: {reason(error)}; check {name}"
 
 
 # --- settings -------------------------------------------------------------------------------------------------
@@ -145,6 +157,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield _POOLER
         if settings.database_url.startswith("postgresql"):
             yield from _role(settings)  # before a table is read, which this may show to be refused
+        if connection.dialect.name == "postgresql" and condition.has_closed_schema(connection):
+            return  # nothing is to be seen: it may all be there
         yield _migrations(context)
         yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
@@ -221,48 +235,95 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
-            takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)
-            role, *powers = connection.execute(_POWERS).one()
-            open_tables = list(connection.scalars(_UNGUARDED))
-            refused = condition.missing_privileges(connection)
-            isolation = connection.scalar(text("SHOW default_transaction_isolation"))
+            yield from _judge_role(connection, settings)
+    except DBAPIError as error:  # its address may be wrong where the owner's is right
+        yield Finding("fault", "database", "role", f"cannot use the database: {reason(error)}; check GATEPOST_DATABASE_URL")
     finally:
         engine.dispose()
-    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
-    if has:
-        yield Finding("warning", "database", "role", f"{role} is {', '.join(has)}: give the application a role that is not")
-        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role}")
-    else:
-        yield Finding("ok", "database", "role", f"{role}")
-        yield Finding("ok", "database", "row-level security", f"binds {role}")
-    if has_pooler and settings.owner_url != settings.database_url:
-        yield _POOLER
-    if not takes_writes:
-        problem = "takes no writes: a standby, or default_transaction_read_only is on"
-        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
-    if isolation != "read committed":  # quotas count what others have committed while they waited
-        yield Finding(
-            "fault", "database", "isolation", f"default_transaction_isolation is {isolation} for {role}; it must be read committed"
+
+
+def _judge_role(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    role = connection.execute(_ROLE).one()
+    has = [
+        word
+        for word, is_so in (
+            ("superuser", role.is_super),
+            ("BYPASSRLS", role.bypasses),
+            ("owner of the tables or in its role", role.is_owner),
         )
-    if open_tables:
-        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
-    if refused:
-        grants = [f"GRANT {right} IN SCHEMA public TO {role}" for right in (_ON_TABLES, "EXECUTE ON ALL FUNCTIONS")]
-        problem = f"{role} lacks {'; '.join(refused[:10])}" + (f" and {len(refused) - 10} more" if len(refused) > 10 else "")
-        yield Finding("fault", "database", "privileges", f"{problem}; as the owner: {'; '.join(grants)}")
+        if is_so
+    ]
+    if has:
+        yield Finding("warning", "database", "role", f"{role.name} is {', '.join(has)}: give the application a role that is not")
+        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role.name}")
+    else:
+        yield Finding("ok", "database", "role", role.name)
+    if settings.owner_url != settings.database_url and _has_pooler(connection):
+        yield _POOLER
+    if not condition.takes_writes(connection):
+        problem = "takes no writes: a standby, or default_transaction_read_only is on"
+        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role.name}")
+    isolation = connection.scalar(text("SHOW default_transaction_isolation"))
+    if isolation != "read committed":  # quotas count what others have committed while they waited
+        problem = f"default_transaction_isolation is {isolation} for {role.name}; it must be read committed"
+        yield Finding("fault", "database", "isolation", problem)
+    yield from _row_policies(connection, role.name, is_bound=not has)
+    yield from _privileges(connection, role)
 
 
-_POWERS = text(
-    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_class WHERE relname = 'memberships'"
-    " AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'USAGE'))"
-    " FROM pg_roles WHERE rolname = current_user"
+def _row_policies(connection: Connection, role: str, *, is_bound: bool) -> Iterator[Finding]:
+    if open_tables := list(connection.scalars(_UNGUARDED, {"tables": list(row_security.POLICIES)})):
+        commands = " ".join(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;" for table in open_tables)
+        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}; as the owner: {commands}")
+    elif lacking := condition.missing_policies(connection):
+        problem = f"policies are missing: {_first(lacking)}. {role} does not see the rows: restore them from a backup, without --no-policies"
+        yield Finding("fault", "database", "row-level security", problem)
+    elif is_bound:
+        yield Finding("ok", "database", "row-level security", f"binds {role}")
+
+
+def _privileges(connection: Connection, role: Row[Any]) -> Iterator[Finding]:
+    """What docs/operating.md grants: to the application what it needs, to nobody else what looks rows up by a secret."""
+    if refused := condition.missing_privileges(connection):
+        rights = [f"USAGE ON SCHEMA {role.schema}", *(f"{right} IN SCHEMA {role.schema}" for right in (_ON_TABLES, _ON_FUNCTIONS))]
+        grants = " ".join(f"GRANT {right} TO {role.quoted};" for right in rights)
+        yield Finding("fault", "database", "privileges", f"{role.name} lacks {_first(refused, '; ')}; as the owner: {grants}")
+    if functions := condition.open_functions(connection):
+        commands = " ".join(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC;" for function in functions)
+        problem = "every role of this PostgreSQL may look rows up with Gatepost's functions"
+        yield Finding("fault", "database", "functions", f"{problem}; as the owner: {commands}")
+    if not refused and not role.is_owner and not role.is_super and not connection.scalar(_DEFAULT_PRIVILEGES):
+        begin = f"ALTER DEFAULT PRIVILEGES FOR ROLE {role.owner} IN SCHEMA {role.schema} GRANT"
+        commands = " ".join(f"{begin} {right} TO {role.quoted};" for right in (_ON_TABLES, _ON_FUNCTIONS)).replace("ALL ", "")
+        problem = f"{role.name} will lack the tables that the next migration makes"
+        yield Finding("warning", "database", "default privileges", f"{problem}; as the owner: {commands}")
+
+
+def _first(names: list[str], between: str = ", ") -> str:
+    return between.join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+# The schema is that of our tables, also where this role may not use it. The members of pg_write_all_data need no GRANT.
+_ROLE = text(
+    "SELECT current_user AS name, quote_ident(current_user) AS quoted, rolsuper AS is_super, rolbypassrls AS bypasses,"
+    " coalesce(pg_has_role(relowner, 'USAGE'), false) AS is_owner, coalesce(quote_ident(pg_get_userbyid(relowner)), '') AS owner,"
+    " coalesce(quote_ident(CAST(CAST(relnamespace AS regnamespace) AS text)), 'public') AS schema"
+    " FROM pg_roles LEFT JOIN (SELECT relowner, relnamespace FROM pg_class WHERE relname = 'memberships' AND relkind IN ('r', 'p')"
+    " ORDER BY pg_table_is_visible(oid) DESC LIMIT 1) AS ours ON true WHERE rolname = current_user"
 )
 _UNGUARDED = text(
-    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND NOT relrowsecurity AND relname IN"
-    " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
-    " 'connections', 'audit_events', 'account_events') ORDER BY relname"
+    "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'p') AND NOT relrowsecurity"
+    " AND relname = ANY(:tables) ORDER BY relname"
+)
+_DEFAULT_PRIVILEGES = text(
+    "SELECT to_regclass('memberships') IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_write_all_data'"
+    " AND pg_has_role(oid, 'USAGE')) OR EXISTS (SELECT FROM pg_class JOIN pg_default_acl ON defaclrole = relowner"
+    " AND defaclnamespace IN (0, relnamespace) AND defaclobjtype = 'r', aclexplode(defaclacl) AS granted"
+    " WHERE pg_class.oid = to_regclass('memberships') AND privilege_type = 'INSERT'"
+    " AND (grantee = 0 OR pg_has_role(grantee, 'USAGE')))"
 )
 _ON_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
+_ON_FUNCTIONS = "EXECUTE ON ALL FUNCTIONS"
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ _running: dict[str, Future[str]] = {}
 
 
 def stores() -> dict[str, str]:
-    """Return `ok`, `away`, `read-only`, `schema` (a column or table is missing) or `privileges` (the role lost a GRANT) for each store.
+    """Return `ok`, `away`, `read-only`, `schema` (a column, table or row policy is missing) or `privileges` (the role lacks a GRANT) for
+    each store.
 
     They are asked concurrently, in threads: one that hangs holds nobody up.
     """
@@ -58,14 +59,14 @@ def write_to_redis() -> None:
 def _state_of(database: Engine) -> str:
     with database.connect() as connection:
         takes_writes = condition.takes_writes(connection)
-        is_whole = not condition.missing(connection)
-        is_allowed = not condition.missing_privileges(connection)
+        is_allowed = not condition.missing_privileges(connection)  # first: what the role may not see looks as if it were missing
+        is_whole = is_allowed and not condition.missing(connection) and not condition.missing_policies(connection)
     if not takes_writes:
         database.dispose()  # connections that were opened meanwhile would stay read-only
         return "read-only"
-    if not is_whole:
-        return "schema"
-    return "ok" if is_allowed else "privileges"
+    if not is_allowed:
+        return "privileges"
+    return "ok" if is_whole else "schema"
 
 
 def _outcome(future: "Future[str]", deadline: float) -> str:
