@@ -20,6 +20,7 @@ import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
+from infra.cipher import key_id_of
 from models import Organization
 from services.database import condition, row_security
 from services.instance import readiness, rewrapping
@@ -276,7 +277,7 @@ def _row_policies(connection: Connection, role: str, *, is_bound: bool) -> Itera
         commands = " ".join(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;" for table in open_tables)
         yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}; as the owner: {commands}")
     elif lacking := condition.missing_policies(connection):
-        problem = f"policies are missing: {_first(lacking)}. {role} does not see the rows: restore them from a backup, without --no-policies"
+        problem = f"policies are missing: {_first(lacking)}. {role} sees no rows: restore them from a backup, without --no-policies"
         yield Finding("fault", "database", "row-level security", problem)
     elif is_bound:
         yield Finding("ok", "database", "row-level security", f"binds {role}")
@@ -384,8 +385,12 @@ def _keys(_settings: Settings) -> Iterator[Finding]:
         return
     for key_id, counts in held.items():
         if not rewrapping.is_known(key_id):
-            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it"
+            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it: add it at the end of the list"
             yield Finding("fault", "keys", f"encryption key {key_id}", need)
+    for sample in rewrapping.unreadable_samples():
+        if rewrapping.is_known(sample.key_id):
+            problem = f"does not open {sample.kind} {sample.id}: replace it in GATEPOST_ENCRYPTION_KEYS by the key of that id that wrote it"
+            yield Finding("fault", "keys", f"encryption key {sample.key_id}", f"{problem}, unless the row was altered")
 
 
 def _signing_keys() -> Iterator[Finding]:
@@ -404,7 +409,8 @@ def _signing_keys() -> Iterator[Finding]:
             yield Finding("ok", "keys", key.kid, key.state)
         else:
             level: Level = "warning" if key.state == "old" else "fault"
-            yield Finding(level, "keys", key.kid, f"{key.state}, and no key of GATEPOST_ENCRYPTION_KEYS opens it")
+            need = key_id_of(key.private_ciphertext)
+            yield Finding(level, "keys", key.kid, f"{key.state}, and GATEPOST_ENCRYPTION_KEYS does not open it: it needs the key {need}")
 
 
 # --- sign-in providers ----------------------------------------------------------------------------------------

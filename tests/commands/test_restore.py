@@ -25,7 +25,7 @@ def elsewhere() -> Iterator[PostgresCluster]:
 
 
 @pytest.fixture
-def restore(elsewhere: PostgresCluster, postgres_url: str, tmp_path: Any) -> Iterator[Callable[..., str]]:
+def restore(elsewhere: PostgresCluster, postgres_url: str, tmp_path: Any) -> Callable[..., str]:
     """`restore("--no-policies", role_first=True)`: a dump of this worker's database in the other cluster; its owner's URL."""
     programs = stores._postgres_programs()
     dump = tmp_path / "dump"
@@ -48,7 +48,7 @@ def restore(elsewhere: PostgresCluster, postgres_url: str, tmp_path: Any) -> Ite
                 connection.execute(ROLE)  # what an operator does next, when the server cannot connect
         return url
 
-    yield run
+    return run
 
 
 def _doctor(app: Flask) -> tuple[int, list[dict[str, str]]]:
@@ -75,7 +75,7 @@ def _app(make_app: Callable[..., Flask], url: str) -> Flask:
     return make_app(database_url=stores.application_url(url), database_owner_url=url)
 
 
-def test_without_the_role_the_grants_are_missing_and_doctor_prints_them(make_app: Callable[..., Flask], restore: Callable[..., str]) -> None:
+def test_without_the_role_the_grants_are_missing_and_printed(make_app: Callable[..., Flask], restore: Callable[..., str]) -> None:
     url = restore(role_first=False)
     app = _app(make_app, url)
     response = app.test_client().get("/readyz")
