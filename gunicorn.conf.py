@@ -127,6 +127,7 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The worker's application is loaded: it learns how many threads it has, and reads the signing keys, or makes the first ones."""
     from infra import bulkhead
+    from services.instance import running_processes
     from services.tokens import signing_keys
 
     bulkhead.resize(worker.cfg.threads)
@@ -135,5 +136,12 @@ def post_worker_init(worker: Any) -> None:
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():
         signing_keys.warm_up()
+        running_processes.begin()
     gc.collect()
     gc.freeze()  # what is loaded by now lives as long as the worker: the collector need not walk it again and again
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    from services.instance import running_processes
+
+    running_processes.end()

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from extensions import db, engine_options, redis
 from infra.cipher import key_id_of
 from models import Organization
 from services.database import condition, row_security
-from services.instance import readiness, rewrapping
+from services.instance import key_rotation, readiness, rewrapping
 from services.instance.store_faults import reason
 from services.tokens import signing_keys
 
@@ -376,13 +376,15 @@ def _redis_memory(info: dict[str, Any]) -> Finding:
 # --- keys -----------------------------------------------------------------------------------------------------
 
 
-def _keys(_settings: Settings) -> Iterator[Finding]:
+def _keys(settings: Settings) -> Iterator[Finding]:
     yield from _signing_keys()
     try:
         held = rewrapping.count_by_key()
     except Forbidden:
         yield Finding("warning", "keys", "encryption keys", "this database role does not see all that they hold")
+        yield from _rotation(settings, None)
         return
+    yield from _rotation(settings, {key_id: sum(counts.values()) for key_id, counts in held.items()})
     for key_id, counts in held.items():
         if not rewrapping.is_known(key_id):
             need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it: add it at the end of the list"
@@ -391,6 +393,14 @@ def _keys(_settings: Settings) -> Iterator[Finding]:
         if rewrapping.is_known(sample.key_id):
             problem = f"does not open {sample.kind} {sample.id}: replace it in GATEPOST_ENCRYPTION_KEYS by the key of that id that wrote it"
             yield Finding("fault", "keys", f"encryption key {sample.key_id}", f"{problem}, unless the row was altered")
+
+
+def _rotation(settings: Settings, held: Mapping[str, int] | None) -> Iterator[Finding]:
+    try:
+        for level, subject, text in key_rotation.steps(settings, held):
+            yield Finding(level, "keys", subject, text)
+    except RedisError:
+        return  # a fault of Redis, which has been told
 
 
 def _signing_keys() -> Iterator[Finding]:
