@@ -18,7 +18,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError
-from errors import GatepostError
+from errors import GatepostError, KeysUnreadable
 from services.instance import operators
 from services.instance.store_faults import reason
 from services.mail import delivery
@@ -37,7 +37,7 @@ class OperatorCommand(click.Command):
                 finally:
                     delivery.finish()  # what the command has to mail, before its process ends
         except GatepostError as error:
-            problem = error.message
+            problem = _problem_of_ours(error)
         except SettingError as error:
             problem = str(error)
         except RedisError as error:
@@ -51,7 +51,14 @@ class OperatorGroup(click.Group):
     command_class = OperatorCommand
 
 
-def problem_of(error: SQLAlchemyError) -> str:
+def _problem_of_ours(error: GatepostError) -> str:
+    """An operator may know the store's own reason, and which key is missing."""
+    if isinstance(error.__cause__, SQLAlchemyError):
+        return problem_of(error.__cause__)
+    return f"{error.message} ({error.detail})" if isinstance(error, KeysUnreadable) else error.message
+
+
+def problem_of(error: Exception) -> str:
     """One line on a database that fails."""
     return f"the database does not answer as it should: {reason(error)}"
 

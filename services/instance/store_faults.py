@@ -1,11 +1,8 @@
 """Why a store failed, in one line that anybody who operates the server may read."""
 
-import re
-
 from infra.logging_setup import redact
 
 _LENGTH = 200
-_CONNECTING = re.compile(r"^(?:connection failed: )?connection to server .*? failed: (?:FATAL: +)?")
 
 
 def reason(error: object) -> str:
@@ -15,5 +12,4 @@ def reason(error: object) -> str:
     """
     error = getattr(error, "orig", None) or error
     lines = str(error).strip().splitlines()
-    line = _CONNECTING.sub("", lines[0]) if lines else ""
-    return redact(line.strip().rstrip("."))[:_LENGTH] or type(error).__name__
+    return redact(lines[0].strip().rstrip("."))[:_LENGTH] if lines else type(error).__name__
