@@ -1,6 +1,8 @@
 """What condition the database is in: whether it takes writes, has what the models name, and lets this role use all of it."""
 
+from psycopg.errors import ConfigurationLimitExceeded
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from errors import Unavailable
 from extensions import FUNCTIONS, db
@@ -51,10 +53,29 @@ _OPEN_FUNCTIONS = text(
     " WHERE has_function_privilege('public', to_regproc(name), 'EXECUTE') ORDER BY 1"
 )
 
+# Half a megabyte of rows with less memory than that: they go to the disk that tables go to, without a table, a right or WAL.
+_LITTLE_MEMORY = text("SELECT set_config('work_mem', '64kB', true)")
+_WRITE_TO_DISK = text("SELECT count(*) FROM unnest(array_fill(repeat('x', 8192), ARRAY[64]))")
+
 
 def takes_writes(connection: Connection) -> bool:
     """Return whether PostgreSQL takes writes on this connection and on new ones. SQLite always answers yes."""
     return connection.dialect.name != "postgresql" or not connection.scalar(_IS_READ_ONLY)
+
+
+def require_space(connection: Connection) -> None:
+    """Find out whether PostgreSQL's disk has room for half a megabyte. Ask nothing after it in the same transaction, which may have failed.
+
+    Raises: sqlalchemy.exc.OperationalError from psycopg.errors.DiskFull; the database's own errors.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(_LITTLE_MEMORY)
+    try:
+        connection.execute(_WRITE_TO_DISK)
+    except OperationalError as error:
+        if not isinstance(error.orig, ConfigurationLimitExceeded):  # this role may write no such files (temp_file_limit)
+            raise
 
 
 def missing(connection: Connection) -> list[str]:
@@ -116,6 +137,7 @@ def require_writes() -> None:
         begin_write()  # fails where the file cannot be written
     does = takes_writes(db.session.connection())
     refused = missing_privileges(db.session.connection())
+    require_space(db.session.connection())
     db.session.rollback()
     if not does:
         db.engine.dispose()  # the next request asks on new connections

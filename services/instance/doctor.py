@@ -4,26 +4,28 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import DiskFull, InsufficientPrivilege
 from redis import RedisError
 from redis.exceptions import ResponseError
 from sqlalchemy import Connection, Engine, Row, create_engine, func, select, text
-from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
 from infra.cipher import key_id_of
+from infra.clock import now
 from models import Organization
 from services.database import condition, row_security
-from services.instance import key_rotation, readiness, rewrapping
+from services.instance import key_rotation, readiness, rewrapping, running_processes
 from services.instance.store_faults import reason
 from services.tokens import signing_keys
 
@@ -31,6 +33,8 @@ Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 _TABLES_OF_OTHERS = frozenset({"alembic_version"})
 _MEMORY_WARNING_PERCENT = 80
+_CLOCK_WARNING_SECONDS, _CLOCK_FAULT_SECONDS = 5, 60
+_CLOCK_REMEDY = "expiry and fresh sign-ins are judged by it; synchronize both clocks (timedatectl set-ntp true)"
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -147,6 +151,25 @@ def _proof_problem(provider: ProviderSettings) -> str:
     return ""
 
 
+# --- clocks ---------------------------------------------------------------------------------------------------
+
+
+def _clock(area: Literal["database", "redis"], whose: str, ask: Callable[[], Any]) -> Finding:
+    """This machine's clock and a store's. The time that the answer took does not count."""
+    before = now()
+    there, after = ask(), now()
+    ahead = (before - there).total_seconds() if there < before else min(0.0, (after - there).total_seconds())
+    return _judge_clock(area, "of this machine", ahead, whose)
+
+
+def _judge_clock(area: Literal["database", "redis"], which: str, ahead: float, whose: str) -> Finding:
+    if abs(ahead) < _CLOCK_WARNING_SECONDS:
+        return Finding("ok", area, "clock", f"that {which} agrees with {whose}")
+    level: Level = "fault" if abs(ahead) >= _CLOCK_FAULT_SECONDS else "warning"
+    way = "ahead of" if ahead > 0 else "behind"
+    return Finding(level, area, "clock", f"that {which} is {abs(ahead):.0f} s {way} {whose}; {_CLOCK_REMEDY}")
+
+
 # --- database -------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +177,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
+        if db.engine.dialect.name == "postgresql":
+            yield _clock("database", "PostgreSQL's", lambda: connection.scalar(select(func.clock_timestamp())))
         if _has_pooler(connection):
             yield _POOLER
         if settings.database_url.startswith("postgresql"):
@@ -270,6 +295,16 @@ def _judge_role(connection: Connection, settings: Settings) -> Iterator[Finding]
         yield Finding("fault", "database", "isolation", problem)
     yield from _row_policies(connection, role.name, is_bound=not has)
     yield from _privileges(connection, role)
+    yield from _space(connection)
+
+
+def _space(connection: Connection) -> Iterator[Finding]:
+    try:
+        condition.require_space(connection)
+    except OperationalError as error:
+        if not isinstance(error.orig, DiskFull):
+            raise
+        yield Finding("fault", "database", "space", f"PostgreSQL's disk is full: {reason(error)}; free space there or enlarge it")
 
 
 def _row_policies(connection: Connection, role: str, *, is_bound: bool) -> Iterator[Finding]:
@@ -346,11 +381,21 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "redis", "maxmemory-policy", policy)
     else:
         yield Finding("fault", "redis", "maxmemory-policy", f"{policy}: sessions could be thrown away; set noeviction")
+    yield _clock("redis", "Redis'", _redis_time)
     yield from _redis_writes(info)
     yield _redis_memory(info)
     keeps = bool(info.get("aof_enabled"))
     level: Level = "ok" if keeps or settings.env == "development" else "warning"
     yield Finding(level, "redis", "persistence", "append-only file" if keeps else "no append-only file: a restart may end sessions")
+    for process in running_processes.list_processes():
+        judged = _judge_clock("redis", f"of {process}", running_processes.seconds_ahead(process), "Redis'")
+        if judged.level != "ok":
+            yield judged
+
+
+def _redis_time() -> datetime:
+    seconds, microseconds = redis.client.time()
+    return datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
 
 
 def _redis_writes(info: dict[str, Any]) -> Iterator[Finding]:

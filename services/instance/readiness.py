@@ -5,9 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 
+from psycopg.errors import DiskFull
 from redis.exceptions import ResponseError
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from extensions import redis
 from services.database import condition
@@ -71,12 +72,25 @@ def _state_of(database: Engine) -> str:
         takes_writes = condition.takes_writes(connection)
         is_allowed = not condition.missing_privileges(connection)  # first: what the role may not see looks as if it were missing
         is_whole = is_allowed and not condition.missing(connection) and not condition.missing_policies(connection)
+        has_space = _has_space(connection)
     if not takes_writes:
         database.dispose()  # connections that were opened meanwhile would stay read-only
         return "read-only"
     if not is_allowed:
         return "privileges"
-    return "ok" if is_whole else "schema"
+    if not is_whole:
+        return "schema"
+    return "ok" if has_space else "read-only"
+
+
+def _has_space(connection: Connection) -> bool:
+    try:
+        condition.require_space(connection)
+    except OperationalError as error:
+        if not isinstance(error.orig, DiskFull):
+            raise
+        return False
+    return True
 
 
 def _outcome(future: "Future[str]", deadline: float, otherwise: str) -> str:

@@ -4,6 +4,8 @@ one is at, and a process that lacks another one's key says so.
 Keys: gatepost:processes       sorted set: a process as JSON, by when it was last here (Redis' clock, seconds)
       gatepost:keys-in-front   hash: a key's name -> when it was last the first of a process's list
 
+      gatepost:process-clock:<host>:<pid>   by how many seconds its clock is ahead of Redis'
+
 Keys are told by name. That of a secret key is the beginning of a hash, from which it cannot be found.
 """
 
@@ -23,6 +25,7 @@ from redis import RedisError
 import config
 from config import Settings, current
 from extensions import redis
+from infra.clock import now_seconds
 from infra.records import from_values
 
 log = logging.getLogger("gatepost.keys")
@@ -107,6 +110,7 @@ def _announce(process: Process) -> None:
         pipeline.zremrangebyscore(_PROCESSES, "-inf", moment - GONE_SECONDS)
         pipeline.hset(_IN_FRONT, mapping={process.keys(kind)[0]: moment for kind in SETTINGS})
         pipeline.expire(_IN_FRONT, _FORGET_SECONDS)
+        pipeline.set(_clock_key(process), now_seconds() - moment, ex=GONE_SECONDS)
         pipeline.execute()
 
 
@@ -132,6 +136,15 @@ def list_processes() -> list[Process]:
     """The processes that serve now, as far as Redis knows.   Raises redis.RedisError."""
     lately = redis.client.zrangebyscore(_PROCESSES, _redis_seconds() - GONE_SECONDS, "+inf")
     return sorted((_read(text) for text in lately), key=str)
+
+
+def seconds_ahead(process: Process) -> int:
+    """By how much the clock of a process is ahead of Redis'; negative when it is behind.   Raises redis.RedisError."""
+    return int(redis.client.get(_clock_key(process)) or 0)
+
+
+def _clock_key(process: Process) -> str:
+    return f"gatepost:process-clock:{process}"
 
 
 def _read(text: bytes) -> Process:
