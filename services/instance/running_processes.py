@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-import socket
+import platform
 import threading
 import time
 from contextlib import suppress
@@ -58,7 +58,7 @@ class Process:
 
 def this_process(settings: Settings) -> Process:
     return Process(
-        host=socket.gethostname(),
+        host=platform.node(),
         pid=os.getpid(),
         version=config.VERSION,
         secret_keys=tuple(_fingerprint(key) for key in settings.secret_keys),
