@@ -67,6 +67,8 @@ def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings
 
 def _unanswered(settings: Settings, error: SQLAlchemyError | RedisError) -> str:
     """What a store said instead of answering, and which setting to look at."""
+    if isinstance(error, ResponseError):
+        return f"refuses to answer: {reason(error)}; check the user and the server that GATEPOST_REDIS_URL names"
     if isinstance(error, RedisError):
         return f"does not answer: {reason(error)}; check GATEPOST_REDIS_URL"
     name = "GATEPOST_DATABASE_URL" if settings.owner_url == settings.database_url else "GATEPOST_DATABASE_OWNER_URL"
