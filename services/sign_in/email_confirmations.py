@@ -15,9 +15,10 @@ from typing import Literal
 from sqlalchemy import ColumnElement, func, select, update
 
 from config import current
-from errors import LinkFacts, LinkRefused, SignInRefused, Unavailable
+from errors import KeysUnreadable, LinkFacts, LinkRefused, SignInRefused, Unavailable
 from extensions import db, redis
 from infra import recurrences
+from infra.cipher import CannotDecrypt
 from infra.clock import now, now_ms
 from infra.ids import uuid7
 from infra.records import from_values
@@ -168,7 +169,11 @@ def _use(actor: Actor, *which: ColumnElement[bool]) -> Confirmed:
     if row is None:
         db.session.rollback()
         raise _ended(which[0])
-    kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
+    try:
+        kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
+    except CannotDecrypt as error:
+        db.session.rollback()  # it is not used up
+        raise KeysUnreadable(detail=str(error)) from error
     account = replace(ProviderAccount.from_values(kept), email_verified=True)
     confirmed = Confirmed(account, from_values(SignInTime, kept["time"]), row.handoff, row.next_path)
     audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)
