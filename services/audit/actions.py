@@ -11,6 +11,7 @@ ACTIONS = frozenset(
     consent.granted
     credential.checked credential.put credential.removed credential.resolved credential.restored
     credential_declaration.put credential_declaration.removed
+    database.copied
     email_confirmation.requested email_confirmation.tried email_confirmation.used
     encryption.rewrapped
     grant.created grant.revoked

@@ -121,7 +121,7 @@ def _require_keys(source: Connection) -> None:
 
 def _require_whole(source: Connection) -> None:
     """SQLite enforces foreign keys only where a connection asks for it."""
-    broken = Counter(row[0] for row in source.exec_driver_sql("PRAGMA foreign_key_check"))
+    broken = Counter(source.exec_driver_sql("PRAGMA foreign_key_check").scalars())  # its first column is the table
     if broken:
         tables = ", ".join(f"{table} ({count})" for table, count in sorted(broken.items()))
         raise Conflict(f"The source has rows that refer to missing rows: {tables}.")

@@ -103,8 +103,8 @@ def redis_server() -> Iterator[Valkey]:
 
 
 def make_the_database(cluster: PostgresCluster) -> None:
-    """What "Before the first day" says to a superuser in psql."""
-    (block,) = Page("operating.md").take("Before the first day")
+    """What "Before going live" says to a superuser in psql."""
+    (block,) = Page("operating.md").take("Before going live")
     before, _, after = block.text.partition("\\connect gatepost\n")
     for database, statements in (("postgres", before), ("gatepost", after)):
         with psycopg.connect(host=str(cluster.folder), user="postgres", dbname=database, autocommit=True) as superuser:
