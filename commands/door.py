@@ -18,7 +18,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError
-from errors import GatepostError, KeysUnreadable
+from errors import GatepostError, KeysUnreadable, Unavailable
 from services.instance import operators
 from services.instance.store_faults import reason
 from services.mail import delivery
@@ -62,7 +62,7 @@ class OperatorGroup(click.Group):
 
 def _problem_of_ours(error: GatepostError) -> str:
     """An operator may know the store's own reason, and which key is missing."""
-    if isinstance(error.__cause__, SQLAlchemyError):
+    if isinstance(error, Unavailable) and isinstance(error.__cause__, SQLAlchemyError):
         return problem_of(error.__cause__)
     return f"{error.message} ({error.detail})" if isinstance(error, KeysUnreadable) else error.message
 
