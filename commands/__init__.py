@@ -2,12 +2,13 @@
 
 from flask import Flask
 
-from commands import audit, bootstrap, clients, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
+from commands import api_keys, audit, bootstrap, clients, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
 
 
 def register(app: Flask) -> None:
     """Add every command to `flask`."""
     for command in (
+        api_keys.group,
         audit.group,
         bootstrap.command,
         clients.group,

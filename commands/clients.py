@@ -69,6 +69,15 @@ def rotate_secret(client_id: str, as_json: bool) -> None:
     tell({"client_id": client_id, "secret": raw}, [f"secret {client_id} {raw}"], as_json=as_json)
 
 
+@group.command("revoke-old-secret")
+@click.argument("client_id")
+@json_option
+def revoke_old_secret(client_id: str, as_json: bool) -> None:
+    """End the secret before the last rotation now, not after 24 hours."""
+    ended = oauth_clients.revoke_old_secret(Actor.operator(), client_id)
+    tell({"client_id": client_id, "revoked": ended}, [f"revoked {int(ended)}"], as_json=as_json)
+
+
 @group.command()
 @click.argument("client_id")
 @json_option

@@ -6,9 +6,10 @@ output, everything else to standard error.
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -68,6 +69,7 @@ def _first_line(error: object) -> str:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.")
 
 
 def tell(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
@@ -79,13 +81,23 @@ def tell(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
         click.echo(line)
 
 
-def tell_many(values: Iterable[Any], line: Callable[[Any], str], *, as_json: bool) -> None:
-    """Print a list: JSON as an array, or a line each, as they come."""
+def tell_many(values: Iterable[Any], line: Callable[[Any], str], *, as_json: bool, limit: int | None = None) -> None:
+    """Print a list, or its first `limit` values, which alone are read: JSON as an array, or a line each, as they come."""
+    values = islice(values, limit)
     if as_json:
-        click.echo(json.dumps(list(values), default=_plain, indent=2))
+        sys.stdout.writelines(_json_array(values))
         return
     for value in values:
-        click.echo(line(value))
+        sys.stdout.write(f"{line(value)}\n")
+
+
+def _json_array(values: Iterable[Any]) -> Iterator[str]:
+    """As `json.dumps` writes it, in parts."""
+    before = "["
+    for value in values:
+        yield before + "\n  " + json.dumps(value, default=_plain, indent=2).replace("\n", "\n  ")
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
 
 
 def _plain(value: Any) -> Any:

@@ -118,9 +118,16 @@ def delete(user: str, yes: bool, as_json: bool) -> None:
 @group.command("sign-in-link")
 @click.argument("email")
 @click.option("--create", is_flag=True, help="Make the person when there is none with this address.")
+@click.option("--revoke", is_flag=True, help="End the links that were not used yet instead. Takes an id, too.")
 @json_option
-def sign_in_link(email: str, create: bool, as_json: bool) -> None:
+def sign_in_link(email: str, create: bool, revoke: bool, as_json: bool) -> None:
     """A link that signs EMAIL in, once, within ten minutes."""
+    if create and revoke:
+        raise click.UsageError("--create and --revoke exclude each other.")
+    if revoke:
+        ended = sign_in_links.revoke_all(Actor.operator(), email)
+        tell({"revoked": ended}, [f"revoked {ended}"], as_json=as_json)
+        return
     raw = sign_in_links.create(Actor.operator(), email, create=create)
     url = f"{config.current().public_url}/login/link/{raw}"
     tell({"url": url, "expires_in": sign_in_links.LINK_SECONDS}, [url], as_json=as_json)

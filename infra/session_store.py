@@ -110,6 +110,14 @@ class SessionStore:
         text = self._redis.get(_session_key(cookie_hash))
         return SessionRecord.from_json(text) if text else None
 
+    def find_many(self, digests: list[bytes]) -> list[tuple[bytes, SessionRecord]]:
+        """Those of these sessions that there are, each with its digest, which is that of a cookie's value."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for digest in digests:
+            pipeline.get(_session_key(digest.hex()))
+        texts = pipeline.execute() if digests else []
+        return [(digest, SessionRecord.from_json(text)) for digest, text in zip(digests, texts, strict=True) if text]
+
     def exists(self, cookie_hash: str) -> bool:
         return bool(self._redis.exists(_session_key(cookie_hash)))
 

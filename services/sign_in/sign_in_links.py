@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
 from errors import Invalid, NotFound, SignInRefused
@@ -65,6 +65,18 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
         account_events.record(actor, user.id, "sign_in_link_created")
     db.session.commit()
     return raw
+
+
+def revoke_all(actor: Actor, email_or_id: str) -> int:
+    """End the links of a person that were not used yet. Commits: yes.   Returns: how many.   Raises: NotFound, Conflict."""
+    begin_write()
+    user_id = users.get(email_or_id).id
+    unused = delete(SignInLink).where(SignInLink.user_id == user_id, SignInLink.used_at.is_(None), SignInLink.expires_at > now())
+    ended: int = db.session.execute(unused).rowcount  # type: ignore[attr-defined]
+    if ended:
+        audit.record(actor, "sign_in_link.revoked", target_type="user", target_id=user_id, details={"count": ended})
+    db.session.commit()
+    return ended
 
 
 def get_info(raw: str) -> LinkInfo:
