@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many
 from services.access.actors import Actor
 from services.tokens import oauth_clients
 
@@ -44,11 +44,13 @@ def _text(value: Any) -> str:
 
 
 @group.command("list")
+@search_option("In the id or the name.")
+@limit_option
 @json_option
-def list_clients(as_json: bool) -> None:
-    """All clients: id, type, name."""
-    rows = [_shown(row) for row in oauth_clients.list_clients()]
-    tell_many(rows, lambda row: f"{row['client_id']}  {row['type']}  {row['name']}", as_json=as_json)
+def list_clients(search: str, limit: int | None, as_json: bool) -> None:
+    """All clients, by id: id, type, name."""
+    rows = map(_shown, oauth_clients.list_clients(text=search))
+    tell_many(rows, lambda row: f"{row['client_id']}  {row['type']}  {row['name']}", as_json=as_json, limit=limit)
 
 
 @group.command()

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, tell, tell_many
 from services.access.actors import Actor
 from services.tokens import signing_keys
 
@@ -12,8 +12,9 @@ group = OperatorGroup("keys", help="Signing keys: next, signing, old, retired.")
 
 
 @group.command("list")
+@limit_option
 @json_option
-def list_keys(as_json: bool) -> None:
+def list_keys(limit: int | None, as_json: bool) -> None:
     """All keys: id, state, when made, since when it signs."""
     rows = [
         {
@@ -31,6 +32,7 @@ def list_keys(as_json: bool) -> None:
         rows,
         lambda row: f"{row['kid']}  {row['state']}  {row['algorithm']}  {moment(row['created_at'])}  {moment(row['signing_since'])}",
         as_json=as_json,
+        limit=limit,
     )
 
 

@@ -3,7 +3,7 @@
 import click
 
 import config
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many
 from services.access.actors import Actor
 from services.accounts import account_deletion, user_administration
 from services.accounts.user_administration import UserRow
@@ -27,10 +27,12 @@ def _line(user: UserRow) -> str:
 
 
 @group.command("list")
+@search_option("In the name or the address, or an id.")
+@limit_option
 @json_option
-def list_users(as_json: bool) -> None:
-    """Everybody: id, address, name, marks."""
-    tell_many(user_administration.list_users(), _line, as_json=as_json)
+def list_users(search: str, limit: int | None, as_json: bool) -> None:
+    """Everybody, oldest account first: id, address, name, marks."""
+    tell_many(user_administration.list_users(text=search), _line, as_json=as_json, limit=limit)
 
 
 @group.command()

@@ -13,6 +13,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -161,6 +162,15 @@ class SessionStore:
                 self._redis.eval(_DROP_ENTRY, 1, index, sid, cookie_hash)
         records = [SessionRecord.from_json(text) for text in texts if text]
         return sorted(records, key=lambda record: record.created_at_ms, reverse=True)
+
+    def scan(self) -> Iterator[SessionRecord]:
+        """Everybody's sessions, in no order; one that is there all the while at least once, and rarely twice (SCAN)."""
+        keys = self._redis.scan_iter("gatepost:session:*", count=500)
+        while some := list(islice(keys, 500)):
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in some:
+                pipeline.get(key)
+            yield from (SessionRecord.from_json(text) for text in pipeline.execute() if text)
 
     def find_owner(self, sid: str) -> uuid.UUID | None:
         """Whose session this is, by a walk over all indexes: for operators, not for requests."""

@@ -1,6 +1,7 @@
 """A person's live grants, as shown in lists."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from infra.hot_statements import HotStatement
 from infra.rows import reader
 from models import AccessToken, OAuthClient, RefreshFamily, RefreshToken, Resource
 from services.database.transactions import engine
+from services.pagination import keyset
 from services.tokens import live, oauth_clients
 
 _WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
@@ -20,7 +22,7 @@ _WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
 _WORKING_ACCESS_TOKEN = select(AccessToken.id).where(
     AccessToken.family_id == RefreshFamily.id, live.none_of(AccessToken, live.is_revoked, live.is_expired)
 )
-_LIVE_GRANTS = HotStatement(
+_LIVE_GRANTS = (
     select(
         RefreshFamily.id,
         RefreshFamily.sid,
@@ -38,13 +40,9 @@ _LIVE_GRANTS = HotStatement(
     )
     .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
     .outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
-    .where(
-        RefreshFamily.user_id == bindparam("user_id"),
-        live.grant_is_live(),
-        _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
-    )
-    .order_by(RefreshFamily.id.desc())
+    .where(live.grant_is_live(), _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists())
 )
+_OF_PERSON = HotStatement(_LIVE_GRANTS.where(RefreshFamily.user_id == bindparam("user_id")).order_by(RefreshFamily.id.desc()))
 
 
 @dataclass(frozen=True)
@@ -79,5 +77,11 @@ _grant_info = reader(GrantInfo)
 
 def list_for(user_id: uuid.UUID) -> list[GrantInfo]:
     """Return a person's live grants, newest first: not revoked, and with a token that still works."""
-    rows = _LIVE_GRANTS.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource)
+    rows = _OF_PERSON.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource)
     return [_grant_info(row) for row in rows]
+
+
+def unscoped_list() -> Iterator[tuple[uuid.UUID, GrantInfo]]:
+    """Everybody's live grants, newest first, each with its person's id; read page by page."""
+    statement = _LIVE_GRANTS.add_columns(RefreshFamily.user_id).params(now=now(), api_resource=current().api_resource)
+    return ((row.user_id, _grant_info(row)) for row in keyset.stream(statement, RefreshFamily.id, newest_first=True))

@@ -66,8 +66,8 @@ def unscoped_list(*, user: str | None = None, organization: str | None = None, r
     return _all(which)
 
 
-def unscoped_read(*which: ColumnElement[bool], limit: int = PAGE) -> list[KeyEntry]:
-    """The first of them in the order of their ids. Inside another unit of work: never commits."""
+def unscoped_read(*which: ColumnElement[bool]) -> list[KeyEntry]:
+    """The first PAGE of them in the order of their ids."""
     rows = (
         select(
             ApiKey.id,
@@ -91,7 +91,7 @@ def unscoped_read(*which: ColumnElement[bool], limit: int = PAGE) -> list[KeyEnt
         .outerjoin(OAuthClient, OAuthClient.id == ApiKey.client_pk)
         .where(*which)
         .order_by(ApiKey.id)
-        .limit(limit)
+        .limit(PAGE)
     )
     judged = live.judged(
         rows,
