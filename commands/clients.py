@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many, tell_what_would_go, yes_option
 from services.access.actors import Actor
 from services.tokens import oauth_clients
 
@@ -82,8 +82,14 @@ def revoke_old_secret(client_id: str, as_json: bool) -> None:
 
 @group.command()
 @click.argument("client_id")
+@yes_option
 @json_option
-def delete(client_id: str, as_json: bool) -> None:
+def delete(client_id: str, yes: bool, as_json: bool) -> None:
     """Remove a client and every grant, token and key made with it."""
+    if not yes:
+        row = oauth_clients.unscoped_get_row(client_id)
+        lines = [f"client: {client_id} ({row.client.name})", f"people with a grant: {row.people}", f"keys that it made: {row.key_count}"]
+        value = {"client_id": client_id, "name": row.client.name, "people": row.people, "keys": row.key_count}
+        tell_what_would_go(value, lines, as_json=as_json)
     oauth_clients.delete(Actor.operator(), client_id)
     tell({"deleted": client_id}, [f"deleted {client_id}"], as_json=as_json)

@@ -86,6 +86,15 @@ def tell(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
         click.echo(line)
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do it: there is no way back.")
+
+
+def tell_what_would_go(value: Any, lines: Iterable[str], *, as_json: bool) -> NoReturn:
+    """What a command that cannot be taken back would do. Without --yes it does nothing: exit code 1."""
+    tell(value, lines, as_json=as_json)
+    fail("nothing was deleted; --yes deletes this")
+
+
 def tell_many(values: Iterable[Any], line: Callable[[Any], str], *, as_json: bool, limit: int | None = None) -> None:
     """Print a list, or its first `limit` values, which alone are read: JSON as an array, or a line each, as they come."""
     values = islice(values, limit)

@@ -37,10 +37,11 @@ def list_keys(limit: int | None, as_json: bool) -> None:
 
 
 @group.command()
+@click.option("--force", is_flag=True, help="Also with a key that services may not have read yet.")
 @json_option
-def rotate(as_json: bool) -> None:
+def rotate(force: bool, as_json: bool) -> None:
     """Sign with the next keys from now on, and publish new next keys, one for each algorithm in use."""
-    kid = signing_keys.rotate(Actor.operator())
+    kid = signing_keys.rotate(Actor.operator(), force=force)
     kids = [kid, *(key.kid for key in signing_keys.list_keys() if key.state == "signing" and key.kid != kid)]
     tell({"kid": kid, "state": "signing", "kids": kids}, [f"signing {one}" for one in kids], as_json=as_json)
 

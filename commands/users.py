@@ -1,12 +1,26 @@
 """`flask users`: people, and their one-time sign-in links."""
 
+from typing import NoReturn
+
 import click
 
 import config
-from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many
+from commands.door import (
+    OperatorGroup,
+    fail,
+    json_option,
+    limit_option,
+    moment,
+    search_option,
+    tell,
+    tell_many,
+    tell_what_would_go,
+    yes_option,
+)
 from services.access.actors import Actor
 from services.accounts import account_deletion, user_administration
-from services.accounts.user_administration import UserRow
+from services.accounts.account_deletion import Consequences
+from services.accounts.user_administration import UserDetails, UserRow
 from services.sign_in import sign_in_links
 
 group = OperatorGroup("users", help="People.")
@@ -108,13 +122,37 @@ def enable(user: str, as_json: bool) -> None:
 
 @group.command()
 @_user
-@click.option("--yes", is_flag=True, required=True, help="There is no way back.")
+@yes_option
 @json_option
 def delete(user: str, yes: bool, as_json: bool) -> None:
     """Delete somebody and all that is theirs, at once."""
-    user_id = user_administration.get_id(user)
-    account_deletion.delete(Actor.operator(), user_id)
-    tell({"deleted": str(user_id)}, [f"deleted {user_id}"], as_json=as_json)
+    found = user_administration.get_details(user)
+    goes = account_deletion.unscoped_preview(found.user.id)
+    if goes.orphaned and (yes or not as_json):
+        which = ", ".join(organization.slug for organization in goes.orphaned)
+        have = "which has" if len(goes.orphaned) == 1 else "which have"
+        fail(f"the only owner of {which}, {have} other members: make somebody else an owner there, or delete them, first")
+    if not yes:
+        _tell_what_would_go(found, goes, as_json=as_json)
+    account_deletion.delete(Actor.operator(), found.user.id)
+    tell({"deleted": str(found.user.id)}, [f"deleted {found.user.id}"], as_json=as_json)
+
+
+def _tell_what_would_go(found: UserDetails, goes: Consequences, *, as_json: bool) -> NoReturn:
+    counts = {
+        "sessions": found.session_count,
+        "grants": found.grant_count,
+        "keys": goes.keys,
+        "agents": goes.agents,
+        "credentials": goes.credentials,
+        "connections": goes.connections,
+    }
+    slugs = {name: [organization.slug for organization in getattr(goes, name)] for name in ("ending", "left", "orphaned")}
+    lines = [f"person: {found.user.id} ({found.user.email or found.user.name or '-'})"]
+    lines += [f"{name}: {count}" for name, count in counts.items()]
+    lines += [f"organization that ends: {slug}" for slug in slugs["ending"]]
+    lines += [f"organization that goes on: {slug}" for slug in slugs["left"]]
+    tell_what_would_go({"user": found.user, **counts, **slugs}, lines, as_json=as_json)
 
 
 @group.command("sign-in-link")

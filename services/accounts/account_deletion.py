@@ -54,6 +54,11 @@ def preview(actor: Actor) -> Consequences:
     return _consequences(actor.user.id)
 
 
+def unscoped_preview(user_id: uuid.UUID) -> Consequences:
+    """For operators."""
+    return _consequences(user_id)
+
+
 def delete(actor: Actor, user_id: uuid.UUID) -> None:
     """Delete a person and all that is theirs, at once: sessions, grants, keys, agents, values, and the organizations that
     nobody else is in. Commits: yes; then the vendors of their connections are told, best effort.   Raises: NotFound; LastOwner, and

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
-from errors import Invalid, NotFound, SignInRefused
+from errors import Conflict, Invalid, NotFound, SignInRefused
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret, new_secret
@@ -43,7 +43,8 @@ class LinkInfo:
 def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
     """A link's raw token, shown once, for the person with this address. Commits: yes.
 
-    create: make the person when there is none; the operator answers for the address.   Raises NotFound without it.
+    create: make the person when there is none; the operator answers for the address.   Raises: NotFound without it; Conflict for
+    somebody who is disabled; Invalid.
     """
     address = clean_email(email)
     if address is None:
@@ -58,6 +59,10 @@ def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LIN
         raise NotFound("There is no user with this address.")
     if user is None:
         user = users.add(actor, email=address, email_verified=True, name=address.partition("@")[0], by_operator=True)
+    if user.disabled_at is not None:
+        user_id = user.id
+        db.session.rollback()
+        raise Conflict(f"This user is disabled. `flask users enable {user_id}` lets them in again.", code="account_disabled")
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
     audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)

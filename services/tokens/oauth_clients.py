@@ -294,6 +294,14 @@ def get_row(actor: Actor, client_pk: uuid.UUID) -> ClientRow:
     return row
 
 
+def unscoped_get_row(client_id: str) -> ClientRow:
+    """By its public id, for operators.   Raises NotFound."""
+    found = db.session.execute(_with_use().where(OAuthClient.client_id == client_id)).first()
+    if found is None:
+        raise NotFound("There is no client with that id.")
+    return _client_row(found)
+
+
 def redirect_hosts(redirect_uris: Iterable[str]) -> list[str]:
     """The hosts that redirect addresses lead to, each once; of a private scheme the scheme."""
     found = [urlsplit(uri).hostname if uri.lower().startswith(("https:", "http:")) else uri.partition(":")[0] for uri in redirect_uris]

@@ -28,7 +28,7 @@ PEOPLE, ALL_PEOPLE = 2_500, 100_000  # and as many sessions, grants and keys; a 
 PAGE = 500
 GROWTH = 1 << 20  # bytes: what waits for the garbage collector; a list of the rows would need more
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.long]
+pytestmark = [pytest.mark.both_databases, pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
