@@ -6,7 +6,7 @@ output, everything else to standard error.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from itertools import islice
@@ -103,6 +103,16 @@ def tell_many(values: Iterable[Any], line: Callable[[Any], str], *, as_json: boo
         return
     for value in values:
         sys.stdout.write(f"{line(value)}\n")
+
+
+def tell_sections(sections: Iterable[tuple[str, Any]]) -> None:
+    """Print an object as JSON whose members are told one after the other: each a mapping, or many of them."""
+    before = "{"
+    for name, value in sections:
+        sys.stdout.write(f"{before}\n{json.dumps(name)}: ")
+        sys.stdout.writelines([json.dumps(value, default=_plain) + "\n"] if isinstance(value, Mapping) else _json_array(value))
+        before = ","
+    sys.stdout.write("}\n")
 
 
 def _json_array(values: Iterable[Any]) -> Iterator[str]:

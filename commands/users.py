@@ -14,11 +14,12 @@ from commands.door import (
     search_option,
     tell,
     tell_many,
+    tell_sections,
     tell_what_would_go,
     yes_option,
 )
 from services.access.actors import Actor
-from services.accounts import account_deletion, user_administration
+from services.accounts import account_deletion, person_export, user_administration
 from services.accounts.account_deletion import Consequences
 from services.accounts.user_administration import UserDetails, UserRow
 from services.sign_in import sign_in_links
@@ -146,13 +147,22 @@ def _tell_what_would_go(found: UserDetails, goes: Consequences, *, as_json: bool
         "agents": goes.agents,
         "credentials": goes.credentials,
         "connections": goes.connections,
+        "invitations": goes.invitations,
     }
     slugs = {name: [organization.slug for organization in getattr(goes, name)] for name in ("ending", "left", "orphaned")}
     lines = [f"person: {found.user.id} ({found.user.email or found.user.name or '-'})"]
-    lines += [f"{name}: {count}" for name, count in counts.items()]
+    lines += [f"{'invitations to their addresses' if name == 'invitations' else name}: {count}" for name, count in counts.items()]
     lines += [f"organization that ends: {slug}" for slug in slugs["ending"]]
     lines += [f"organization that goes on: {slug}" for slug in slugs["left"]]
+    lines += ["stays: the audit log of what they did and what was done to them, with their addresses"]
     tell_what_would_go({"user": found.user, **counts, **slugs}, lines, as_json=as_json)
+
+
+@group.command()
+@_user
+def export(user: str) -> None:
+    """Write all that is kept about somebody to standard output, as JSON, read in pages. Never a secret."""
+    tell_sections(person_export.unscoped_export(Actor.operator(), user))
 
 
 @group.command("sign-in-link")

@@ -1,14 +1,16 @@
 """Deleting a person: what goes with them, what stops it, and the deed.
 
-What is theirs goes with their row, by the foreign keys. What they did stays in the audit log, which has none.
+What is theirs goes with their row, by the foreign keys; what is kept under their addresses goes too. What they did stays in the audit
+log, which has none, and there their addresses stay.
 """
 
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import aliased
 
@@ -17,7 +19,8 @@ from connectors.base import VendorTokens
 from errors import NotFound
 from extensions import db
 from infra.clock import now
-from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
+from models import Agent, ApiKey, Connection, Credential, EmailConfirmation, Invitation, Membership, Organization, User
+from models.claimed_address import CLAIMED
 from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
@@ -26,6 +29,7 @@ from services.organizations import organization_slugs
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
 from services.tokens import grant_deletion, live
+from services.users import users
 from services.vault import connections
 
 log = logging.getLogger("gatepost.account_deletion")
@@ -36,6 +40,7 @@ GIVE_BACK_SECONDS = 20
 class Consequences:
     """What a person's deletion means. orphaned: they have members and no other owner, so they stop it. ending: nobody else is
     in them, so they go too. left: they go on without the person. keys: those that work, of the person and of their agents.
+    invitations: to their verified addresses, whatever became of them.
     """
 
     orphaned: tuple[OrganizationInfo, ...]
@@ -45,6 +50,7 @@ class Consequences:
     keys: int
     credentials: int
     connections: int
+    invitations: int
 
 
 def preview(actor: Actor) -> Consequences:
@@ -73,6 +79,7 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         raise NotFound()
     row_security.enter(user_id=user_id)
     joined = select(Membership.organization_id).where(Membership.user_id == user_id)
+    inviting = set(db.session.scalars(select(Invitation.organization_id).where(_is_to(user_id))))
     db.session.execute(select(Organization.id).where(Organization.id.in_(joined)).order_by(Organization.id).with_for_update()).all()
     found = _consequences(user_id)
     if found.orphaned:
@@ -85,6 +92,7 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     ending = [organization.id for organization in found.ending]
     left = _vendor_tokens(user_id, ending)
     organization_slugs.keep(ending)
+    invitations = _forget_addresses(user_id, {*inviting, *ending, *(organization.id for organization in found.left)})
     db.session.execute(sql_delete(Organization).where(Organization.id.in_(ending)))
     db.session.execute(sql_delete(User).where(User.id == user_id))
     audit.record(
@@ -92,11 +100,38 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         "user.deleted",
         target_type="user",
         target_id=user_id,
-        details={"agents": found.agents, "keys": found.keys, "credentials": found.credentials, "connections": found.connections},
+        details={
+            "agents": found.agents,
+            "keys": found.keys,
+            "credentials": found.credentials,
+            "connections": found.connections,
+            "invitations": invitations,
+        },
     )
     db.session.commit()
     user_sessions.forget_all(user_id)
     _give_back(left)
+
+
+def _forget_addresses(user_id: uuid.UUID, organization_ids: Iterable[uuid.UUID]) -> int:
+    """Delete what is kept under a person's verified addresses and is not theirs: invitations of these organizations, answered ones too,
+    and sign-ins that wait until an address is confirmed. Inside another unit of work: never commits.   Returns: how many invitations."""
+    row_security.enter(user_id=user_id, organization_ids=organization_ids)
+    keys = set(db.session.scalars(_keys_of(user_id)))
+    waiting = db.session.execute(select(EmailConfirmation.id, EmailConfirmation.email))
+    theirs = [row.id for row in waiting if users.email_key(row.email) in keys]
+    db.session.execute(sql_delete(EmailConfirmation).where(EmailConfirmation.id.in_(theirs)))
+    deleted: int = db.session.execute(sql_delete(Invitation).where(Invitation.email_key.in_(keys))).rowcount  # type: ignore[attr-defined]
+    return deleted
+
+
+def _keys_of(user_id: uuid.UUID) -> Select[tuple[str]]:
+    return select(CLAIMED.c.email_key).where(CLAIMED.c.user_id == user_id, CLAIMED.c.email_verified, CLAIMED.c.email_key.is_not(None))
+
+
+def _is_to(user_id: uuid.UUID) -> ColumnElement[bool]:
+    """Invitations to one of their verified addresses."""
+    return Invitation.email_key.in_(_keys_of(user_id))
 
 
 def _vendor_tokens(user_id: uuid.UUID, ending: list[uuid.UUID]) -> list[tuple[ConnectorSettings, VendorTokens, str]]:
@@ -145,6 +180,7 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
         select(func.count()).where(ApiKey.user_id == user_id, live.key_works(now())),
         select(func.count()).where(Credential.user_id == user_id),
         select(func.count()).where(Connection.user_id == user_id),
+        select(func.count()).where(_is_to(user_id)),
     )
     ending = [row for row in rows if row.others == 0]
     orphaned = [row for row in rows if row.others > 0 and row.role == "owner" and row.other_owners == 0]

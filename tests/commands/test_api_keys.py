@@ -230,9 +230,10 @@ def test_revoking_ends_the_key_is_audited_and_told_to_its_person(app, acme, run)
     for key in (acme.key, acme.agent_key):
         assert http.get("/api/v1/whoami", headers=bearer(key.raw_key)).status_code == 401
     events = owner.events(app, AuditEvent.action == "api_key.revoked")
-    assert [(each.actor_type, each.target_id, each.organization_id) for each in events] == [
+    assert {(each.actor_type, each.target_id, each.organization_id) for each in events} == {
         ("operator", each, acme.organization.id) for each in ids
-    ]
+    }
+    assert len(events) == 2
     assert json.loads(run("revoke", ids[0], "--json")[1]) == {"revoked": 0}, "twice is no error"
     columns = (AccountEvent.kind, AccountEvent.user_id, AccountEvent.via, AccountEvent.details)
     told = owner.rows(app, select(*columns).order_by(AccountEvent.id))

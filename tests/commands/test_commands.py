@@ -268,8 +268,10 @@ def test_a_person_is_deleted_only_after_it_was_said_what_goes_and_what_goes_on(a
         "agents: 1",
         "credentials: 1",
         "connections: 0",
+        "invitations to their addresses: 1",
         f"organization that ends: {personal}",
         "organization that goes on: acme",
+        "stays: the audit log of what they did and what was done to them, with their addresses",
     ]
     assert result.stderr == "error: nothing was deleted; --yes deletes this\n"
     value = json.loads(cli.invoke(args=["users", "delete", str(ann.id), "--json"]).stdout)
