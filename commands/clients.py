@@ -4,7 +4,19 @@ from typing import Any
 
 import click
 
-from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many, tell_what_would_go, yes_option
+from commands.door import (
+    OperatorGroup,
+    fail,
+    json_option,
+    limit_option,
+    moment,
+    search_option,
+    tell,
+    tell_many,
+    tell_what_would_go,
+    yes_option,
+)
+from errors import Conflict
 from services.access.actors import Actor
 from services.tokens import oauth_clients
 
@@ -66,8 +78,11 @@ def show(client_id: str, as_json: bool) -> None:
 @click.argument("client_id")
 @json_option
 def rotate_secret(client_id: str, as_json: bool) -> None:
-    """Make a new secret, printed once; the old one works for another 24 hours."""
-    raw = oauth_clients.rotate_secret(Actor.operator(), client_id)
+    """Make a new secret, printed once; the old one works for another 24 hours. Refused while there is an older one."""
+    try:
+        raw = oauth_clients.add_second_secret(Actor.operator(), client_id)
+    except Conflict as error:
+        fail(f"{error.message} Type: flask clients revoke-old-secret {client_id}")
     tell({"client_id": client_id, "secret": raw}, [f"secret {client_id} {raw}"], as_json=as_json)
 
 

@@ -7,7 +7,7 @@ output, everything else to standard error.
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any, NoReturn
@@ -126,7 +126,7 @@ def _json_array(values: Iterable[Any]) -> Iterator[str]:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+        return {field.name: getattr(value, field.name) for field in fields(value)}  # `asdict` copies deeply, at ten times the cost
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, UUID):

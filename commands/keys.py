@@ -6,6 +6,7 @@ import click
 
 from commands.door import OperatorGroup, json_option, limit_option, moment, tell, tell_many
 from services.access.actors import Actor
+from services.instance import moments
 from services.tokens import signing_keys
 
 group = OperatorGroup("keys", help="Signing keys: next, signing, old, retired.")
@@ -51,7 +52,10 @@ def rotate(force: bool, as_json: bool) -> None:
 @json_option
 def retire(kid: str, as_json: bool) -> None:
     """Stop accepting an old key; tokens that it signed stop working."""
+    until = signing_keys.may_retire_at(signing_keys.get(kid))
     signing_keys.retire(Actor.operator(), kid)
+    if until is not None and until > moments.now():
+        click.echo(f"tokens that it signed are refused from now on; the last ones would have expired at {moment(until)}", err=True)
     tell({"kid": kid, "state": "retired"}, [f"retired {kid}"], as_json=as_json)
 
 

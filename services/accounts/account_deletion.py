@@ -7,10 +7,9 @@ log, which has none, and there their addresses stay.
 import logging
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import aliased
 
@@ -20,12 +19,11 @@ from errors import NotFound
 from extensions import db
 from infra.clock import now
 from models import Agent, ApiKey, Connection, Credential, EmailConfirmation, Invitation, Membership, Organization, User
-from models.claimed_address import CLAIMED
 from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write
-from services.organizations import organization_slugs
+from services.organizations import organization_slugs, received_invitations
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
 from services.tokens import grant_deletion, live
@@ -70,16 +68,17 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     nobody else is in. Commits: yes; then the vendors of their connections are told, best effort.   Raises: NotFound; LastOwner, and
     then nothing was done.
 
-    Once no token request is under way, the person is held, so that they join nothing meanwhile, then their organizations, so that
-    nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one sees that they are the last.
+    Once no token request is under way, the invitations to the person are held, then the person, so that they join nothing meanwhile,
+    then their organizations, so that nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one
+    sees that they are the last.
     """
     begin_write()
     grant_deletion.begin(lambda table: table.user_id == user_id)
+    inviting = _hold_invitations(user_id)
     if db.session.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
         raise NotFound()
     row_security.enter(user_id=user_id)
-    joined = select(Membership.organization_id).where(Membership.user_id == user_id)
-    inviting = set(db.session.scalars(select(Invitation.organization_id).where(_is_to(user_id))))
+    joined = db.session.scalars(select(Membership.organization_id).where(Membership.user_id == user_id)).all()
     db.session.execute(select(Organization.id).where(Organization.id.in_(joined)).order_by(Organization.id).with_for_update()).all()
     found = _consequences(user_id)
     if found.orphaned:
@@ -92,7 +91,8 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     ending = [organization.id for organization in found.ending]
     left = _vendor_tokens(user_id, ending)
     organization_slugs.keep(ending)
-    invitations = _forget_addresses(user_id, {*inviting, *ending, *(organization.id for organization in found.left)})
+    row_security.enter(user_id=user_id, organization_ids={*joined, *inviting})
+    invitations = _forget_addresses(user_id)
     db.session.execute(sql_delete(Organization).where(Organization.id.in_(ending)))
     db.session.execute(sql_delete(User).where(User.id == user_id))
     audit.record(
@@ -113,11 +113,19 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     _give_back(left)
 
 
-def _forget_addresses(user_id: uuid.UUID, organization_ids: Iterable[uuid.UUID]) -> int:
-    """Delete what is kept under a person's verified addresses and is not theirs: invitations of these organizations, answered ones too,
-    and sign-ins that wait until an address is confirmed. Inside another unit of work: never commits.   Returns: how many invitations."""
-    row_security.enter(user_id=user_id, organization_ids=organization_ids)
-    keys = set(db.session.scalars(_keys_of(user_id)))
+def _hold_invitations(user_id: uuid.UUID) -> set[uuid.UUID]:
+    """Lock the invitations to a person before the person, as whoever accepts one does. Never commits.   Returns: whose they are."""
+    row_security.enter(user_id=user_id)
+    inviting = set(db.session.scalars(select(Invitation.organization_id).where(_is_to(user_id))))
+    row_security.enter(user_id=user_id, organization_ids=inviting)
+    db.session.execute(select(Invitation.id).where(_is_to(user_id)).order_by(Invitation.id).with_for_update()).all()
+    return inviting
+
+
+def _forget_addresses(user_id: uuid.UUID) -> int:
+    """Delete what is kept under a person's verified addresses and is not theirs: invitations, answered ones too, and sign-ins that wait
+    until an address is confirmed. The organizations' rows are entered. Never commits.   Returns: how many invitations."""
+    keys = set(db.session.scalars(received_invitations.proved_by(user_id)))
     waiting = db.session.execute(select(EmailConfirmation.id, EmailConfirmation.email))
     theirs = [row.id for row in waiting if users.email_key(row.email) in keys]
     db.session.execute(sql_delete(EmailConfirmation).where(EmailConfirmation.id.in_(theirs)))
@@ -125,13 +133,9 @@ def _forget_addresses(user_id: uuid.UUID, organization_ids: Iterable[uuid.UUID])
     return deleted
 
 
-def _keys_of(user_id: uuid.UUID) -> Select[tuple[str]]:
-    return select(CLAIMED.c.email_key).where(CLAIMED.c.user_id == user_id, CLAIMED.c.email_verified, CLAIMED.c.email_key.is_not(None))
-
-
 def _is_to(user_id: uuid.UUID) -> ColumnElement[bool]:
     """Invitations to one of their verified addresses."""
-    return Invitation.email_key.in_(_keys_of(user_id))
+    return Invitation.email_key.in_(received_invitations.proved_by(user_id))
 
 
 def _vendor_tokens(user_id: uuid.UUID, ending: list[uuid.UUID]) -> list[tuple[ConnectorSettings, VendorTokens, str]]:

@@ -36,7 +36,7 @@ from models import (
     User,
 )
 from services.database import row_security
-from services.tokens import live, signing_keys, token_claims
+from services.tokens import live, oauth_clients, signing_keys, token_claims
 from services.tokens.live import Ended
 from services.users import api_key_administration, api_keys
 from services.users.api_key_administration import KeyEntry
@@ -335,9 +335,11 @@ def _client_secrets(hashes: list[bytes], match_of: _MatchOf) -> _Read:
             digest, is_old = client.previous_secret_hash or b"", True
         ends_at = client.previous_secret_expires_at if is_old else None
         has_ended = ends_at is not None and ends_at <= now()
-        steps = [] if is_old else [f"flask clients rotate-secret {client.client_id}"]
+        end_old = f"flask clients revoke-old-secret {client.client_id}"
+        make_room = [end_old] if not is_old and oauth_clients.has_two_secrets(client) else []
+        steps = [] if is_old else [*make_room, f"flask clients rotate-secret {client.client_id}"]
         found = _simple("client_secret", match_of(digest), client.client_id, expires_at=ends_at, ended=Ended.EXPIRED if has_ended else None)
-        yield found(end=" && ".join([*steps, f"flask clients revoke-old-secret {client.client_id}"])), digest
+        yield found(end=" && ".join([*steps, end_old])), digest
 
 
 def _sign_in_links(hashes: list[bytes], match_of: _MatchOf) -> _Read:

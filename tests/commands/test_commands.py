@@ -178,7 +178,7 @@ def test_sessions_are_listed_and_ended_by_id_or_person(app, client, sign_in, run
     assert run("sessions", "revoke", sid, "--user", other.email)[0] == 2
 
 
-def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(run):
+def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(cli, run):
     assert run("keys", "list") == (0, "")
     before = {key["kid"] for key in json.loads(run("keys", "jwks")[1])["keys"]}
     assert len(before) == 2
@@ -189,12 +189,14 @@ def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(run):
     assert len(published) == 3
     assert all("d" not in key for key in published)
     assert run("keys", "retire", states["next"])[0] == 1, "it signs now"
-    assert run("keys", "retire", states["signing"]) == (0, f"retired {states['signing']}\n")
+    retired = cli.invoke(args=["keys", "retire", states["signing"]])
+    assert (retired.exit_code, retired.stdout) == (0, f"retired {states['signing']}\n")
+    assert "tokens that it signed" in retired.stderr, "some of them have not expired"
     assert states["signing"] not in {key["kid"] for key in json.loads(run("keys", "jwks")[1])["keys"]}
     assert run("keys", "retire", "unknown")[0] == 1
 
 
-def test_clients_are_shown_without_secret_rotated_and_deleted(app, run):
+def test_clients_are_shown_without_secret_rotated_and_deleted(app, cli, run):
     client = factories.make_client(client_id="worker", type="confidential", grant_types="client_credentials", scope="introspect")
     public = factories.make_client(client_id="cli")
     assert run("clients", "list") == (0, "cli  public  Example App\nworker  confidential  Example App\n")
@@ -210,6 +212,14 @@ def test_clients_are_shown_without_secret_rotated_and_deleted(app, run):
     for raw in (client.raw_secret, new):
         data = {"grant_type": "client_credentials", "client_id": "worker", "client_secret": raw}
         assert http.post("/oauth/token", data=data).status_code == 200, "both work for a day"
+    again = cli.invoke(args=["clients", "rotate-secret", "worker"])
+    assert (again.exit_code, again.stdout) == (1, ""), "a third secret would push out one that is in use"
+    assert "revoke-old-secret" in again.stderr
+    assert http.post("/oauth/token", data=data).status_code == 200
+    assert run("clients", "revoke-old-secret", "worker") == (0, "revoked 1\n")
+    assert run("clients", "revoke-old-secret", "worker") == (0, "revoked 0\n")
+    assert http.post("/oauth/token", data=data | {"client_secret": client.raw_secret}).status_code == 401
+    assert http.post("/oauth/token", data=data).status_code == 200
     assert run("clients", "rotate-secret", public.client_id)[0] == 1
     assert run("clients", "delete", "worker", "--yes") == (0, "deleted worker\n")
     assert http.post("/oauth/token", data=data).status_code == 401

@@ -132,7 +132,8 @@ def test_each_list_is_read_in_pages_and_printed_as_it_comes(app: Flask, fill: Ca
         assert len(json.loads(path.read_text())) == rows, words
         assert len(statements) <= rows / PAGE + 12, (words, len(statements))
         peak = _peak(app, path, *words, "--json")
-        assert peak < peaks[words] + GROWTH, (words, peaks[words], peak)
+        grown = GROWTH if share >= 1 else 2 * GROWTH  # the first time less than a page was there
+        assert peak < peaks[words] + grown, (words, peaks[words], peak)
         sys.stderr.write(f"{' '.join(words)}: {rows} rows, {len(statements)} statements, {seconds:.1f} s, {peak / 1e6:.1f} MB\n")
 
 
