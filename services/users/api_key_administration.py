@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, Uuid, bindparam, select
 
 from errors import NotFound
 from extensions import db
@@ -68,6 +68,11 @@ def unscoped_list(*, user: str | None = None, organization: str | None = None, r
 
 def unscoped_read(*which: ColumnElement[bool]) -> list[KeyEntry]:
     """The first PAGE of them in the order of their ids."""
+    return _page(_statement(*which), now=now())
+
+
+def _statement(*which: ColumnElement[bool]) -> Select[Any]:
+    """A page of them. Binds `now`."""
     rows = (
         select(
             ApiKey.id,
@@ -105,7 +110,11 @@ def unscoped_read(*which: ColumnElement[bool]) -> list[KeyEntry]:
             live.client_may_act(ApiKey.grant_id).label("client_may_act"),
         ),
     )
-    return [_entry(row) for row in db.session.execute(judged.order_by(judged.selected_columns.id), {"now": now()})]
+    return judged.order_by(judged.selected_columns.id)
+
+
+def _page(statement: Select[Any], **values: Any) -> list[KeyEntry]:
+    return [_entry(row) for row in db.session.execute(statement, values)]
 
 
 def unscoped_revoke(actor: Actor, key_ids: Sequence[str]) -> int:
@@ -152,11 +161,11 @@ def unscoped_revoke(actor: Actor, key_ids: Sequence[str]) -> int:
 
 
 def _all(which: list[ColumnElement[bool]]) -> Iterator[KeyEntry]:
-    after: list[ColumnElement[bool]] = []
-    while entries := unscoped_read(*which, *after):
+    statement, after = _statement(*which, ApiKey.id > bindparam("after", type_=Uuid())), uuid.UUID(int=0)
+    while entries := _page(statement, now=now(), after=after):
         db.session.rollback()  # no transaction stays open for a whole list
         yield from entries
-        after = [ApiKey.id > entries[-1].id]
+        after = entries[-1].id
 
 
 def _organization_id(slug_or_id: str) -> uuid.UUID:

@@ -131,7 +131,7 @@ WHATEVER_THEIR_STATE = {
     "instance.leaked_secrets._jwt": "a token that leaked, also if it has ended; live.py says whether",
     "instance.leaked_secrets._keys": "which key it is; api_key_administration says whether it works",
     "instance.leaked_secrets._with_grant": "tokens that leaked, also if they have ended; live.py says which",
-    "users.api_key_administration.unscoped_read": "for operators, who see keys that have ended, too; live.py says which",
+    "users.api_key_administration._statement": "for operators, who see keys that have ended, too; live.py says which",
     "users.api_key_administration.unscoped_revoke": "by app_keys.revoke_where; revoking a key twice is not an error",
     "users.api_keys.mint": "a new row",
     "users.api_keys.revoke": "revoking a key twice is not an error",
