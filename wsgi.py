@@ -2,9 +2,11 @@
 
 import click
 
+import commands
 from app import create_app
 from config import SettingError
 
+commands.refuse_foreign()  # before settings are read: they may be wrong
 try:
     app = create_app()
 except SettingError as error:

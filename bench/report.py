@@ -136,10 +136,9 @@ def versions(stores: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def storms(before: str) -> str:
-    """The section of RESULTS.md that `./run test --long` is the source of, not a benchmark: it stays as it is."""
-    found = re.search(r"^## Storms\n.*?(?=^## |\Z)", before, re.M | re.S)
-    return found.group() if found else ""
+def from_tests(before: str) -> str:
+    """The sections of RESULTS.md that `./run test --long` is the source of, not a benchmark: they stay as they are."""
+    return "".join(re.findall(r"^## (?:Lists|Storms)\n.*?(?=^## |\Z)", before, re.M | re.S))
 
 
 def page(results: Results, before: str) -> str:
@@ -161,7 +160,7 @@ What the audit row and row-level security cost of an operation, measured without
 
 {results.rewrap}
 
-{storms(before)}## How it was measured
+{from_tests(before)}## How it was measured
 
 {results.rounds} rounds of {results.seconds:g} s for each operation, {CONNECTIONS} connections, one worker with {THREADS} threads on
 one core, the load generator and both stores on another. Each operation is measured right after the bare Flask view under

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, search_option, tell, tell_many
 from services.access.actors import Actor
 from services.organizations import organization_import, organizations
 from services.organizations.organization_import import BadImportFile
@@ -16,14 +16,17 @@ group = OperatorGroup("orgs", help="Organizations.")
 
 
 @group.command("list")
+@search_option("In the slug or the name, or an id.")
+@limit_option
 @json_option
-def list_orgs(as_json: bool) -> None:
-    """All organizations: slug, name, members."""
-    rows = organizations.unscoped_list()
-    if as_json:
-        tell([_without_role(row) for row in rows], (), as_json=True)
-        return
-    tell_many(rows, lambda row: f"{row.slug}  {row.name}  {row.member_count}{'  deleted' if row.deleted_at else ''}", as_json=False)
+def list_orgs(search: str, limit: int | None, as_json: bool) -> None:
+    """All organizations, by slug: slug, name, members."""
+    rows = map(_without_role, organizations.unscoped_list(text=search))
+    tell_many(rows, _line, as_json=as_json, limit=limit)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['slug']}  {row['name']}  {row['member_count']}{'  deleted' if row['deleted_at'] else ''}"
 
 
 @group.command()

@@ -2,7 +2,7 @@
 
 import click
 
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import OperatorGroup, json_option, limit_option, moment, tell, tell_many
 from services.access.actors import Actor
 from services.accounts import session_lists
 from services.accounts.session_lists import SessionItem
@@ -16,11 +16,12 @@ def _line(item: SessionItem) -> str:
 
 @group.command("list")
 @click.argument("user", metavar="[EMAIL-OR-ID]", required=False)
+@limit_option
 @json_option
-def list_sessions(user: str | None, as_json: bool) -> None:
+def list_sessions(user: str | None, limit: int | None, as_json: bool) -> None:
     """Live sessions of one person, or of everybody: id, type, person, last seen, address, app."""
     items = session_lists.unscoped_list_of(user) if user else session_lists.unscoped_list()
-    tell_many(items, _line, as_json=as_json)
+    tell_many(items, _line, as_json=as_json, limit=limit)
 
 
 @group.command()

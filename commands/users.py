@@ -1,12 +1,27 @@
 """`flask users`: people, and their one-time sign-in links."""
 
+from typing import NoReturn
+
 import click
 
 import config
-from commands.door import OperatorGroup, json_option, moment, tell, tell_many
+from commands.door import (
+    OperatorGroup,
+    fail,
+    json_option,
+    limit_option,
+    moment,
+    search_option,
+    tell,
+    tell_many,
+    tell_sections,
+    tell_what_would_go,
+    yes_option,
+)
 from services.access.actors import Actor
-from services.accounts import account_deletion, user_administration
-from services.accounts.user_administration import UserRow
+from services.accounts import account_deletion, person_export, user_administration
+from services.accounts.account_deletion import Consequences
+from services.accounts.user_administration import UserDetails, UserRow
 from services.sign_in import sign_in_links
 
 group = OperatorGroup("users", help="People.")
@@ -27,10 +42,12 @@ def _line(user: UserRow) -> str:
 
 
 @group.command("list")
+@search_option("In the name or the address, or an id.")
+@limit_option
 @json_option
-def list_users(as_json: bool) -> None:
-    """Everybody: id, address, name, marks."""
-    tell_many(user_administration.list_users(), _line, as_json=as_json)
+def list_users(search: str, limit: int | None, as_json: bool) -> None:
+    """Everybody, oldest account first: id, address, name, marks."""
+    tell_many(user_administration.list_users(text=search), _line, as_json=as_json, limit=limit)
 
 
 @group.command()
@@ -106,21 +123,61 @@ def enable(user: str, as_json: bool) -> None:
 
 @group.command()
 @_user
-@click.option("--yes", is_flag=True, required=True, help="There is no way back.")
+@yes_option
 @json_option
 def delete(user: str, yes: bool, as_json: bool) -> None:
     """Delete somebody and all that is theirs, at once."""
-    user_id = user_administration.get_id(user)
-    account_deletion.delete(Actor.operator(), user_id)
-    tell({"deleted": str(user_id)}, [f"deleted {user_id}"], as_json=as_json)
+    found = user_administration.get_details(user)
+    goes = account_deletion.unscoped_preview(found.user.id)
+    if goes.orphaned and (yes or not as_json):
+        which = ", ".join(organization.slug for organization in goes.orphaned)
+        have = "which has" if len(goes.orphaned) == 1 else "which have"
+        fail(f"the only owner of {which}, {have} other members: make somebody else an owner there, or delete them, first")
+    if not yes:
+        _tell_what_would_go(found, goes, as_json=as_json)
+    account_deletion.delete(Actor.operator(), found.user.id)
+    tell({"deleted": str(found.user.id)}, [f"deleted {found.user.id}"], as_json=as_json)
+
+
+def _tell_what_would_go(found: UserDetails, goes: Consequences, *, as_json: bool) -> NoReturn:
+    counts = {
+        "sessions": found.session_count,
+        "grants": found.grant_count,
+        "keys": goes.keys,
+        "agents": goes.agents,
+        "credentials": goes.credentials,
+        "connections": goes.connections,
+        "invitations": goes.invitations,
+    }
+    slugs = {name: [organization.slug for organization in getattr(goes, name)] for name in ("ending", "left", "orphaned")}
+    lines = [f"person: {found.user.id} ({found.user.email or found.user.name or '-'})"]
+    lines += [f"{'invitations to their addresses' if name == 'invitations' else name}: {count}" for name, count in counts.items()]
+    lines += [f"organization that ends: {slug}" for slug in slugs["ending"]]
+    lines += [f"organization that goes on: {slug}" for slug in slugs["left"]]
+    lines += ["stays: the audit log of what they did and what was done to them, with their addresses"]
+    tell_what_would_go({"user": found.user, **counts, **slugs}, lines, as_json=as_json)
+
+
+@group.command()
+@_user
+def export(user: str) -> None:
+    """Write all that is kept about somebody to standard output, as JSON, read in pages. Never a secret."""
+    tell_sections(person_export.unscoped_export(Actor.operator(), user))
 
 
 @group.command("sign-in-link")
 @_user
 @click.option("--create", is_flag=True, help="Make the person when there is none with this address.")
+@click.option("--revoke", is_flag=True, help="End the links that were not used yet instead.")
 @json_option
-def sign_in_link(user: str, create: bool, as_json: bool) -> None:
+def sign_in_link(user: str, create: bool, revoke: bool, as_json: bool) -> None:
     """A link that signs somebody in, once, within ten minutes."""
+    if create and revoke:
+        raise click.UsageError("--create and --revoke exclude each other.")
+    if revoke:
+        ended = sign_in_links.revoke_all(Actor.operator(), user)
+        tell({"revoked": ended}, [f"revoked {ended}"], as_json=as_json)
+        return
     raw = sign_in_links.create(Actor.operator(), user, create=create)
     url = f"{config.current().public_url}/login/link/{raw}"
     tell({"url": url, "expires_in": sign_in_links.LINK_SECONDS}, [url], as_json=as_json)

@@ -13,6 +13,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -112,6 +113,14 @@ class SessionStore:
         text = self._redis.get(_session_key(cookie_hash))
         return SessionRecord.from_json(text) if text else None
 
+    def find_many(self, digests: list[bytes]) -> list[tuple[bytes, SessionRecord]]:
+        """Those of these sessions that there are, each with its digest, which is that of a cookie's value."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for digest in digests:
+            pipeline.get(_session_key(digest.hex()))
+        texts = pipeline.execute() if digests else []
+        return [(digest, SessionRecord.from_json(text)) for digest, text in zip(digests, texts, strict=True) if text]
+
     def exists(self, cookie_hash: str) -> bool:
         return bool(self._redis.exists(_session_key(cookie_hash)))
 
@@ -155,6 +164,15 @@ class SessionStore:
                 self._redis.eval(_DROP_ENTRY, 1, index, sid, cookie_hash)
         records = [SessionRecord.from_json(text) for text in texts if text]
         return sorted(records, key=lambda record: record.created_at_ms, reverse=True)
+
+    def scan(self) -> Iterator[SessionRecord]:
+        """Everybody's sessions, in no order; one that is there all the while at least once, and rarely twice (SCAN)."""
+        keys = self._redis.scan_iter("gatepost:session:*", count=500)
+        while some := list(islice(keys, 500)):
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in some:
+                pipeline.get(key)
+            yield from (SessionRecord.from_json(text) for text in pipeline.execute() if text)
 
     def find_owner(self, sid: str) -> uuid.UUID | None:
         """Whose session this is, by a walk over all indexes: for operators, not for requests."""

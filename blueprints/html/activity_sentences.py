@@ -16,6 +16,8 @@ SENTENCES = {
     "identity_unlinked": lazy_gettext("%(provider)s (%(login)s) was unlinked"),
     "key_created": lazy_gettext("Access token %(name)s (ends %(end)s) was created"),
     "key_created agent": lazy_gettext("Key %(name)s (ends %(end)s) of %(agent)s was created"),
+    "key_revoked": lazy_gettext("Access token %(name)s (ends %(end)s) was revoked by an administrator"),
+    "key_revoked agent": lazy_gettext("Key %(name)s (ends %(end)s) of %(agent)s was revoked by an administrator"),
     "app_allowed": lazy_gettext("%(app)s was allowed to use your account"),
     "sign_in_from_new_place": lazy_gettext("Sign-in from a new place with %(way)s: %(device)s"),
     "sign_in_link_created": lazy_gettext("An administrator created a sign-in link for your account"),

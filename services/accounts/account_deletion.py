@@ -1,6 +1,7 @@
 """Deleting a person: what goes with them, what stops it, and the deed.
 
-What is theirs goes with their row, by the foreign keys. What they did stays in the audit log, which has none.
+What is theirs goes with their row, by the foreign keys; what is kept under their addresses goes too. What they did stays in the audit
+log, which has none, and there their addresses stay.
 """
 
 import logging
@@ -8,7 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import aliased
 
@@ -17,15 +18,16 @@ from connectors.base import VendorTokens
 from errors import NotFound
 from extensions import db
 from infra.clock import now
-from models import Agent, ApiKey, Connection, Credential, Membership, Organization, User
+from models import Agent, ApiKey, Connection, Credential, EmailConfirmation, Invitation, Membership, Organization, User
 from services.access.actors import Actor, OrganizationInfo, organization_of
 from services.audit import audit
 from services.database import row_security
 from services.database.transactions import begin_write
-from services.organizations import organization_slugs
+from services.organizations import organization_slugs, received_invitations
 from services.organizations.members import LastOwner
 from services.sessions import user_sessions
 from services.tokens import grant_deletion, live
+from services.users import users
 from services.vault import connections
 
 log = logging.getLogger("gatepost.account_deletion")
@@ -36,6 +38,7 @@ GIVE_BACK_SECONDS = 20
 class Consequences:
     """What a person's deletion means. orphaned: they have members and no other owner, so they stop it. ending: nobody else is
     in them, so they go too. left: they go on without the person. keys: those that work, of the person and of their agents.
+    invitations: to their verified addresses, whatever became of them.
     """
 
     orphaned: tuple[OrganizationInfo, ...]
@@ -45,6 +48,7 @@ class Consequences:
     keys: int
     credentials: int
     connections: int
+    invitations: int
 
 
 def preview(actor: Actor) -> Consequences:
@@ -54,21 +58,28 @@ def preview(actor: Actor) -> Consequences:
     return _consequences(actor.user.id)
 
 
+def unscoped_preview(user_id: uuid.UUID) -> Consequences:
+    """For operators."""
+    return _consequences(user_id)
+
+
 def delete(actor: Actor, user_id: uuid.UUID) -> None:
     """Delete a person and all that is theirs, at once: sessions, grants, keys, agents, values, and the organizations that
     nobody else is in. Commits: yes; then the vendors of their connections are told, best effort.   Raises: NotFound; LastOwner, and
     then nothing was done.
 
-    Once no token request is under way, the person is held, so that they join nothing meanwhile, then their organizations, so that
-    nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one sees that they are the last.
+    Once no token request is under way, the invitations to the person are held, then the person, so that they join nothing meanwhile,
+    then their organizations, so that nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one
+    sees that they are the last.
     """
     begin_write()
     grant_deletion.begin(lambda table: table.user_id == user_id)
+    inviting = _hold_invitations(user_id)
     name = db.session.scalar(select(User.name).where(User.id == user_id).with_for_update())
     if name is None:
         raise NotFound()
     row_security.enter(user_id=user_id)
-    joined = select(Membership.organization_id).where(Membership.user_id == user_id)
+    joined = db.session.scalars(select(Membership.organization_id).where(Membership.user_id == user_id)).all()
     db.session.execute(select(Organization.id).where(Organization.id.in_(joined)).order_by(Organization.id).with_for_update()).all()
     found = _consequences(user_id)
     if found.orphaned:
@@ -81,6 +92,8 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     ending = [organization.id for organization in found.ending]
     left = _vendor_tokens(user_id, ending)
     organization_slugs.keep(ending)
+    row_security.enter(user_id=user_id, organization_ids={*joined, *inviting})
+    invitations = _forget_addresses(user_id)
     db.session.execute(sql_delete(Organization).where(Organization.id.in_(ending)))
     db.session.execute(sql_delete(User).where(User.id == user_id))
     audit.record(
@@ -88,11 +101,42 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         "user.deleted",
         target_type="user",
         target_id=user_id,
-        details={"agents": found.agents, "keys": found.keys, "credentials": found.credentials, "connections": found.connections},
+        details={
+            "agents": found.agents,
+            "keys": found.keys,
+            "credentials": found.credentials,
+            "connections": found.connections,
+            "invitations": invitations,
+        },
     )
     db.session.commit()
     user_sessions.forget_all(user_id)
     _give_back(left)
+
+
+def _hold_invitations(user_id: uuid.UUID) -> set[uuid.UUID]:
+    """Lock the invitations to a person before the person, as whoever accepts one does. Never commits.   Returns: whose they are."""
+    row_security.enter(user_id=user_id)
+    inviting = set(db.session.scalars(select(Invitation.organization_id).where(_is_to(user_id))))
+    row_security.enter(user_id=user_id, organization_ids=inviting)
+    db.session.execute(select(Invitation.id).where(_is_to(user_id)).order_by(Invitation.id).with_for_update()).all()
+    return inviting
+
+
+def _forget_addresses(user_id: uuid.UUID) -> int:
+    """Delete what is kept under a person's verified addresses and is not theirs: invitations, answered ones too, and sign-ins that wait
+    until an address is confirmed. The organizations' rows are entered. Never commits.   Returns: how many invitations."""
+    keys = set(db.session.scalars(received_invitations.proved_by(user_id)))
+    waiting = db.session.execute(select(EmailConfirmation.id, EmailConfirmation.email))
+    theirs = [row.id for row in waiting if users.email_key(row.email) in keys]
+    db.session.execute(sql_delete(EmailConfirmation).where(EmailConfirmation.id.in_(theirs)))
+    deleted: int = db.session.execute(sql_delete(Invitation).where(Invitation.email_key.in_(keys))).rowcount  # type: ignore[attr-defined]
+    return deleted
+
+
+def _is_to(user_id: uuid.UUID) -> ColumnElement[bool]:
+    """Invitations to one of their verified addresses."""
+    return Invitation.email_key.in_(received_invitations.proved_by(user_id))
 
 
 def _vendor_tokens(user_id: uuid.UUID, ending: list[uuid.UUID]) -> list[tuple[ConnectorSettings, VendorTokens, str]]:
@@ -141,6 +185,7 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
         select(func.count()).where(ApiKey.user_id == user_id, live.key_works(now())),
         select(func.count()).where(Credential.user_id == user_id),
         select(func.count()).where(Connection.user_id == user_id),
+        select(func.count()).where(_is_to(user_id)),
     )
     ending = [row for row in rows if row.others == 0]
     orphaned = [row for row in rows if row.others > 0 and row.role == "owner" and row.other_owners == 0]

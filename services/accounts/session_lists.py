@@ -18,7 +18,9 @@ from services.access.actors import Actor, UserInfo
 from services.accounts import user_administration
 from services.database import row_security
 from services.sessions import user_sessions
+from services.sessions.user_sessions import SessionRecord
 from services.tokens import grant_lists, token_claims
+from services.tokens.grant_lists import GrantInfo
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ def unscoped_list_of(email_or_id: str) -> Iterator[SessionItem]:
 
 
 def unscoped_list() -> Iterator[SessionItem]:
-    """The sessions and grants of everybody, person after person."""
-    for user in user_administration.list_users():
-        yield from _items(user.id, of_each_client=None)
+    """The sessions of everybody, in no order, then the grants, newest first; read in pages, whoever they are of."""
+    yield from map(_browser, user_sessions.unscoped_list())
+    yield from (_grant(user_id, grant) for user_id, grant in grant_lists.unscoped_list())
 
 
 def unscoped_revoke(actor: Actor, sid: str) -> None:
@@ -87,30 +89,36 @@ def unscoped_revoke_all(actor: Actor, email_or_id: str) -> int:
 
 def _items(user_id: uuid.UUID, *, of_each_client: int | None = grant_lists.OF_EACH_CLIENT) -> Iterator[SessionItem]:
     """Browsers, then grants, each newest first."""
-    for record in user_sessions.list_for(user_id):
-        yield SessionItem(
-            id=record.sid,
-            type="browser",
-            user_id=user_id,
-            client_id=None,
-            created_at=_from_ms(record.created_at_ms),
-            last_seen_at=_from_ms(record.last_seen_ms),
-            expires_at=_from_ms(record.expires_at_ms),
-            ip=record.ip,
-            user_agent=record.user_agent,
-        )
-    for grant in grant_lists.list_for(user_id, of_each_client=of_each_client):
-        yield SessionItem(
-            id=str(grant.id),
-            type="grant",
-            user_id=user_id,
-            client_id=grant.client_id,
-            created_at=grant.created_at,
-            last_seen_at=grant.last_used_at,
-            expires_at=grant.expires_at,
-            ip=grant.ip,
-            user_agent=grant.user_agent,
-        )
+    yield from map(_browser, user_sessions.list_for(user_id))
+    yield from (_grant(user_id, grant) for grant in grant_lists.list_for(user_id, of_each_client=of_each_client))
+
+
+def _browser(record: SessionRecord) -> SessionItem:
+    return SessionItem(
+        id=record.sid,
+        type="browser",
+        user_id=record.user_id,
+        client_id=None,
+        created_at=_from_ms(record.created_at_ms),
+        last_seen_at=_from_ms(record.last_seen_ms),
+        expires_at=_from_ms(record.expires_at_ms),
+        ip=record.ip,
+        user_agent=record.user_agent,
+    )
+
+
+def _grant(user_id: uuid.UUID, grant: GrantInfo) -> SessionItem:
+    return SessionItem(
+        id=str(grant.id),
+        type="grant",
+        user_id=user_id,
+        client_id=grant.client_id,
+        created_at=grant.created_at,
+        last_seen_at=grant.last_used_at,
+        expires_at=grant.expires_at,
+        ip=grant.ip,
+        user_agent=grant.user_agent,
+    )
 
 
 def _person(actor: Actor) -> UserInfo:

@@ -2,21 +2,22 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from errors import Conflict, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
+from infra.rows import reader
 from models import Identity, Membership, Organization, User
 from services.access import instance_access
 from services.access.actors import Actor
 from services.audit import audit
 from services.database.transactions import begin_write, wait_for_turn
-from services.pagination import numbered_pages
+from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.sessions import user_sessions
 from services.sessions.user_sessions import SessionRecord
@@ -24,8 +25,6 @@ from services.tokens import app_keys, grant_lists
 from services.tokens.grant_lists import GrantInfo
 from services.users import api_keys, identities, users
 from services.users.identities import IdentityInfo
-
-_PAGE = 500
 
 
 class LastAdministrator(Conflict):
@@ -43,6 +42,9 @@ class UserRow:
     is_admin: bool
     disabled_at: datetime | None
     created_at: datetime
+
+
+_user_row = reader(UserRow)
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,16 @@ def search(actor: Actor, *, text: str = "", state: str = "", number: int = 1) ->
     """People by name. text: in the name or the address, or an id. state: one of STATES.   Raises NotFound."""
     instance_access.enter(actor)
     statement = select(User).order_by(func.lower(User.name), User.id)
-    if text:
-        meant = [column.icontains(text, autoescape=True) for column in (User.name, User.email)]
-        statement = statement.where(or_(*meant, User.id == parse_uuid(text)))
+    statement = statement.where(*_found_by(text))
     if state:
         statement = statement.where(STATES[state])
     return numbered_pages.read(statement, lambda row: FoundUser(_row(row.User), row.User.last_sign_in_at), number=number)
+
+
+def _found_by(text: str) -> list[ColumnElement[bool]]:
+    if not text:
+        return []
+    return [or_(*(column.icontains(text, autoescape=True) for column in (User.name, User.email)), User.id == parse_uuid(text))]
 
 
 def get_user(actor: Actor, user_id: uuid.UUID) -> UserRow:
@@ -120,13 +126,11 @@ def get_page(actor: Actor, user_id: uuid.UUID) -> UserPage:
     )
 
 
-def list_users() -> Iterator[UserRow]:
-    """Everybody, oldest first, read page by page."""
-    after = uuid.UUID(int=0)
-    while rows := db.session.scalars(select(User).where(User.id > after).order_by(User.id).limit(_PAGE)).all():
-        yield from (_row(user) for user in rows)
-        after = rows[-1].id
-        db.session.rollback()
+def list_users(*, text: str = "") -> Iterator[UserRow]:
+    """Everybody, oldest first, read page by page. text: as for `search`."""
+    columns = [getattr(User, field.name) for field in fields(UserRow)]
+    statement = select(*columns).where(*_found_by(text))
+    return (_user_row(row) for row in keyset.stream(statement, User.id))
 
 
 def get_id(email_or_id: str) -> uuid.UUID:

@@ -22,6 +22,7 @@ Kind = Literal[
     "identity_linked",
     "identity_unlinked",
     "key_created",
+    "key_revoked",
     "app_allowed",
     "sign_in_from_new_place",
     "sign_in_link_created",

@@ -96,6 +96,10 @@ def _security_words(place: Place) -> dict[str, tuple[str, str]]:
             _("New key for your account"),
             _("The key %(name)s was created in your account on Gatepost at %(host)s. Programs can use it to act as you or as your agent."),
         ),
+        "key_revoked": (
+            _("A key of your account was revoked"),
+            _("An administrator revoked the key %(name)s of your account on Gatepost at %(host)s. Programs that use it stop working."),
+        ),
         "app_allowed": (
             _("New app for your account"),
             _("The app %(name)s was allowed to use your account on Gatepost at %(host)s."),

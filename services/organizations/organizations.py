@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy import Select, func, literal, or_, select, tuple_
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
@@ -20,7 +20,7 @@ from config import current
 from errors import Conflict, Forbidden, NotFound
 from extensions import db
 from infra.clock import now
-from infra.ids import uuid7
+from infra.ids import parse_uuid, uuid7
 from models import Agent, ApiKey, AuditEvent, Credential, Membership, Organization, User
 from models.audit_event import IS_UPDATE
 from models.membership import in_own_order
@@ -354,11 +354,17 @@ def get_visible(actor: Actor, slug: str) -> OrganizationRow:
     return _row(db.session.get_one(Organization, found.id), found.role)
 
 
-def unscoped_list() -> list[OrganizationRow]:
-    """All of them, deleted ones too, for operators."""
+def unscoped_list(*, text: str = "") -> Iterator[OrganizationRow]:
+    """All of them, deleted ones too, by slug and read page by page, for operators. text: in the slug or the name, or an id."""
     members = select(func.count()).where(Membership.organization_id == Organization.id).scalar_subquery()
-    rows = db.session.execute(select(Organization, members).order_by(Organization.slug))
-    return [_row(organization, "", member_count=count) for organization, count in rows]
+    statement = select(*Organization.__table__.columns, members.label("member_count"))
+    if text:
+        meant = [column.icontains(text, autoescape=True) for column in (Organization.slug, Organization.name)]
+        statement = statement.where(or_(*meant, Organization.id == parse_uuid(text)))
+    return (
+        OrganizationRow(row.id, row.slug, row.name, "", row.metadata, row.created_at, row.deleted_at, row.member_count)
+        for row in keyset.stream(statement, Organization.slug)
+    )
 
 
 def unscoped_get(slug: str) -> tuple[OrganizationRow, list[tuple[str, str | None, str]]]:

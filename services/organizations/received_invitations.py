@@ -116,7 +116,7 @@ def is_open_for(email: str) -> bool:
     return bool(db.session.scalar(select(is_invited(users.email_key(email), literal(now(), UtcDateTime())))))
 
 
-def _proved_by(user_id: uuid.UUID | BindParameter[uuid.UUID]) -> Select[tuple[str]]:
+def proved_by(user_id: uuid.UUID | BindParameter[uuid.UUID]) -> Select[tuple[str]]:
     """The keys of a person's verified addresses."""
     return select(CLAIMED.c.email_key).where(CLAIMED.c.user_id == user_id, CLAIMED.c.email_verified)
 
@@ -141,7 +141,7 @@ _WAITING = HotStatement(
     .outerjoin(_inviter, _inviter.id == Invitation.invited_by)
     .outerjoin(_own, (_own.organization_id == Invitation.organization_id) & (_own.user_id == _person))
     .where(
-        Invitation.email_key.in_(_proved_by(_person)),
+        Invitation.email_key.in_(proved_by(_person)),
         *is_pending(),
         Invitation.expires_at > bindparam("moment", type_=UtcDateTime()),
         Organization.deleted_at.is_(None),
@@ -225,7 +225,7 @@ def find_info(raw: str) -> InvitationInfo | None:
 
 def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "member", "other_address", "not_verified"]:
     """Raises InvitationEnded; not for a member who joined by it."""
-    is_proved = user is not None and invitation.email_key in db.session.scalars(_proved_by(user.id)).all()
+    is_proved = user is not None and invitation.email_key in db.session.scalars(proved_by(user.id)).all()
     role = db.session.scalar(_role(invitation.organization_id, user.id)) if user and is_proved else None
     if not _is_open(invitation) and (role is None or invitation.accepted_at is None):
         raise _ended(invitation)
@@ -315,7 +315,7 @@ def _redeem_automatic(actor: Actor, user_id: uuid.UUID) -> list[OrganizationInfo
         select(Invitation.id, Invitation.role, Organization)
         .join(Organization, Organization.id == Invitation.organization_id)
         .where(
-            Invitation.email_key.in_(_proved_by(user_id)),
+            Invitation.email_key.in_(proved_by(user_id)),
             Invitation.role != "owner",
             *is_pending(),
             Invitation.expires_at > now(),
@@ -343,7 +343,7 @@ def _get_own(actor: Actor, invitation_id: str) -> tuple[User, Invitation]:
     begin_write()
     row_security.enter(user_id=actor.user.id)
     user = db.session.get_one(User, actor.user.id, populate_existing=True)
-    named = select(Invitation).where(Invitation.id == parse_uuid(invitation_id), Invitation.email_key.in_(_proved_by(user.id)))
+    named = select(Invitation).where(Invitation.id == parse_uuid(invitation_id), Invitation.email_key.in_(proved_by(user.id)))
     invitation = db.session.scalar(named.execution_options(populate_existing=True))
     if invitation is None:
         raise NotFound()

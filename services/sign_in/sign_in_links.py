@@ -4,10 +4,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
-from errors import Invalid, LinkFacts, LinkRefused, NotFound, SignInRefused
+from errors import Conflict, Invalid, LinkFacts, LinkRefused, NotFound, SignInRefused
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
@@ -45,7 +45,8 @@ def create(actor: Actor, email_or_id: str, *, create: bool = False, seconds: int
     """A link's raw token, shown once, for the person who has proved this address, or has this id. Commits: yes.
 
     create: make the person when there is none; the operator answers for the address.
-    Raises: Invalid; NotFound without `create`; Conflict when the address is claimed and nobody has proved it.
+    Raises: Invalid; NotFound without `create`; Conflict when the address is claimed and nobody has proved it, or for somebody who is
+    disabled.
     """
     address = clean_email(email_or_id)
     if address is None and parse_uuid(email_or_id) is None:
@@ -62,6 +63,10 @@ def create(actor: Actor, email_or_id: str, *, create: bool = False, seconds: int
             raise
         is_known = False
         user = users.add(actor, email=address, email_verified=True, name=address.partition("@")[0], by_operator=True)
+    if user.disabled_at is not None:
+        user_id = user.id
+        db.session.rollback()
+        raise Conflict(f"This user is disabled. `flask users enable {user_id}` lets them in again.", code="account_disabled")
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
     audit.record(actor, "sign_in_link.created", target_type="user", target_id=user.id)
@@ -69,6 +74,18 @@ def create(actor: Actor, email_or_id: str, *, create: bool = False, seconds: int
         account_events.record(actor, user.id, "sign_in_link_created")
     db.session.commit()
     return raw
+
+
+def revoke_all(actor: Actor, email_or_id: str) -> int:
+    """End the links of a person that were not used yet. Commits: yes.   Returns: how many.   Raises: NotFound, Conflict."""
+    begin_write()
+    user_id = users.get(email_or_id).id
+    unused = delete(SignInLink).where(SignInLink.user_id == user_id, SignInLink.used_at.is_(None), SignInLink.expires_at > now())
+    ended: int = db.session.execute(unused).rowcount  # type: ignore[attr-defined]
+    if ended:
+        audit.record(actor, "sign_in_link.revoked", target_type="user", target_id=user_id, details={"count": ended})
+    db.session.commit()
+    return ended
 
 
 def get_info(raw: str) -> LinkInfo:

@@ -1,6 +1,7 @@
 """A person's live grants, as shown in lists."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from infra.hot_statements import HotStatement
 from infra.rows import reader
 from models import AccessToken, OAuthClient, RefreshFamily, RefreshToken, Resource
 from services.database.transactions import engine
+from services.pagination import keyset
 from services.tokens import live, oauth_clients
 
 _WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
@@ -37,21 +39,17 @@ _LIVE_GRANTS = (
         RefreshFamily.expires_at,
         OAuthClient.origin.label("client_origin"),
         OAuthClient.redirect_uris,
-        func.row_number().over(partition_by=RefreshFamily.client_pk, order_by=RefreshFamily.id.desc()).label("place"),
     )
     .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
     .outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
-    .where(
-        RefreshFamily.user_id == bindparam("user_id"),
-        live.grant_is_live(),
-        _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
-    )
-    .subquery()
+    .where(live.grant_is_live(), _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists())
 )
-_NEWEST_GRANTS = HotStatement(
-    select(*(column for column in _LIVE_GRANTS.c if column.name != "place"))
-    .where(_LIVE_GRANTS.c.place <= bindparam("of_each_client", type_=Integer()))
-    .order_by(_LIVE_GRANTS.c.id.desc())
+_PLACE = func.row_number().over(partition_by=RefreshFamily.client_pk, order_by=RefreshFamily.id.desc()).label("place")
+_OF_PERSON = _LIVE_GRANTS.add_columns(_PLACE).where(RefreshFamily.user_id == bindparam("user_id")).subquery()
+_NEWEST_OF_PERSON = HotStatement(
+    select(*(column for column in _OF_PERSON.c if column.name != "place"))
+    .where(_OF_PERSON.c.place <= bindparam("of_each_client", type_=Integer()))
+    .order_by(_OF_PERSON.c.id.desc())
 )
 
 
@@ -89,5 +87,11 @@ def list_for(user_id: uuid.UUID, *, of_each_client: int | None = OF_EACH_CLIENT)
     """Return a person's live grants, newest first: not revoked, and with a token that still works. of_each_client: at most so many; None:
     all, for operators."""
     most = _EVERY if of_each_client is None else of_each_client
-    rows = _NEWEST_GRANTS.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource, of_each_client=most)
+    rows = _NEWEST_OF_PERSON.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource, of_each_client=most)
     return [_grant_info(row) for row in rows]
+
+
+def unscoped_list() -> Iterator[tuple[uuid.UUID, GrantInfo]]:
+    """Everybody's live grants, newest first, each with its person's id; read page by page."""
+    statement = _LIVE_GRANTS.add_columns(RefreshFamily.user_id).params(now=now(), api_resource=current().api_resource)
+    return ((row.user_id, _grant_info(row)) for row in keyset.stream(statement, RefreshFamily.id, newest_first=True))

@@ -44,6 +44,7 @@ ALGORITHMS = (ALGORITHM, "RS256")
 _TYPES: dict[str, type[ECKey | RSAKey]] = {"ES256": ECKey, "RS256": RSAKey}
 _RSA_BITS = 2048
 FOLLOW_SECONDS = 10
+_MINUTE = timedelta(minutes=1)
 SERVICES_KEEP_KEYS = timedelta(hours=1)  # our own documents say a minute; libraries that read them keep keys longer
 REREAD_SECONDS = 1  # another process may have rotated: for a name that is not known the table is read sooner
 _PUBLISHED = ("next", "signing", "old")
@@ -260,12 +261,13 @@ def _create_set(algorithm: str) -> None:
 
 
 def _new_set(algorithm: str) -> list[dict[str, Any]]:
-    return [{"id": uuid7(), **_new_row(algorithm, state)} for state in ("signing", "next")]
+    moment = now()  # of both: see _is_known
+    return [{"id": uuid7(), **_new_row(algorithm, state, moment)} for state in ("signing", "next")]
 
 
-def _new_row(algorithm: str, state: str) -> dict[str, Any]:
+def _new_row(algorithm: str, state: str, moment: datetime) -> dict[str, Any]:
     key = RSAKey.generate_key(_RSA_BITS, private=True) if algorithm == "RS256" else ECKey.generate_key("P-256", private=True)
-    kid, moment = secrets.token_hex(8), now()  # no "-" in front: `flask keys retire` would take it for an option
+    kid = secrets.token_hex(8)  # no "-" in front: `flask keys retire` would take it for an option
     public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": algorithm}
     return {
         "kid": kid,
@@ -312,12 +314,30 @@ def list_keys() -> list[SigningKey]:
     return list(db.session.scalars(select(SigningKey).order_by(SigningKey.id)))
 
 
-def rotate(actor: Actor) -> str:
+def rotate(actor: Actor, *, force: bool = False) -> str:
     """Make the next key of each algorithm the signing one and publish a new next; the old ones stay accepted. Commits: yes.
 
-    Returns: the kid that signs access tokens now. Running workers follow within FOLLOW_SECONDS.   Raises: Conflict, KeysUnreadable.
+    force: also a next key that services may not have read yet.   Returns: the kid that signs access tokens now. Running workers follow
+    within FOLLOW_SECONDS.   Raises: Conflict next_key_too_new, saying how long to wait; no_next_key; KeysUnreadable.
     """
-    return _rotate(actor, _pairs())
+    pairs, moment = _pairs(), now()
+    for pair in pairs:
+        if not force and not _is_known(pair, moment):
+            age, rest = moment - pair.next.created_at, may_start_at(pair.next) - moment
+            kid = pair.next.kid
+            db.session.rollback()
+            raise Conflict(
+                f"The next key {kid} was published {age // _MINUTE} min ago and services keep our keys for up to"
+                f" {SERVICES_KEEP_KEYS // _MINUTE} min: those that have not read it would refuse what it signs."
+                f" Wait another {-(-rest // _MINUTE)} min, or use --force if a key leaked.",
+                code="next_key_too_new",
+            )
+    return _rotate(actor, pairs)
+
+
+def _is_known(pair: "_Pair", moment: datetime) -> bool:
+    """Whether whoever has the key that signs has the next one, too: they were published together, or long enough ago."""
+    return pair.next.created_at <= pair.signing.created_at or may_start_at(pair.next) <= moment
 
 
 def start(actor: Actor, kid: str) -> bool:
@@ -383,7 +403,7 @@ def _rotate(actor: Actor, pairs: list[_Pair]) -> str:
         db.session.flush()
         pair.next.state, pair.next.signing_since = "signing", moment
         db.session.flush()
-        db.session.add(SigningKey(**_new_row(pair.next.algorithm, "next")))
+        db.session.add(SigningKey(**_new_row(pair.next.algorithm, "next", now())))
         audit.record(actor, "signing_key.rotated", target_type="signing_key", target_id=pair.next.kid)
     db.session.commit()
     forget()
@@ -407,7 +427,7 @@ def retire(actor: Actor, kid: str) -> None:
     key.state, key.retired_at = "retired", now()
     db.session.flush()
     if was_next:
-        db.session.add(SigningKey(**_new_row(key.algorithm, "next")))
+        db.session.add(SigningKey(**_new_row(key.algorithm, "next", now())))
     audit.record(actor, "signing_key.retired", target_type="signing_key", target_id=kid)
     db.session.commit()
     forget()

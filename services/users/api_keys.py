@@ -145,7 +145,7 @@ def find(raw: str, *, ip: str | None) -> KeyInfo | None:
     None for a typo (no look-up), an unknown, revoked or expired key, a disabled owner, a paused agent, an organization that
     its owner left or that was deleted, and an app that made it and may not act for people any more.
     """
-    if not _SHAPE.fullmatch(raw) or raw[-6:] != _checksum(raw[:-6]):
+    if not is_key(raw):
         return None
     moment = now()
     row = _FIND.one(engine(), key_hash=hash_secret(raw), now=moment)
@@ -470,6 +470,19 @@ def _row(key: ApiKey, slug: str, created_with: KeyMaker | None) -> KeyRow:
         last_used_ip=key.last_used_ip,
         created_with=created_with,
     )
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form and the checksum of a key, known or not."""
+    return bool(_SHAPE.fullmatch(text)) and text[-6:] == _checksum(text[:-6])
+
+
+def id_in(digits: str) -> uuid.UUID | None:
+    """The id that a key names in its first 22 digits."""
+    number = 0
+    for digit in digits:
+        number = number * 62 + _DIGITS.index(digit)
+    return uuid.UUID(int=number) if number < 1 << 128 else None
 
 
 def new_key(prefix: str, key_id: uuid.UUID) -> str:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from extensions import db
+from infra import clock
 from infra.ids import uuid7
 from models import AuditEvent, OAuthClient, RefreshFamily, User
 from services.access.actors import Actor
@@ -193,7 +194,7 @@ def test_sessions_are_listed_and_ended_by_id_or_person(app, client, sign_in, run
     assert run("sessions", "revoke", sid, "--user", other.email)[0] == 2
 
 
-def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(run):
+def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(cli, run):
     assert run("keys", "list") == (0, "")
     before = {key["kid"] for key in json.loads(run("keys", "jwks")[1])["keys"]}
     assert len(before) == 2
@@ -204,12 +205,14 @@ def test_keys_rotate_and_retire_and_the_signing_key_cannot_be_retired(run):
     assert len(published) == 3
     assert all("d" not in key for key in published)
     assert run("keys", "retire", states["next"])[0] == 1, "it signs now"
-    assert run("keys", "retire", states["signing"]) == (0, f"retired {states['signing']}\n")
+    retired = cli.invoke(args=["keys", "retire", states["signing"]])
+    assert (retired.exit_code, retired.stdout) == (0, f"retired {states['signing']}\n")
+    assert "tokens that it signed" in retired.stderr, "some of them have not expired"
     assert states["signing"] not in {key["kid"] for key in json.loads(run("keys", "jwks")[1])["keys"]}
     assert run("keys", "retire", "unknown")[0] == 1
 
 
-def test_clients_are_shown_without_secret_rotated_and_deleted(app, run):
+def test_clients_are_shown_without_secret_rotated_and_deleted(app, cli, run):
     client = factories.make_client(client_id="worker", type="confidential", grant_types="client_credentials", scope="introspect")
     public = factories.make_client(client_id="cli")
     assert run("clients", "list") == (0, "cli  public  Example App\nworker  confidential  Example App\n")
@@ -225,8 +228,16 @@ def test_clients_are_shown_without_secret_rotated_and_deleted(app, run):
     for raw in (client.raw_secret, new):
         data = {"grant_type": "client_credentials", "client_id": "worker", "client_secret": raw}
         assert http.post("/oauth/token", data=data).status_code == 200, "both work for a day"
+    again = cli.invoke(args=["clients", "rotate-secret", "worker"])
+    assert (again.exit_code, again.stdout) == (1, ""), "a third secret would push out one that is in use"
+    assert "revoke-old-secret" in again.stderr
+    assert http.post("/oauth/token", data=data).status_code == 200
+    assert run("clients", "revoke-old-secret", "worker") == (0, "revoked 1\n")
+    assert run("clients", "revoke-old-secret", "worker") == (0, "revoked 0\n")
+    assert http.post("/oauth/token", data=data | {"client_secret": client.raw_secret}).status_code == 401
+    assert http.post("/oauth/token", data=data).status_code == 200
     assert run("clients", "rotate-secret", public.client_id)[0] == 1
-    assert run("clients", "delete", "worker") == (0, "deleted worker\n")
+    assert run("clients", "delete", "worker", "--yes") == (0, "deleted worker\n")
     assert http.post("/oauth/token", data=data).status_code == 401
     for verb in ("show", "rotate-secret", "delete"):
         assert run("clients", verb, "worker")[0] == 1
@@ -237,10 +248,108 @@ def test_deleting_a_client_takes_its_grants_along(app, run):
     raw = factories.make_grant(user).raw_token
     with app.app_context():
         client_id = db.session.scalar(select(OAuthClient.client_id))
-    assert run("clients", "delete", client_id)[0] == 0
+    assert run("clients", "delete", client_id, "--yes")[0] == 0
     assert app.test_client().get("/api/v1/whoami", headers=bearer(raw)).status_code == 401
     with app.app_context():
         assert db.session.scalars(select(RefreshFamily)).all() == []
+
+
+def test_a_client_is_deleted_only_after_it_was_said_what_goes_with_it(app, cli, run):
+    user, organization = factories.make_user(), factories.make_organization()
+    grant = factories.make_grant(user)
+    with app.app_context():
+        client_id, name = db.session.execute(select(OAuthClient.client_id, OAuthClient.name)).one()
+    factories.make_api_key(organization, user, client_pk=grant.client_pk, grant_id=grant.id, sid=grant.sid)
+    result = cli.invoke(args=["clients", "delete", client_id])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [f"client: {client_id} ({name})", "people with a grant: 1", "keys that it made: 1"]
+    assert result.stderr == "error: nothing was deleted; --yes deletes this\n"
+    result = cli.invoke(args=["clients", "delete", client_id, "--json"])
+    assert (result.exit_code, json.loads(result.stdout)) == (1, {"client_id": client_id, "name": name, "people": 1, "keys": 1})
+    assert app.test_client().get("/api/v1/whoami", headers=bearer(grant.raw_token)).status_code == 200
+    assert "oauth_client.deleted" not in owner.actions(app)
+    for words in ([], ["--yes"]):
+        result = cli.invoke(args=["clients", "delete", "nobody", *words])
+        assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+
+
+def test_a_person_is_deleted_only_after_it_was_said_what_goes_and_what_goes_on(app, client, sign_in, cli, run):
+    ann, bob = factories.make_user(email="ann@example.com"), factories.make_user(personal=False)
+    acme = factories.make_organization(owner=bob, slug="acme")
+    factories.make_membership(acme, ann)
+    agent = factories.make_agent(acme, ann)
+    factories.make_api_key(acme, ann, agent=agent)
+    factories.make_credential("TOKEN", user=ann)
+    factories.make_grant(ann)
+    factories.make_invitation(acme, "ann@example.com")
+    sign_in(client, ann)
+    result = cli.invoke(args=["users", "delete", "ANN@example.com"])
+    assert result.exit_code == 1
+    personal = client.get("/api/v1/session").json["orgs"][0]["slug"]
+    assert result.stdout.splitlines() == [
+        f"person: {ann.id} (ann@example.com)",
+        "sessions: 1",
+        "grants: 1",
+        "keys: 1",
+        "agents: 1",
+        "credentials: 1",
+        "connections: 0",
+        "invitations to their addresses: 1",
+        f"organization that ends: {personal}",
+        "organization that goes on: acme",
+        "stays: the audit log of what they did and what was done to them, with their addresses",
+    ]
+    assert result.stderr == "error: nothing was deleted; --yes deletes this\n"
+    value = json.loads(cli.invoke(args=["users", "delete", str(ann.id), "--json"]).stdout)
+    assert value["user"]["email"] == "ann@example.com"
+    assert (value["ending"], value["left"], value["orphaned"], value["keys"]) == ([personal], ["acme"], [], 1)
+    assert client.get("/api/v1/session").status_code == 200
+    assert run("users", "delete", "ann@example.com", "--yes") == (0, f"deleted {ann.id}\n")
+    assert run("users", "delete", "ann@example.com", "--yes")[0] == 1
+
+
+def test_who_is_the_only_owner_of_others_is_not_deleted_and_the_organizations_are_named(app, cli):
+    ann = factories.make_user(email="ann@example.com")
+    for slug in ("acme", "widgets"):
+        factories.make_membership(factories.make_organization(owner=ann, slug=slug), factories.make_user())
+    for words in ([], ["--yes"]):
+        result = cli.invoke(args=["users", "delete", "ann@example.com", *words])
+        assert result.exit_code == 1
+        assert result.stderr == (
+            "error: the only owner of acme, widgets, which have other members: make somebody else an owner there, or delete them, first\n"
+        )
+    value = json.loads(cli.invoke(args=["users", "delete", "ann@example.com", "--json"]).stdout)
+    assert value["orphaned"] == ["acme", "widgets"]
+    assert "user.deleted" not in owner.actions(app)
+
+
+def test_nobody_who_is_disabled_gets_a_sign_in_link(app, cli, run):
+    user = factories.make_user(email="ann@example.com")
+    assert run("users", "disable", "ann@example.com")[0] == 0
+    for words in ([], ["--create"], ["--json"]):
+        result = cli.invoke(args=["users", "sign-in-link", "Ann@example.com", *words])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == f"error: This user is disabled. `flask users enable {user.id}` lets them in again.\n"
+    assert "sign_in_link.created" not in owner.actions(app)
+    assert run("users", "enable", "ann@example.com")[0] == 0
+    assert run("users", "sign-in-link", "ann@example.com")[0] == 0
+
+
+def test_keys_do_not_sign_before_every_service_has_had_time_to_read_them(app, cli, run):
+    assert run("keys", "rotate")[0] == 0, "the first next key was published together with the one that signs"
+    result = cli.invoke(args=["keys", "rotate"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(r"error: The next key \w{16} was published 0 min ago .* Wait another 60 min, .* --force .*\n", result.stderr)
+    assert [key["state"] for key in _json(run, "keys", "list")] == ["old", "signing", "next"]
+    clock.move(45 * 60)
+    assert "Wait another 15 min" in cli.invoke(args=["keys", "rotate"]).stderr
+    clock.move(61 * 60)
+    assert run("keys", "rotate")[0] == 0
+    before = [key["kid"] for key in _json(run, "keys", "list") if key["state"] == "next"]
+    assert _json(run, "keys", "rotate", "--force")["kid"] == before[0]
+    retired = before[0], *(key["kid"] for key in _json(run, "keys", "list") if key["state"] == "next")
+    assert run("keys", "retire", retired[1])[0] == 0, "the next key; another takes its place"
+    assert run("keys", "rotate")[0] == 1
 
 
 def test_organizations_are_listed_with_their_members(run):

@@ -436,3 +436,21 @@ def test_help_lists_what_run_can_do(checkout: Path) -> None:
     assert all(f"./run {word}" in shown for word in ("install", "test", "lint", "bench", "shots", "help"))
     wrong = subprocess.run(["./run", "nonsense"], cwd=checkout, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
+
+
+def test_the_help_names_our_commands_only_and_the_development_server_does_not_serve(checkout: Path) -> None:
+    def flask(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flask", *words]
+        environment = clean_environment({"GATEPOST_ENV": "development"})
+        return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    shown = flask("--help")
+    assert shown.returncode == 0, shown.stderr
+    named = {line.split()[0] for line in shown.stdout.partition("Commands:\n")[2].splitlines() if line.startswith("  ") and line[2] != " "}
+    assert {"api-keys", "users", "db"} <= named
+    assert named & {"limiter", "run", "shell", "routes"} == set()
+    served = flask("run", "--port", str(free_port()))
+    assert (served.returncode, served.stdout) == (1, "")
+    assert served.stderr == "Error: gunicorn serves, not `flask run`: type ./run, or .venv/bin/gunicorn wsgi:app\n"
+    cleared = flask("limiter", "clear")
+    assert (cleared.returncode != 0, "Traceback" in cleared.stderr) == (True, False)

@@ -8,9 +8,9 @@ from tests.gallery.page import Page, account_page, organization, profile
 
 def pages(name: str | None) -> list[Page]:
     solo, fjord = organization(name), organization(name, "member")
-    nothing = Consequences((), (), (), 0, 0, 0, 0)
-    much = Consequences((), (solo,), (fjord,), 2, 5, 3, 1)
-    held = Consequences((solo,), (), (fjord,), 2, 5, 3, 1)
+    nothing = Consequences((), (), (), 0, 0, 0, 0, 0)
+    much = Consequences((), (solo,), (fjord,), 2, 5, 3, 1, 2)
+    held = Consequences((solo,), (), (fjord,), 2, 5, 3, 1, 2)
     wrong = _form(name)
     wrong.typed.errors = ["That doesn’t match. Type maya@northwind.dev"]
     return [

@@ -38,6 +38,8 @@ def events(name: str | None) -> list[AccountEventInfo]:
         event("refresh_token_replayed", 9100, via="api", **app, other="network", ended=False),
         event("refresh_token_replayed", 9200, via="api", **app, other="user_agent", ended=False, is_self_registered=True),
         event("refresh_token_replayed", 9300, via="api", **{**app, "app": str(OTHER_ID)}, other="network", ended=True),
+        event("key_revoked", 19_000, via="cli", ip=None, **key),
+        event("key_revoked", 19_100, via="cli", ip=None, **key, agent=called("deploy-bot"), agent_id=str(OTHER_ID)),
         event("sign_in_link_created", 20_000, via="cli", ip=None),
         event("account_secured", 600_000, ip="2001:db8::1"),
         event("from_a_newer_version", 600_001),

@@ -15,7 +15,7 @@ _BELOW = "models infra extensions errors config"
 ALLOWED = {
     room: set(targets.split())
     for room, targets in {
-        "wsgi": "app config",
+        "wsgi": "app commands config",
         "app": "blueprints commands extensions infra config",
         # The doors of browsers, programs and the protocol, and what stands around each of their requests.
         "blueprints": "blueprints",

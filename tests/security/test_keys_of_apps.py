@@ -113,7 +113,7 @@ def _administrator_signs_out(desk: Desk) -> None:
 
 
 def _operator_deletes_the_client(desk: Desk) -> None:
-    assert desk.app.test_cli_runner().invoke(args=["clients", "delete", "patchwork"]).exit_code == 0
+    assert desk.app.test_cli_runner().invoke(args=["clients", "delete", "patchwork", "--yes"]).exit_code == 0
 
 
 def _administrator_deletes_the_client(desk: Desk) -> None:
