@@ -246,7 +246,21 @@ def _database_url(text: str) -> str:
         port = -1
     if port is not None and not 0 < port < 65536:
         raise ValueError("must have a whole number up to 65535 as its port")
+    if text.startswith("postgresql"):
+        _check_postgresql_options(make_url(text).query)
     return re.sub(r"^postgresql://", "postgresql+psycopg://", text)
+
+
+def _check_postgresql_options(options: Mapping[str, Any]) -> None:
+    """libpq's own reading counts: an unknown option would be a fault of every request. It is not told: it may be a part of a password."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    for name in options:
+        try:
+            make_conninfo(**{name: ""})
+        except ProgrammingError:
+            raise ValueError("has an option that PostgreSQL does not know") from None
 
 
 _REDIS_OPTION = re.compile(r"db|username|password|client_name|max_connections|socket_(timeout|connect_timeout|keepalive)|ssl_[a-z_]+")

@@ -11,6 +11,7 @@
     ├── Invalid          422             readable, but a field is wrong
     ├── RateLimited      429
     ├── Unavailable      503             a store or an upstream did not answer; nothing was decided
+    │   └── KeysUnreadable               an encryption key of this process is missing or another one
     ├── SignInRefused    (a redirect)    leads to /login?error=<code>
     ├── AuthorizeRefused (a page, 400)   an authorize request that must not redirect (RFC 6749 section 4.1.2.1)
     └── OAuthRefused     (RFC 6749)      the JSON of a protocol endpoint
@@ -104,6 +105,12 @@ class Unavailable(GatepostError):
 
     def __init__(self, message: str | None = None, *, detail: str = "", retry_after_seconds: int = 5) -> None:
         super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+
+
+class KeysUnreadable(Unavailable):
+    """The stores answer, and no key of GATEPOST_ENCRYPTION_KEYS opens what has to be read. `detail` names the key."""
+
+    message = "This server cannot read a key that it needs. Its operator must correct the encryption keys."
 
 
 class SignInRefused(GatepostError):

@@ -1,12 +1,13 @@
 """How gunicorn serves Gatepost. It reads this file by itself; its command line (`-b`, `--certfile` ...) wins over it.
 
-A setting that is wrong ends gunicorn here, in one line, before a worker exists.
+A setting that is wrong ends gunicorn here, in one line, before a worker exists. At a reload it is logged, and nothing changes.
 """
 
 import errno
 import gc
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,51 @@ def _require_free(addresses: list[tuple[str, int]]) -> None:
                 raise _CannotListen(f"cannot listen at {host}:{port}: {reason}. Another port: ./run -b {host}:{port + 1}") from None
 
 
+def _reload_if_it_works(server: Any) -> None:
+    """gunicorn's own reload (SIGHUP) ends the server when a setting is wrong or the application does not load. Both are tried first, in
+    a process of their own; what fails there is logged, and the workers go on as they are."""
+    reload = server.reload
+
+    def reload_or_go_on() -> None:
+        if problem := _reload_problem(server):
+            server.log.error("Not reloaded, the workers go on as before: %s", problem)
+        else:
+            reload()
+
+    server.reload = reload_or_go_on
+
+
+def _reload_problem(server: Any) -> str:
+    """What would go wrong, in one line; empty when nothing would."""
+    try:
+        server.worker_class.check_config(server.cfg, server.log)
+    except SystemExit as error:
+        return str(error)
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    command = [sys.executable, *sys.orig_argv[1:], "--check-config"]
+    try:
+        tried = subprocess.run(
+            command,
+            cwd=server.START_CTX["cwd"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"the settings could not be tried: {type(error).__name__}"
+    lines = [line.strip() for line in tried.stderr.splitlines() if line.strip()]
+    if tried.returncode == 0:
+        return ""
+    is_traceback = any(line.startswith("Traceback") for line in lines)
+    return (lines[-1] if is_traceback else "; ".join(lines)) or f"exit code {tried.returncode}"
+
+
 def on_starting(server: Any) -> None:
     global _health_socket
+    _reload_if_it_works(server)
     for warning in _settings.warnings:
         server.log.warning(warning)
     try:
@@ -127,6 +171,7 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The worker's application is loaded: it learns how many threads it has, and reads the signing keys, or makes the first ones."""
     from infra import bulkhead
+    from services.instance import running_processes
     from services.tokens import signing_keys
 
     bulkhead.resize(worker.cfg.threads)
@@ -135,5 +180,12 @@ def post_worker_init(worker: Any) -> None:
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():
         signing_keys.warm_up()
+        running_processes.begin()
     gc.collect()
     gc.freeze()  # what is loaded by now lives as long as the worker: the collector need not walk it again and again
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    from services.instance import running_processes
+
+    running_processes.end()

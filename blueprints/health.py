@@ -18,9 +18,10 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    stores = readiness.stores()
-    is_ready = all(state == "ok" for state in stores.values())
-    response = _answer("ok" if is_ready else "unavailable", 200 if is_ready else 503, {"version": VERSION, "stores": stores})
+    states = readiness.states()
+    is_ready = all(state == "ok" for state in states.values())
+    more = {"version": VERSION, "keys": states.pop("keys"), "stores": states}
+    response = _answer("ok" if is_ready else "unavailable", 200 if is_ready else 503, more)
     if not is_ready:
         response.headers["Retry-After"] = "5"
     return response

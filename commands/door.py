@@ -18,8 +18,9 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError
-from errors import GatepostError
+from errors import GatepostError, KeysUnreadable
 from services.instance import operators
+from services.instance.store_faults import reason
 from services.mail import delivery
 
 
@@ -36,11 +37,11 @@ class OperatorCommand(click.Command):
                 finally:
                     delivery.finish()  # what the command has to mail, before its process ends
         except GatepostError as error:
-            problem = error.message
+            problem = _problem_of_ours(error)
         except SettingError as error:
             problem = str(error)
         except RedisError as error:
-            problem = f"Redis does not answer: {_first_line(error)}"
+            problem = f"Redis does not answer: {reason(error)}"
         except SQLAlchemyError as error:
             problem = problem_of(error)
         return fail(problem)
@@ -50,21 +51,22 @@ class OperatorGroup(click.Group):
     command_class = OperatorCommand
 
 
-def problem_of(error: SQLAlchemyError) -> str:
+def _problem_of_ours(error: GatepostError) -> str:
+    """An operator may know the store's own reason, and which key is missing."""
+    if isinstance(error.__cause__, SQLAlchemyError):
+        return problem_of(error.__cause__)
+    return f"{error.message} ({error.detail})" if isinstance(error, KeysUnreadable) else error.message
+
+
+def problem_of(error: Exception) -> str:
     """One line on a database that fails."""
-    return f"the database does not answer as it should: {_first_line(getattr(error, 'orig', None) or error)}"
+    return f"the database does not answer as it should: {reason(error)}"
 
 
 def fail(problem: str) -> NoReturn:
     """End the command with one line on standard error and exit code 1."""
     click.echo(f"error: {problem}", err=True)
     sys.exit(1)
-
-
-def _first_line(error: object) -> str:
-    """Without the rest, which may show a statement or where a password was tried."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -6,13 +6,21 @@ keyring, both nonce(12) sealed and both with the same associated data: a new key
 """
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from config import EncryptionKey
+from infra import metrics
+from infra.clock import now
+
+log = logging.getLogger("gatepost.encryption")
+_TELL_AGAIN = timedelta(minutes=1)
+_told: dict[str, datetime] = {}
 
 
 class CannotDecrypt(Exception):
@@ -48,7 +56,7 @@ class Cipher:
 
     def decrypt(self, sealed: bytes, *, context: str) -> bytes:
         _, _, rest = bytes(sealed).partition(b"\0")
-        return _open(self._key(key_id_of(sealed)), rest, context)
+        return self._open_with(key_id_of(sealed), rest, context)
 
     def seal(self, plain: bytes, *, context: str) -> Envelope:
         """An envelope under a new random key."""
@@ -66,12 +74,25 @@ class Cipher:
         return _seal(self._keys[self.newest_id], data_key, context)
 
     def _unwrap(self, key_id: str, wrapped_key: bytes, context: str) -> bytes:
-        return _open(self._key(key_id), wrapped_key, context)
+        return self._open_with(key_id, wrapped_key, context)
 
-    def _key(self, key_id: str) -> AESGCM:
+    def _open_with(self, key_id: str, sealed: bytes, context: str) -> bytes:
         if key_id not in self._keys:
-            raise CannotDecrypt(f"no encryption key {key_id[:64]!r}")
-        return self._keys[key_id]
+            raise _unreadable(key_id, "GATEPOST_ENCRYPTION_KEYS of this process has no key")
+        try:
+            return _open(self._keys[key_id], sealed, context)
+        except CannotDecrypt as error:
+            raise _unreadable(key_id, "it was altered or moved, or GATEPOST_ENCRYPTION_KEYS of this process has another key") from error
+
+
+def _unreadable(key_id: str, problem: str) -> CannotDecrypt:
+    """Count it, and tell it once a minute for as long as it lasts."""
+    key_id = key_id[:64]
+    metrics.count("unreadable_values", encryption_key=key_id)
+    if key_id not in _told or not timedelta() <= now() - _told[key_id] < _TELL_AGAIN:
+        _told[key_id] = now()
+        log.error("a stored value does not open: %s %r", problem, key_id, extra={"encryption_key": key_id})
+    return CannotDecrypt(f"{problem} {key_id!r}")
 
 
 def key_id_of(sealed: bytes) -> str:

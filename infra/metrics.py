@@ -34,6 +34,7 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "states_pushed_out": ("States and notes of sign-ins, and states of connections, deleted early because of their bound.", ("kind",)),
     "upstream_refusals": ("Calls to other servers that were not made: no place was free, or it had just timed out.", ("upstream",)),
     "upstream_timeouts": ("Calls to other servers that were abandoned at their deadline.", ("upstream",)),
+    "unreadable_values": ("Stored values that did not open, by the id of their encryption key.", ("encryption_key",)),
     "mail_letters": ("Emails by outcome (accepted, and then sent, refused, failed or lost; or dropped).", ("outcome",)),
 }
 

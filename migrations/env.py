@@ -1,5 +1,6 @@
 """Alembic's environment: the engine of the application, or the tables' owner where GATEPOST_DATABASE_OWNER_URL names one."""
 
+import sqlite3
 from typing import Any
 
 from alembic import context
@@ -16,6 +17,7 @@ from models.types import UtcDateTime
 from services.database import migration_lock
 
 _ = models
+_has_begun = False
 
 
 def _render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
@@ -24,6 +26,7 @@ def _render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
 
 
 def _run() -> None:
+    global _has_begun
     owner_url = current().owner_url
     # A connection of its own, without the application's statement_timeout: a migration takes as long as it takes.
     own = {"poolclass": pool.NullPool, "hide_parameters": True, "connect_args": {"connect_timeout": 10}}
@@ -38,6 +41,7 @@ def _run() -> None:
         context.configure(
             connection=connection, target_metadata=db.metadata, transaction_per_migration=True, render_item=_render_item, **arguments
         )
+        _has_begun = True
         try:
             with context.begin_transaction():
                 context.run_migrations()
@@ -55,8 +59,10 @@ if context.is_offline_mode():
     raise SystemExit("migrations run against a database; --sql is not supported")
 try:
     _run()
+except sqlite3.Error as error:  # of a pragma
+    door.fail(door.problem_of(error))
 except DBAPIError as error:
-    is_refusal = isinstance(error.orig, InsufficientPrivilege | ReadOnlySqlTransaction)
+    is_refusal = not _has_begun or isinstance(error.orig, InsufficientPrivilege | ReadOnlySqlTransaction)
     if not is_refusal and not error.connection_invalidated and not isinstance(error, OperationalError | InterfaceError):
         raise  # a migration that is wrong: whoever mends it needs to see where
     door.fail(door.problem_of(error))

@@ -42,7 +42,7 @@ def token_response(actor: Actor, protocol_request: ProtocolRequest) -> Response:
     protocol_request.actor = actor
     if "grant_type" not in protocol_request.form:
         raise OAuthRefused("invalid_request", "grant_type is missing.")
-    signing_keys.key_set()  # read, or made, before anything is spent
+    signing_keys.require(signing_keys.ALGORITHM)  # read, or made, before anything is spent
     try:
         return server.create_token_response(protocol_request)
     except OAuthRefused as error:

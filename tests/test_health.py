@@ -17,7 +17,7 @@ def test_healthz_asks_no_store(make_app):
 def test_readyz_names_version_and_stores(client):
     response = client.get("/readyz")
     assert response.status_code == 200
-    assert response.json == {"status": "ok", "version": config.VERSION, "stores": {"database": "ok", "redis": "ok"}}
+    assert response.json == {"status": "ok", "version": config.VERSION, "stores": {"database": "ok", "redis": "ok"}, "keys": "ok"}
 
 
 def test_readyz_says_which_store_is_away(make_app):

@@ -302,3 +302,9 @@ def test_a_connector_has_a_name_that_fits_into_an_address(tmp_path: Path, name: 
 
 def test_an_unknown_setting_of_a_connector_is_a_warning(tmp_path: Path) -> None:
     assert load(tmp_path, **connector("ACME", COLOUR="blue")).warnings == ("GATEPOST_CONNECTOR__ACME__COLOUR is not a setting",)
+
+
+def test_an_option_that_postgresql_does_not_know_stops_the_start(settings):
+    with pytest.raises(config.SettingError, match=r"^GATEPOST_DATABASE_URL: has an option that PostgreSQL does not know$"):
+        settings(database_url="postgresql://a@127.0.0.1/x?foo=1")
+    assert settings(database_url="postgresql://a@127.0.0.1/x?sslmode=require&options=-c%20x&host=a&host=b").database_url

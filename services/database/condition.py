@@ -1,9 +1,12 @@
 """What condition the database is in: whether it takes writes, has what the models name, and lets this role use all of it."""
 
+from psycopg.errors import ConfigurationLimitExceeded
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from errors import Unavailable
 from extensions import FUNCTIONS, db
+from services.database.row_security import POLICIES
 from services.database.transactions import begin_write
 
 # What this transaction may do, and what a new connection might not: a role or a database that is set to read-only leaves
@@ -27,6 +30,17 @@ _COLUMNS = {
 }
 _MISSING_FUNCTIONS = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regproc(name) IS NULL")
 
+_MISSING_POLICIES = text(
+    "SELECT policy || ' on ' || name FROM unnest(CAST(:tables AS text[]), CAST(:policies AS text[])) AS wanted(name, policy)"
+    " WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(name)"
+    " AND polname = policy) ORDER BY name, policy"
+)
+
+# Without USAGE a schema is no part of the search path: its tables look as if they were not there.
+_CLOSED_SCHEMAS = text(
+    "SELECT 'USAGE on schema ' || nspname FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid"
+    " WHERE relname = 'users' AND to_regclass('users') IS NULL AND NOT has_schema_privilege(pg_namespace.oid, 'USAGE')"
+)
 _MISSING_PRIVILEGES = text(
     "SELECT string_agg(privilege, ', ') || ' on ' || relname"
     " FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
@@ -34,11 +48,34 @@ _MISSING_PRIVILEGES = text(
     " GROUP BY relname UNION ALL SELECT 'EXECUTE on ' || name FROM unnest(CAST(:names AS text[])) AS name"
     " WHERE NOT has_function_privilege(to_regproc(name), 'EXECUTE')"
 )
+_OPEN_FUNCTIONS = text(
+    "SELECT CAST(CAST(to_regproc(name) AS oid) AS regprocedure)::text FROM unnest(CAST(:names AS text[])) AS name"
+    " WHERE has_function_privilege('public', to_regproc(name), 'EXECUTE') ORDER BY 1"
+)
+
+# Half a megabyte of rows with less memory than that: they go to the disk that tables go to, without a table, a right or WAL.
+_LITTLE_MEMORY = text("SELECT set_config('work_mem', '64kB', true)")
+_WRITE_TO_DISK = text("SELECT count(*) FROM unnest(array_fill(repeat('x', 8192), ARRAY[64]))")
 
 
 def takes_writes(connection: Connection) -> bool:
     """Return whether PostgreSQL takes writes on this connection and on new ones. SQLite always answers yes."""
     return connection.dialect.name != "postgresql" or not connection.scalar(_IS_READ_ONLY)
+
+
+def require_space(connection: Connection) -> None:
+    """Find out whether PostgreSQL's disk has room for half a megabyte. Ask nothing after it in the same transaction, which may have failed.
+
+    Raises: sqlalchemy.exc.OperationalError from psycopg.errors.DiskFull; the database's own errors.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(_LITTLE_MEMORY)
+    try:
+        connection.execute(_WRITE_TO_DISK)
+    except OperationalError as error:
+        if not isinstance(error.orig, ConfigurationLimitExceeded):  # this role may write no such files (temp_file_limit)
+            raise
 
 
 def missing(connection: Connection) -> list[str]:
@@ -62,8 +99,32 @@ def missing_privileges(connection: Connection) -> list[str]:
     """Return what this role may not do (`UPDATE on users`) of what docs/operating.md grants the application. Empty on SQLite."""
     if connection.dialect.name != "postgresql":
         return []
+    if closed := list(connection.scalars(_CLOSED_SCHEMAS)):
+        return closed
     values = {"tables": list(db.metadata.tables), "names": list(db.metadata.info[FUNCTIONS])}
     return sorted(connection.scalars(_MISSING_PRIVILEGES, values))
+
+
+def has_closed_schema(connection: Connection) -> bool:
+    """Return whether this role may not use the schema of our tables, so that it sees none. PostgreSQL only."""
+    return bool(connection.scalars(_CLOSED_SCHEMAS).all())
+
+
+def missing_policies(connection: Connection) -> list[str]:
+    """Return the row policies (`own on memberships`) that are missing on tables that hide rows from this role: without them it sees
+    and changes none. Empty on SQLite."""
+    if connection.dialect.name != "postgresql":
+        return []
+    wanted = [(table, name) for table, names in POLICIES.items() for name in names]
+    values = {"tables": [table for table, _ in wanted], "policies": [name for _, name in wanted]}
+    return list(connection.scalars(_MISSING_POLICIES, values))
+
+
+def open_functions(connection: Connection) -> list[str]:
+    """Return the functions that look rows up by a secret and that every role of the cluster may call. Empty on SQLite."""
+    if connection.dialect.name != "postgresql":
+        return []
+    return list(connection.scalars(_OPEN_FUNCTIONS, {"names": list(db.metadata.info[FUNCTIONS])}))
 
 
 def require_writes() -> None:
@@ -76,6 +137,7 @@ def require_writes() -> None:
         begin_write()  # fails where the file cannot be written
     does = takes_writes(db.session.connection())
     refused = missing_privileges(db.session.connection())
+    require_space(db.session.connection())
     db.session.rollback()
     if not does:
         db.engine.dispose()  # the next request asks on new connections

@@ -16,6 +16,18 @@ from extensions import db
 from infra.local_settings import LocalSettings, tell
 
 _KEY = "gatepost.rows"
+POLICIES: dict[str, tuple[str, ...]] = {  # table: the names of its policies
+    "memberships": ("instance", "own", "owned"),
+    "invitations": ("own", "owned"),
+    "projects": ("owned",),
+    "agents": ("owned",),
+    "credential_declarations": ("owned",),
+    "credentials": ("owned",),
+    "credential_versions": ("owned",),
+    "connections": ("owned",),
+    "audit_events": ("added", "instance", "own", "owned"),
+    "account_events": ("added", "own"),
+}
 
 
 def rows_of(*, user_id: uuid.UUID | None = None, organization_ids: Iterable[uuid.UUID] = ()) -> LocalSettings:

@@ -2,30 +2,32 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import DiskFull, InsufficientPrivilege
 from redis import RedisError
 from redis.exceptions import ResponseError
-from sqlalchemy import Connection, Engine, create_engine, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 import providers
 from config import PREFIX, ProviderSettings, Settings, current, plain_settings
 from errors import Forbidden, SignInRefused
 from extensions import db, engine_options, redis
+from infra.cipher import key_id_of
 from infra.clock import now
 from models import Organization
 from services.audit import audit_chain
-from services.database import condition
-from services.instance import readiness, rewrapping, sweeping
+from services.database import condition, row_security
+from services.instance import key_rotation, readiness, rewrapping, running_processes, sweeping
+from services.instance.store_faults import reason
 from services.tokens import signing_keys
 
 Level = Literal["ok", "warning", "fault"]
@@ -33,6 +35,8 @@ _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 _TABLES_OF_OTHERS = frozenset({"alembic_version"})
 _MEMORY_WARNING_PERCENT = 80
 _MOST_HOURS = 25  # whoever sweeps daily is not warned
+_CLOCK_WARNING_SECONDS, _CLOCK_FAULT_SECONDS = 5, 60
+_CLOCK_REMEDY = "expiry and fresh sign-ins are judged by it; synchronize both clocks (timedatectl set-ntp true)"
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -58,10 +62,21 @@ def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings
     try:
         yield from judge(settings)
     except (SQLAlchemyError, RedisError) as error:
-        is_refusal = isinstance(getattr(error, "orig", None), InsufficientPrivilege)
-        yield Finding("fault", area, area, "refuses to read a table" if is_refusal else f"does not answer ({type(error).__name__})")
+        yield Finding("fault", area, area, _unanswered(settings, error))
     finally:
         db.session.rollback()
+
+
+def _unanswered(settings: Settings, error: SQLAlchemyError | RedisError) -> str:
+    """What a store said instead of answering, and which setting to look at."""
+    if isinstance(error, RedisError):
+        return f"does not answer: {reason(error)}; check GATEPOST_REDIS_URL"
+    name = "GATEPOST_DATABASE_URL" if settings.owner_url == settings.database_url else "GATEPOST_DATABASE_OWNER_URL"
+    if isinstance(getattr(error, "orig", None), InsufficientPrivilege):
+        return f"refuses to answer: {reason(error)}; name the tables' owner in GATEPOST_DATABASE_OWNER_URL"
+    if isinstance(error, ProgrammingError):
+        return f"cannot be read: {reason(error)}"
+    return f"does not answer: {reason(error)}; check {name}"
 
 
 # --- settings -------------------------------------------------------------------------------------------------
@@ -138,6 +153,25 @@ def _proof_problem(provider: ProviderSettings) -> str:
     return ""
 
 
+# --- clocks ---------------------------------------------------------------------------------------------------
+
+
+def _clock(area: Literal["database", "redis"], whose: str, ask: Callable[[], Any]) -> Finding:
+    """This machine's clock and a store's. The time that the answer took does not count."""
+    before = now()
+    there, after = ask(), now()
+    ahead = (before - there).total_seconds() if there < before else min(0.0, (after - there).total_seconds())
+    return _judge_clock(area, "of this machine", ahead, whose)
+
+
+def _judge_clock(area: Literal["database", "redis"], which: str, ahead: float, whose: str) -> Finding:
+    if abs(ahead) < _CLOCK_WARNING_SECONDS:
+        return Finding("ok", area, "clock", f"that {which} agrees with {whose}")
+    level: Level = "fault" if abs(ahead) >= _CLOCK_FAULT_SECONDS else "warning"
+    way = "ahead of" if ahead > 0 else "behind"
+    return Finding(level, area, "clock", f"that {which} is {abs(ahead):.0f} s {way} {whose}; {_CLOCK_REMEDY}")
+
+
 # --- database -------------------------------------------------------------------------------------------------
 
 
@@ -145,10 +179,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
+        if db.engine.dialect.name == "postgresql":
+            yield _clock("database", "PostgreSQL's", lambda: connection.scalar(select(func.clock_timestamp())))
         if _has_pooler(connection):
             yield _POOLER
         if settings.database_url.startswith("postgresql"):
             yield from _role(settings)  # before a table is read, which this may show to be refused
+        if connection.dialect.name == "postgresql" and condition.has_closed_schema(connection):
+            return  # nothing is to be seen: it may all be there
         yield _migrations(context)
         yield _schema(connection, context)
         if db.engine.dialect.name == "sqlite":
@@ -242,48 +280,105 @@ def _role(settings: Settings) -> Iterator[Finding]:
     engine: Engine = create_engine(settings.database_url, **engine_options(settings))
     try:
         with engine.connect() as connection:
-            takes_writes, has_pooler = condition.takes_writes(connection), _has_pooler(connection)
-            role, *powers = connection.execute(_POWERS).one()
-            open_tables = list(connection.scalars(_UNGUARDED))
-            refused = condition.missing_privileges(connection)
-            isolation = connection.scalar(text("SHOW default_transaction_isolation"))
+            yield from _judge_role(connection, settings)
+    except DBAPIError as error:  # its address may be wrong where the owner's is right
+        yield Finding("fault", "database", "role", f"cannot use the database: {reason(error)}; check GATEPOST_DATABASE_URL")
     finally:
         engine.dispose()
-    has = [word for word, is_so in zip(("superuser", "BYPASSRLS", "owner of the tables or in its role"), powers, strict=True) if is_so]
-    if has:
-        yield Finding("warning", "database", "role", f"{role} is {', '.join(has)}: give the application a role that is not")
-        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role}")
-    else:
-        yield Finding("ok", "database", "role", f"{role}")
-        yield Finding("ok", "database", "row-level security", f"binds {role}")
-    if has_pooler and settings.owner_url != settings.database_url:
-        yield _POOLER
-    if not takes_writes:
-        problem = "takes no writes: a standby, or default_transaction_read_only is on"
-        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role}")
-    if isolation != "read committed":  # quotas count what others have committed while they waited
-        yield Finding(
-            "fault", "database", "isolation", f"default_transaction_isolation is {isolation} for {role}; it must be read committed"
+
+
+def _judge_role(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    role = connection.execute(_ROLE).one()
+    has = [
+        word
+        for word, is_so in (
+            ("superuser", role.is_super),
+            ("BYPASSRLS", role.bypasses),
+            ("owner of the tables or in its role", role.is_owner),
         )
-    if open_tables:
-        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}: run flask db upgrade")
-    if refused:
-        grants = [f"GRANT {right} IN SCHEMA public TO {role}" for right in (_ON_TABLES, "EXECUTE ON ALL FUNCTIONS")]
-        problem = f"{role} lacks {'; '.join(refused[:10])}" + (f" and {len(refused) - 10} more" if len(refused) > 10 else "")
-        yield Finding("fault", "database", "privileges", f"{problem}; as the owner: {'; '.join(grants)}")
+        if is_so
+    ]
+    if has:
+        yield Finding("warning", "database", "role", f"{role.name} is {', '.join(has)}: give the application a role that is not")
+        yield Finding("warning", "database", "row-level security", f"inert: it does not bind {role.name}")
+    else:
+        yield Finding("ok", "database", "role", role.name)
+    if settings.owner_url != settings.database_url and _has_pooler(connection):
+        yield _POOLER
+    if not condition.takes_writes(connection):
+        problem = "takes no writes: a standby, or default_transaction_read_only is on"
+        yield Finding("fault", "database", "writes", f"PostgreSQL {problem} for {role.name}")
+    isolation = connection.scalar(text("SHOW default_transaction_isolation"))
+    if isolation != "read committed":  # quotas count what others have committed while they waited
+        problem = f"default_transaction_isolation is {isolation} for {role.name}; it must be read committed"
+        yield Finding("fault", "database", "isolation", problem)
+    yield from _row_policies(connection, role.name, is_bound=not has)
+    yield from _privileges(connection, role)
+    yield from _space(connection)
 
 
-_POWERS = text(
-    "SELECT current_user, rolsuper, rolbypassrls, EXISTS (SELECT 1 FROM pg_class WHERE relname = 'memberships'"
-    " AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'USAGE'))"
-    " FROM pg_roles WHERE rolname = current_user"
+def _space(connection: Connection) -> Iterator[Finding]:
+    try:
+        condition.require_space(connection)
+    except OperationalError as error:
+        if not isinstance(error.orig, DiskFull):
+            raise
+        yield Finding("fault", "database", "space", f"PostgreSQL's disk is full: {reason(error)}; free space there or enlarge it")
+
+
+def _row_policies(connection: Connection, role: str, *, is_bound: bool) -> Iterator[Finding]:
+    if open_tables := list(connection.scalars(_UNGUARDED, {"tables": list(row_security.POLICIES)})):
+        commands = " ".join(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;" for table in open_tables)
+        yield Finding("fault", "database", "row-level security", f"is off on {', '.join(open_tables)}; as the owner: {commands}")
+    elif lacking := condition.missing_policies(connection):
+        problem = f"policies are missing: {_first(lacking)}. {role} sees no rows: restore them from a backup, without --no-policies"
+        yield Finding("fault", "database", "row-level security", problem)
+    elif is_bound:
+        yield Finding("ok", "database", "row-level security", f"binds {role}")
+
+
+def _privileges(connection: Connection, role: Row[Any]) -> Iterator[Finding]:
+    """What docs/operating.md grants: to the application what it needs, to nobody else what looks rows up by a secret."""
+    if refused := condition.missing_privileges(connection):
+        rights = [f"USAGE ON SCHEMA {role.schema}", *(f"{right} IN SCHEMA {role.schema}" for right in (_ON_TABLES, _ON_FUNCTIONS))]
+        grants = " ".join(f"GRANT {right} TO {role.quoted};" for right in rights)
+        yield Finding("fault", "database", "privileges", f"{role.name} lacks {_first(refused, '; ')}; as the owner: {grants}")
+    if functions := condition.open_functions(connection):
+        commands = " ".join(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC;" for function in functions)
+        problem = "every role of this PostgreSQL may look rows up with Gatepost's functions"
+        yield Finding("fault", "database", "functions", f"{problem}; as the owner: {commands}")
+    if not refused and not role.is_owner and not role.is_super and not connection.scalar(_DEFAULT_PRIVILEGES):
+        begin = f"ALTER DEFAULT PRIVILEGES FOR ROLE {role.owner} IN SCHEMA {role.schema} GRANT"
+        commands = " ".join(f"{begin} {right} TO {role.quoted};" for right in (_ON_TABLES, _ON_FUNCTIONS)).replace("ALL ", "")
+        problem = f"{role.name} will lack the tables that the next migration makes"
+        yield Finding("warning", "database", "default privileges", f"{problem}; as the owner: {commands}")
+
+
+def _first(names: list[str], between: str = ", ") -> str:
+    return between.join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+# The schema is that of our tables, also where this role may not use it. The members of pg_write_all_data need no GRANT.
+_ROLE = text(
+    "SELECT current_user AS name, quote_ident(current_user) AS quoted, rolsuper AS is_super, rolbypassrls AS bypasses,"
+    " coalesce(pg_has_role(relowner, 'USAGE'), false) AS is_owner, coalesce(quote_ident(pg_get_userbyid(relowner)), '') AS owner,"
+    " coalesce(quote_ident(CAST(CAST(relnamespace AS regnamespace) AS text)), 'public') AS schema"
+    " FROM pg_roles LEFT JOIN (SELECT relowner, relnamespace FROM pg_class WHERE relname = 'memberships' AND relkind IN ('r', 'p')"
+    " ORDER BY pg_table_is_visible(oid) DESC LIMIT 1) AS ours ON true WHERE rolname = current_user"
 )
 _UNGUARDED = text(
-    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND NOT relrowsecurity AND relname IN"
-    " ('memberships', 'invitations', 'projects', 'agents', 'credentials', 'credential_versions', 'credential_declarations',"
-    " 'connections', 'audit_events', 'account_events') ORDER BY relname"
+    "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'p') AND NOT relrowsecurity"
+    " AND relname = ANY(:tables) ORDER BY relname"
+)
+_DEFAULT_PRIVILEGES = text(
+    "SELECT to_regclass('memberships') IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_write_all_data'"
+    " AND pg_has_role(oid, 'USAGE')) OR EXISTS (SELECT FROM pg_class JOIN pg_default_acl ON defaclrole = relowner"
+    " AND defaclnamespace IN (0, relnamespace) AND defaclobjtype = 'r', aclexplode(defaclacl) AS granted"
+    " WHERE pg_class.oid = to_regclass('memberships') AND privilege_type = 'INSERT'"
+    " AND (grantee = 0 OR pg_has_role(grantee, 'USAGE')))"
 )
 _ON_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
+_ON_FUNCTIONS = "EXECUTE ON ALL FUNCTIONS"
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------
@@ -305,11 +400,21 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "redis", "maxmemory-policy", policy)
     else:
         yield Finding("fault", "redis", "maxmemory-policy", f"{policy}: sessions could be thrown away; set noeviction")
+    yield _clock("redis", "Redis'", _redis_time)
     yield from _redis_writes(info)
     yield _redis_memory(info)
     keeps = bool(info.get("aof_enabled"))
     level: Level = "ok" if keeps or settings.env == "development" else "warning"
     yield Finding(level, "redis", "persistence", "append-only file" if keeps else "no append-only file: a restart may end sessions")
+    for process in running_processes.list_processes():
+        judged = _judge_clock("redis", f"of {process}", running_processes.seconds_ahead(process), "Redis'")
+        if judged.level != "ok":
+            yield judged
+
+
+def _redis_time() -> datetime:
+    seconds, microseconds = redis.client.time()
+    return datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
 
 
 def _redis_writes(info: dict[str, Any]) -> Iterator[Finding]:
@@ -335,17 +440,31 @@ def _redis_memory(info: dict[str, Any]) -> Finding:
 # --- keys -----------------------------------------------------------------------------------------------------
 
 
-def _keys(_settings: Settings) -> Iterator[Finding]:
+def _keys(settings: Settings) -> Iterator[Finding]:
     yield from _signing_keys()
     try:
         held = rewrapping.count_by_key()
     except Forbidden:
         yield Finding("warning", "keys", "encryption keys", "this database role does not see all that they hold")
+        yield from _rotation(settings, None)
         return
+    yield from _rotation(settings, {key_id: sum(counts.values()) for key_id, counts in held.items()})
     for key_id, counts in held.items():
         if not rewrapping.is_known(key_id):
-            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it"
+            need = f"not in GATEPOST_ENCRYPTION_KEYS, and {sum(counts.values())} stored secrets need it: add it at the end of the list"
             yield Finding("fault", "keys", f"encryption key {key_id}", need)
+    for sample in rewrapping.unreadable_samples():
+        if rewrapping.is_known(sample.key_id):
+            problem = f"does not open {sample.kind} {sample.id}: replace it in GATEPOST_ENCRYPTION_KEYS by the key of that id that wrote it"
+            yield Finding("fault", "keys", f"encryption key {sample.key_id}", f"{problem}, unless the row was altered")
+
+
+def _rotation(settings: Settings, held: Mapping[str, int] | None) -> Iterator[Finding]:
+    try:
+        for level, subject, text in key_rotation.steps(settings, held):
+            yield Finding(level, "keys", subject, text)
+    except RedisError:
+        return  # a fault of Redis, which has been told
 
 
 def _signing_keys() -> Iterator[Finding]:
@@ -364,7 +483,8 @@ def _signing_keys() -> Iterator[Finding]:
             yield Finding("ok", "keys", key.kid, key.state)
         else:
             level: Level = "warning" if key.state == "old" else "fault"
-            yield Finding(level, "keys", key.kid, f"{key.state}, and no key of GATEPOST_ENCRYPTION_KEYS opens it")
+            need = key_id_of(key.private_ciphertext)
+            yield Finding(level, "keys", key.kid, f"{key.state}, and GATEPOST_ENCRYPTION_KEYS does not open it: it needs the key {need}")
 
 
 # --- sign-in providers ----------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def _hour(column: Any) -> ColumnElement[datetime]:
 
 def _stores() -> list[StoreState]:
     ask: Mapping[str, Any] = {"database": _database_version, "redis": _redis_version}
-    return [StoreState(name, state == "ok", ask[name]() if state == "ok" else "") for name, state in readiness.stores().items()]  # type: ignore[arg-type]
+    states = readiness.states()
+    return [StoreState(name, states[name] == "ok", version() if states[name] == "ok" else "") for name, version in ask.items()]  # type: ignore[arg-type]
 
 
 def _database_version() -> str:

@@ -15,8 +15,9 @@ from typing import Literal
 from sqlalchemy import func, select, update
 
 from config import current
-from errors import NotFound, SignInRefused, Unavailable
+from errors import KeysUnreadable, NotFound, SignInRefused, Unavailable
 from extensions import db
+from infra.cipher import CannotDecrypt
 from infra.clock import now
 from infra.ids import uuid7
 from infra.records import from_values
@@ -148,7 +149,11 @@ def _use(actor: Actor, *which: object) -> Confirmed:
     if row is None:
         db.session.rollback()
         raise ConfirmationEnded()
-    kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
+    try:
+        kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
+    except CannotDecrypt as error:
+        db.session.rollback()  # it is not used up
+        raise KeysUnreadable(detail=str(error)) from error
     account = replace(ProviderAccount.from_values(kept), email_verified=True)
     confirmed = Confirmed(account, from_values(SignInTime, kept["time"]), row.handoff, row.next_path)
     audit.record(actor, "email_confirmation.used", target_type="email_confirmation", target_id=row.id)

@@ -24,9 +24,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from config import current
-from errors import Conflict, NotFound, Unavailable
+from errors import Conflict, KeysUnreadable, NotFound, Unavailable
 from extensions import db
-from infra.cipher import CannotDecrypt
+from infra.cipher import CannotDecrypt, Cipher
 from infra.clock import now
 from infra.ids import uuid7
 from models import SigningKey
@@ -70,9 +70,10 @@ class Signer:
 @dataclass(frozen=True)
 class KeySet:
     """What one process knows: the key that signs for each algorithm, and all that are published, by `kid`. is_kept: it could not be
-    read again."""
+    read again. unreadable: by algorithm, why the key that signs does not open; it has no signer then."""
 
     signers: dict[str, Signer]
+    unreadable: dict[str, str]
     public_keys: dict[str, PublicKey]
     jwks: dict[str, list[dict[str, Any]]]
     read_at: float
@@ -94,12 +95,16 @@ def sign(claims: dict[str, Any], *, typ: str, algorithm: str = ALGORITHM) -> str
 
 
 def require(algorithm: str) -> Signer:
-    """The key that signs with `algorithm`, read or made; asked before anything is spent.   Raises Unavailable."""
-    signer = key_set().signers.get(algorithm) or _not_older_than(REREAD_SECONDS).signers.get(algorithm)
-    if signer is None:  # a client was changed past `prepare`
+    """The key that signs with `algorithm`, read or made; asked before anything is spent.   Raises: KeysUnreadable, Unavailable."""
+    if signer := key_set().signers.get(algorithm):
+        return signer
+    keys = _not_older_than(REREAD_SECONDS)
+    if algorithm not in keys.signers and algorithm not in keys.unreadable:  # a client was changed past `prepare`
         _create_set(algorithm)
-        signer = _not_older_than(0).signers[algorithm]
-    return signer
+        keys = _not_older_than(0)
+    if algorithm in keys.unreadable:
+        raise KeysUnreadable(detail=keys.unreadable[algorithm])
+    return keys.signers[algorithm]
 
 
 def prepare(algorithm: str) -> None:
@@ -159,7 +164,7 @@ def public_jwks() -> dict[str, list[dict[str, Any]]]:
     The first keys of an algorithm sign as soon as they are made, by any process, so while there are none the table is read each time.
     """
     keys = key_set()
-    is_complete = len(keys.signers) == len(ALGORITHMS)
+    is_complete = len(keys.signers) + len(keys.unreadable) == len(ALGORITHMS)
     return keys.jwks if is_complete or keys.is_kept else _not_older_than(0).jwks
 
 
@@ -213,8 +218,16 @@ def _read() -> KeySet:
     if not any(row.state == "signing" and row.algorithm == ALGORITHM for row in rows):
         _create_set(ALGORITHM)
         return _read()
+    signers, unreadable = {}, {}
+    for row in rows:
+        if row.state == "signing":
+            try:
+                signers[row.algorithm] = _signer(row)
+            except CannotDecrypt as error:  # the public parts are readable, and published
+                unreadable[row.algorithm] = f"signing key {row.kid} does not open: {error}"
     return KeySet(
-        signers={row.algorithm: _signer(row) for row in rows if row.state == "signing"},
+        signers=signers,
+        unreadable=unreadable,
         public_keys={row.kid: PublicKey(row.algorithm, _TYPES[row.algorithm].import_key(row.public_jwk)) for row in rows},
         jwks={"keys": [row.public_jwk for row in rows]},
         read_at=time.monotonic(),
@@ -222,10 +235,8 @@ def _read() -> KeySet:
 
 
 def _signer(row: Any) -> Signer:
-    try:
-        private = json.loads(cipher().decrypt(row.private_ciphertext, context=context_of(row.kid)))
-    except CannotDecrypt as error:
-        raise Unavailable(detail=f"signing key {row.kid} does not open: {error}") from error
+    """Raises CannotDecrypt."""
+    private = json.loads(cipher().decrypt(row.private_ciphertext, context=context_of(row.kid)))
     return Signer(row.kid, _TYPES[row.algorithm].import_key(private))
 
 
@@ -257,13 +268,20 @@ def _new_row(algorithm: str, state: str) -> dict[str, Any]:
     }
 
 
-def does_open(key: SigningKey) -> bool:
-    """Whether the encryption keys of this process open the private part of `key`. For the doctor."""
+def does_open(key: Any, ring: Cipher | None = None) -> bool:
+    """Whether the encryption keys of this process, or those of `ring`, open the private part of `key`, a row."""
     try:
-        cipher().decrypt(key.private_ciphertext, context=context_of(key.kid))
+        (ring or cipher()).decrypt(key.private_ciphertext, context=context_of(key.kid))
     except CannotDecrypt:
         return False
     return True
+
+
+def can_sign(database: Engine, ring: Cipher) -> bool:
+    """Return whether `ring` opens every key that signs, as the database has them now. For `/readyz`, in a thread without an application."""
+    signing = select(SigningKey.kid, SigningKey.private_ciphertext).where(SigningKey.state == "signing")
+    with database.connect() as connection:
+        return all(does_open(row, ring) for row in connection.execute(signing))
 
 
 def context_of(kid: str) -> str:
@@ -287,7 +305,7 @@ def list_keys() -> list[SigningKey]:
 def rotate(actor: Actor) -> str:
     """Make the next key of each algorithm the signing one and publish a new next; the old ones stay accepted. Commits: yes.
 
-    Returns: the kid that signs access tokens now. Running workers follow within FOLLOW_SECONDS.
+    Returns: the kid that signs access tokens now. Running workers follow within FOLLOW_SECONDS.   Raises: Conflict, KeysUnreadable.
     """
     return _rotate(actor, _pairs())
 
@@ -296,7 +314,7 @@ def start(actor: Actor, kid: str) -> bool:
     """Rotate to the next key `kid`, which every service has had time to read, and with it those of the other algorithms for which
     that holds too. Commits: yes.
 
-    Returns: False when that is not a next key any more.   Raises: Conflict next_key_too_new, no_next_key.
+    Returns: False when that is not a next key any more.   Raises: Conflict next_key_too_new, no_next_key; KeysUnreadable.
     """
     pairs = _pairs()
     mine = next((pair for pair in pairs if pair.next.kid == kid), None)
@@ -328,16 +346,23 @@ class _Pair:
 
 
 def _pairs() -> list[_Pair]:
-    """Those of each algorithm, locked, that of access tokens first: begins a unit of work.   Raises: Conflict no_next_key."""
+    """Those of each algorithm, locked, that of access tokens first: begins a unit of work.
+
+    Raises: Conflict no_next_key; KeysUnreadable.
+    """
     key_set()
     begin_write()
     both = select(SigningKey).where(SigningKey.state.in_(("next", "signing"))).with_for_update()
     keys = {(key.algorithm, key.state): key for key in db.session.scalars(both)}
     there = [algorithm for algorithm in ALGORITHMS if any(key.algorithm == algorithm for key in keys.values())]
     try:
-        return [_Pair(keys[algorithm, "signing"], keys[algorithm, "next"]) for algorithm in there]
+        pairs = [_Pair(keys[algorithm, "signing"], keys[algorithm, "next"]) for algorithm in there]
     except KeyError:
         raise Conflict("There is no next key to sign with.", code="no_next_key") from None
+    for pair in pairs:
+        if not does_open(pair.next):
+            raise KeysUnreadable(detail=f"next key {pair.next.kid}")
+    return pairs
 
 
 def _rotate(actor: Actor, pairs: list[_Pair]) -> str:

@@ -45,7 +45,8 @@ def test_details_are_for_the_listener_and_the_public_address_tells_the_status(
     wait_for(lambda: _get(f"http://{bind}/readyz")[0] == 200)
     version = config.RELEASE  # the server's checkout has no commit
     assert _get(f"http://{bind}/healthz") == (200, {"status": "ok", "version": version})
-    assert _get(f"http://{bind}/readyz") == (200, {"status": "ok", "version": version, "stores": {"database": "ok", "redis": "ok"}})
+    stores = {"database": "ok", "redis": "ok"}
+    assert _get(f"http://{bind}/readyz") == (200, {"status": "ok", "version": version, "stores": stores, "keys": "ok"})
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://{bind}/whoami", timeout=10)
     listeners_pid = _listeners_pid(server)
