@@ -25,6 +25,21 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 RefusalReason = Literal["", "clocks", "personal_account"]
+SIGN_IN_CODES = (  # of /login?error=
+    "access_denied",
+    "account_disabled",
+    "account_exists",
+    "auth_time_missing",
+    "email_is_missing",
+    "email_not_verified",
+    "identity_in_use",
+    "identity_too_new",
+    "provider_refused",
+    "provider_unavailable",
+    "rate_limited",
+    "signup_not_allowed",
+    "state_mismatch",
+)
 ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 

@@ -38,6 +38,7 @@ from services.users import identities
 log = logging.getLogger("gatepost.sign_in")
 
 STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
+metrics.expect("states_pushed_out", kind=[STATES.kind])
 
 _CODES = {"cancelled": "access_denied", "unavailable": "provider_unavailable", "refused": "provider_refused"}  # of /login?error=
 _HANDOFF = "{handoff}"  # in an outcome that is kept; no address with a handoff has braces
