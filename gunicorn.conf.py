@@ -58,8 +58,9 @@ control_socket_disable = True  # its default is one path in the home folder for 
 secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-For counts as GATEPOST_TRUSTED_PROXIES says, in the application
 forwarder_headers = ""  # nor does a header of another worker's requests (`-k gthread`) set SCRIPT_NAME or PATH_INFO
 ServerLog.is_for_people = _settings.env == "development"
+ServerLog.trusted_proxies = _settings.trusted_proxies
 logger_class = ServerLog
-access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+access_log_format = "request"  # what there is to say is in fields of the line
 accesslog = None
 errorlog = "-"
 

@@ -72,6 +72,7 @@ PARTS_OF_JUDGES = {
 # Lists and counts of live rows, and statements that end or replace them.
 OF_LIVE_ROWS = {
     "accounts.account_deletion._consequences",
+    "instance.gauges._expiring_keys",
     "instance.instance_overview._counts",
     "organizations.organizations.count_contents",
     "tokens.grant_lists._LIVE_GRANTS",
@@ -108,6 +109,7 @@ WHATEVER_THEIR_STATE = {
     "instance.sweeping._family_goes_on": "the same",
     "instance.sweeping._has_live_access_token": "the same",
     "instance.sweeping._has_refresh_token": "the same",
+    "instance.sweeping._told": "when a deleted row expired",
     "organizations.members.last_active": "when somebody last used them, also what has ended",
     "tokens.access_tokens._revoke_row": "a token may be revoked after it has ended",
     "tokens.authorization_codes._INSERT": "a new row",
@@ -136,6 +138,7 @@ WHATEVER_THEIR_STATE = {
 MAY_COMPARE_STATE = ("services/tokens/live.py", "services/instance/sweeping.py")
 COMPARES_STATE = {
     "tokens.access_tokens._REFRESH": "which of two expiries comes first",
+    "instance.gauges._expiring_keys": "when a key that works will expire, not whether it has",
     "instance.instance_overview.activity": "when a token was used, not whether",
     "tokens.replays._count_lately": "the same",
 }
