@@ -431,6 +431,27 @@ def test_what_is_installed_is_not_installed_again(checkout: Path) -> None:
     assert time.monotonic() - began < 1
 
 
+def test_a_production_machine_gets_no_package_of_the_tests(checkout: Path, tmp_path: Path) -> None:
+    """pip is a program that writes down what it is asked for; everything else is `./run` itself."""
+    folder = tmp_path / "production"
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("run", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(checkout / name, folder)
+    python = folder / ".venv/bin/python"
+    python.write_text('#!/bin/sh\ncase "$*" in *--require-hashes*) echo "$*" >>asked ;; esac\n')
+    python.chmod(0o755)
+
+    def installed(*words: str) -> list[str]:
+        (folder / "asked").unlink(missing_ok=True)
+        subprocess.run(["./run", "install", *words], cwd=folder, capture_output=True, check=True, timeout=60)
+        return [line.rpartition(" ")[2] for line in (folder / "asked").read_text().splitlines()]
+
+    assert installed("--production") == ["requirements.txt"]
+    assert installed() == ["requirements-test.txt"]
+    wrong = subprocess.run(["./run", "install", "--prod"], cwd=folder, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "--production" in wrong.stderr
+
+
 def test_help_lists_what_run_can_do(checkout: Path) -> None:
     shown = subprocess.run(["./run", "help"], cwd=checkout, capture_output=True, text=True, check=True).stdout
     assert all(f"./run {word}" in shown for word in ("install", "test", "lint", "bench", "shots", "help"))
