@@ -402,6 +402,11 @@ class ProviderSettings:
     auth_time: AuthTime = "require"
 
     @property
+    def identity_issuer(self) -> str:
+        """The issuer of identities that sign in with it."""
+        return self.issuer or self.url
+
+    @property
     def prefix(self) -> str:
         """What the names of its settings begin with."""
         return f"{PREFIX}{'OIDC__' if self.kind == 'oidc' else ''}{self.provider_id.upper()}__"
@@ -622,7 +627,7 @@ def _from_toml(path: Path) -> dict[str, str]:
             tree = tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # no TOML, or no text
         raise SettingError("instance/gatepost.toml", str(error)) from None
     flat: dict[str, str] = {}
 

@@ -7,6 +7,7 @@
     ├── Forbidden        403             known, but may not
     │   └── InsufficientScope            the credential is too narrow (RFC 6750 section 3.1)
     ├── NotFound         404             not there, or not the caller's to see
+    │   └── LinkRefused  410             a link that was sent to somebody has ended
     ├── Conflict         409
     ├── Invalid          422             readable, but a field is wrong
     ├── RateLimited      429
@@ -21,10 +22,12 @@ The status belongs to the kind; `code` is stable; `message` is safe for anyone; 
 token, key or secret belongs in any of them. Services raise; only the doors translate.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-RefusalReason = Literal["", "clocks", "personal_account"]
+RefusalReason = Literal["", "clocks", "personal_account", "unreachable"]
 SIGN_IN_CODES = (  # of /login?error=
     "access_denied",
     "account_disabled",
@@ -101,6 +104,29 @@ class NotFound(GatepostError):
     status, code, message = 404, "not_found", "There is nothing here, or it is not yours to see."
 
 
+class LinkRefused(NotFound):
+    """A link that was sent to somebody has ended. `about`: whose it was and why it ended, as far as that is known. For operators only:
+    the answer tells none of it."""
+
+    status = 410
+
+    def __init__(self, about: "LinkFacts | None" = None) -> None:
+        self.about = about or LinkFacts()
+        super().__init__(detail=self.about.why)
+
+
+@dataclass(frozen=True)
+class LinkFacts:
+    """Facts about a link that has ended. user_id, email: whose it was. why: `used`, `expired` ...; `unknown` for one that never existed or
+    is no longer stored. details: what else an operator asks for."""
+
+    user_id: uuid.UUID | None = None
+    email: str = ""
+    why: str = "unknown"
+    provider_id: str | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
 class Conflict(GatepostError):
     status, code, message = 409, "conflict", "The request conflicts with the current state."
 
@@ -133,7 +159,7 @@ class SignInRefused(GatepostError):
 
     `email` and `provider_ids` are what the page may name: the address that was refused, the providers to use instead.
     `is_proven`: a request of ours met it; else it may be no more than what a browser brought. `reason`: which of the code's words are
-    right, where it has several.
+    right, where it has several. `user_id`: the person it is about, where the service knows better than by the account or the address.
     """
 
     status, message = 303, "The sign-in was refused."
@@ -147,8 +173,10 @@ class SignInRefused(GatepostError):
         provider_ids: Sequence[str] = (),
         is_proven: bool = False,
         reason: RefusalReason = "",
+        user_id: uuid.UUID | None = None,
     ) -> None:
         self.email = email
+        self.user_id = user_id
         self.reason: RefusalReason = reason
         self.is_proven = is_proven
         self.provider_ids = tuple(provider_ids)

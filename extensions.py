@@ -11,11 +11,11 @@ from flask_sqlalchemy import SQLAlchemy
 from psycopg.errors import ReadOnlySqlTransaction
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Engine, MetaData, event
+from sqlalchemy import Engine, MetaData, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
-from config import Settings
+from infra import patience
 from infra.quick_redis import QuickRedis
 from infra.statement_names import name_by_text
 
@@ -85,17 +85,30 @@ class Redis:
 redis = Redis()
 
 
-def engine_options(settings: Settings) -> dict[str, Any]:
-    """SQLAlchemy engine options for the database of `settings`."""
-    if settings.database_url.startswith("sqlite"):
+# What the driver is told unless the operator's URL says otherwise. The kernel notices a server that is gone or cut off within eight
+# seconds, whatever the connection is doing.
+_CONNECTION = {
+    "connect_timeout": 2,
+    "prepare_threshold": 1,
+    "tcp_user_timeout": 8000,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """SQLAlchemy engine options for a database URL of the settings."""
+    if url.startswith("sqlite"):
         return {"hide_parameters": True, "connect_args": {"timeout": 5}}
+    chosen = make_url(url).query
     return {
         "hide_parameters": True,  # an error's text goes to the log; what was bound does not
         "pool_size": 8,
         "max_overflow": 8,
         "pool_timeout": 2,
         "pool_recycle": 1800,
-        "connect_args": {"connect_timeout": 2, "prepare_threshold": 1},
+        "connect_args": {name: value for name, value in _CONNECTION.items() if name not in chosen},
         "pool_events": [(_prepare, "connect")],
     }
 
@@ -103,11 +116,15 @@ def engine_options(settings: Settings) -> dict[str, Any]:
 def _prepare(connection: Any, _record: Any) -> None:
     """Set what every connection has: after the start-up, whose `options` are the operator's and are refused by poolers."""
     name_by_text(connection)
-    settings = "SET timezone = 'UTC'"
-    if "statement_timeout" not in connection.info.options:
-        settings += "; SET statement_timeout = 10000"
+    patience.give(connection, patience.STATEMENT_SECONDS)
+    settings, is_theirs = "SET timezone = 'UTC'", "statement_timeout" in connection.info.options
+    if not is_theirs:
+        settings += f"; SET statement_timeout = '{patience.STATEMENT_SECONDS:g}s'"
     connection.autocommit = True  # what is set in a transaction would end with it
     connection.execute(settings)
+    if is_theirs:
+        milliseconds = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'").fetchone()[0]
+        patience.give(connection, milliseconds / 1000)
     connection.autocommit = False
 
 

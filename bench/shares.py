@@ -18,7 +18,6 @@ from bench import processes, profiling
 from bench.operations import Client, Operation
 from bench.seeds import CREDENTIAL_NAMES, Holder
 from bench.stores import OWNER, Stores
-from config import current
 from extensions import engine_options
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
 from infra.local_settings import LocalSettings
@@ -112,7 +111,7 @@ def measure(app: Flask, stores: Stores, client: Client, every: list[Operation]) 
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     with app.app_context():
-        bound, owner = engine(), create_engine(stores.database_url(OWNER), **engine_options(current()))
+        bound, owner = engine(), create_engine(stores.database_url(OWNER), **engine_options(stores.database_url(OWNER)))
         for lookup in lookups(client.seeds.holders[0]):
             operation = operations[lookup.operation]
             whole_us = profiling.least_us(app, operation, batches=60)

@@ -23,7 +23,7 @@ def opened_at() -> str | None:
     if origin in ("", "null", current().public_url) or len(origin) > 300:
         return None
     host, site = request.headers.get("Host", ""), request.headers.get("Sec-Fetch-Site")
-    if site not in (None, "same-origin") or (site is None and urlsplit(origin).netloc.lower() != host.lower()):
+    if site not in (None, "same-origin") or (site is None and origin.partition("://")[2].lower() != host.lower()):
         return None
     if origin not in _logged and len(_logged) < _LOGGED_AT_MOST:
         _logged.add(origin)
@@ -33,10 +33,11 @@ def opened_at() -> str | None:
 
 def redirection() -> Response | None:
     """On the way to the public URL, for a page that is asked for at another name of this machine: `localhost` for 127.0.0.1."""
-    public, asked = urlsplit(current().public_url), urlsplit(f"//{request.headers.get('Host', '')}")
+    public = urlsplit(current().public_url)
     try:
+        asked = urlsplit(f"//{request.headers.get('Host', '')}")
         is_other = {public.hostname, asked.hostname} <= LOOPBACK_HOSTS and asked.hostname != public.hostname and asked.port == public.port
-    except ValueError:  # a port that is none
+    except ValueError:  # a host or a port that is none
         return None
     is_page = request.method in ("GET", "HEAD")
     return redirect(current().public_url + request.full_path.rstrip("?"), 307) if is_page and is_other else None

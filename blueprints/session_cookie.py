@@ -20,6 +20,7 @@ _UNREAD = object()
 _MAX_COOKIE_LENGTH = 128
 _SNAPSHOT = "gatepost_snapshot"
 _RECENT, _RECENT_LENGTH = "organizations", 8
+_FLASHES, _FLASHES_KEPT = "_flashes", 10  # Flask's: what is flashed waits for the next page, which may never be asked for
 _SNAPSHOT_PATHS = frozenset({"/api/v1/session", "/api/v1/whoami", "/account"})
 
 
@@ -68,7 +69,7 @@ class BrowserSession(SessionMixin):
         return self._data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._data[key] = value
+        self._data[key] = value[-_FLASHES_KEPT:] if key == _FLASHES else value
         self.modified = True
 
     def __delitem__(self, key: str) -> None:

@@ -2,17 +2,19 @@
 
 from flask import Flask
 
-from commands import audit, bootstrap, clients, credentials, doctor, keys, orgs, seed_clients, sessions, sweep, users
+from commands import agents, audit, bootstrap, clients, credentials, doctor, identities, keys, orgs, seed_clients, sessions, sweep, users
 
 
 def register(app: Flask) -> None:
     """Add every command to `flask`."""
     for command in (
+        agents.group,
         audit.group,
         bootstrap.command,
         clients.group,
         credentials.group,
         doctor.command,
+        identities.group,
         keys.group,
         orgs.group,
         seed_clients.command,

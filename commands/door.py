@@ -28,6 +28,8 @@ class OperatorCommand(click.Command):
     """A command inside the application, with its stores; what it raises becomes one line and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not all(map(_is_text, ctx.params.values())):
+            raise click.UsageError("an argument is not valid UTF-8", ctx)
         try:
             app = ctx.ensure_object(ScriptInfo).load_app()
             with app.app_context():
@@ -45,6 +47,13 @@ class OperatorCommand(click.Command):
         except SQLAlchemyError as error:
             problem = problem_of(error)
         return fail(problem)
+
+
+def _is_text(value: object) -> bool:
+    """Whether an argument, or each of several, can be stored: Python hands on what is no UTF-8 as surrogates."""
+    if isinstance(value, tuple):
+        return all(map(_is_text, value))
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 class OperatorGroup(click.Group):

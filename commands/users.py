@@ -116,11 +116,11 @@ def delete(user: str, yes: bool, as_json: bool) -> None:
 
 
 @group.command("sign-in-link")
-@click.argument("email")
+@_user
 @click.option("--create", is_flag=True, help="Make the person when there is none with this address.")
 @json_option
-def sign_in_link(email: str, create: bool, as_json: bool) -> None:
-    """A link that signs EMAIL in, once, within ten minutes."""
-    raw = sign_in_links.create(Actor.operator(), email, create=create)
+def sign_in_link(user: str, create: bool, as_json: bool) -> None:
+    """A link that signs somebody in, once, within ten minutes."""
+    raw = sign_in_links.create(Actor.operator(), user, create=create)
     url = f"{config.current().public_url}/login/link/{raw}"
     tell({"url": url, "expires_in": sign_in_links.LINK_SECONDS}, [url], as_json=as_json)

@@ -214,17 +214,17 @@ class Scraped:
             yield family
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """A scraper that says nothing holds no other up."""
-
-    daemon_threads = True
-
-
 class _Quiet(WSGIRequestHandler):
     timeout = 5
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A connection that says nothing, as of a scraper that died, holds up no other."""
+
+    daemon_threads = True
 
 
 def _answer(registry: Any) -> Any:

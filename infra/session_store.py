@@ -88,13 +88,15 @@ class SessionStore:
         self._redis = client
         self._seconds = session_seconds
 
-    def add(self, cookie_hash: str, record: SessionRecord) -> None:
+    def add(self, cookie_hash: str, record: SessionRecord) -> int:
+        """Keep a new session. Returns: how many its user has now, with those that have expired since somebody looked."""
         index = _index_key(record.user_id)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hset(index, record.sid, cookie_hash)
         pipeline.expire(index, self._seconds + _INDEX_SLACK_SECONDS)
         pipeline.set(_session_key(cookie_hash), record.to_json(), ex=self._seconds)
-        pipeline.execute()
+        pipeline.hlen(index)
+        return int(pipeline.execute()[-1])
 
     def remember_organization(self, user_id: uuid.UUID, slug: str) -> None:
         self._redis.set(_last_organization_key(user_id), slug, ex=_REMEMBERED_SECONDS)

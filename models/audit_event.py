@@ -16,6 +16,7 @@ IS_OF_NONE = text("organization_id IS NULL")
 IS_UNSEALED = text("sequence IS NULL")
 IS_UNSEALED_OF_NONE = text("organization_id IS NULL AND sequence IS NULL")
 IS_UPDATE = text("action = 'organization.updated'")
+IS_REFUSED = text("outcome = 'refused'")
 
 
 class AuditEvent(db.Model):
@@ -31,6 +32,8 @@ class AuditEvent(db.Model):
         CheckConstraint("at >= '1970-01-01Z' AND at < '9999-01-01Z'", name="at"),
         Index("ix_audit_events_organization_id_id", "organization_id", "id"),
         Index("ix_audit_events_actor_id_id", "actor_id", "id"),
+        Index("ix_audit_events_target_id_id", "target_id", "id"),
+        Index("ix_audit_events_refused", "id", postgresql_where=IS_REFUSED, sqlite_where=IS_REFUSED),
         # Each chain has one index that finds its last event, so that the planner has no other choice
         Index(
             "uq_audit_events_organization_id_sequence",

@@ -20,6 +20,9 @@ from infra.foreign_text import clean_text as clean_text  # the providers say bas
 from infra.records import from_values
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
+_TOKEN = re.compile(r"[ -~]+")  # RFC 6749 appendix A
+_MAX_KEPT = 16_384
+_LATEST = 2**37  # seconds since the epoch, the year 6325: dates end with 9999
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ _OF_OUR_SETUP = ("invalid_client", "unauthorized_client", "incorrect_client_cred
 _TRY_LATER = ("temporarily_unavailable", "server_error", "slow_down")
 
 # every way in which an answer can fail us, beside a refusal of the token endpoint
-_MALFORMED = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_MALFORMED = (requests.RequestException, ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError)
 FAULTS = (http.UpstreamFailed, http.UpstreamRefused, *_MALFORMED)
 
 
@@ -193,7 +196,7 @@ def _check_answer(response: requests.Response) -> requests.Response:
     if http.is_rate_limit(response.status_code, response.headers):
         raise http.UpstreamFailed(f"{response.status_code} from the token endpoint")
     try:
-        response.json()
+        http.json_of(response)
     except (ValueError, RecursionError) as error:
         raise http.UpstreamFailed(f"{response.status_code} without JSON from the token endpoint") from error
     return response
@@ -210,18 +213,23 @@ def exchange(session: OAuth2Session, url: str, callback: Callback, trip: Trip) -
         allow_redirects=False,
         headers={"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", "User-Agent": "gatepost"},
     )
-    if not isinstance(token.get("access_token"), str) or not token["access_token"]:
+    if not _is_token(token.get("access_token")):
         raise http.UpstreamFailed("a token answer without a token")
     return token
 
 
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) and bool(_TOKEN.fullmatch(value))
+
+
 def tokens_from(token: dict[str, Any]) -> ProviderTokens:
+    """What is kept of a token answer. A token that is too long is used, but not kept."""
     refresh_token, scope, expires_at = token.get("refresh_token"), token.get("scope"), token.get("expires_at")
     return ProviderTokens(
-        access_token=token["access_token"],
-        refresh_token=refresh_token if isinstance(refresh_token, str) else None,
+        access_token=token["access_token"] if len(token["access_token"]) <= _MAX_KEPT else "",
+        refresh_token=refresh_token if _is_token(refresh_token) and len(refresh_token) <= _MAX_KEPT else None,
         scope=clean_text(scope, 1000),
-        expires_at=int(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 2**40 else None,
+        expires_at=int(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < _LATEST else None,
     )
 
 

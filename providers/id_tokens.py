@@ -23,6 +23,7 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 SKEW_SECONDS = 60
 CLOCKS_DIFFER = "the clocks of this server and of the provider differ"
 _EDDSA = frozenset({"EdDSA", "Ed25519", "Ed448"})  # RFC 9864 named two of what the first one means
+_MAX_KEYS = 1000  # an answer has room for 350,000, which take 5 s to look at
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
 
@@ -76,8 +77,8 @@ class PublishedKeys:
 def read_keys(document: Any) -> PublishedKeys:
     """The keys one by one: those that cannot be used are dropped (RFC 7517 section 5).   Raises: http.UpstreamFailed for no usable one."""
     members = document["keys"]
-    if not isinstance(members, list):
-        raise http.UpstreamFailed("the keys are no list")
+    if not isinstance(members, list) or len(members) > _MAX_KEYS:
+        raise http.UpstreamFailed("the keys are no list, or too many")
     keys, unusable = [], []
     for member in members:
         try:

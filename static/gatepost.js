@@ -38,13 +38,34 @@
     });
   }
 
-  /* A page that the browser kept is asked for again: it may show a secret for the second time, or what is no longer this person's. */
+  /* A page that the browser kept is asked for again: it may show a secret for the second time, or what is no longer this person's. What was
+     typed comes back for the same person, secrets aside, as it does where the browser itself asks again; so does all of a form that was
+     refused. */
+  const person = () => find("header .top-end")?.textContent;
+  const fields = () => document.querySelectorAll("main form :is(input, select, textarea):not([type=hidden], [type=password], [autocomplete=off])");
+  const isChoice = (field) => field.type === "radio" || field.type === "checkbox";
+  const isTyped = (field) => isChoice(field) ? field.checked !== field.defaultChecked
+    : field.options ? [...field.options].some((option) => option.selected !== option.defaultSelected) : field.value !== field.defaultValue;
   addEventListener("pageshow", (event) => {
-    if (event.persisted) location.reload();
-    if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
+    if (event.persisted) {
+      const isRefused = find("main > .note:is(.danger, .warn)[role]");
+      const typed = Array.from(fields(), (field) => (isRefused || isTyped(field)) && [field.name, field.value, field.checked]);
+      document.body.hidden = true;
+      history.replaceState({ person: person(), typed }, "");
+      location.reload();
+    } else if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
       document.querySelectorAll("textarea[autocomplete=off]").forEach((secret) => { secret.value = ""; });  // some browsers fill it in again
     }
   });
+  if (history.state?.typed) {
+    if (history.state.person === person()) fields().forEach((field, at) => {
+      const [name, value, checked] = history.state.typed[at] || [];
+      if (name !== field.name) return;
+      if (!isChoice(field)) field.value = value;
+      else if (field.value === value) field.checked = checked;
+    });
+    history.replaceState(null, "");
+  }
 
   /* A form is sent once, and its button says what is being done; it may be sent again when that led nowhere. */
   const sent = new WeakSet();

@@ -69,6 +69,8 @@ def main() -> int:
         loud.append("Chromium (Debian: apt-get install chromium)")
     if "tests/browser" in SLOW and not (machine.find_firefox() or machine.install_firefox()):
         loud.append(f"Firefox (Debian: apt-get install {machine.FIREFOX_PACKAGE})")
+    if "tests/browser" in SLOW and not (machine.find_webkit() or machine.install_webkit()):
+        loud.append(f"WebKit (Debian: apt-get install {' '.join(machine.WEBKIT_PACKAGES)})")
     if "tests/interop" in SLOW and not (machine.find_apache() or machine.install_apache()):
         loud.append(f"mod_auth_openidc (Debian: apt-get install {machine.APACHE_PACKAGE})")
     if "tests/interop" in SLOW and not (machine.find_nginx() or machine.install_nginx()):

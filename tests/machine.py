@@ -12,6 +12,7 @@ APACHE_MODULES = Path("/usr/lib/apache2/modules")
 APACHE_PACKAGE = "libapache2-mod-auth-openidc"
 FIREFOX_PACKAGE = "firefox-esr"
 OIDC_AGENT_PACKAGE = "oidc-agent-cli"
+WEBKIT_PACKAGES = ("webkit2gtk-driver", "xvfb")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -45,6 +46,18 @@ def install_firefox() -> str | None:
     """Try to get it: as root, on Debian."""
     _apt_install(FIREFOX_PACKAGE)
     return find_firefox()
+
+
+def find_webkit() -> tuple[str, str] | None:
+    """WebKitGTK's driver and the display server that it needs."""
+    driver, display_server = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
+    return (driver, display_server) if driver and display_server else None
+
+
+def install_webkit() -> tuple[str, str] | None:
+    """Try to get both: as root, on Debian."""
+    _apt_install(*WEBKIT_PACKAGES)
+    return find_webkit()
 
 
 def find_apache() -> Path | None:
@@ -89,12 +102,12 @@ def find_node() -> str | None:
     return str(path) if path.exists() else None
 
 
-def _apt_install(package: str) -> bool:
+def _apt_install(*packages: str) -> bool:
     """Whether it could be tried."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # the last: start no service
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", package]):
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
         _try(command, environment)
     return True
 

@@ -19,7 +19,7 @@ from tests.stores import APPLICATION_ROLE
 def session(app: Flask) -> Iterator[Session]:
     """A database session of the owner's; it commits at its end."""
     settings = app.extensions["gatepost.settings"]
-    engine = create_engine(settings.owner_url, **engine_options(settings))
+    engine = create_engine(settings.owner_url, **engine_options(settings.owner_url))
     try:
         with Session(engine) as owners, owners.begin():
             yield owners

@@ -15,6 +15,7 @@ from config import SettingError
 from infra import metrics
 from tests import factories
 from tests.live_server import LiveServer, ServerDidNotStart, linked_checkout
+from tests.raw_http import connect
 from tests.stores import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,11 @@ def test_workers_count_together_and_the_public_port_has_no_metrics(app, live_ser
         == 6
     )
     assert "pid=" not in text, "counters of all workers are added up"
+    silent, half, unread = (connect(int(bind.rpartition(":")[2]), receive_buffer=1024) for _ in range(3))
+    with silent, half, unread:
+        half.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        unread.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert "gatepost_requests_total" in _read(f"http://{bind}/metrics"), "a scraper that died in the middle holds nobody up"
     with pytest.raises(urllib.error.HTTPError, match="404"):
         _read(server.url + "/metrics")
     server.stop()

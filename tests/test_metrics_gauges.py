@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -107,12 +106,6 @@ def test_when_no_worker_answers_the_scrape_does_and_says_so(app: Any, live_serve
     finally:
         for pid in (*workers, server.process.pid):
             os.kill(pid, signal.SIGCONT)
-
-
-def test_a_scraper_that_says_nothing_holds_no_other_up(app: Any, live_server: Callable[..., LiveServer], bind: str) -> None:
-    live_server(workers=1, env={"GATEPOST_METRICS_BIND": bind})
-    with socket.create_connection(("127.0.0.1", int(bind.rpartition(":")[2]))):
-        assert "gatepost_workers" in _read(f"http://{bind}/metrics")
 
 
 def test_the_gauges_tell_what_ends_soon_and_what_waits(app: Any) -> None:

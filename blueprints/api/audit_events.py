@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, request
 from blueprints import exports, guards
 from blueprints.api import bodies
 from errors import Invalid
-from services.audit import audit_events
+from services.audit import audit_events, audit_names
 from services.audit.audit_events import Filters
 
 blueprint = Blueprint("api_audit_events", __name__)
@@ -29,7 +29,7 @@ def index(slug: str) -> Response:
         return _export(slug, filters, wanted)
     after, limit = bodies.page()
     events = audit_events.list_of(g.actor, slug, filters, after=after, limit=limit)
-    return bodies.answer_list(events, dict, limit=limit, key=lambda event: event["id"])
+    return bodies.answer_list(audit_names.add_names(events), dict, limit=limit, key=lambda event: event["id"])
 
 
 def _format() -> str:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from flask import Response, request
@@ -17,13 +18,14 @@ Kind = type | tuple[type, ...]
 
 DEFAULT_LIMIT = 100
 MAX_CURSOR_LENGTH = 200
+_NAMED = 20  # of the members that are unknown, however many a body has
 
 
 def read(members: Mapping[str, Kind], *, required: Collection[str] = ()) -> dict[str, Any]:
     """The members of the request's JSON object, each of the type that `members` says (`None` passes where it is not required).
 
-    Raises: Malformed for what is no JSON object; Invalid, naming every field, for unknown, missing and wrong ones;
-    RequestEntityTooLarge.
+    Raises: Malformed for what is no JSON object in UTF-8; Invalid, naming every field that is missing or wrong and the first unknown
+    ones; RequestEntityTooLarge.
     """
     if request.mimetype != "application/json":
         raise Malformed("Send a JSON object with Content-Type: application/json.")
@@ -31,12 +33,13 @@ def read(members: Mapping[str, Kind], *, required: Collection[str] = ()) -> dict
     if request.content_length is None and len(data) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge()  # a body in chunks is cut at the limit without a word
     try:
-        body = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
+        body = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Malformed("The body is not a JSON object.") from None
     if not isinstance(body, dict):
         raise Malformed("The body is not a JSON object.")
-    wrong = {str(name)[:100]: "unknown field" for name in body if name not in members}
+    unknown = islice((name for name in body if name not in members), _NAMED)
+    wrong = {name[:100]: "unknown field" for name in unknown}
     wrong |= {name: "is required" for name in required if body.get(name) is None}
     for name, kind in members.items():
         value = body.get(name)

@@ -10,6 +10,7 @@ from blueprints.api.times import from_datetime
 from blueprints.fresh_sign_in import Act
 from services.organizations import invitations, received_invitations
 from services.organizations.invitations import InvitationRow, Sent
+from services.sign_in import refusals
 
 blueprint = Blueprint("api_invitations", __name__)
 
@@ -49,13 +50,17 @@ def revoke(slug: str, invitation_id: str) -> Response:
 @guards.requires("orgs:write")
 def accept_by_link() -> Response:
     body = bodies.read({"token": str}, required=["token"])
-    return bodies.answer(received_invitations.accept_by_link(g.actor, body["token"]).to_values())
+    with refusals.recorded(g.actor):
+        joined = received_invitations.accept_by_link(g.actor, body["token"])
+    return bodies.answer(joined.to_values())
 
 
 @blueprint.post("/invitations/<invitation_id>/accept")
 @guards.requires("orgs:write")
 def accept(invitation_id: str) -> Response:
-    return bodies.answer(received_invitations.accept(g.actor, invitation_id).to_values())
+    with refusals.recorded(g.actor):
+        joined = received_invitations.accept(g.actor, invitation_id)
+    return bodies.answer(joined.to_values())
 
 
 @blueprint.post("/invitations/<invitation_id>/decline")

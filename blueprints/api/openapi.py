@@ -186,6 +186,7 @@ _SCHEMAS: dict[str, Any] = {
         details={"type": "object"},
         sequence={"type": ["integer", "null"]},
         hash=_MAYBE_TEXT,
+        names={"type": "object", "additionalProperties": _TEXT},
     ),
 }
 _ERRORS = {

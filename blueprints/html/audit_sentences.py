@@ -71,6 +71,7 @@ SENTENCES: dict[str, LazyString] = {
     "grant.revoked revoked_by_client": lazy_gettext("An app ended its own access"),
     "identity.linked": lazy_gettext("%(actor)s linked a %(provider)s account"),
     "identity.linked unknown": lazy_gettext("A %(provider)s account was linked to %(person)s"),
+    "identity.moved": lazy_gettext("%(actor)s moved a sign-in account of %(person)s to what its provider calls it now"),
     "identity.unlinked": lazy_gettext("%(actor)s unlinked a %(provider)s account"),
     "identity.unlinked unknown": lazy_gettext("A %(provider)s account was unlinked"),
     "invitation.accepted": lazy_gettext("%(person)s accepted an invitation"),
@@ -82,6 +83,7 @@ SENTENCES: dict[str, LazyString] = {
     "invitation.imported": lazy_gettext("%(actor)s imported an invitation of %(target)s as %(role)s"),
     "invitation.link_created": lazy_gettext("%(actor)s created a new link for the invitation of %(target)s"),
     "invitation.renewed": lazy_gettext("%(actor)s sent the invitation of %(target)s again, as %(role)s"),
+    "invitation.refused": lazy_gettext("An invitation link was refused to its reader"),
     "invitation.revoked": lazy_gettext("%(actor)s revoked the invitation of %(target)s"),
     "invitation.updated": lazy_gettext("%(actor)s imported a new invitation of %(target)s as %(role)s"),
     "member.accepted": lazy_gettext("%(target)s used the organization for the first time"),
@@ -109,7 +111,11 @@ SENTENCES: dict[str, LazyString] = {
     "refresh_token.replayed": lazy_gettext("A refresh token of app %(app)s was used again from another network or by another program"),
     "resource.created": lazy_gettext("%(actor)s added API %(target)s"),
     "resource.updated": lazy_gettext("%(actor)s changed API %(target)s"),
+    "sign_in.refused person": lazy_gettext("%(target)s couldn’t sign in with %(provider)s"),
     "sign_in.refused": lazy_gettext("A sign-in with %(provider)s was refused"),
+    "sign_in.refused account_disabled": lazy_gettext("%(target)s couldn’t sign in: the account is turned off"),
+    "sign_in.refused confirmation_ended": lazy_gettext("A link to confirm an email address was opened after it had ended"),
+    "sign_in.refused sign_in_link_ended": lazy_gettext("A one-time sign-in link was opened after it had ended"),
     "sign_in.refused access_denied": lazy_gettext("A sign-in with %(provider)s was canceled there"),
     "sign_in.refused provider_refused": lazy_gettext("A sign-in failed: %(provider)s refused the request"),
     "sign_in.refused provider_unavailable": lazy_gettext("A sign-in failed: %(provider)s didn’t answer"),
@@ -353,6 +359,8 @@ def _variant(event: Mapping[str, Any], names: Names) -> str:
         return "" if event["outcome"] == "ok" else "failed"
     if action == "organization.updated":
         return "slug" if "slug" in details else ""
+    if action == "sign_in.refused" and f"{action} {details.get('code')}" not in SENTENCES:
+        return "person" if target_id else ""
     if action == "user.email_changed" and details.get("is_same"):
         return "verified" if details.get("email_verified") else "unverified"
     return str(details.get(_TOLD_BY.get(action, "scope")) or "")
@@ -380,6 +388,8 @@ def _linked(actor_id: str, name: Markup, audit_href: str | None) -> Markup:
 
 
 def _key(name: str, last_four: str) -> Markup:
+    if not last_four:
+        return words.untrusted(name, quoted=True)
     return Markup("{} ({})").format(words.untrusted(name, quoted=True), escape(_("ends %(end)s")) % {"end": _code(last_four)})
 
 

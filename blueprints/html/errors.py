@@ -47,7 +47,7 @@ _BY_STATUS = {
     404: ErrorWords(_("Nothing here"), _("The address may be wrong, or you may not have access.")),
     405: ErrorWords(_("We couldn’t understand that request"), _("Go back and try again. If a link sent you here, it may be cut off.")),
     409: ErrorWords(_("That can’t be done now")),
-    410: ErrorWords(_("This link is no longer valid"), None, _("Sign in"), "/login"),
+    410: ErrorWords(_("This link is no longer valid"), None, _("Sign in"), "/login", has_reference=True),
     413: ErrorWords(_("That request is too large"), _("Go back and send less.")),
     414: ErrorWords(_("That address is too long"), _("Start again from the app.")),
     422: ErrorWords(_("We couldn’t understand that request")),
@@ -88,6 +88,7 @@ _BY_CODE = {
         _("It was used, declined or revoked, or has expired. Ask for a new one."),
         _("Sign in"),
         "/login",
+        has_reference=True,
     ),
     "secure_link_ended": ErrorWords(
         _("This link is no longer valid"),
@@ -95,7 +96,9 @@ _BY_CODE = {
         _("Sign in"),
         "/login?next=%2Faccount%2Factivity",
     ),
-    "confirmation_ended": ErrorWords(_("This link is no longer valid"), _("Sign in again to get a new one."), _("Sign in"), "/login"),
+    "confirmation_ended": ErrorWords(
+        _("This link is no longer valid"), _("Sign in again to get a new one."), _("Sign in"), "/login", has_reference=True
+    ),
     "state_mismatch": ErrorWords(
         _("That can’t be finished here"), _("It took over ten minutes, was started in another browser, or was already used. Start again.")
     ),

@@ -5,7 +5,7 @@ used, because the code may come from a link that anybody made.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
@@ -22,13 +22,14 @@ _PROVIDER_SETTINGS = {
 
 @dataclass(frozen=True)
 class SignInError:
-    """One banner. `code` is in capitals, as support asks for it."""
+    """One banner. `code` is in capitals, as support asks for it. `reference`: of the request that failed, unless the text has it."""
 
     code: str
     heading: str
     text: Markup
     link_text: str = ""
     link_href: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,13 @@ def _state(f: Facts) -> SignInError:
 def _exists(f: Facts) -> SignInError:
     who = f.bold_email if f.email else _("That address")
     this = f.provider_label or _("this one")
+    if f.reason == "unreachable":
+        sentence = _(
+            "The %(provider)s account you used isn’t linked to the account of %(email)s, which has no other way to sign in."
+            " Tell your administrator: reference %(reference)s."
+        )
+        text = filled(sentence, email=who, provider=this, reference=mono(f.reference))
+        return SignInError("ACCOUNT_EXISTS", _("Ask your administrator to link %(provider)s", provider=this), text)
     if f.other_labels:
         sentence = _("%(email)s signs in with %(others)s. Continue with it once to link %(provider)s.")
     else:
@@ -215,7 +223,9 @@ def describe(code: str | None, facts: Facts) -> SignInError | None:
     if code in TABLE and facts.reason == "clocks":
         return _clocks(facts, code)
     make = TABLE.get(code or "")
-    return make(facts) if make else None
+    error = make(facts) if make else None
+    is_in_text = error is not None and facts.reference in error.text
+    return replace(error, reference="" if is_in_text else facts.reference) if error else None
 
 
 def domains_of(allowlist: Sequence[str]) -> list[str]:

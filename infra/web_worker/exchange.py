@@ -97,6 +97,7 @@ class Exchange:
         length, coding = self.environ.get("CONTENT_LENGTH"), self.environ.get("HTTP_TRANSFER_ENCODING")
         if coding is not None:  # granian has dropped the length of a request that has both, and closes its connection (RFC 9112, 6.3)
             if coding.lower() == "chunked":
+                del self.environ["HTTP_TRANSFER_ENCODING"]  # the application gets the length: Werkzeug ignores it next to a coding
                 self._receive()
             else:
                 self.refuse(501)

@@ -1,11 +1,12 @@
 """Who is acting, and on whose behalf: made once at the door, passed to every service that changes something."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from infra.rows import reader
+from infra.shell_user import shell_user
 
 ActorType = Literal["anonymous", "user", "agent", "client", "operator", "system"]
 CredentialType = Literal["session", "access_token", "jwt", "api_key"]
@@ -75,7 +76,8 @@ class Actor:
     family) that a person's token belongs to. `auth_time_ms` is the sign-in behind a session or token, where it can confirm who
     somebody is. `grant_scopes`, of a key that an app made, are those of the grant that it was made with. `ip`, `user_agent` and
     `request_id` are for the audit. `language` is that of the pages that the caller reads.
-    `joined` are the person's organizations where they were read with the credential, just now.
+    `joined` are the person's organizations where they were read with the credential, just now. `shell`: the operating system's user and
+    host behind an operator.
     """
 
     type: ActorType
@@ -94,11 +96,12 @@ class Actor:
     request_id: str | None = None
     language: str | None = None
     joined: tuple[OrganizationInfo, ...] | None = None
+    shell: Mapping[str, str] | None = None
 
     @classmethod
     def operator(cls) -> "Actor":
         """Somebody with a shell on the server."""
-        return cls(type="operator")
+        return cls(type="operator", shell=shell_user())
 
     @property
     def own_rows_of(self) -> uuid.UUID | None:

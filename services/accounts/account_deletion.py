@@ -64,7 +64,8 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     """
     begin_write()
     grant_deletion.begin(lambda table: table.user_id == user_id)
-    if db.session.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
+    name = db.session.scalar(select(User.name).where(User.id == user_id).with_for_update())
+    if name is None:
         raise NotFound()
     row_security.enter(user_id=user_id)
     joined = select(Membership.organization_id).where(Membership.user_id == user_id)
@@ -74,9 +75,9 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
         db.session.rollback()
         raise LastOwner()
     for organization in found.left:
-        _record(actor, "member.left", "user", user_id, organization, role=organization.role)
+        _record(actor, "member.left", "user", user_id, organization, name, role=organization.role)
     for organization in found.ending:
-        _record(actor, "organization.purged", "organization", organization.id, organization)
+        _record(actor, "organization.purged", "organization", organization.id, organization, organization.name, slug=organization.slug)
     ending = [organization.id for organization in found.ending]
     left = _vendor_tokens(user_id, ending)
     organization_slugs.keep(ending)
@@ -150,5 +151,8 @@ def _consequences(user_id: uuid.UUID) -> Consequences:
     )
 
 
-def _record(actor: Actor, action: str, target_type: str, target_id: uuid.UUID, organization: OrganizationInfo, **details: str) -> None:
-    audit.record(actor, action, target_type=target_type, target_id=target_id, organization_id=organization.id, details=details)
+def _record(
+    actor: Actor, action: str, target_type: str, target_id: uuid.UUID, organization: OrganizationInfo, name: str, **details: str
+) -> None:
+    about = {"target_type": target_type, "target_id": target_id, "target_name": name}
+    audit.record(actor, action, **about, organization_id=organization.id, details=details)

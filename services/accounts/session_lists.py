@@ -63,13 +63,13 @@ def revoke_others(actor: Actor) -> int:
 
 def unscoped_list_of(email_or_id: str) -> Iterator[SessionItem]:
     """The sessions and grants of one person, newest first.   Raises NotFound, Conflict."""
-    return _items(user_administration.get_id(email_or_id))
+    return _items(user_administration.get_id(email_or_id), of_each_client=None)
 
 
 def unscoped_list() -> Iterator[SessionItem]:
     """The sessions and grants of everybody, person after person."""
     for user in user_administration.list_users():
-        yield from _items(user.id)
+        yield from _items(user.id, of_each_client=None)
 
 
 def unscoped_revoke(actor: Actor, sid: str) -> None:
@@ -85,7 +85,7 @@ def unscoped_revoke_all(actor: Actor, email_or_id: str) -> int:
     return user_sessions.revoke_all(actor, user_id=user_administration.get_id(email_or_id))
 
 
-def _items(user_id: uuid.UUID) -> Iterator[SessionItem]:
+def _items(user_id: uuid.UUID, *, of_each_client: int | None = grant_lists.OF_EACH_CLIENT) -> Iterator[SessionItem]:
     """Browsers, then grants, each newest first."""
     for record in user_sessions.list_for(user_id):
         yield SessionItem(
@@ -99,7 +99,7 @@ def _items(user_id: uuid.UUID) -> Iterator[SessionItem]:
             ip=record.ip,
             user_agent=record.user_agent,
         )
-    for grant in grant_lists.list_for(user_id):
+    for grant in grant_lists.list_for(user_id, of_each_client=of_each_client):
         yield SessionItem(
             id=str(grant.id),
             type="grant",

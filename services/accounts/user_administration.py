@@ -156,15 +156,15 @@ def get_details(email_or_id: str) -> UserDetails:
         identities=tuple((row.provider, row.login, row.issuer, row.subject) for row in identities),
         organizations=tuple((row.slug, row.role) for row in organizations),
         session_count=len(user_sessions.list_for(user.id)),
-        grant_count=len(grant_lists.list_for(user.id)),
+        grant_count=len(grant_lists.list_for(user.id, of_each_client=None)),
     )
 
 
 def make_admin(actor: Actor, email_or_id: str) -> UserRow:
-    """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound, Conflict."""
+    """Make somebody administrator; again is no error. Commits: yes.   Raises: NotFound; Conflict for an unverified address."""
     begin_write()
     wait_for_turn("administrators")
-    user = users.get(email_or_id)
+    user = users.get_proved(email_or_id)
     if not user.is_admin:
         user.is_admin, user.updated_at = True, now()
         audit.record(actor, "user.made_admin", target_type="user", target_id=user.id)
@@ -225,9 +225,9 @@ def disable(actor: Actor, email_or_id: str) -> int:
 
 
 def enable(actor: Actor, email_or_id: str) -> UserRow:
-    """Let somebody in again; what was ended stays ended. Commits: yes.   Raises: NotFound, Conflict."""
+    """Let somebody in again; what was ended stays ended. Commits: yes.   Raises: NotFound; Conflict for an unverified address."""
     begin_write()
-    user = users.get(email_or_id)
+    user = users.get_proved(email_or_id)
     if user.disabled_at is not None:
         user.disabled_at, user.updated_at = None, now()
         audit.record(actor, "user.enabled", target_type="user", target_id=user.id)

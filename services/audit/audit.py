@@ -14,6 +14,9 @@ from models import AuditEvent
 from models.types import UtcDateTime
 from services.access.actors import Actor
 
+KNOWN_AS = "known_as"  # in `details`: what the actor and the target were called then
+OPERATOR = "operator"  # in `details`: the operating system's user and host behind a command
+
 
 def record(
     actor: Actor,
@@ -24,12 +27,18 @@ def record(
     organization_id: uuid.UUID | None = None,
     outcome: str = "ok",
     details: Mapping[str, Any] | None = None,
+    target_name: str = "",
 ) -> None:
     """Add one event to the open transaction. `action` is `<noun>.<past participle>`; no secret in `details`.
 
+    target_name: what the target is called now, if it can be renamed or deleted and `details` has no `name`.
+
     Commits: never; the caller's commit carries it.
     """
-    db.session.add(AuditEvent(**_values(actor, action, target_type, target_id, organization_id, outcome, details)))
+    values = _values(actor, action, target_type, target_id, organization_id, outcome, details)
+    if target_name:
+        values["details"].setdefault(KNOWN_AS, {})["target"] = target_name
+    db.session.add(AuditEvent(**values))
 
 
 def record_in(
@@ -95,19 +104,26 @@ def _values(
     outcome: str,
     details: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    organization_id = organization_id or (actor.organization.id if actor.organization else None)
+    # A person's name is kept where an organization must know later who did it; what is only theirs is known by their id.
+    called = actor.user.name if organization_id and actor.type == "user" and actor.user else ""
     return {
         "actor_type": actor.type,
         "actor_id": actor.id,
         "credential_type": actor.credential_type,
         "credential_id": actor.credential_id,
-        "organization_id": organization_id or (actor.organization.id if actor.organization else None),
+        "organization_id": organization_id,
         "action": action,
         "target_type": target_type,
         "target_id": None if target_id is None else str(target_id),
         "outcome": outcome,
         "ip": actor.ip,
         "request_id": actor.request_id,
-        "details": dict(details or {}),
+        "details": {
+            **(details or {}),
+            **({KNOWN_AS: {"actor": called}} if called else {}),
+            **({OPERATOR: dict(actor.shell)} if actor.shell else {}),
+        },
     }
 
 

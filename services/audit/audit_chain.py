@@ -7,7 +7,7 @@ form (`audit_events.to_values`) with the hash before it: docs/audit.md says it t
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -121,18 +121,26 @@ def oldest_unsealed(*, is_open: bool = False) -> datetime | None:
     return found
 
 
-def verify(kept: Sequence[Head] = ()) -> Iterator[ChainReport]:
-    """Walk every chain from its beginning, page by page. `kept`: heads written down elsewhere, which must still be there.
+def verify(
+    kept: Sequence[Head] = (), *, starts: Sequence[Head] = (), only: Collection[uuid.UUID | None] | None = None
+) -> Iterator[ChainReport]:
+    """Walk every chain, or `only` these, page by page.
 
+    kept: heads written down elsewhere, which must still be there. starts: the same, and what comes before the latest of a chain is not
+    walked again; other chains are walked from their beginning.
     Raises: Forbidden for a database role that row-level security binds.
     """
     row_security.require_unbound("audit_events")
+    kept = [*kept, *starts]
     known = list(_chains())
     known += [organization_id for organization_id in dict.fromkeys(head.organization_id for head in kept) if organization_id not in known]
-    for organization_id in known:
+    begins: dict[uuid.UUID | None, Head] = {}
+    for head in sorted(starts, key=lambda head: head.sequence):
+        begins[head.organization_id] = head
+    for organization_id in known if only is None else only:
         heads = {head.sequence: head.hash for head in kept if head.organization_id == organization_id}
         try:
-            report = _verify_chain(organization_id, heads)
+            report = _verify_chain(organization_id, heads, begins.get(organization_id))
         except _UNREADABLE:
             db.session.rollback()
             problem = Problem("altered", 0, "an event cannot be read")
@@ -196,11 +204,11 @@ def _seal_batch(organization_id: uuid.UUID | None, after: uuid.UUID, batch_size:
     return [event.id for event in waiting]
 
 
-def _verify_chain(organization_id: uuid.UUID | None, kept: dict[int, bytes]) -> ChainReport:
-    sequence, previous = 0, BEGINNING
-    problems: list[Problem] = []
+def _verify_chain(organization_id: uuid.UUID | None, kept: dict[int, bytes], begin: Head | None) -> ChainReport:
+    sequence, previous = (begin.sequence, begin.hash) if begin else (0, BEGINNING)
     waiting_heads = {place: digest for place, digest in kept.items() if place > 0}
-    for event in _sealed(organization_id):
+    problems = list(_look_for(organization_id, waiting_heads, until=sequence))
+    for event in _sealed(organization_id, after=sequence):
         if event.sequence > sequence + 1:
             gap = f"{sequence + 1} to {event.sequence - 1}"
             problems.append(Problem("missing", sequence + 1, f"no events with sequence {gap}"))
@@ -219,11 +227,25 @@ def _verify_chain(organization_id: uuid.UUID | None, kept: dict[int, bytes]) -> 
     return ChainReport(Head(organization_id, sequence, previous), unsealed, tuple(problems), is_cut_short)
 
 
-def _sealed(organization_id: uuid.UUID | None) -> Iterator[Row[Any]]:
+def _look_for(organization_id: uuid.UUID | None, heads: dict[int, bytes], *, until: int) -> Iterator[Problem]:
+    """Take the heads out that are not walked past, and say what is wrong with them."""
+    for place in sorted(place for place in heads if place <= until):
+        digest = heads.pop(place)
+        found = db.session.execute(
+            select(AuditEvent.id, AuditEvent.hash).where(_in_chain(organization_id), AuditEvent.sequence == place)
+        ).first()
+        db.session.rollback()
+        if found is None:
+            yield Problem("cut_off", place, "the event whose hash was kept is not there")
+        elif found.hash != digest:
+            yield Problem("altered", place, f"event {found.id} does not have the hash that was kept")
+
+
+def _sealed(organization_id: uuid.UUID | None, *, after: int = 0) -> Iterator[Row[Any]]:
     place = tuple_(AuditEvent.sequence, AuditEvent.id)
     statement = (
         select(*COLUMNS)
-        .where(_in_chain(organization_id), AuditEvent.sequence.is_not(None))
+        .where(_in_chain(organization_id), AuditEvent.sequence > after if after else AuditEvent.sequence.is_not(None))
         .order_by(AuditEvent.sequence, AuditEvent.id)
         .limit(BATCH_SIZE)
     )

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, false, or_, select
 
 from errors import Invalid, NotFound
 from extensions import db
 from infra.ids import first_uuid7, parse_uuid
 from models import AuditEvent, Organization
+from models.audit_event import IS_REFUSED
 from services.access import instance_access, organization_access
 from services.access.actors import Actor
+from services.audit import audit_names
+from services.audit.actions import ACTIONS
 from services.database import row_security
 from services.pagination import keyset
 
@@ -57,7 +60,8 @@ class Filters:
     """actor: an id. action: `noun.participle`. since, until: RFC 3339, the first included and the second not.
 
     Pages also choose: any of several `actors` (of none: nothing), the `kinds` of action, its nouns, and, those of the instance,
-    `organization`, its id or short name.
+    `organization`, its id or short name, or "none". Operators also choose `actor_types`; `credential_ids`, an alternative to `actors`;
+    any of several `targets`, ids, or `addresses` that were refused; the name of a stored `credential`; the `request`, its id.
     """
 
     actor: str | None = None
@@ -67,6 +71,12 @@ class Filters:
     actors: tuple[str, ...] | None = None
     kinds: tuple[str, ...] = ()
     organization: str | None = None
+    targets: tuple[str, ...] | None = None
+    addresses: tuple[str, ...] = ()
+    request: str | None = None
+    actor_types: tuple[str, ...] = ()
+    credential_ids: tuple[str, ...] = ()
+    credential: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Raises Invalid, naming every filter that cannot be read."""
@@ -74,6 +84,8 @@ class Filters:
         wrong = {}
         if self.actor is not None and not (0 < len(self.actor) <= _MAX_ACTOR_LENGTH and self.actor.isprintable()):
             wrong["actor"] = "must be an id"
+        elif self.actor is not None and "@" in self.actor:
+            wrong["actor"] = "must be an id, not an address"
         if self.action is not None and not _ACTION.fullmatch(self.action):
             wrong["action"] = "must be an action, like api_key.created"
         for name, given, moment in (("since", self.since, since), ("until", self.until, until)):
@@ -86,9 +98,17 @@ class Filters:
         found += [AuditEvent.action == self.action] if self.action is not None else []
         found += [AuditEvent.at >= since, AuditEvent.id >= _id_near(since, -_AROUND)] if since is not None else []
         found += [AuditEvent.at < until, AuditEvent.id < _id_near(until, _AROUND)] if until is not None else []
-        found += [AuditEvent.actor_id.in_(self.actors)] if self.actors is not None else []
+        if self.actors is not None:
+            by_credential = [AuditEvent.credential_id.in_(self.credential_ids)] if self.credential_ids else []
+            found.append(or_(AuditEvent.actor_id.in_(self.actors), *by_credential))
+        found += [AuditEvent.actor_type.in_(self.actor_types)] if self.actor_types else []
         found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
-        if self.organization is not None:
+        found += [or_(AuditEvent.target_id.in_(self.targets), _is_refused(self.addresses))] if self.targets is not None else []
+        found += [AuditEvent.request_id == self.request] if self.request is not None else []
+        found += [_is_of_credential(self.credential)] if self.credential is not None else []
+        if self.organization == NOBODYS:
+            found.append(AuditEvent.organization_id.is_(None))
+        elif self.organization is not None:
             found.append(AuditEvent.organization_id == _organization_of(self.organization))
         return found
 
@@ -123,25 +143,20 @@ def get(actor: Actor, slug: str | None, event_id: str) -> dict[str, Any]:
 
 
 def stream(actor: Actor, slug: str | None, filters: Filters) -> Iterator[dict[str, Any]]:
-    """All of an organization's events, newest first, read page by page as they are taken.
+    """All of an organization's events with `names`, newest first, read page by page as they are taken.
 
     Raises, before the first is taken: NotFound, Forbidden, Invalid.
     """
-    return _all(_conditions(actor, slug, filters))
+    return audit_names.with_names(_all(_conditions(actor, slug, filters)))
 
 
-def unscoped_stream(filters: Filters, *, organization: str | None = None) -> Iterator[dict[str, Any]]:
-    """Events of every organization, of one (its id or slug) or of none ("none"), newest first, for operators.
+def unscoped_stream(filters: Filters) -> Iterator[dict[str, Any]]:
+    """Events of every organization with `names`, newest first, for operators.
 
-    Raises, before the first is taken: NotFound, Invalid; Forbidden for a database role that row-level security binds.
+    Raises, before the first is taken: Invalid; Forbidden for a database role that row-level security binds.
     """
     row_security.require_unbound("audit_events")
-    conditions = filters.conditions()
-    if organization == NOBODYS:
-        conditions.append(AuditEvent.organization_id.is_(None))
-    elif organization is not None:
-        conditions.append(AuditEvent.organization_id == _organization_id(organization))
-    return _all(conditions)
+    return audit_names.with_names(_all(filters.conditions()))
 
 
 def to_values(event: Row[Any]) -> dict[str, Any]:
@@ -171,13 +186,14 @@ def csv_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
     """With a head. No cell begins as a formula does: a spreadsheet would compute what an attacker named a thing."""
     names = ("id", "at", "organization", "actor_type", "actor_id", "credential_type", "credential_id", "action", "target_type", "target_id")
     names = (*names, "outcome", "ip", "request_id", "details", "sequence", "hash")
-    yield _csv_line(names)
+    named = ("organization", "actor", "credential", "target")
+    yield _csv_line((*names, *(f"{part}_name" for part in named)))
     for event in events:
         flat = {**event, "details": json.dumps(event["details"])}
         for name in ("actor", "credential", "target"):
             pair = event[name] or {"type": None, "id": None}
             flat |= {f"{name}_type": pair["type"], f"{name}_id": pair["id"]}
-        yield _csv_line([flat[name] for name in names])
+        yield _csv_line([*(flat[name] for name in names), *(event.get("names", {}).get(part) for part in named)])
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
@@ -201,7 +217,17 @@ def _conditions(actor: Actor, slug: str | None, filters: Filters) -> list[Column
         instance_access.enter(actor)
         return filters.conditions()
     organization = organization_access.enter(actor, slug, "audit:read")
-    return [AuditEvent.organization_id == organization.id, *filters.conditions()]
+    inside, conditions = AuditEvent.organization_id == organization.id, filters.conditions()
+    if filters.action is not None and filters.action not in ACTIONS:
+        _require_known(inside, filters.action)
+    return [inside, *conditions]
+
+
+def _require_known(inside: ColumnElement[bool], action: str) -> None:
+    """An action of another version may still have events.   Raises Invalid."""
+    if db.session.scalar(select(AuditEvent.id).where(inside, AuditEvent.action == action).limit(1)) is None:
+        allowed = f"there is no such action; must be one of: {', '.join(sorted(ACTIONS))}"
+        raise Invalid("A filter cannot be read.", fields={"action": allowed})
 
 
 def _page(conditions: list[ColumnElement[bool]], before: uuid.UUID | None, limit: int) -> list[Row[Any]]:
@@ -216,12 +242,18 @@ def _organization_of(id_or_slug: str) -> uuid.UUID | ScalarSelect[uuid.UUID]:
     return parse_uuid(id_or_slug) or select(Organization.id).where(Organization.slug == id_or_slug).scalar_subquery()
 
 
-def _organization_id(id_or_slug: str) -> uuid.UUID:
-    """An organization that is gone still has events: an id is taken as it is.   Raises NotFound."""
-    found = parse_uuid(id_or_slug) or db.session.scalar(select(Organization.id).where(Organization.slug == id_or_slug))
-    if found is None:
-        raise NotFound(f"There is no organization {id_or_slug[:200]!r}.")
-    return found
+def _is_of_credential(name: str) -> ColumnElement[bool]:
+    """What was done with a stored credential of this name, whoever's it is: reading it, asking for it in vain, changing it."""
+    details = AuditEvent.details
+    in_lists = [details[part].as_string().contains(f'"{name}"', autoescape=True) for part in ("missing", "unreadable")]
+    is_named = or_(details["name"].as_string() == name, details[("names", name)].as_string().is_not(None), *in_lists)
+    of_declaration = and_(AuditEvent.target_type == "credential_declaration", AuditEvent.target_id == name)
+    return or_(and_(AuditEvent.target_type == "credential", is_named), of_declaration)
+
+
+def _is_refused(addresses: tuple[str, ...]) -> ColumnElement[bool]:
+    """What was refused to addresses that were nobody's."""
+    return and_(IS_REFUSED, AuditEvent.details["email"].as_string().in_(addresses)) if addresses else false()
 
 
 def _pair(kind: str | None, id: str | None) -> dict[str, str | None] | None:

@@ -29,6 +29,7 @@ from services.database import condition, row_security
 from services.instance import key_rotation, readiness, rewrapping, running_processes, sweeping
 from services.instance.store_faults import reason
 from services.tokens import signing_keys
+from services.users import identity_moves
 
 Level = Literal["ok", "warning", "fault"]
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
@@ -196,6 +197,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             level: Level = "ok" if mode == "wal" else "warning"
             yield Finding(level, "database", "journal", f"{mode}" + ("" if mode == "wal" else ": run flask db upgrade, which sets wal"))
     yield from _automatic_invitations(settings)
+    yield from _lost_identities(settings)
     yield from _chores()
 
 
@@ -231,6 +233,16 @@ def _automatic_invitations(settings: Settings) -> Iterator[Finding]:
         if slug not in known:
             problem = f"there is no organization {slug}: anyone who creates it could make people join by signing in"
             yield Finding("warning", "settings", f"{PREFIX}AUTOMATIC_INVITATIONS", problem)
+
+
+def _lost_identities(settings: Settings) -> Iterator[Finding]:
+    """Those that nobody can sign in with, because their provider was removed, renamed or moved."""
+    for place, count in identity_moves.count_unconfigured():
+        provider = settings.find_provider(place.provider)
+        now_at = f"--to-issuer {provider.identity_issuer}" if provider else "--to-provider PROVIDER --to-issuer ISSUER"
+        command = f"flask identities move --provider {place.provider} --from-issuer {place.issuer} {now_at} --dry-run"
+        counted = f"{count} {'identity' if count == 1 else 'identities'} of {place.provider} under issuer {place.issuer}"
+        yield Finding("warning", "providers", place.provider, f"{counted}, which is not configured: nobody can use them; {command}")
 
 
 def _migrations(context: MigrationContext) -> Finding:
@@ -286,7 +298,7 @@ def _named(difference: Any) -> str:
 
 def _role(settings: Settings) -> Iterator[Finding]:
     """The application's own role, which row-level security must bind: not the owner's."""
-    engine: Engine = create_engine(settings.database_url, **engine_options(settings))
+    engine: Engine = create_engine(settings.database_url, **engine_options(settings.database_url))
     try:
         with engine.connect() as connection:
             yield from _judge_role(connection, settings)

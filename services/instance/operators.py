@@ -12,7 +12,7 @@ def prepare() -> None:
     """Use GATEPOST_DATABASE_OWNER_URL and the embedded Redis, where the settings say so.   Raises: Unavailable."""
     settings = current()
     if settings.owner_url != settings.database_url:
-        db.engines[None] = create_engine(settings.owner_url, **engine_options(settings))
+        db.engines[None] = create_engine(settings.owner_url, **engine_options(settings.owner_url))
     try:
         embedded_redis.ensure_for_command(settings)
     except embedded_redis.EmbeddedRedisError as error:

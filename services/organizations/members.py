@@ -329,4 +329,5 @@ def _person(actor: Actor, organization: OrganizationInfo, row: Any) -> Person:
 
 
 def _record(actor: Actor, action: str, organization: OrganizationInfo, user_id: uuid.UUID, **details: object) -> None:
-    audit.record(actor, action, target_type="user", target_id=user_id, organization_id=organization.id, details=details)
+    name = db.session.scalar(select(User.name).where(User.id == user_id)) or ""
+    audit.record(actor, action, target_type="user", target_id=user_id, organization_id=organization.id, details=details, target_name=name)

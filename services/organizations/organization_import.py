@@ -34,6 +34,14 @@ class BadImportFile(Malformed):
     """The file cannot be read, or says something that cannot be."""
 
 
+_ACTIONS: dict[str, dict[Literal["created", "updated"], str]] = {
+    "organization": {"created": "organization.imported", "updated": "organization.updated"},
+    "member": {"created": "member.imported", "updated": "member.updated"},
+    "invitation": {"created": "invitation.imported", "updated": "invitation.updated"},
+    "project": {"created": "project.imported", "updated": "project.updated"},
+}
+
+
 @dataclass(frozen=True)
 class ImportOutcome:
     """`kind` is organization, member, invitation or project; `id` names it as the file does."""
@@ -73,7 +81,7 @@ def apply(actor: Actor, toml_text: str, *, update: bool = False) -> list[ImportO
 def _read(toml_text: str) -> list[_Organization]:
     try:
         tree = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number, or lists in lists, without end
         raise BadImportFile(f"not TOML: {error}") from None
     found = [_organization(values) for values in _tables(tree, "organization", only=True)]
     _refuse_twice("organization", [entry.slug for entry in found])
@@ -208,6 +216,6 @@ def _put_project(actor: Actor, organization_id: uuid.UUID, slug: str, name: str)
 
 
 def _record(actor: Actor, outcome: Outcome, kind: str, organization_id: uuid.UUID, target_id: uuid.UUID, **details: str) -> None:
-    if outcome != "unchanged":
-        action, target = f"{kind}.{'imported' if outcome == 'created' else 'updated'}", "user" if kind == "member" else kind
+    if outcome == "created" or outcome == "updated":
+        action, target = _ACTIONS[kind][outcome], "user" if kind == "member" else kind
         audit.record(actor, action, target_type=target, target_id=target_id, organization_id=organization_id, details=details)

@@ -257,8 +257,9 @@ def unscoped_purge() -> int:
     for organization_id in db.session.scalars(select(Organization.id).where(ended).order_by(Organization.id)).all():
         begin_write()
         organization_slugs.keep([organization_id])
-        if db.session.execute(sql_delete(Organization).where(Organization.id == organization_id, ended)).rowcount:
-            _record(Actor(type="system"), "organization.purged", organization_id)
+        gone = sql_delete(Organization).where(Organization.id == organization_id, ended).returning(Organization.slug, Organization.name)
+        if row := db.session.execute(gone).first():
+            _record(Actor(type="system"), "organization.purged", organization_id, slug=row.slug, name=row.name)
             purged += 1
         db.session.commit()
     return purged

@@ -66,7 +66,8 @@ def create(actor: Actor, *, name: str, slug: str, organization: str | None = Non
         db.session.rollback()
         raise slugs.SlugTaken() from None
     quotas.check("projects", found.id, select(Project.id).where(Project.organization_id == found.id))
-    audit.record(actor, "project.created", target_type="project", target_id=project.id, organization_id=found.id, details={"slug": slug})
+    about = {"target_type": "project", "target_id": project.id, "organization_id": found.id}
+    audit.record(actor, "project.created", **about, details={"slug": slug}, target_name=name)
     row = ProjectRow(project.id, slug, name, found.slug, project.created_at)
     db.session.commit()
     return row

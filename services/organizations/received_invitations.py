@@ -9,6 +9,7 @@ organizations that people join by signing in.
 import logging
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from config import current
-from errors import Conflict, Forbidden, NotFound
+from errors import Conflict, Forbidden, LinkFacts, LinkRefused, NotFound
 from extensions import db
 from infra.clock import now
 from infra.hot_statements import HotStatement, Row
@@ -43,10 +44,10 @@ AT_MOST = 100
 _TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
-class InvitationEnded(NotFound):
+class InvitationEnded(LinkRefused):
     """The invitation is unknown, used, declined, revoked or expired; the answer does not say which."""
 
-    status, code = 410, "invitation_ended"
+    code = "invitation_ended"
     message = "This invitation is no longer valid. It was used, declined or revoked, or has expired. Ask for a new one."
 
 
@@ -54,11 +55,19 @@ class RoleChanged(Conflict):
     code, message = "invitation_changed", "The invitation has changed. Check the role, then accept it again."
 
 
-class EmailMismatch(Forbidden):
+class NotForReader(Forbidden):
+    """The invitation is for another address than those that its reader has proved. `details` name it for operators."""
+
+    def __init__(self, details: Mapping[str, str] | None = None) -> None:
+        self.details = details or {}
+        super().__init__()
+
+
+class EmailMismatch(NotForReader):
     code, message = "email_mismatch", "This invitation is for a different address."
 
 
-class EmailNotVerified(Forbidden):
+class EmailNotVerified(NotForReader):
     code, message = "email_not_verified", "Your address is not verified. The invitation waits until it is."
 
 
@@ -184,7 +193,7 @@ def _unmark(user_id: uuid.UUID) -> None:
 def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
     """The invitation of a link, and its state for the reader. Changes nothing.   Raises: InvitationEnded."""
     invitation = _find(raw)
-    organization = _live_organization(invitation.organization_id)
+    organization = _live_organization(invitation)
     user = db.session.get(User, reader) if reader else None
     state = _state_for(user, invitation)
     inviter = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
@@ -200,6 +209,12 @@ def get_info(raw: str, *, reader: uuid.UUID | None = None) -> InvitationInfo:
     )
 
 
+def refusal_of(state: Literal["other_address", "not_verified"], invitation_id: uuid.UUID, organization_id: uuid.UUID) -> NotForReader:
+    """What an invitation in this state refuses its reader with."""
+    kind = EmailMismatch if state == "other_address" else EmailNotVerified
+    return kind({"invitation": str(invitation_id), "organization": str(organization_id)})
+
+
 def find_info(raw: str) -> InvitationInfo | None:
     """The same, or None, for pages that only mention it."""
     try:
@@ -213,7 +228,7 @@ def _state_for(user: User | None, invitation: Invitation) -> Literal["open", "me
     is_proved = user is not None and invitation.email_key in db.session.scalars(_proved_by(user.id)).all()
     role = db.session.scalar(_role(invitation.organization_id, user.id)) if user and is_proved else None
     if not _is_open(invitation) and (role is None or invitation.accepted_at is None):
-        raise InvitationEnded()
+        raise _ended(invitation)
     if user is None:
         return "open"
     if not is_proved:
@@ -244,10 +259,10 @@ def accept_by_link(actor: Actor, raw: str) -> OrganizationInfo:
     begin_write()
     invitation = _find(raw)
     user = db.session.get_one(User, actor.user.id)
-    _live_organization(invitation.organization_id)
+    _live_organization(invitation)
     state = _state_for(user, invitation)
     if state in ("other_address", "not_verified"):
-        raise EmailMismatch() if state == "other_address" else EmailNotVerified()
+        raise refusal_of(state, invitation.id, invitation.organization_id)
     return _join(actor, user, invitation)
 
 
@@ -271,7 +286,7 @@ def decline(actor: Actor, invitation_id: str) -> None:
     else:
         db.session.refresh(invitation)
         if invitation.declined_at is None:
-            raise InvitationEnded()
+            raise _ended(invitation)
     db.session.commit()
 
 
@@ -342,7 +357,7 @@ def _join(actor: Actor, user: User, invitation: Invitation, *, role: str | None 
     Raises: InvitationEnded; RoleChanged; BoundElsewhere.
     """
     organization_access.require_unbound(actor)
-    organization = _live_organization(invitation.organization_id)
+    organization = _live_organization(invitation)
     row_security.enter(user_id=user.id, organization_ids=[organization.id])
     is_first = _take(actor, user, invitation.id, organization.id, *([Invitation.role == role] if role else []))
     db.session.refresh(invitation)
@@ -350,7 +365,7 @@ def _join(actor: Actor, user: User, invitation: Invitation, *, role: str | None 
         raise RoleChanged()
     joined_as = db.session.scalar(_role(organization.id, user.id))
     if joined_as is None or not (is_first or invitation.accepted_at):
-        raise InvitationEnded()
+        raise _ended(invitation)
     joined = OrganizationInfo(organization.id, organization.slug, organization.name, joined_as)
     db.session.commit()
     return joined
@@ -398,12 +413,20 @@ def _find(raw: str) -> Invitation:
     return invitation
 
 
-def _live_organization(organization_id: uuid.UUID) -> Organization:
+def _live_organization(invitation: Invitation) -> Organization:
     """Raises InvitationEnded."""
-    found = db.session.scalar(select(Organization).where(Organization.id == organization_id, Organization.deleted_at.is_(None)))
+    live = select(Organization).where(Organization.id == invitation.organization_id, Organization.deleted_at.is_(None))
+    found = db.session.scalar(live)
     if found is None:
-        raise InvitationEnded()
+        raise _ended(invitation, why="organization_deleted")
     return found
+
+
+def _ended(invitation: Invitation, *, why: str = "") -> InvitationEnded:
+    ends = (("accepted", invitation.accepted_at), ("revoked", invitation.revoked_at), ("declined", invitation.declined_at))
+    why = why or next((word for word, ended_at in ends if ended_at), "expired")
+    details = {"invitation": str(invitation.id), "organization": str(invitation.organization_id)}
+    return InvitationEnded(LinkFacts(email=invitation.email, why=why, details=details))
 
 
 def _is_open(invitation: Invitation) -> bool:

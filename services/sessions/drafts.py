@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from extensions import redis
 from infra import metrics, upstream_states
+from infra.records import from_values
 from infra.upstream_states import Bound
 
 MAX_BYTES = 32 * 1024
@@ -36,4 +37,4 @@ def keep(raw_browser: str, draft: Draft) -> str:
 
 def find(raw_browser: str, name: str) -> Draft | None:
     note = upstream_states.read_note(redis.client, _KIND, raw_browser + name)
-    return Draft(**json.loads(note)) if note else None
+    return from_values(Draft, json.loads(note)) if note else None

@@ -33,6 +33,7 @@ from services.tokens import app_keys, refresh_families
 JOINED = "joined"
 BY_LINK = "link"  # the `provider` of a session that began with a one-time link
 metrics.expect("sign_ins", provider=[BY_LINK], outcome=["ok"])
+MAX_SESSIONS = 500  # of one person: every list of them is read whole
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300
 
@@ -112,7 +113,8 @@ def start(
     handoff: the raw login handoff it was signed in with. replaces: the raw value of this browser's session before.
     time: when the person proved who they are; now without it. raw_browser: with it the place is remembered, and reported if new.
     began_ms: when their account was looked up, if earlier than now: it may have been secured since.
-    Joins the organizations of GATEPOST_AUTOMATIC_INVITATIONS, and remembers them for the next page (JOINED).
+    Joins the organizations of GATEPOST_AUTOMATIC_INVITATIONS, and remembers them for the next page (JOINED). Beyond MAX_SESSIONS the
+    oldest of the person's sessions end.
     Commits: yes.   Raises: SignInRefused, redis.RedisError, and then there is no session.
     """
     joined = received_invitations.redeem_automatic(actor, user_id)
@@ -136,9 +138,11 @@ def start(
     confirmed = _confirm(raw, record, previous, replaces) if replaces and previous and _may_go_on(previous, user_id) else None
     if confirmed is None:
         record.organization_slug = _store().last_organization(user_id)
-        _store().add(hex_hash(raw), record)
+        number = _store().add(hex_hash(raw), record)
         if previous:
             _store().remove(previous.user_id, previous.sid)
+        if number > MAX_SESSIONS:
+            _end_oldest(user_id)
     action, sid = "user_session.confirmed" if confirmed else "user_session.started", (confirmed or record).sid
     begin_write()
     db.session.execute(update(User).where(User.id == user_id).values(last_sign_in_at=now()))
@@ -153,6 +157,14 @@ def start(
         raise SignInRefused("state_mismatch", detail="the account was deleted meanwhile") from error
     metrics.count("sign_ins", provider=provider, outcome="ok")
     return raw
+
+
+def _end_oldest(user_id: uuid.UUID) -> None:
+    """End the sessions that were not used for the longest time, as if they had expired. Some more than need be, so that this is rare."""
+    store = _store()
+    records = sorted(store.list_for(user_id), key=lambda record: record.last_seen_ms, reverse=True)
+    for record in records[MAX_SESSIONS * 9 // 10 :]:
+        store.remove(user_id, record.sid)
 
 
 def _may_go_on(previous: SessionRecord, user_id: uuid.UUID) -> bool:

@@ -19,10 +19,16 @@ _ATTEMPTS = 4
 
 
 class AccountExists(SignInRefused):
-    """The verified address is another user's: they may link the account after signing in as they always did."""
+    """The verified address is another user's: they may link the account after signing in as they always did.
 
-    def __init__(self, owner_id: uuid.UUID, account: ProviderAccount, provider_ids: list[str]) -> None:
-        super().__init__("account_exists", email=account.email or "", provider_ids=provider_ids)
+    If they can do that only with the provider that has just refused them, or with none that is configured, it would be a circle: the
+    provider moved, or its ids changed, and only an operator can help.
+    """
+
+    def __init__(self, owner_id: uuid.UUID, account: ProviderAccount, *, has_identities: bool, provider_ids: list[str]) -> None:
+        ways = [provider_id for provider_id in provider_ids if provider_id != account.provider_id]
+        reason: RefusalReason = "unreachable" if has_identities and not ways else ""
+        super().__init__("account_exists", email=account.email or "", provider_ids=ways, reason=reason)
         self.owner_id = owner_id
         self.account = account
 
@@ -93,7 +99,8 @@ def _new_user(actor: Actor, account: ProviderAccount) -> User:
     if owner is not None:
         if identities.find(account) is not None:
             raise _MadeMeanwhile()
-        refused = AccountExists(owner.id, account, [identity.provider_id for identity in identities.list_for(owner.id)])
+        has_identities, usable = bool(identities.list_for(owner.id)), identities.list_usable(owner.id)
+        refused = AccountExists(owner.id, account, has_identities=has_identities, provider_ids=usable)
         db.session.rollback()
         raise refused
     if not may_sign_up(email, account.hosted_domain):

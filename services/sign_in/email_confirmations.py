@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from config import current
-from errors import KeysUnreadable, NotFound, SignInRefused, Unavailable
-from extensions import db
+from errors import KeysUnreadable, LinkFacts, LinkRefused, SignInRefused, Unavailable
+from extensions import db, redis
+from infra import recurrences
 from infra.cipher import CannotDecrypt
-from infra.clock import now
+from infra.clock import now, now_ms
 from infra.ids import uuid7
 from infra.records import from_values
 from infra.secret_text import hash_secret, new_secret
@@ -30,20 +31,22 @@ from services.database.transactions import begin_write, wait_for_turn
 from services.encryption.keyring import cipher
 from services.mail import delivery, letters
 from services.sessions.user_sessions import SignInTime
+from services.sign_in import pending_links
 from services.sign_in.journeys import Journey
 from services.users import identities, users
 
 CONFIRMATION_SECONDS = 86_400
 MAX_TRIES = 5
-_LETTERS_AN_HOUR = 5
+_LETTERS_AN_HOUR = 5  # to one address
+_LETTERS_A_DAY = 20  # because of one account at a provider: its person may say there that any address is theirs
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 _CODE_LENGTH = 8
 
 
-class ConfirmationEnded(NotFound):
+class ConfirmationEnded(LinkRefused):
     """Altered, used, expired, or tried too often."""
 
-    status, code, message = 410, "confirmation_ended", "This link is no longer valid. Sign in again to get a new one."
+    code, message = "confirmation_ended", "This link is no longer valid. Sign in again to get a new one."
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,12 @@ def begin(actor: Actor, account: ProviderAccount, time: SignInTime, *, raw_brows
     """Mail a confirmation link to the account's address, in the language of whoever has it here, else of the page where it
     began. Commits: yes, before the letter is handed over.
 
-    Raises: SignInRefused rate_limited after five letters an hour to one address; Unavailable when too many letters are waiting.
+    Raises: SignInRefused rate_limited after five letters an hour to one address, or twenty a day because of one account; Unavailable
+    when too many letters are waiting.
     """
     email = account.email or ""
+    if _count_today(account) > _LETTERS_A_DAY:
+        raise SignInRefused("rate_limited", detail="letters because of one account", email=email)
     begin_write()
     wait_for_turn(f"confirmation {users.email_key(email)}")
     if _letters_lately(email) >= _LETTERS_AN_HOUR:
@@ -106,7 +112,7 @@ def get_info(raw: str, *, raw_browser: str | None) -> ConfirmationInfo:
     """What a link is about; looking uses nothing, mail scanners look too. Raises ConfirmationEnded."""
     row = db.session.scalar(select(EmailConfirmation).where(EmailConfirmation.token_hash == hash_secret(raw), *_is_live()))
     if row is None:
-        raise ConfirmationEnded()
+        raise _ended(EmailConfirmation.token_hash == hash_secret(raw))
     is_here = raw_browser is not None and hmac.compare_digest(row.browser_hash, hash_secret(raw_browser))
     code = None if is_here else f"{_code(raw)[:4]}-{_code(raw)[4:]}"
     return ConfirmationInfo("here" if is_here else "elsewhere", identities.label_of(row.provider), row.login, row.email, code)
@@ -132,23 +138,37 @@ def use_code(actor: Actor, typed: str, *, raw_browser: str) -> Confirmed | None:
     row = _newest(raw_browser)
     if row is None or not _count_try(row.id):
         db.session.rollback()
-        raise ConfirmationEnded()
+        raise _ended(EmailConfirmation.browser_hash == hash_secret(raw_browser))
     code_hash = hash_secret("".join(typed.upper().split()).replace("-", "")[:64])
     if not hmac.compare_digest(row.code_hash or b"", code_hash):
-        audit.record(actor, "email_confirmation.tried", target_type="email_confirmation", target_id=row.id, outcome="refused")
+        audit.record(
+            actor,
+            "email_confirmation.tried",
+            target_type="email_confirmation",
+            target_id=row.id,
+            outcome="refused",
+            details={"email": users.email_key(row.email), "provider": row.provider},
+        )
         db.session.commit()
         return None
     return _use(actor, EmailConfirmation.id == row.id)
 
 
-def _use(actor: Actor, *which: object) -> Confirmed:
+def _ended(*which: ColumnElement[bool]) -> ConfirmationEnded:
+    """About the newest of `which`, whatever became of it."""
+    row = db.session.scalar(select(EmailConfirmation).where(*which).order_by(EmailConfirmation.id.desc()).limit(1))
+    if row is None:
+        return ConfirmationEnded()
+    why = "used" if row.used_at else "expired" if row.expires_at <= now() else "wrong_codes" if row.tries >= MAX_TRIES else "other_browser"
+    return ConfirmationEnded(LinkFacts(email=row.email, why=why, provider_id=row.provider))
+
+
+def _use(actor: Actor, *which: ColumnElement[bool]) -> Confirmed:
     begin_write()
-    row = db.session.scalar(
-        update(EmailConfirmation).where(*which, *_is_live()).values(used_at=now()).returning(EmailConfirmation)  # type: ignore[arg-type]
-    )
+    row = db.session.scalar(update(EmailConfirmation).where(*which, *_is_live()).values(used_at=now()).returning(EmailConfirmation))
     if row is None:
         db.session.rollback()
-        raise ConfirmationEnded()
+        raise _ended(which[0])
     try:
         kept = json.loads(cipher().decrypt(row.claims_ciphertext, context=context_of(row.id)))
     except CannotDecrypt as error:
@@ -186,8 +206,14 @@ def _newest(raw_browser: str) -> EmailConfirmation | None:
     )
 
 
-def _is_live() -> tuple[object, object]:
+def _is_live() -> tuple[ColumnElement[bool], ...]:
     return EmailConfirmation.used_at.is_(None), EmailConfirmation.expires_at > now()
+
+
+def _count_today(account: ProviderAccount) -> int:
+    """How often this account has wanted a letter today, this time included. In Redis, since the letter's row does not tell whose it is."""
+    today = now_ms() // (86_400 * 1000)
+    return recurrences.count(redis.client, f"confirmations:{pending_links.name_of(account)}:{today}").times
 
 
 def _letters_lately(email: str) -> int:

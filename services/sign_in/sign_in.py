@@ -6,7 +6,6 @@ a minute, so that the same callback again in the same browser answers as the fir
 
 import hashlib
 import json
-import logging
 import secrets
 import uuid
 from dataclasses import asdict, dataclass, field, replace
@@ -15,27 +14,24 @@ from typing import Literal
 import providers
 from config import ProviderSettings, current
 from errors import NotFound, RefusalReason, SignInRefused
-from extensions import db, redis
+from extensions import redis
 from infra import metrics, upstream_states
 from infra.clock import now_ms
 from infra.foreign_text import clean_text
+from infra.ids import parse_uuid
 from infra.rate_limits import site_of
 from infra.records import from_values
 from infra.upstream_states import Bound
 from providers import Callback, Hints, ProviderAccount, Trip
 from services.access.actors import Actor
-from services.audit import audit
 from services.database.condition import require_writes
-from services.database.transactions import begin_write
 from services.sessions import callbacks, user_sessions
 from services.sessions.user_sessions import SignInTime
-from services.sign_in import account_owners, browser_notes, email_confirmations, freshness, pending_links, sign_in_links
+from services.sign_in import account_owners, browser_notes, email_confirmations, freshness, pending_links, refusals, sign_in_links
 from services.sign_in.account_owners import AccountExists
 from services.sign_in.freshness import AuthTimeMissing, Demand
 from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
-
-log = logging.getLogger("gatepost.sign_in")
 
 STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
 metrics.expect("states_pushed_out", kind=[STATES.kind])
@@ -131,14 +127,14 @@ def finish(
     provider = providers.build(get_settings(provider_id))
     require_writes()  # nothing stays open while the provider is asked
     if not state or not raw_browser or len(state) > callbacks.MAX_STATE_LENGTH:
-        return _state_mismatch(raw_browser)
+        return _state_mismatch(actor, provider_id, raw_browser)
     taken = callbacks.take(state, callbacks.binding_of(raw_browser, provider_id))
     if taken.status not in ("first", "finished"):
-        return _state_mismatch(raw_browser)
+        return _state_mismatch(actor, provider_id, raw_browser)
     record = json.loads(taken.record)
     journey = _find_journey(raw_browser, record["journey"])
     if journey is None:
-        return _state_mismatch(raw_browser)
+        return _state_mismatch(actor, provider_id, raw_browser)
     if taken.status == "finished":
         return _read_outcome(taken.outcome, journey)
     trip = Trip(
@@ -174,7 +170,7 @@ def _answer(
     raw_browser: str,
     raw_session: str | None,
 ) -> Outcome:
-    provider_id = provider.settings.provider_id
+    provider_id, account = provider.settings.provider_id, None
     try:
         _check_callback(provider, callback)
         account = provider.fetch_account(callback, trip)
@@ -183,7 +179,7 @@ def _answer(
             return _for_session(actor, account, journey, time, raw_browser=raw_browser, raw_session=raw_session)
         return complete(actor, account, journey, time, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
-        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser)
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser, account=account)
 
 
 def _check_callback(provider: providers.Provider, callback: Callback) -> None:
@@ -231,7 +227,8 @@ def confirm(actor: Actor, confirmed: email_confirmations.Confirmed, *, raw_brows
     try:
         return complete(actor, confirmed.account, journey, confirmed.time, raw_browser=raw_browser, raw_session=raw_session)
     except SignInRefused as refusal:
-        return refuse(actor, refusal, journey, provider_id=confirmed.account.provider_id, raw_browser=raw_browser)
+        account = confirmed.account
+        return refuse(actor, refusal, journey, provider_id=account.provider_id, raw_browser=raw_browser, account=account)
 
 
 def use_link(actor: Actor, raw: str, journey: Journey, *, raw_browser: str, raw_session: str | None) -> Outcome:
@@ -262,8 +259,9 @@ def _for_session(
             raise SignInRefused("identity_in_use")
         return Outcome(onward(journey))
     if identity is None:
-        own = [row.provider_id for row in identities.list_for(signed_in.user.id)]
-        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own)
+        own, has_any = identities.list_usable(signed_in.user.id), bool(identities.list_for(signed_in.user.id))
+        reason: RefusalReason = "unreachable" if has_any and not own else ""
+        raise SignInRefused("account_exists", email=signed_in.user.email or "", provider_ids=own, reason=reason)
     if identity.user_id != signed_in.user.id:
         raise SignInRefused("identity_in_use")
     if not identities.can_confirm(identity):
@@ -289,10 +287,13 @@ def link_pending(actor: Actor, user_id: uuid.UUID, journey: Journey, *, name: st
 
     name: of the account that the person was shown.
     """
+    waiting = pending_links.find(user_id, raw_browser)
     try:
         account = pending_links.use(actor, user_id, raw_browser, name=name)
     except SignInRefused as refusal:
-        return refuse(actor, refusal, journey, provider_id=None, raw_browser=raw_browser)
+        refusal.user_id = user_id
+        provider_id = waiting.provider_id if waiting else None
+        return refuse(actor, refusal, journey, provider_id=provider_id, raw_browser=raw_browser, account=waiting)
     if account is None:
         return Outcome(_after_sign_in(user_id, journey, raw_browser))
     linked: Literal["at_once", "later"] = "at_once" if identities.can_confirm(identities.find(account)) else "later"
@@ -305,28 +306,54 @@ def _after_sign_in(user_id: uuid.UUID, journey: Journey, raw_browser: str) -> st
     return address("/account/link", journey)
 
 
-def refuse(actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, raw_browser: str | None) -> Outcome:
-    """Back to the sign-in page, with the handoff; what it may say of the person is kept for this browser. Commits: yes."""
-    log.info("sign-in refused", extra={"code": refusal.code, "provider": provider_id, "detail": refusal.detail})
-    metrics.count("sign_ins", provider=provider_id or "none", outcome=refusal.code)
-    begin_write()
-    proven = {"proven": True} if refusal.is_proven else {}
-    audit.record(actor, "sign_in.refused", outcome="refused", details={"code": refusal.code, "provider": provider_id, **proven})
-    db.session.commit()
+def refuse(
+    actor: Actor,
+    refusal: SignInRefused,
+    journey: Journey,
+    *,
+    provider_id: str | None,
+    raw_browser: str | None,
+    account: ProviderAccount | None = None,
+) -> Outcome:
+    """Back to the sign-in page, with the handoff; what it may say of the person is kept for this browser. Commits: yes.
+
+    account: the one that came back, if the provider told.
+    """
+    _record(actor, refusal, journey, provider_id=provider_id, account=account)
     if raw_browser:
-        note = Refusal(
-            code=refusal.code,
-            provider_id=provider_id,
-            email=refusal.email,
-            provider_ids=refusal.provider_ids,
-            is_administrator=isinstance(refusal, AuthTimeMissing) and refusal.is_administrator,
-            reason=refusal.reason,
-            reference=actor.request_id or "",
-        )
-        browser_notes.leave(actor, "refusal", raw_browser, json.dumps(asdict(note)).encode())
+        _leave_refusal(actor, refusal, provider_id, raw_browser)
         if isinstance(refusal, AccountExists):
             pending_links.keep(actor, refusal.owner_id, refusal.account, raw_browser)
     return Outcome(address("/reauth" if journey.purpose == "reauth" else "/login", journey, error=refusal.code, provider=provider_id))
+
+
+def _record(
+    actor: Actor, refusal: SignInRefused, journey: Journey, *, provider_id: str | None, account: ProviderAccount | None = None
+) -> None:
+    metrics.count("sign_ins", provider=provider_id or "none", outcome=refusal.code)
+    refusals.record(
+        actor,
+        refusal.code,
+        provider_id=provider_id,
+        account=account,
+        user_id=refusal.user_id or parse_uuid(journey.user_id or ""),
+        email=refusal.email,
+        detail=refusal.detail,
+        details={"proven": True} if refusal.is_proven else {},
+    )
+
+
+def _leave_refusal(actor: Actor, refusal: SignInRefused, provider_id: str | None, raw_browser: str) -> None:
+    note = Refusal(
+        code=refusal.code,
+        provider_id=provider_id,
+        email=refusal.email,
+        provider_ids=refusal.provider_ids,
+        is_administrator=isinstance(refusal, AuthTimeMissing) and refusal.is_administrator,
+        reason=refusal.reason,
+        reference=actor.request_id or "",
+    )
+    browser_notes.leave(actor, "refusal", raw_browser, json.dumps(asdict(note)).encode())
 
 
 def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
@@ -338,8 +365,12 @@ def last_refusal(code: str, raw_browser: str | None) -> Refusal | None:
     return replace(from_values(Refusal, values), provider_ids=tuple(values["provider_ids"]))
 
 
-def _state_mismatch(raw_browser: str | None) -> Outcome:
+def _state_mismatch(actor: Actor, provider_id: str, raw_browser: str | None) -> Outcome:
     """A state that is not this browser's, or no longer kept. The page still knows where this browser was going when it last began."""
     name = browser_notes.read("last-journey", raw_browser) if raw_browser else None
-    journey = _find_journey(raw_browser, name.decode()) if raw_browser and name else None
-    return Outcome(address("/login", journey or Journey(), error="state_mismatch"))
+    journey = (_find_journey(raw_browser, name.decode()) if raw_browser and name else None) or Journey()
+    refusal = SignInRefused("state_mismatch", detail="the state is unknown, used, expired or another browser's")
+    _record(actor, refusal, journey, provider_id=provider_id)
+    if raw_browser:
+        _leave_refusal(actor, refusal, provider_id, raw_browser)
+    return Outcome(address("/login", journey, error="state_mismatch"))

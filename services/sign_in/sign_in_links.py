@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
-from errors import Invalid, NotFound, SignInRefused
+from errors import Invalid, LinkFacts, LinkRefused, NotFound, SignInRefused
 from extensions import db
 from infra.clock import now
+from infra.ids import parse_uuid
 from infra.secret_text import hash_secret, new_secret
 from models import SignInLink, User
 from providers.base import clean_email
@@ -24,10 +25,10 @@ from services.users import users
 LINK_SECONDS = 600
 
 
-class LinkEnded(NotFound):
-    """Altered, used or expired: which of them is nobody's business."""
+class LinkEnded(LinkRefused):
+    """Altered, used or expired: which of them is only the operator's business."""
 
-    status, code = 410, "sign_in_link_ended"
+    code = "sign_in_link_ended"
     message = "This sign-in link has ended. It works once, and for a short time. Ask for a new one."
 
 
@@ -40,23 +41,26 @@ class LinkInfo:
     name: str
 
 
-def create(actor: Actor, email: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
-    """A link's raw token, shown once, for the person with this address. Commits: yes.
+def create(actor: Actor, email_or_id: str, *, create: bool = False, seconds: int = LINK_SECONDS) -> str:
+    """A link's raw token, shown once, for the person who has proved this address, or has this id. Commits: yes.
 
-    create: make the person when there is none; the operator answers for the address.   Raises NotFound without it.
+    create: make the person when there is none; the operator answers for the address.
+    Raises: Invalid; NotFound without `create`; Conflict when the address is claimed and nobody has proved it.
     """
-    address = clean_email(email)
-    if address is None:
+    address = clean_email(email_or_id)
+    if address is None and parse_uuid(email_or_id) is None:
         raise Invalid("That is not an address.", fields={"email": "That is not an address."})
     begin_write()
     if create:
         wait_for_turn("sign-in-link")  # the same command on another replica creates the same user
-    user = users.find_by_email(address)
-    is_known = user is not None
-    if user is None and not create:
-        db.session.rollback()
-        raise NotFound("There is no user with this address.")
-    if user is None:
+    is_known = True
+    try:
+        user = users.get_proved(address or email_or_id)
+    except NotFound:
+        if address is None or not create:
+            db.session.rollback()
+            raise
+        is_known = False
         user = users.add(actor, email=address, email_verified=True, name=address.partition("@")[0], by_operator=True)
     raw = new_secret()
     db.session.add(SignInLink(user_id=user.id, token_hash=hash_secret(raw), expires_at=now() + timedelta(seconds=seconds)))
@@ -73,7 +77,7 @@ def get_info(raw: str) -> LinkInfo:
         select(User.id, User.email, User.name).join(SignInLink, SignInLink.user_id == User.id).where(*_works(raw, now()))
     ).first()
     if row is None:
-        raise LinkEnded()
+        raise _ended(raw)
     return LinkInfo(row.id, row.email, row.name)
 
 
@@ -95,12 +99,12 @@ def use(
     ).first()
     if used is None:
         db.session.rollback()
-        raise LinkEnded()
+        raise _ended(raw)
     user_id, is_bootstrap = used
     user = db.session.get_one(User, user_id)
     if user.disabled_at is not None:
         db.session.rollback()
-        raise SignInRefused("account_disabled")
+        raise SignInRefused("account_disabled", user_id=user_id)
     organizations.add_personal(actor, user)
     if is_bootstrap and not user.is_admin:
         user.is_admin, user.updated_at = True, moment
@@ -118,6 +122,15 @@ def use(
         began_ms=began_ms,
     )
     return user_id, raw_new
+
+
+def _ended(raw: str) -> LinkEnded:
+    found = select(SignInLink.user_id, SignInLink.used_at, SignInLink.expires_at).where(SignInLink.token_hash == hash_secret(raw))
+    row = db.session.execute(found).first()
+    if row is None:
+        return LinkEnded()
+    why = "used" if row.used_at else "expired" if row.expires_at <= now() else "administrator_exists"
+    return LinkEnded(LinkFacts(user_id=row.user_id, why=why))
 
 
 def _works(raw: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:

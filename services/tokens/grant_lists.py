@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from config import current
 from infra.clock import now
@@ -20,7 +20,9 @@ _WORKING_REFRESH_TOKEN = select(RefreshToken.id).where(
 _WORKING_ACCESS_TOKEN = select(AccessToken.id).where(
     AccessToken.family_id == RefreshFamily.id, live.none_of(AccessToken, live.is_revoked, live.is_expired)
 )
-_LIVE_GRANTS = HotStatement(
+OF_EACH_CLIENT = 500  # in lists that people ask for: anybody can begin thousands with one client
+_EVERY = 2**31 - 1
+_LIVE_GRANTS = (
     select(
         RefreshFamily.id,
         RefreshFamily.sid,
@@ -35,6 +37,7 @@ _LIVE_GRANTS = HotStatement(
         RefreshFamily.expires_at,
         OAuthClient.origin.label("client_origin"),
         OAuthClient.redirect_uris,
+        func.row_number().over(partition_by=RefreshFamily.client_pk, order_by=RefreshFamily.id.desc()).label("place"),
     )
     .join(OAuthClient, OAuthClient.id == RefreshFamily.client_pk)
     .outerjoin(Resource, Resource.identifier == RefreshFamily.resource)
@@ -43,7 +46,12 @@ _LIVE_GRANTS = HotStatement(
         live.grant_is_live(),
         _WORKING_REFRESH_TOKEN.exists() | _WORKING_ACCESS_TOKEN.exists(),
     )
-    .order_by(RefreshFamily.id.desc())
+    .subquery()
+)
+_NEWEST_GRANTS = HotStatement(
+    select(*(column for column in _LIVE_GRANTS.c if column.name != "place"))
+    .where(_LIVE_GRANTS.c.place <= bindparam("of_each_client", type_=Integer()))
+    .order_by(_LIVE_GRANTS.c.id.desc())
 )
 
 
@@ -77,7 +85,9 @@ class GrantInfo:
 _grant_info = reader(GrantInfo)
 
 
-def list_for(user_id: uuid.UUID) -> list[GrantInfo]:
-    """Return a person's live grants, newest first: not revoked, and with a token that still works."""
-    rows = _LIVE_GRANTS.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource)
+def list_for(user_id: uuid.UUID, *, of_each_client: int | None = OF_EACH_CLIENT) -> list[GrantInfo]:
+    """Return a person's live grants, newest first: not revoked, and with a token that still works. of_each_client: at most so many; None:
+    all, for operators."""
+    most = _EVERY if of_each_client is None else of_each_client
+    rows = _NEWEST_GRANTS.all(engine(), user_id=user_id, now=now(), api_resource=current().api_resource, of_each_client=most)
     return [_grant_info(row) for row in rows]

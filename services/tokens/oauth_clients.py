@@ -326,7 +326,7 @@ def revoke_old_secret(actor: Actor, client_id: str) -> bool:
     row.previous_secret_hash = row.previous_secret_expires_at = None
     row.version += 1
     row.updated_at = now()
-    audit.record(actor, "oauth_client.old_secret_revoked", target_type="oauth_client", target_id=client_id)
+    audit.record(actor, "oauth_client.old_secret_revoked", target_type="oauth_client", target_id=client_id, target_name=row.name)
     db.session.commit()
     forget()
     return True
@@ -354,7 +354,7 @@ def _rotate(actor: Actor, row: OAuthClient) -> str:
     client_id = row.client_id
     raw = new_secret("gpc_")
     replace_secret(row, raw)
-    audit.record(actor, "oauth_client.secret_rotated", target_type="oauth_client", target_id=client_id)
+    audit.record(actor, "oauth_client.secret_rotated", target_type="oauth_client", target_id=client_id, target_name=row.name)
     db.session.commit()
     forget()
     return raw
@@ -382,6 +382,6 @@ def delete(actor: Actor, client_id: str) -> None:
         raise NotFound("There is no client with that id.")
     app_keys.revoke_where(actor, ApiKey.client_pk == row.id)
     db.session.delete(row)
-    audit.record(actor, "oauth_client.deleted", target_type="oauth_client", target_id=client_id)
+    audit.record(actor, "oauth_client.deleted", target_type="oauth_client", target_id=client_id, target_name=row.name)
     db.session.commit()
     forget()

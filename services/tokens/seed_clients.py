@@ -174,7 +174,7 @@ def _told(outcomes: list[SeedOutcome], *, update: bool) -> list[SeedOutcome]:
 def _read(toml_text: str, secret_of: Callable[[str], str | None]) -> tuple[list[_Client], list[_Resource]]:
     try:
         tree = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number, or lists in lists, without end
         raise BadSeedFile(f"not TOML: {error}") from None
     if unknown := set(tree) - {"client", "resource"}:
         raise BadSeedFile(f"unknown key {_shown(min(unknown))}: a seed file has [[client]] and [[resource]]")
@@ -444,7 +444,7 @@ def _put_client(actor: Actor, entry: _Client) -> SeedOutcome:
     if row is None:
         raw = entry.raw_secret or (new_secret("gpc_") if entry.type == "confidential" else None)
         db.session.add(OAuthClient(client_id=entry.client_id, version=1, secret_hash=hash_secret(raw) if raw else None, **wanted))
-        audit.record(actor, "oauth_client.created", target_type="oauth_client", target_id=entry.client_id)
+        audit.record(actor, "oauth_client.created", target_type="oauth_client", target_id=entry.client_id, target_name=entry.name)
         return SeedOutcome("created", "client", entry.client_id, None if entry.raw_secret else raw)
     same = {name: _same_words if name in ("scope", "grant_types") else _is_same for name in wanted}
     changed = [name for name, value in wanted.items() if not same[name](getattr(row, name), value)]
@@ -461,7 +461,8 @@ def _put_client(actor: Actor, entry: _Client) -> SeedOutcome:
         row.version += 1
         row.updated_at = now()
     details = {"changed": changed + (["secret"] if raw else [])}
-    audit.record(actor, "oauth_client.updated", target_type="oauth_client", target_id=entry.client_id, details=details)
+    about = {"target_type": "oauth_client", "target_id": entry.client_id, "target_name": entry.name}
+    audit.record(actor, "oauth_client.updated", **about, details=details)
     return SeedOutcome("updated", "client", entry.client_id, None if entry.raw_secret else raw)
 
 

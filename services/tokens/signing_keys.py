@@ -8,6 +8,7 @@ database is away it goes on with what it has.
 
 import json
 import logging
+import math
 import secrets
 import threading
 import time
@@ -26,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from config import current
 from errors import Conflict, KeysUnreadable, NotFound, Unavailable
 from extensions import db
+from infra import patience
 from infra.cipher import CannotDecrypt, Cipher
 from infra.clock import now
 from infra.ids import uuid7
@@ -81,6 +83,7 @@ class KeySet:
 
 
 _lock = threading.Lock()
+_PATIENCE_SECONDS = 1.0  # for the database, where keys are known: an answer with those is better than a late one
 _REMEMBERED = 2048
 _MAX_HEADER_LENGTH = 512  # ours have three short members
 _verified: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
@@ -178,18 +181,25 @@ def _not_older_than(seconds: float) -> KeySet:
     known = _current.get(database)
     if known and time.monotonic() - known.read_at < seconds:
         return known
-    with _lock:
+    if known is None:
+        _lock.acquire()
+    elif not _lock.acquire(timeout=_PATIENCE_SECONDS):
+        return known  # whoever reads them waits for a database that is silent; nobody waits with them
+    try:
         known = _current.get(database)
         if known and time.monotonic() - known.read_at < seconds:
             return known
         try:
-            _current[database] = _read()
+            with patience.at_most(_PATIENCE_SECONDS if known else math.inf):
+                _current[database] = _read()
         except (DBAPIError, PoolTimeout) as error:
             if known is None:
                 raise Unavailable(detail=f"signing keys: {error}") from error
             log.warning("signing keys could not be read again; going on with those known")
             _current[database] = replace(known, read_at=time.monotonic(), is_kept=True)
         return _current[database]
+    finally:
+        _lock.release()
 
 
 def warm_up() -> None:

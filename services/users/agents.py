@@ -4,25 +4,29 @@ An agent has what its own keys' scopes and its owner's role allow, and nothing o
 """
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, update
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select, update
 
 from errors import Forbidden, NotFound
 from extensions import db
 from infra.clock import now
 from infra.ids import parse_uuid
-from models import Agent, ApiKey, Membership, User
+from models import Agent, ApiKey, Membership, Organization, User
 from services.access import organization_access, quotas, roles
 from services.access.actors import Actor, OrganizationInfo
 from services.audit import audit
+from services.database import row_security
 from services.pagination import keyset, numbered_pages
 from services.pagination.numbered_pages import NumberedPage
 from services.tokens import live
+from services.users import users
 from services.validation import names
 
+_PAGE = 500
 TO_CREDENTIALS, TO_CONNECTIONS = "credentials:read", "connections:use"  # the scope that a key needs
 
 
@@ -48,6 +52,62 @@ class AgentRow:
     last_used_at: datetime | None
     is_own: bool
     may_manage: bool
+
+
+@dataclass(frozen=True)
+class OwnedAgent:
+    """An agent as an operator sees it. Its keys do not work if `owner_left` the organization or is disabled."""
+
+    id: uuid.UUID
+    name: str
+    organization: str
+    owner_id: uuid.UUID
+    owner_email: str | None
+    owner_left: bool
+    owner_disabled: bool
+    paused_at: datetime | None
+    last_used_at: datetime | None
+
+
+def unscoped_list(*, slug: str | None = None, owner: str | None = None, without_owner: bool = False) -> Iterator[OwnedAgent]:
+    """Agents of all organizations that are not deleted, oldest first, for operators.
+
+    without_owner: only those whose owner left or is disabled.
+    Raises, before the first: NotFound, Conflict for a person who is not known; Forbidden for a role that row-level security binds.
+    """
+    row_security.require_unbound("agents")
+    owner_id = users.get(owner).id if owner is not None else None
+    return _read_owned(slug, owner_id, without_owner)
+
+
+def _read_owned(slug: str | None, owner_id: uuid.UUID | None, without_owner: bool) -> Iterator[OwnedAgent]:
+    is_member = select(Membership.user_id).where(Membership.organization_id == Agent.organization_id, Membership.user_id == Agent.owner_id)
+    left, disabled = ~is_member.correlate(Agent).exists(), User.disabled_at.is_not(None)
+    last_use = select(func.max(ApiKey.last_used_at)).where(ApiKey.agent_id == Agent.id).correlate(Agent).scalar_subquery()
+    statement = (
+        select(
+            Agent.id,
+            Agent.name,
+            Organization.slug.label("organization"),
+            Agent.owner_id,
+            User.email.label("owner_email"),
+            left.label("owner_left"),
+            disabled.label("owner_disabled"),
+            Agent.paused_at,
+            last_use.label("last_used_at"),
+        )
+        .join(User, User.id == Agent.owner_id)
+        .join(Organization, Organization.id == Agent.organization_id)
+        .where(Organization.deleted_at.is_(None), *([Organization.slug == slug] if slug is not None else []))
+        .where(*([Agent.owner_id == owner_id] if owner_id else []), *([or_(left, disabled)] if without_owner else []))
+        .order_by(Agent.id)
+        .limit(_PAGE)
+    )
+    after = uuid.UUID(int=0)
+    while rows := db.session.execute(statement.where(Agent.id > after)).all():
+        db.session.rollback()
+        yield from (OwnedAgent(**row._mapping) for row in rows)
+        after = rows[-1].id
 
 
 def list_of(actor: Actor, slug: str, *, after: str | None = None, limit: int = 100) -> list[AgentRow]:

@@ -79,8 +79,15 @@ def find(account: ProviderAccount) -> Identity | None:
 
 
 def is_usable(identity: Identity) -> bool:
-    """Whether anybody can sign in with it: its provider is in the settings."""
-    return current().find_provider(identity.provider) is not None
+    """Whether anybody can sign in with it: its provider is in the settings, with its issuer."""
+    settings = current().find_provider(identity.provider)
+    return settings is not None and settings.identity_issuer == identity.issuer
+
+
+def list_usable(user_id: uuid.UUID) -> list[str]:
+    """The providers with which a person can sign in."""
+    rows = db.session.scalars(select(Identity).where(Identity.user_id == user_id).order_by(Identity.id))
+    return list(dict.fromkeys(row.provider for row in rows if is_usable(row)))
 
 
 def is_last(identity: Identity, of_person: Sequence[Identity]) -> bool:
@@ -217,6 +224,11 @@ def unscoped_unlink(actor: Actor, user: User, provider_id: str) -> int:
     for identity in rows:
         _unlink(actor, user, identity)
     return len(rows)
+
+
+def unscoped_unlink_one(actor: Actor, identity: Identity) -> None:
+    """The same for one identity. For operators, inside another unit of work: never commits."""
+    _unlink(actor, identity.user, identity)
 
 
 def _unlink(actor: Actor, user: User, identity: Identity) -> None:

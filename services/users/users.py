@@ -107,6 +107,17 @@ def get(email_or_id: str) -> User:
     return user
 
 
+def get_proved(email_or_id: str) -> User:
+    """The same for what gives a person something: only who has proved an address is meant by it, not who claims it.
+
+    Raises: NotFound; Conflict when nobody has proved the address.
+    """
+    user = get(email_or_id)
+    if parse_uuid(email_or_id) is None and not user.email_verified:
+        raise Conflict(f"The address of {user.id} is not verified. Name them by id.", code="ambiguous_user")
+    return user
+
+
 def add(actor: Actor, *, email: str | None, email_verified: bool, name: str, by_operator: bool = False) -> User:
     """A new person. by_operator: an operator or administrator answers for them. Inside another unit of work: never commits."""
     user = User(email=email, email_key=email_key(email) if email else None, email_verified=email_verified, name=name, updated_at=now())
@@ -121,12 +132,13 @@ def add(actor: Actor, *, email: str | None, email_verified: bool, name: str, by_
 def follow_address(actor: Actor, user: User, *, email: str | None, email_verified: bool) -> None:
     """Let a person's address follow what their provider says now. Inside another unit of work: never commits.
 
-    An unverified address never replaces a verified one; one that another person has proved is not taken over.
+    An unverified address never replaces another one: apps and operators would take its claimant for its owner. One that another person
+    has proved is not taken over.
     """
     if email is None or (user.email == email and user.email_verified == email_verified):
         return
     is_other = email_key(email) != user.email_key
-    if is_other and user.email_verified and not email_verified:
+    if is_other and not email_verified:
         return
     if email_verified:
         owner = find_verified(email)

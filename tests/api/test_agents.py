@@ -55,7 +55,10 @@ def test_an_agent_may_act_for_its_owner(app, acme):
     body = acme.create(acme.member, name="helper", acts_for_owner=True).json
     assert body["acts_for_owner"] is True
     (event,) = [event for event in owner.events(app) if event.action == "agent.created"]
-    assert (event.target_id, event.details) == (body["id"], {"name": "helper", "acts_for_owner": True})
+    assert (event.target_id, event.details) == (
+        body["id"],
+        {"name": "helper", "acts_for_owner": True, "known_as": {"actor": acme.member.name}},
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_removing_an_agent_ends_its_keys_at_once(app, acme):
     assert acme.delete(acme.admin, agent.id).status_code == 204
     assert http.get("/api/v1/whoami", headers=bearer(key.raw_key)).status_code == 401
     (event,) = [event for event in owner.events(app) if event.action == "agent.deleted"]
-    assert event.details == {"name": "deploy-bot", "keys_revoked": 1}
+    assert event.details == {"name": "deploy-bot", "keys_revoked": 1, "known_as": {"actor": acme.admin.name}}
 
 
 def test_another_organizations_agent_and_a_strangers_organization_are_like_unknown_ones(app, acme, sign_in):

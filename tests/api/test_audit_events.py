@@ -77,6 +77,7 @@ def test_an_event_says_when_who_with_what_did_what_to_what_and_from_where(app, a
                 "details": {"number": 0},
                 "sequence": None,
                 "hash": None,
+                "names": {"organization": "acme"},
             }
         ],
         "next": None,
@@ -112,6 +113,8 @@ def test_filters(app, acme):
         ("actor=%00", "actor"),
         ("actor=" + "x" * 201, "actor"),
         ("action=everything", "action"),
+        ("action=agent.craeted", "action"),
+        ("actor=ann@example.com", "actor"),
         ("action=%25", "action"),
         ("action=a.b%00", "action"),
         ("since=yesterday", "since"),

@@ -116,7 +116,12 @@ def test_an_owner_disconnects_the_organizations_and_the_vendor_forgets_it(place:
         str(place.shared.id),
         place.organization.id,
     )
-    assert event.details == {"connector": "acme", "scope": "org", "account": "Ann at Vendor"}
+    assert event.details == {
+        "connector": "acme",
+        "scope": "org",
+        "account": "Ann at Vendor",
+        "known_as": {"actor": place.owner.name},
+    }
 
 
 def test_a_member_never_takes_the_organizations_away_but_their_own(place: Place) -> None:

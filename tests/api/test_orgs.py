@@ -178,6 +178,7 @@ def test_an_organization_changes_its_name_and_slug_and_the_old_slug_is_unknown_a
         "slug": "acme-inc",
         "before": {"name": "Acme", "slug": "acme"},
         "after": {"name": "Acme Inc", "slug": "acme-inc"},
+        "known_as": {"actor": "Admin"},
     }
 
 

@@ -1,9 +1,13 @@
 """`/api/v1/user-sessions`: one list of browsers and grants; ending one works at once."""
 
 import pytest
+from sqlalchemy import update
 
 from infra.ids import uuid7
-from tests import factories
+from models import RefreshFamily
+from services.accounts import session_lists
+from services.tokens import grant_lists
+from tests import factories, owner
 from tests.api.company import SAME_ORIGIN
 from tests.oauth.flow import bearer
 
@@ -46,6 +50,17 @@ def test_the_list_has_browsers_and_grants_and_says_which_one_asks(person):
 def test_a_token_sees_its_own_grant_as_the_current_one(app, person):
     items = app.test_client().get("/api/v1/user-sessions", headers=bearer(person.token)).json["items"]
     assert [item["id"] for item in items if item["current"]] == [person.grant_id]
+
+
+def test_lists_have_the_newest_grants_of_each_app_and_operators_see_all(app):
+    """One app's many hide no other's, and do not make every page of the account slow."""
+    user = factories.make_user()
+    alone, *many = [factories.make_grant(user) for _ in range(5)]
+    owner.rows(app, update(RefreshFamily).where(RefreshFamily.id.in_([one.id for one in many])).values(client_pk=many[0].client_pk))
+    with app.app_context():
+        assert [one.id for one in grant_lists.list_for(user.id, of_each_client=2)] == [many[3].id, many[2].id, alone.id]
+        assert len(grant_lists.list_for(user.id)) == len(grant_lists.list_for(user.id, of_each_client=None)) == 5
+        assert len(list(session_lists.unscoped_list_of(str(user.id)))) == 5
 
 
 def test_ending_another_browser_works_at_once_and_twice_is_no_error(person):

@@ -1,5 +1,6 @@
 """For the journeys: one Gatepost with its providers and a vendor for all of them, and browsers with script and without."""
 
+import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
+from selenium.common.exceptions import WebDriverException
 from sqlalchemy import select
 
 from extensions import db
@@ -16,6 +18,7 @@ from tests import factories, machine
 from tests.browser import axe, site
 from tests.browser.firefox import Firefox
 from tests.browser.journey import APP_HOST, Program, Walk
+from tests.browser.webkit import WebKit, Window
 from tests.certificates import make_certificate
 from tests.conftest import _missing
 from tests.fakes.fixtures import github_settings, oidc_settings, vendor_settings
@@ -62,24 +65,25 @@ def _people() -> dict[str, dict[str, Any]]:
     return people | {"bob": {"email": "bob@example.com", "email_verified": False, "name": "Bob", "preferred_username": "bob"}}
 
 
-@pytest.fixture(scope="package", params=["chromium", "firefox"])
+@pytest.fixture(scope="package", params=["chromium", "firefox", "webkit"])
 def engine(request: pytest.FixtureRequest) -> str:
-    """What the journeys are walked in."""
+    """What a test of the world runs in: `browser` is Chromium and Firefox, `chrome` Chromium alone, `webkit` WebKit alone."""
     return request.param
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes the world, but a Chromium of its own, is not done again for Firefox."""
     items[:] = [item for item in items if not _is_for_another_engine(item)]
 
 
 def _is_for_another_engine(item: pytest.Item) -> bool:
-    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return params.get("engine") == "firefox" and "browser" not in item.fixturenames  # type: ignore[attr-defined]
+    if not isinstance(item, pytest.Function) or "engine" not in item.fixturenames:
+        return False
+    engines = {"webkit"} if "webkit" in item.fixturenames else {"chromium", "firefox"} if "browser" in item.fixturenames else {"chromium"}
+    return item.callspec.params["engine"] not in engines
 
 
 @pytest.fixture(scope="package")
-def world(engine: str, node: str, chromium: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
+def world(engine: str, node: str, postgres_url: str, valkey_url: str) -> Iterator[World]:
     """A new one for each engine: whoever signed in for the first time, and what was added, is not there yet."""
     github, postal, smtp, vendor = FakeGitHub(), FakeOidc(), FakeSmtp(), FakeVendor()
     providers: list[NpmOidcProvider] = []
@@ -133,6 +137,14 @@ def browser(engine: str, playwright: Playwright, request: pytest.FixtureRequest)
 
 
 @pytest.fixture(scope="package")
+def webkit() -> Iterator[WebKit]:
+    programs = machine.find_webkit() or _missing(f"WebKit (Debian: apt-get install {' '.join(machine.WEBKIT_PACKAGES)})")
+    webkit = WebKit(*programs)
+    yield webkit
+    webkit.close()
+
+
+@pytest.fixture(scope="package")
 def axe_source(node: str) -> str:
     return axe.find(node) or _missing("axe-core (npm)")
 
@@ -145,14 +157,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-def _keep_pictures(test: pytest.Item, walks: list[Walk]) -> None:
+def _keep_pictures(test: pytest.Item, browsers: list[Walk] | list[Window]) -> None:
     """What every browser showed when the test failed."""
     folder = Path(__file__).parent / "failures"
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^A-Za-z0-9]+", "-", test.name).strip("-")
-    for number, walk in enumerate(walks, 1):
-        walk.tab.screenshot(path=folder / f"{name}-{number}.png", full_page=True)
-        print(f"browser {number} was at {walk.tab.url}: tests/browser/failures/{name}-{number}.png")
+    for number, browser in enumerate(browsers, 1):
+        browser.take_picture(folder / f"{name}-{number}.png")
+        print(f"browser {number} was at {browser.at}: tests/browser/failures/{name}-{number}.png")
 
 
 @pytest.fixture
@@ -181,6 +193,24 @@ def open_browser(
     assert not complaints
 
 
+@pytest.fixture
+def open_window(webkit: WebKit, world: World, request: pytest.FixtureRequest) -> Iterator[Callable[..., Window]]:
+    """`open_window(person, at=url)`: a WebKit of its own, of somebody who signed in a moment ago."""
+    windows: list[Window] = []
+
+    def make(person: User, *, at: str | None = None, **environment: str) -> Window:
+        windows.append(webkit.open(at or world.gatepost.url, **environment))
+        windows[-1].is_signed_in(factories.make_session(person))
+        return windows[-1]
+
+    yield make
+    if request.node.stash.get(HAS_FAILED, False):
+        with contextlib.suppress(WebDriverException):  # there is no picture of a page that hangs
+            _keep_pictures(request.node, windows)
+    for window in windows:
+        window.close()
+
+
 @pytest.fixture(params=[False, True], ids=["without script", "with script"])
 def script(request: pytest.FixtureRequest) -> bool:
     """Whether the browsers of this journey have script: it is walked both ways."""
@@ -198,13 +228,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def make_program(world: World, certificate: tuple[Path, Path]) -> Iterator[Callable[..., Program]]:
+def make_program(world: World, engine: str, certificate: tuple[Path, Path]) -> Iterator[Callable[..., Program]]:
     """`make_program("https", name="Notes", trusted=True)`: a registered program that listens; else on loopback."""
+    app_host = "app.localhost" if engine == "webkit" else APP_HOST  # it cannot be told of other names
     programs: list[Program] = []
 
     def make(kind: str = "127.0.0.1", **registration: Any) -> Program:
         is_https = kind == "https"
-        program = Program(world.gatepost.url, certificate=certificate if is_https else None, host=kind)
+        program = Program(world.gatepost.url, certificate=certificate if is_https else None, host=app_host if is_https else kind)
         programs.append(program)
         redirect_uri = program.redirect_uri if is_https else f"http://{kind}/callback"
         program.client = world.gatepost.register(

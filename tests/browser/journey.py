@@ -23,7 +23,7 @@ from models import OAuthClient
 from tests.browser import axe
 
 ARRIVE_SECONDS = 60
-APP_HOST = "app.example.com"  # Chromium is told that it is this machine
+APP_HOST = "app.example.com"  # Chromium and Firefox are told that it is this machine
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{32,}|[0-9]+")
 _SOUND: set[tuple[str, str]] = set()
 # Without script a page has no timers, and axe-core waits for some: soon is at once, late is never.
@@ -33,7 +33,7 @@ _TIMERS = """() => {
 
 
 class Program:
-    """A registered program with a listener for the answer: on loopback, or (with a certificate) at https://app.example.com."""
+    """A registered program with a listener for the answer: over http on loopback, or over https (with a certificate)."""
 
     def __init__(self, issuer: str, *, certificate: tuple[Path, Path] | None = None, host: str = "127.0.0.1") -> None:
         self.issuer = issuer
@@ -61,7 +61,7 @@ class Program:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            scheme, host = "https", APP_HOST
+            scheme = "https"
         self.url = f"{scheme}://{host}:{self._server.server_port}"
         self.redirect_uri = f"{self.url}/callback"
         self.client: OAuthClient | None = None
@@ -167,6 +167,13 @@ class Walk:
 
     def is_signed_in(self, raw_session: str) -> None:
         self.context.add_cookies([{"name": "gatepost_session", "value": raw_session, "url": self.issuer}])
+
+    @property
+    def at(self) -> str:
+        return self.tab.url
+
+    def take_picture(self, path: Path) -> None:
+        self.tab.screenshot(path=path, full_page=True)
 
     def go(self, path: str) -> None:
         self.tab.goto(path if path.startswith("http") else self.issuer + path)

@@ -58,6 +58,20 @@ def test_from_the_sign_in_page_to_a_stored_credential_by_keyboard(open_browser: 
     walk.sees("Credentials")
 
 
+def test_tab_stops_at_nothing_that_only_scrolls(open_browser: Open, world: World) -> None:
+    """Some browsers stop at what scrolls, by a single pixel too."""
+    desk = Desk(world)
+    walk = open_browser(desk.owner)
+    walk.go(f"{desk.base}/members")
+    walk.sees("Members")
+    stops = set()
+    for _ in range(30):
+        walk.tab.keyboard.press("Tab")
+        stops.add(walk.tab.evaluate("document.activeElement.tagName"))
+    assert "A" in stops
+    assert stops <= {"A", "BUTTON", "INPUT", "SELECT", "SUMMARY", "BODY"}
+
+
 def test_a_menu_and_a_question_by_keyboard(open_browser: Open, world: World, script: bool) -> None:
     desk = Desk(world)
     desk.member(name="Lena Brandt")

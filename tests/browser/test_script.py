@@ -14,6 +14,8 @@ from tests import factories
 from tests.browser import site
 from tests.browser.conftest import World
 
+KEPT = "window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+
 
 def is_complaint(message: ConsoleMessage) -> bool:
     """An answer that a test has spoilt is none."""
@@ -150,8 +152,52 @@ def test_a_page_that_the_browser_kept_is_asked_for_again(tab: Page) -> None:
     """It may show a secret, or be of somebody who has signed out since."""
     tab.context.clear_cookies()
     with tab.expect_navigation(url="**/login?next=%2Faccount%2Fsessions"):
-        tab.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        tab.evaluate(KEPT)
     tab.get_by_role("heading", level=1, name="Sign in").wait_for()
+
+
+def test_a_page_that_the_browser_kept_shows_nothing_while_it_is_asked_for_again(tab: Page) -> None:
+    assert not tab.evaluate(f"{KEPT}, document.querySelector('h1').checkVisibility()")
+
+
+def test_what_was_typed_comes_back_on_a_page_that_the_browser_kept(world: World, tab: Page, user: User) -> None:
+    """What was not touched is shown as it is now; a secret is not filled in."""
+    organization = factories.make_organization(owner=user)
+    tab.goto(f"/orgs/{organization.slug}/credentials/new")
+    tab.get_by_label("Key", exact=True).fill("API_KEY")
+    tab.get_by_label("Service").select_option("github")
+    tab.get_by_label("Each person only").check()
+    tab.get_by_label("Value", exact=True).fill("secret")
+    tab.get_by_label("Keep line breaks").check()
+    tab.evaluate(KEPT)
+    expect(tab.get_by_label("Key", exact=True)).to_have_value("API_KEY")
+    expect(tab.get_by_label("Service")).to_have_value("github")
+    expect(tab.get_by_label("Each person only")).to_be_checked()
+    expect(tab.get_by_label("Keep line breaks")).to_be_checked()
+    expect(tab.get_by_label("Value", exact=True)).to_have_value("")
+    tab.goto("/account")
+    tab.get_by_label("Dark").check()
+    other = tab.context.new_page()
+    other.goto("/account")
+    other.get_by_label("Time zone").select_option("Europe/Oslo")
+    other.get_by_role("button", name="Save changes").click()
+    other.get_by_text("Saved.").wait_for()
+    tab.evaluate(KEPT)
+    expect(tab.get_by_label("Time zone")).to_have_value("Europe/Oslo")
+    expect(tab.get_by_label("Dark")).to_be_checked()
+
+
+def test_what_was_typed_does_not_come_back_for_somebody_else(world: World, tab: Page, user: User) -> None:
+    organization, other = factories.make_organization(owner=user), factories.make_user(name="Lena Brandt")
+    factories.make_membership(organization, other, "owner")
+    tab.goto(f"/orgs/{organization.slug}/credentials/new")
+    tab.get_by_label("Key", exact=True).fill("API_KEY")
+    tab.context.add_cookies([{"name": "gatepost_session", "value": factories.make_session(other), "url": world.gatepost.url}])
+    with tab.expect_navigation():
+        tab.evaluate(KEPT)
+    expect(tab.locator("header .top-end")).to_contain_text("Lena")
+    expect(tab.get_by_label("Key", exact=True)).to_have_value("")
+    assert tab.evaluate("history.state") is None
 
 
 def test_a_busy_button_speaks_the_language_of_the_page(chrome: Browser) -> None:

@@ -84,6 +84,22 @@ def test_a_verified_address_wins_and_two_unverified_ones_must_be_named_by_id(run
     assert second.id != third.id
 
 
+@pytest.mark.parametrize("words", [("admin",), ("enable",), ("sign-in-link",)])
+def test_who_only_claims_an_address_is_given_nothing_by_it(app, run, words):
+    claimant = factories.make_user(email="boss@example.com", email_verified=False)
+    assert run("users", *words, "boss@example.com")[0] == 1
+    with app.app_context():
+        assert not db.session.get(User, claimant.id).is_admin
+    assert run("users", *words, str(claimant.id))[0] == 0
+
+
+def test_a_link_for_an_address_that_somebody_only_claims_is_not_made_and_makes_nobody(app, run):
+    claimant = factories.make_user(email="boss@example.com", email_verified=False)
+    assert run("users", "sign-in-link", "boss@example.com", "--create")[0] == 1
+    with app.app_context():
+        assert [user.id for user in db.session.scalars(db.select(User))] == [claimant.id]
+
+
 def test_admin_is_given_once_and_audited(app, run):
     user = factories.make_user()
     assert run("users", "admin", user.email) == run("users", "admin", user.email) == (0, f"admin {user.id}\n")
@@ -248,6 +264,13 @@ def test_sweep_prints_a_line_for_each_kind(run):
 @pytest.mark.parametrize("words", [("users",), ("users", "shout"), ("clients", "show"), ("keys", "retire"), ("sweep", "--colour")])
 def test_wrong_usage_is_exit_code_2(run, words):
     assert run(*words)[0] == 2
+
+
+@pytest.mark.parametrize("words", [("users", "show"), ("orgs", "show"), ("clients", "show"), ("keys", "retire"), ("sessions", "revoke")])
+def test_an_argument_that_is_no_text_is_wrong_usage(cli, words):
+    """Python hands on what is no UTF-8 as surrogates."""
+    done = cli.invoke(args=[*words, "ann\udcff"])
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "Error: an argument is not valid UTF-8")
 
 
 STORES_AWAY = {

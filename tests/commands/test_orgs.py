@@ -130,6 +130,7 @@ def test_what_belongs_to_others_is_a_conflict_also_with_update(app, run, ann):
         ("[[organization]]", "[[org]]"), ('name = "Web"', 'name = ""'), ("new@example.com", "new"),
         ("new@example.com", "ANN@example.com"), ('role = "owner"', 'role = "admin"'),
         ('name = "Northwind"', 'name = "Northwind"\nplan = "x"'), ("[[organization]]", "[organization]"), ('slug = "web"', ""), ("=", "=="),
+        ("[[organization]]", "deep = " + "[" * 5000 + "\n[[organization]]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_wrong_usage_and_nothing_is_applied(app, run, ann, old, new):

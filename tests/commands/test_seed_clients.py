@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from extensions import db
 from infra.clock import now
 from infra.secret_text import hash_secret
+from infra.shell_user import shell_user
 from models import AuditEvent, Consent, OAuthClient, RefreshFamily, Resource
 from services.access.actors import Actor
 from services.tokens import seed_clients
@@ -120,7 +121,7 @@ def test_update_makes_the_database_follow_and_moves_the_version(app, seed):
     with app.app_context():
         assert db.session.scalar(select(Resource)).version == 2
     (event,) = owner.events(app, AuditEvent.action == "oauth_client.updated")
-    assert event.details == {"changed": ["scope"]}
+    assert event.details == {"changed": ["scope"], "known_as": {"target": "Gatepost CLI"}, "operator": shell_user()}
     assert event.actor_type == "operator"
 
 
@@ -160,6 +161,8 @@ def test_a_client_that_becomes_public_loses_its_secrets(app, seed):
 
 BAD = {
     "not TOML": "[[client",
+    "lists in lists without end": CLI + "deep = " + "[" * 5000,
+    "a number without end": CLI + "long = " + "9" * 5000,
     "an unknown table": "[[customer]]\nclient_id = 'a'",
     "one table instead of a list": "[client]\nclient_id = 'a'",
     "an unknown key": CLI + "colour = 'red'",

@@ -9,6 +9,7 @@ import re
 import pytest
 from flask import Flask
 
+from services.audit.actions import ACTIONS
 from tests import owner
 from tests.api import every_route
 from tests.api.callers import CALLERS
@@ -161,6 +162,10 @@ def test_every_action_is_in_the_docs_and_the_docs_name_no_other() -> None:
     documented = {action for cell in cells for action in re.findall(r"`([a-z_]+\.[a-z_]+)`", cell)}
     assert sorted(_actions() - documented) == []
     assert sorted(documented - _actions()) == []
+
+
+def test_the_list_of_actions_has_each_and_no_other() -> None:
+    assert sorted(ACTIONS) == sorted(_actions())
 
 
 @pytest.mark.parametrize("route", API)

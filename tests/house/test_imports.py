@@ -76,7 +76,7 @@ ALLOWED = {
         "services.tokens": "services.activity services.audit services.access services.pagination services.encryption"
         f" services.database {_BELOW}",
         "services.activity": f"services.access services.mail services.pagination services.validation services.database {_BELOW}",
-        "services.audit": f"services.access services.pagination services.database {_BELOW}",
+        "services.audit": f"services.access services.pagination services.validation services.database {_BELOW}",
         "services.access": f"services.database {_BELOW}",
         "services.mail": "infra config",
         "services.pagination": "infra extensions errors",

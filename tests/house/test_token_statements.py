@@ -104,6 +104,8 @@ WHATEVER_THEIR_STATE = {
     "authorization.connected_apps._columns": "columns, for _read",
     "authorization.connected_apps.remove": "by app_keys.revoke_where; what it deletes are consents",
     "audit.audit_names._keys": "the name of a key in an old event",
+    "users.agents._read_owned": "when an agent was used last, with whatever key",
+    "audit.audit_questions._ids_of": "an id that an operator typed, of a key in an old event",
     "instance.instance_overview.activity": "how many rotations there were",
     "instance.sweeping._count": "what to delete, by expiry alone",
     "instance.sweeping._family_goes_on": "the same",

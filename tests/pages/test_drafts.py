@@ -5,6 +5,7 @@ The forms are found: every page at whose address a form is sent, with each of it
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +20,7 @@ from extensions import redis
 from infra import clock
 from models import User
 from services.sessions import user_sessions
+from services.sessions.drafts import Draft
 from services.tokens import signing_keys
 from tests import factories, owner
 from tests.api.company import Company
@@ -339,6 +341,21 @@ def test_what_is_too_long_is_not_kept(desk: Desk) -> None:
     found = desk.owner.http.get(led_back(late.location, "/reauth"))
     assert filled(found.text, page)["emails"] == [""]
     assert "Nothing was changed yet. Try again." in said(found)
+
+
+@dataclass(frozen=True)
+class NewerDraft(Draft):
+    """Of the next version, which may run beside this one."""
+
+    more: int = 1
+
+
+def test_a_draft_of_a_newer_version_is_read(desk: Desk) -> None:
+    with desk.app.app_context():
+        name = drafts.drafts.keep("a browser", NewerDraft("/orgs/new", "a token", [("name", "Acme")]))
+        found = drafts.drafts.find("a browser", name)
+    assert found is not None
+    assert (found.path, found.token) == ("/orgs/new", "a token")
 
 
 def test_a_value_that_was_pasted_where_its_name_belongs_is_not_shown(desk: Desk) -> None:

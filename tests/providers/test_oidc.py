@@ -477,7 +477,21 @@ def test_metadata_of_another_issuer_is_not_used(op: FakeOidc) -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
-@pytest.mark.parametrize("value", [None, "http://upstream.example/x", "file:///etc/passwd", "javascript:alert(1)", 5, ""])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "http://upstream.example/x",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        5,
+        "",
+        "https://op.example/\ud800",
+        "https://op.example:99999/",
+        "https://op..example/",
+        f"https://{'a' * 64}.example/",
+    ],
+)
 def test_metadata_without_a_safe_endpoint_is_not_used(op: FakeOidc, name: str, value: object) -> None:
     op.metadata = {name: value}
     assert refusal_of(op) == "provider_unavailable"
@@ -576,7 +590,7 @@ def test_a_key_for_another_use_signs_nothing(op: FakeOidc, changes: dict[str, An
     assert refusal_of(op) == "provider_refused"
 
 
-@pytest.mark.parametrize("keys", [[], [None], "keys", {"a": 1}])
+@pytest.mark.parametrize("keys", [[], [None], "keys", {"a": 1}, [1] * 1001])
 def test_no_usable_key_is_a_provider_that_is_away(op: FakeOidc, keys: Any) -> None:
     op.keys = keys
     assert refusal_of(op) == "provider_unavailable"
@@ -743,6 +757,58 @@ def test_every_upstream_fault_is_provider_unavailable(op: FakeOidc, path: str, f
     op.in_id_token = False
     op.faults[path] = fault
     assert refusal_of(op) == "provider_unavailable"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"expires_in": float("inf")},
+        {"expires_in": float("-inf")},
+        {"expires_in": float("nan")},
+        {"expires_in": [1]},
+        {"expires_at": float("inf")},
+        {"access_token": "\ud800"},
+        {"access_token": "a\r\nb: c"},
+        {"access_token": "ä"},
+    ],
+)
+def test_a_token_answer_with_an_impossible_value_is_provider_unavailable(op: FakeOidc, token: dict[str, Any]) -> None:
+    op.claims, op.token = {"at_hash": None}, token
+    assert refusal_of(op) == "provider_unavailable"
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\nb", "", 5, "x" * 20_000])
+def test_a_refresh_token_that_cannot_be_kept_is_left_out(op: FakeOidc, value: object) -> None:
+    op.token = {"refresh_token": value}
+    assert sign_in(op).tokens.refresh_token is None
+
+
+def test_a_long_access_token_is_used_and_not_kept(op: FakeOidc) -> None:
+    op.claims, op.token = {"at_hash": None}, {"access_token": "x" * 20_000}
+    assert sign_in(op).tokens.access_token == ""
+
+
+@pytest.mark.parametrize("seconds", [2**38, 10**12, 10**300, -5])
+def test_an_end_beyond_all_dates_is_none(op: FakeOidc, seconds: int) -> None:
+    op.token = {"expires_at": seconds}
+    assert sign_in(op).tokens.expires_at is None
+
+
+def test_answers_are_utf_8_whatever_charset_they_name(op: FakeOidc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `punycode` 1 MB takes 40 s to decode, long after the deadline."""
+    op.signed_in.claims |= {"name": "Ægir"}
+    op.in_id_token = False
+    honest = op.answer
+
+    def answer(request: Any) -> Answer:
+        sent = honest(request)
+        if request.path == "/authorize":
+            return sent
+        body = json.dumps(sent.body, ensure_ascii=False).encode()
+        return Answer(sent.status, body, {"Content-Type": "application/json; charset=punycode"})
+
+    monkeypatch.setattr(op, "answer", answer)
+    assert sign_in(op).name == "Ægir"
 
 
 def test_a_wrong_secret_is_provider_refused(op: FakeOidc) -> None:

@@ -42,6 +42,15 @@ def test_options_in_the_url_are_kept(make_app: Callable[..., Flask], database: A
     assert readiness.ask(app.test_client()).json["status"] == "ok"
 
 
+def test_other_parameters_in_the_url_win_too(make_app: Callable[..., Flask], database: Any) -> None:
+    url = make_url(database.url).update_query_dict({"connect_timeout": "7", "keepalives_idle": "9"})
+    app = make_app(database_url=url.render_as_string(hide_password=False))
+    with app.app_context(), db.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        found = driver.info.get_parameters()
+    assert [found[name] for name in ("connect_timeout", "keepalives_idle", "keepalives_interval")] == ["7", "9", "2"]
+
+
 def test_a_rollback_takes_none_of_it_away(app: Flask) -> None:
     with app.app_context():
         with db.engine.connect() as connection:
@@ -70,7 +79,7 @@ def test_ordinary_statements_are_named_by_their_text_too(app: Flask) -> None:
     settings = app.extensions["gatepost.settings"]
     found = []
     for order in ((1, 2), (2, 1)):
-        engine = create_engine(settings.database_url, **engine_options(settings))
+        engine = create_engine(settings.database_url, **engine_options(settings.database_url))
         with engine.connect() as connection:
             for number in order * 2:
                 connection.exec_driver_sql(f"SELECT {number} AS of_this_test")
@@ -83,7 +92,7 @@ def test_ordinary_statements_are_named_by_their_text_too(app: Flask) -> None:
 
 def test_a_statement_that_fails_when_it_is_first_prepared_can_be_prepared_again(app: Flask) -> None:
     settings = app.extensions["gatepost.settings"]
-    engine = create_engine(settings.database_url, **engine_options(settings))
+    engine = create_engine(settings.database_url, **engine_options(settings.database_url))
     with engine.connect() as connection:
         for value in (1, 0, 0, 1, 1):
             statement = "SELECT 1 / %(value)s::int"

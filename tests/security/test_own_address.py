@@ -102,6 +102,19 @@ def test_no_other_host_is_led_there(client: FlaskClient, base_url: str) -> None:
     assert client.get("/login", base_url=base_url).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["[", "]", "[::1", "[x]", "localhost:x", "127.0.0.1:99999"])
+def test_a_host_that_is_none_is_led_nowhere(client: FlaskClient, host: str) -> None:
+    assert client.get("/login", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "https://[x]:1", "//", "x"])
+@pytest.mark.parametrize("path", [FORM, "/login/continue", "/logout", "/secure/x"])
+def test_an_origin_that_is_none_is_another_site(client: FlaskClient, origin: str, path: str) -> None:
+    answer = client.post(path, data={"csrf_token": "a.b.c.d"}, headers={"Origin": origin})
+    assert answer.status_code == 400
+    assert "This form has expired" in answer.text
+
+
 def test_in_production_no_host_is_led_anywhere(https_client: FlaskClient) -> None:
     assert https_client.get("/login", base_url="http://localhost:8000").status_code == 200
 

@@ -246,3 +246,20 @@ def test_a_refused_request_does_not_end_its_connection_unannounced(server: LiveS
             else:
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert status_of(read_answer(connection)) == 200, name
+
+
+def test_a_body_in_chunks_that_is_too_long_is_not_taken_for_an_empty_one(app: object, server: LiveServer) -> None:
+    raw = factories.make_grant(factories.make_user(), scope="orgs:write").raw_token.encode()
+    form, too_long, too_many = b"application/x-www-form-urlencoded", (400, 4096), (5000, 1)
+    doors = {
+        b"POST /oauth/token": form,
+        b"POST /oauth/authorize": form,
+        b"POST /oauth/logout": form,
+        b"PATCH /api/v1/user": b"application/json\r\nAuthorization: Bearer " + raw,
+    }
+    for line, kind in doors.items():
+        for count, size in (too_long, too_many):
+            with connect(_port(server)) as connection:
+                head = line + b" HTTP/1.1\r\nHost: a\r\nContent-Type: " + kind + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+                connection.sendall(head + (b"%x\r\n" % size + b" " * size + b"\r\n") * count + b"0\r\n\r\n")
+                assert status_of(read_to_end(connection)) == 413, (line, count)

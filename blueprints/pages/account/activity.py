@@ -54,7 +54,7 @@ def show() -> str:
     return frame.render(
         "account/activity.html",
         "activity",
-        counts=(len(records) + len(grants), connected_apps.count_for(user_id, grants)),
+        counts=(len(records) + len(grants), connected_apps.count_for(user_id, grants).apps),
         rows=rows_of(page.rows, present),
         pager=leafing.pager(page),
         has_elsewhere=any(sid != own for sid in (*(record.sid for record in records), *(grant.sid for grant in grants))),

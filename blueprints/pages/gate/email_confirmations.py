@@ -10,7 +10,7 @@ from wtforms import StringField
 from blueprints import browser, guards, rate_limits, session_cookie
 from blueprints.html import journeys
 from blueprints.html.forms import Form
-from services.sign_in import email_confirmations, sign_in
+from services.sign_in import email_confirmations, refusals, sign_in
 
 blueprint = Blueprint("email_confirmations", __name__)
 
@@ -23,7 +23,7 @@ class CodeForm(Form):
 
 @blueprint.get("/login/confirm/<token>")
 def show(token: str) -> Any:
-    with rate_limits.refusals("link"):
+    with refusals.recorded(guards.anonymous_actor()), rate_limits.refusals("link"):
         info = email_confirmations.get_info(token, raw_browser=browser.known_browser_id())
     return render_template(
         "sign_in/confirm_email.html",
@@ -39,7 +39,7 @@ def show(token: str) -> Any:
 @blueprint.post("/login/confirm/<token>")
 def use(token: str) -> Any:
     actor, raw_browser = guards.anonymous_actor(), browser.browser_id()
-    with rate_limits.refusals("link"):
+    with refusals.recorded(actor), rate_limits.refusals("link"):
         confirmed = email_confirmations.use(actor, token, raw_browser=raw_browser)
     return _confirmed(confirmed)
 
@@ -48,8 +48,9 @@ def use(token: str) -> Any:
 def check_mail() -> Any:
     raw_browser, form = browser.browser_id(), CodeForm()
     if request.method == "POST":
-        with rate_limits.refusals("link"):
-            confirmed = email_confirmations.use_code(guards.anonymous_actor(), form.code.data or "", raw_browser=raw_browser)
+        actor = guards.anonymous_actor()
+        with refusals.recorded(actor), rate_limits.refusals("link"):
+            confirmed = email_confirmations.use_code(actor, form.code.data or "", raw_browser=raw_browser)
         if confirmed is not None:
             return _confirmed(confirmed)
         rate_limits.count_refusal("link")

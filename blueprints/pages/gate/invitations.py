@@ -1,5 +1,6 @@
 """`/invitations/<token>`: the invitation behind a link. `/invitations/<id>/accept`, `.../decline`: the buttons of its page and the card."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request
@@ -8,8 +9,10 @@ from werkzeug.wrappers import Response
 
 from blueprints import guards, rate_limits, session_cookie
 from blueprints.html import invitation_cards, journeys, words
+from blueprints.request_log import request_id
 from services.organizations import received_invitations
 from services.organizations.received_invitations import RoleChanged
+from services.sign_in import refusals
 from services.sign_in.journeys import Journey, address, onward
 
 blueprint = Blueprint("invitations", __name__)
@@ -18,11 +21,14 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.get("/invitations/<token>")
 def show(token: str) -> Any:
     journey, signed_in = journeys.read(), session_cookie.current_signed_in()
-    with rate_limits.refusals("link"):
+    actor = replace(guards.session_actor(signed_in), request_id=request_id()) if signed_in else guards.anonymous_actor()
+    with refusals.recorded(actor), rate_limits.refusals("link"):
         info = received_invitations.get_info(token, reader=signed_in.user.id if signed_in else None)
     back = journey if journey.handoff else Journey(next_path=f"/invitations/{token}")
     if signed_in is None:
         return redirect(address("/login", back), 303)
+    if info.state == "other_address" or info.state == "not_verified":
+        refusals.record_reader(actor, received_invitations.refusal_of(info.state, info.id, info.organization_id))
     page = render_template(
         "invitations/join.html",
         invitation=info,
@@ -42,7 +48,9 @@ def accept(invitation_id: str) -> Response:
     if signed_in is None:
         return _to_sign_in(journey)
     try:
-        joined = received_invitations.accept(guards.session_actor(signed_in), invitation_id, role=request.form.get("role"))
+        actor = guards.session_actor(signed_in)
+        with refusals.recorded(actor):
+            joined = received_invitations.accept(actor, invitation_id, role=request.form.get("role"))
     except RoleChanged:
         flash(_("The invitation has changed. Check the role, then accept it again."), "info")
         return redirect("/orgs", 303)

@@ -18,6 +18,7 @@ from blueprints import exports
 from blueprints.html import audit_sentences, frame, words
 from blueprints.html.forms import Form
 from services.audit import audit_events, audit_names
+from services.audit.audit import KNOWN_AS
 from services.audit.audit_events import Filters
 
 blueprint = Blueprint("audit_events", __name__)
@@ -163,7 +164,7 @@ def event_values(
     """The values of audit/event.html. is_instance: it says whose organization it was in."""
     at = at_of(event["at"])
     changes = audit_sentences.changes(event)
-    told_of = {"before", "after", "role"} if changes else set()
+    told_of = {KNOWN_AS} | ({"before", "after", "role"} if changes else set())
     return {
         "event": event,
         "told": audit_sentences.told(event, names, audit_href=None),

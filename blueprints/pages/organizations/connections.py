@@ -228,7 +228,7 @@ def _manages(slug: str) -> bool:
 def start(slug: str, connector: str) -> Any:
     scope = request.args.get("scope")
     service = connecting.describe(g.actor, slug, connector, scope)
-    if not browser.is_a_click():
+    if not (browser.is_a_click() and browser.is_own_act()):  # some vendors ask nothing of who has connected it before
         start_href = _start_href(slug, connector, service.scope)
         return _page("connections/start.html", service=service, start_href=start_href, list_href=_list_href(slug))
     rate_limits.count_browser("start")

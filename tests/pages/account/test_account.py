@@ -179,6 +179,16 @@ def test_a_post_with_half_the_fields_leaves_the_others_as_they_were(signed_in: F
     assert "Times shown in Europe/Oslo" in page
 
 
+def test_what_nobody_reads_does_not_pile_up_in_the_session(signed_in: FlaskClient, database: Any) -> None:
+    token = re.search(r'name="csrf_token" value="([^"]+)"', signed_in.get("/account").text)
+    assert token
+    for _ in range(15):
+        sent = signed_in.post("/account", data={"csrf_token": token[1], "name": "Ada", "theme": "device", "language": "", "time_zone": ""})
+        assert sent.status_code == 303
+    assert signed_in.get("/account").text.count(">Saved.<") == 10
+    assert ">Saved.<" not in signed_in.get("/account").text
+
+
 def test_the_address_is_read_only_with_one_account_and_a_choice_with_two(
     signed_in: FlaskClient, app: Flask, user: User, database: Any
 ) -> None:

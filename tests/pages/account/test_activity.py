@@ -40,6 +40,14 @@ def test_nothing_yet(client: FlaskClient, ann: User) -> None:
     assert 'href="/account/activity" aria-current="page"' in page.text
 
 
+@pytest.mark.parametrize("page", ["", "/activity", "/apps", "/linked", "/sessions", "/tokens"])
+def test_the_navigation_of_every_account_page_has_the_same_numbers(client: FlaskClient, ann: User, page: str) -> None:
+    factories.make_grant(ann)
+    text = client.get(f"/account{page}").text
+    assert re.search(r"Sessions <span class=\"count\">2</span>", text)
+    assert re.search(r"Connected apps <span class=\"count\">1</span>", text)
+
+
 @pytest.mark.both_databases
 def test_each_row_leads_to_where_it_can_be_undone(app: Flask, client: FlaskClient, ann: User) -> None:
     with app.app_context():

@@ -241,6 +241,29 @@ def test_nobodys_mailbox_is_filled_from_here(browser: Browser, op: FakeOidc, smt
     assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"
 
 
+def test_one_account_at_a_provider_does_not_write_to_everybody(app: Flask, op: FakeOidc, smtp: FakeSmtp) -> None:
+    """Who signs in there may name any address as theirs."""
+
+    def ask(number: int, subject: str = "s") -> bool:
+        account = ProviderAccount("authentik", op.issuer, subject, "ann", "Ann", f"victim-{number}@example.com", False)
+        actor, journey = factories.make_actor(None), Journey()
+        try:
+            with app.app_context():
+                email_confirmations.begin(actor, account, SignInTime(1), raw_browser=f"browser {number}", journey=journey)
+        except SignInRefused:
+            return False
+        return True
+
+    to_noon = 43_200 - clock.now_seconds() % 86_400  # so that no midnight comes between
+    clock.move(to_noon)
+    assert [ask(number) for number in range(22)] == [True] * 20 + [False] * 2
+    assert ask(30, "another")
+    clock.move(to_noon + 86_400)
+    assert ask(31)
+    mail_queue.wait(60)
+    assert len(smtp.letters) == 22
+
+
 def test_a_mail_server_that_refuses_signs_nobody_in_and_the_page_claims_nothing(browser: Browser, op: FakeOidc, smtp: FakeSmtp) -> None:
     smtp.refuses = True
     assert path_of(browser.sign_in(op, "authentik")) == "/login/check-mail"

@@ -114,7 +114,8 @@ def test_an_owner_connects_for_the_organization(desk: Desk) -> None:
     (event,) = owner.events(desk.app, AuditEvent.target_type == "connection")
     assert (event.action, event.actor_id, event.credential_type) == ("connection.connected", str(desk.owner.id), "session")
     assert event.request_id == back.headers["X-Request-Id"]
-    assert event.details == {"connector": "acme", "scope": "org", "account": "northwind-bot", "account_changed": False}
+    told = {"connector": "acme", "scope": "org", "account": "northwind-bot", "account_changed": False}
+    assert event.details == {**told, "known_as": {"actor": desk.owner.name}}
 
 
 @pytest.mark.both_databases
@@ -404,7 +405,15 @@ def test_a_connector_that_is_not_configured_is_not_there(desk: Desk, connector: 
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"}]
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/"},
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Purpose": "prefetch"},
+        {"X-Moz": "prefetch"},
+    ],
 )
 def test_another_sites_link_and_a_look_ahead_begin_nothing(desk: Desk, headers: dict[str, str]) -> None:
     browser = desk.browser()

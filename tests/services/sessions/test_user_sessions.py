@@ -63,6 +63,23 @@ def test_the_organization_used_last_is_there_after_the_next_sign_in(context):
     assert user_sessions.find(_start(user.id)).organization_slug is None
 
 
+def test_of_very_many_sessions_those_that_were_not_used_for_longest_end(context, monkeypatch):
+    monkeypatch.setattr(user_sessions, "MAX_SESSIONS", 10)
+    user, other = make_user(), make_user()
+    used, *unused = [_start(user.id) for _ in range(10)]
+    of_other = _start(other.id)
+    clock.move(61)
+    assert user_sessions.find(used)
+    newest = _start(user.id)
+    assert user_sessions.find(newest) and user_sessions.find(used) and user_sessions.find(of_other)
+    assert len(user_sessions.list_for(user.id)) == 9
+    assert [bool(user_sessions.find(raw)) for raw in unused].count(True) == 7
+    for _ in range(30):
+        newest = _start(user.id)
+        assert user_sessions.find(newest)
+    assert len(user_sessions.list_for(user.id)) <= 10
+
+
 @pytest.fixture
 def short_lived(app, settings):
     """Sessions of ten days at most, seven without use."""

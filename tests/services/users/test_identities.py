@@ -79,6 +79,14 @@ def test_the_same_address_that_lost_its_proof_is_followed_also_when_refused(cont
     assert address_of(the_user()) == ("ann@example.com", True)
 
 
+def test_an_unverified_address_does_not_replace_one_that_lost_its_proof_either(context: Flask) -> None:
+    """Else it could in two steps be had by who has never proved it, in tokens and in the commands of operators."""
+    come(account())
+    come(account(verified=False))
+    assert come(account(email="boss@example.com", verified=False)) == "email_not_verified"
+    assert address_of(the_user()) == ("ann@example.com", False)
+
+
 def test_no_address_any_more_is_refused_and_keeps_the_users(context: Flask) -> None:
     come(account())
     assert come(account(email=None)) == "email_is_missing"

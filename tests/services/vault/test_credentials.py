@@ -237,7 +237,8 @@ def test_resolution_is_audited_in_its_own_transaction_with_what_was_missing(app,
     assert [(row.organization_id, row.actor_id, row.outcome, row.request_id) for row in rows] == [
         (acme.id, str(owner.id), "partial", "request-1")
     ]
-    assert rows[0].details == {"names": {"A_KEY": "org"}, "missing": ["B_KEY"], "unreadable": []}
+    told = {"names": {"A_KEY": "org"}, "missing": ["B_KEY"], "unreadable": []}
+    assert rows[0].details == {**told, "known_as": {"actor": owner.name}}
 
 
 def test_without_its_audit_row_a_value_does_not_leave(app, acme, owner):
