@@ -43,6 +43,7 @@ SIGN_IN_CODES = (  # of /login?error=
     "signup_not_allowed",
     "state_mismatch",
 )
+LINK_CODES = ("sign_in_link_ended", "confirmation_ended")  # of links that sign in
 ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 

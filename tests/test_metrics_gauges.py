@@ -11,18 +11,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select
 
 import config
 from blueprints.html import sign_in_errors
-from errors import SIGN_IN_CODES
+from errors import LINK_CODES, SIGN_IN_CODES
 from extensions import db
 from infra import metrics
 from infra.clock import now
 from models import AuditEvent, SignInLink
 from services.database import row_security
 from services.instance import gauges, sweeping
+from services.sign_in.email_confirmations import ConfirmationEnded
+from services.sign_in.sign_in_links import LinkEnded
 from tests import factories
 from tests.live_server import LiveServer
 from tests.probe_server import wait_for
@@ -142,6 +145,16 @@ def test_the_oldest_unsealed_event_is_told_with_the_applications_own_role(app: A
         assert db.session.scalar(select(func.count()).select_from(AuditEvent)) == 0, "the events stay closed"
 
 
+def test_a_table_that_is_locked_costs_its_value_and_no_more(app: Any, database: Any) -> None:
+    factories.make_user(is_admin=True)
+    with psycopg.connect(database.owner_url.replace("+psycopg", "")) as owner, app.app_context():
+        owner.execute("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+        told = gauges.read()
+        assert "expiring_api_keys" not in told and told["store_ready"] == {"database": 1, "redis": 1}
+        owner.rollback()
+        assert gauges.read()["expiring_api_keys"] == {"person": 0, "agent": 0}
+
+
 def test_a_complete_sweep_is_remembered_and_a_partial_one_is_not(app: Any) -> None:
     run = app.test_cli_runner().invoke
     assert run(args=["sweep", "--kind", "invitations"]).exit_code == 0
@@ -158,6 +171,7 @@ def test_a_complete_sweep_is_remembered_and_a_partial_one_is_not(app: Any) -> No
 
 def test_the_codes_of_sign_ins_are_those_of_the_page() -> None:
     assert set(sign_in_errors.TABLE) == {*SIGN_IN_CODES, "session_ended"}
+    assert set(LINK_CODES) == {LinkEnded.code, ConfirmationEnded.code}
 
 
 def test_the_table_in_the_docs_names_what_is_exported() -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_how_many_connections_a_worker_takes(app: Any) -> None:
-    options = engine_options(app.extensions["gatepost.settings"])
+    options = engine_options(app.extensions["gatepost.settings"].database_url)
     pool = options["pool_size"] + options["max_overflow"]
     most = pool + max(KEPT, THREADS)
     section = (ROOT / "docs/operating.md").read_text().split("\n## Connections to PostgreSQL\n")[1].split("\n## ")[0]

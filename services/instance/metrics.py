@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from config import Settings
-from errors import SIGN_IN_CODES
+from errors import LINK_CODES, SIGN_IN_CODES
 from infra import http, metrics
 from infra.metrics import Gauges, count, expect, observe_request
 
@@ -14,7 +14,7 @@ def enable(settings: Settings, read_gauges: Callable[[], Gauges]) -> None:
     """Begin to count, with a 0 for all that the settings name. Called once, when the application starts."""
     metrics.enable(settings.metrics_bind, read_gauges)
     expect("sign_ins", provider=[provider.provider_id for provider in settings.providers], outcome=["ok", *SIGN_IN_CODES])
-    expect("sign_ins", provider=["none"], outcome=SIGN_IN_CODES)
+    expect("sign_ins", provider=["none"], outcome=[*SIGN_IN_CODES, *LINK_CODES])
     expect(
         "connection_refreshes", connector=[connector.connector_id for connector in settings.connectors], outcome=metrics.REFRESH_OUTCOMES
     )
