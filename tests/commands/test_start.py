@@ -416,7 +416,7 @@ def test_an_access_log_shows_no_secret(starts: list[Start], checkout: Path, url:
         requests.get(url + path, headers=headers, timeout=60)
     starts[0].end()
     lines = log.read_text()
-    assert lines.count(" me\n") == 4, lines
+    assert lines.count(" me client=") == 4, lines
     assert secret not in lines
     assert secret not in starts[0].errors.read_text()
     assert "/login/link/" in lines
