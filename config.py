@@ -204,8 +204,23 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(_public_url(word) for word in _words(text))
 
 
+def env_value_problem(text: str) -> str:
+    """Describe what the program that read an environment file left in this value: a comment or quotes. Empty if there is neither.
+
+    Programs disagree about both, so a server started by systemd and a command started from a shell could see different values.
+    """
+    if re.search(r"(^|\s)#|#\s", text):
+        return "contains a comment (a # next to a space): put comments on their own lines"
+    if re.fullmatch(r"""(['"]).*\1""", text, re.DOTALL):
+        return "is wrapped in quotes: remove them"
+    return ""
+
+
 def _secret_keys(text: str) -> tuple[bytes, ...]:
-    keys = tuple(word.strip().encode() for word in text.split(","))
+    words = [word.strip() for word in text.split(",")]
+    if any(re.search(r"[\s#]", word) for word in words):
+        raise ValueError("a key must not contain a space or #")
+    keys = tuple(word.encode() for word in words)
     if any(len(key) < 32 for key in keys):
         raise ValueError("each key must have 32 bytes or more")
     return keys
@@ -385,6 +400,15 @@ def _setting(about: str, parse: Callable[[str], Any], default: str | None = None
     return field(repr=not secret, metadata={"about": about, "parse": parse, "default": default, "dev": dev, "secret": secret})
 
 
+# GitHub and well-known OpenID Connect issuers. Microsoft's personal accounts are one tenant.
+_PUBLIC_PROVIDERS = re.compile(
+    r"https://(accounts\.google\.com|github\.com|gitlab\.com|codeberg\.org|appleid\.apple\.com|www\.facebook\.com|www\.linkedin\.com"
+    r"|discord\.com|slack\.com|id\.twitch\.tv|api\.login\.yahoo\.com|access\.line\.me|kauth\.kakao\.com|www\.paypal\.com|orcid\.org"
+    r"|huggingface\.co|login\.salesforce\.com"
+    r"|login\.microsoftonline\.com/(9188040d-6c67-4c5b-b112-36a304b66dad|common|consumers|organizations))(/|$)"
+)
+
+
 @dataclass(frozen=True)
 class ProviderSettings:
     """One upstream identity provider. `provider_id` is its name in URLs; `kind` picks the module."""
@@ -410,6 +434,11 @@ class ProviderSettings:
     def prefix(self) -> str:
         """What the names of its settings begin with."""
         return f"{PREFIX}{'OIDC__' if self.kind == 'oidc' else ''}{self.provider_id.upper()}__"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether this is a well-known provider where anyone can get an account, judging by its address."""
+        return bool(_PUBLIC_PROVIDERS.match(self.url or self.issuer))
 
 
 @dataclass(frozen=True)
@@ -589,7 +618,7 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
                 text, source = _development_default(item.name, meta["dev"], instance), "default (development)"
         sources[PREFIX + name] = source
         with faults.noted():
-            values[item.name] = None if text is None else _parse(name, meta["parse"], text)
+            values[item.name] = None if text is None else _parse(name, meta["parse"], text, source)
 
     providers = _providers(given, sources, faults)
     connectors = _connectors(given, sources, faults)
@@ -603,8 +632,10 @@ def load(environ: Mapping[str, str] | None = None, instance_path: str | Path = "
     return settings
 
 
-def _parse(name: str, parse: Callable[[str], Any], text: str) -> Any:
+def _parse(name: str, parse: Callable[[str], Any], text: str, source: str) -> Any:
     try:
+        if source == "environment" and (problem := env_value_problem(text)):
+            raise ValueError(problem)
         return parse(text)
     except ValueError as error:
         raise SettingError(PREFIX + name, str(error)) from None
@@ -714,7 +745,7 @@ def _take_group(
     for key, parse in parsers.items():
         text, source = given.pop(f"{group}__{key}", ("", ""))
         if text:
-            values[key.lower()] = _parse(f"{group}__{key}", parse, text)
+            values[key.lower()] = _parse(f"{group}__{key}", parse, text, source)
             sources[f"{PREFIX}{group}__{key}"] = source
     return values
 

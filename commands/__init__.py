@@ -2,7 +2,22 @@
 
 from flask import Flask
 
-from commands import agents, audit, bootstrap, clients, credentials, doctor, identities, keys, orgs, seed_clients, sessions, sweep, users
+from commands import (
+    agents,
+    audit,
+    bootstrap,
+    clients,
+    copy_database,
+    credentials,
+    doctor,
+    identities,
+    keys,
+    orgs,
+    seed_clients,
+    sessions,
+    sweep,
+    users,
+)
 
 
 def register(app: Flask) -> None:
@@ -12,6 +27,7 @@ def register(app: Flask) -> None:
         audit.group,
         bootstrap.command,
         clients.group,
+        copy_database.command,
         credentials.group,
         doctor.command,
         identities.group,

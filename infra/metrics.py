@@ -42,7 +42,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Refreshes of connected accounts by connector and outcome (ok, retrying, needs_reconnecting, not_asked).",
         ("connector", "outcome"),
     ),
-    "unreadable_values": ("Stored values that did not open, by the id of their encryption key.", ("encryption_key",)),
+    "unreadable_values": ("Stored values that did not open, by the ID of their encryption key.", ("encryption_key",)),
     "mail_letters": ("Emails by outcome (accepted, and then sent, refused, failed or lost; or dropped).", ("outcome",)),
 }
 

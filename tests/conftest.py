@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addoption("--long", action="store_true", help="tests marked `long` at their full size")
+    parser.addoption("--by-hand", action="store_true", help="also tests marked `by_hand`")
 
 
 @pytest.fixture
@@ -93,6 +94,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _cluster.remove()
         _cluster = None
         os.environ.pop("TESTS_POSTGRES", None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.by_hand:
+        by_hand = [item for item in items if item.get_closest_marker("by_hand")]
+        config.hook.pytest_deselected(items=by_hand)
+        items[:] = [item for item in items if item not in by_hand]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,7 @@
 """Settings that are wrong are named, and those that can be read in two ways are read in one."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,31 @@ def test_a_provider_may_have_any_name_of_letters_digits_and_underscores(tmp_path
     assert settings.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("issuer", "is_public"),
+    [
+        ("https://gitlab.com", True),
+        ("https://gitlab.com/", True),
+        ("https://accounts.google.com", True),
+        ("https://www.linkedin.com/oauth", True),
+        ("https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0", True),
+        ("https://login.microsoftonline.com/6e93a626-8aca-4dc1-9191-ce291b4b75a1/v2.0", False),
+        ("https://gitlab.com.example.com", False),
+        ("https://sso.example.com/gitlab.com", False),
+        ("https://sso.example.com", False),
+    ],
+)
+def test_well_known_public_providers_are_recognized(tmp_path: Path, issuer: str, *, is_public: bool) -> None:
+    (provider,) = load(tmp_path, **oidc("A", ISSUER=issuer)).providers
+    assert provider.is_public is is_public
+
+
+def test_github_and_google_are_public_and_github_enterprise_is_not(tmp_path: Path) -> None:
+    both = {f"{group}__CLIENT_{part}": "gatepost" for group in ("GITHUB", "GOOGLE") for part in ("ID", "SECRET")}
+    assert [provider.is_public for provider in load(tmp_path, **both).providers] == [True, True]
+    assert not load(tmp_path, **both, GITHUB__URL="https://github.example.com").providers[0].is_public
+
+
 @pytest.mark.parametrize("name", ["GITHUB", "GOOGLE", "LINK", "CONFIRM", "CHECK_MAIL", "A-B", "a"])
 def test_a_provider_name_that_is_taken_or_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(config.SettingError, match="provider names are"):
@@ -184,6 +210,63 @@ def test_proof_of_a_fresh_sign_in_is_required_of_openid_providers_and_can_be_set
     for wrong in ("REQUIRE", "off", "true", "require ignore"):
         with pytest.raises(config.SettingError, match=f"GATEPOST_{group}__AUTH_TIME: must be require or ignore"):
             load(tmp_path, **values, **{f"{group}__AUTH_TIME": wrong})
+
+
+# --- values that an environment file was misread into ---
+
+COMMENT = "contains a comment (a # next to a space): put comments on their own lines"
+QUOTES = "is wrapped in quotes: remove them"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{value}   # how it was made", COMMENT),  # what systemd reads after an unquoted value
+        ("{value}# how it was made", COMMENT),  # after a quoted one
+        ("# to be filled in", COMMENT),
+        ("#to be filled in", COMMENT),
+        ("{value}\t#", COMMENT),
+        ("'{value}'", QUOTES),  # what programs that keep quotes read
+        ('"{value}"', QUOTES),
+        ("''", QUOTES),
+    ],
+)
+@pytest.mark.parametrize("name", [*GOOD, "DATABASE_OWNER_URL", "TRUSTED_PROXIES", "MAIL_FROM", "GITHUB__CLIENT_SECRET", "OIDC__A__LABEL"])
+def test_a_variable_with_a_comment_or_quotes_is_refused_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    given = {**oidc("A"), "GITHUB__CLIENT_ID": "gatepost", "GITHUB__CLIENT_SECRET": "swordfish"}
+    given[name] = text.format(value=GOOD.get(name) or "value")
+    with pytest.raises(config.SettingError) as refused:
+        load(tmp_path, **given)
+    assert f"GATEPOST_{name}: {problem}" in str(refused.value).splitlines()
+
+
+@pytest.mark.parametrize("text", ["sword#fish", "swordfish#", "it's", "'sword' 'fish", "sword fish"])
+def test_other_number_signs_and_quotes_are_allowed(tmp_path: Path, text: str) -> None:
+    (provider,) = load(tmp_path, GITHUB__CLIENT_ID="gatepost", GITHUB__CLIENT_SECRET=text).providers
+    assert provider.client_secret == text
+
+
+def test_a_value_with_a_number_sign_can_be_set_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gatepost.toml").write_text('mail_from = "Team #1 <id@example.com>"  # our name\n')
+    assert str(load(tmp_path).mail_from) == "Team #1 <id@example.com>"
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEYS", "ENCRYPTION_KEYS"])
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize("inside", [" ", "\n", "\t", "#"])
+def test_a_key_must_not_contain_a_space_or_a_number_sign(tmp_path: Path, name: str, where: str, inside: str) -> None:
+    key = f"{GOOD[name][:20]}{inside}{GOOD[name][20:]}"
+    if where == "file":
+        (tmp_path / "gatepost.toml").write_text(f"{name.lower()} = {json.dumps(key)}\n")
+    given = {**GOOD, name: key} if where == "environment" else {other: value for other, value in GOOD.items() if other != name}
+    with pytest.raises(config.SettingError, match=f"^GATEPOST_{name}: ") as refused:
+        config.load({f"GATEPOST_{other}": value for other, value in given.items()}, tmp_path)
+    assert key not in str(refused.value)
+
+
+def test_spaces_around_keys_are_allowed(tmp_path: Path) -> None:
+    keys = load(tmp_path, SECRET_KEYS=f" {'a' * 32} , {'b' * 32} ").secret_keys
+    assert keys == (b"a" * 32, b"b" * 32)
 
 
 def test_an_unknown_name_is_a_warning(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ SENTENCES: dict[str, LazyString] = {
     "credential.restored": lazy_gettext("%(actor)s restored an earlier value of their own for %(credential)s"),
     "credential_declaration.put": lazy_gettext("%(actor)s changed the settings of %(credential)s"),
     "credential_declaration.removed": lazy_gettext("%(actor)s reset the settings of %(credential)s"),
+    "database.copied": lazy_gettext("%(actor)s copied the database from SQLite"),
     "email_confirmation.requested": lazy_gettext("%(actor)s requested a confirmation email"),
     "email_confirmation.requested unknown": lazy_gettext("A confirmation email was requested"),
     "email_confirmation.tried": lazy_gettext("%(actor)s typed a wrong code to confirm an address"),

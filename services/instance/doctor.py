@@ -71,6 +71,8 @@ def _guarded(area: Any, judge: Callable[[Settings], Iterator[Finding]], settings
 
 def _unanswered(settings: Settings, error: SQLAlchemyError | RedisError) -> str:
     """What a store said instead of answering, and which setting to look at."""
+    if isinstance(error, ResponseError):
+        return f"refuses to answer: {reason(error)}; check the user and the server that GATEPOST_REDIS_URL names"
     if isinstance(error, RedisError):
         return f"does not answer: {reason(error)}; check GATEPOST_REDIS_URL"
     name = "GATEPOST_DATABASE_URL" if settings.owner_url == settings.database_url else "GATEPOST_DATABASE_OWNER_URL"
@@ -141,6 +143,9 @@ def _problem(settings: Settings, name: str) -> str:
         return "the web server can read this file: set it in the environment of commands"
     if name == "mail_url" and is_production and not settings.sends_mail:
         return "no mail is sent: invitations must be handed over, and nobody is told of changes to their account"
+    if name == "signup_allowlist" and is_production and not settings.signup_allowlist:
+        public = " or ".join(provider.label for provider in settings.providers if provider.is_public)
+        return f"everyone with an account at {public} can create one here" if public else ""
     if name == "public_url" and not settings.providers:
         return "no sign-in provider is set up: people can only use one-time links"
     return ""

@@ -27,7 +27,7 @@ def steps(settings: Settings, held: Mapping[str, int] | None) -> Iterator[Step]:
 def _steps(kind: str, here: Process, processes: list[Process], held: Mapping[str, int] | None) -> Iterator[Step]:
     setting, subject, keys = SETTINGS[kind], kind.replace("_", " "), here.keys(kind)
     if not processes:
-        yield "ok", subject, f"{', '.join(keys)}; no process serves now"
+        yield "ok", subject, f"{', '.join(keys)}; no server has told its keys lately"
         return
     for writer in processes:
         key = writer.keys(kind)[0]

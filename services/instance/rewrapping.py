@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import LargeBinary, Row, Select, bindparam, func, select, update
 
 from extensions import db
@@ -27,6 +28,7 @@ from services.vault.credential_scope import owner_of
 from services.vault.credential_values import context_of
 
 BATCH_SIZE = 500
+_NO_KEY = ""  # as the newest key, it selects every row
 _KEY_ID_BYTES = 65  # of a ciphertext: the longest key id, and the zero byte after it
 
 
@@ -113,6 +115,19 @@ class _Envelopes:
 
     def key_id(self, row: Row[Any]) -> str:
         return str(row.encryption_key_id)
+
+
+def unreadable_in(database: SqlConnection) -> Iterator[Unreadable]:
+    """The rows of another database of this version that cannot be decrypted with the configured keys."""
+    for name, kind in _KINDS.items():
+        after = None
+        while rows := database.execute(kind.batch(_NO_KEY, after, BATCH_SIZE)).all():
+            after = rows[-1].id
+            for row in rows:
+                try:
+                    kind.change(row)
+                except CannotDecrypt:
+                    yield Unreadable(name, row.id, kind.key_id(row))
 
 
 def _after(statement: Select[Any], key: Any, after: uuid.UUID | None, size: int) -> Select[Any]:

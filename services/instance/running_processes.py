@@ -1,19 +1,18 @@
 """Which processes serve, and which keys each of them has: told through Redis, so that `flask doctor` can say which step of a rotation
 one is at, and a process that lacks another one's key says so.
 
-Keys: gatepost:processes       sorted set: a process as JSON, by when it was last here (Redis' clock, seconds)
-      gatepost:keys-in-front   hash: a key's name -> when it was last the first of a process's list
+Keys: gatepost:{processes}                      sorted set: a process as JSON, by when it was last here (Redis' clock, seconds)
+      gatepost:{processes}:keys-in-front        hash: a key's name -> when it was last the first of a process's list
+      gatepost:{processes}:clock:<host>:<pid>   by how many seconds its clock is ahead of Redis'
 
-      gatepost:process-clock:<host>:<pid>   by how many seconds its clock is ahead of Redis'
-
-Keys are told by name. That of a secret key is the beginning of a hash, from which it cannot be found.
+Encryption keys and secret keys are told by name. That of a secret key is the beginning of a hash, from which it cannot be found.
 """
 
 import hashlib
 import json
 import logging
 import os
-import socket
+import platform
 import threading
 import time
 from contextlib import suppress
@@ -34,7 +33,8 @@ BEAT_SECONDS = 5
 GONE_SECONDS = 30
 _TELL_AGAIN_SECONDS = 60
 _FORGET_SECONDS = 400 * 86_400
-_PROCESSES, _IN_FRONT = "gatepost:processes", "gatepost:keys-in-front"
+_PROCESSES = "gatepost:{processes}"
+_IN_FRONT = f"{_PROCESSES}:keys-in-front"
 SETTINGS = {"secret_keys": "GATEPOST_SECRET_KEYS", "encryption_keys": "GATEPOST_ENCRYPTION_KEYS"}
 
 
@@ -58,7 +58,7 @@ class Process:
 
 def this_process(settings: Settings) -> Process:
     return Process(
-        host=socket.gethostname(),
+        host=platform.node(),
         pid=os.getpid(),
         version=config.VERSION,
         secret_keys=tuple(_fingerprint(key) for key in settings.secret_keys),
@@ -144,7 +144,7 @@ def seconds_ahead(process: Process) -> int:
 
 
 def _clock_key(process: Process) -> str:
-    return f"gatepost:process-clock:{process}"
+    return f"{_PROCESSES}:clock:{process}"
 
 
 def _read(text: bytes) -> Process:

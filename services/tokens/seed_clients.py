@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select, update
 
-from config import current, is_loopback_http
+from config import current, env_value_problem, is_loopback_http
 from errors import Conflict, GatepostError, NotFound
 from extensions import db
 from infra.clock import now
@@ -340,6 +340,8 @@ def _given_secret(values: _Values, secret_of: Callable[[str], str | None], *, is
         raise _Bad(f"secret_env: {_shown(name)} is not set in the environment")
     if len(raw) < MIN_SECRET_LENGTH:
         raise _Bad(f"secret_env: {_shown(name)} must have at least {MIN_SECRET_LENGTH} characters")
+    if problem := env_value_problem(raw) or ("starts or ends with a space" if raw != raw.strip() else ""):
+        raise _Bad(f"secret_env: {_shown(name)} {problem}")
     return raw
 
 

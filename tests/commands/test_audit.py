@@ -6,12 +6,14 @@ import json
 import os
 import pwd
 import socket
+import uuid
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from extensions import db
+from infra.ids import first_uuid7
 from infra.shell_user import shell_user
 from models import AuditEvent
 from services.access.actors import Actor
@@ -81,7 +83,6 @@ def test_list_shows_the_newest_and_filters(acme, run):
         (("--actor", "ci"), "operator, system, anonymous"),
         (("--target", "nobody@example.com"), "no event is about"),
         (("--target", "x\0"), "must be printable text"),
-        (("--request", "\udcff"), "must be printable text"),
         (("--credential", "STRIPE_KYE"), "no credential is or was called 'STRIPE_KYE'"),
     ],
 )
@@ -141,7 +142,10 @@ def test_a_target_is_an_address_or_an_id_also_of_what_is_gone(app, acme, run):
 
 def test_times_have_several_forms(app, acme, run):
     with owner.session(app) as owners:
-        owners.execute(update(AuditEvent).values(at=datetime(2026, 1, 31, 12, tzinfo=UTC)))
+        noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+        for number, event_id in enumerate(owners.scalars(select(AuditEvent.id)).all()):  # an event and its id are of one time
+            values = {"at": noon, "id": uuid.UUID(int=first_uuid7(noon).int + number)}
+            owners.execute(update(AuditEvent).where(AuditEvent.id == event_id).values(values))
     counts = {
         ("--since", "2026-01-31"): 4,
         ("--since", "2026-02-01"): 0,

@@ -51,7 +51,8 @@ def test_rewrap_names_what_no_key_opens_and_ends_with_1_after_the_others(make_ap
     assert _run(rotating, "status").stdout.splitlines() == ["new  1", "test  0", "lost  1  not in the settings"]
     findings = json.loads(rotating.test_cli_runner().invoke(args=["doctor", "--json"]).stdout)
     (found,) = [finding for finding in findings if finding["subject"] == "encryption key lost"]
-    assert (found["level"], found["text"]) == ("fault", "not in GATEPOST_ENCRYPTION_KEYS, and 1 stored secrets need it")
+    need = "not in GATEPOST_ENCRYPTION_KEYS, and 1 stored secrets need it: add it at the end of the list"
+    assert (found["level"], found["text"]) == ("fault", need)
 
 
 def test_status_tells_which_keys_hold_nothing_any_more(make_app, acme):
@@ -81,4 +82,4 @@ def test_a_role_that_sees_nothing_is_told_so_and_does_not_count_zero(make_app, a
     assert [(result.exit_code, result.stdout) for result in results] == [(1, "")] * 2
     assert all("GATEPOST_DATABASE_OWNER_URL" in result.stderr for result in results)
     findings = json.loads(bound.test_cli_runner().invoke(args=["doctor", "--json"]).stdout)
-    assert [finding["level"] for finding in findings if finding["subject"] == "encryption keys"] == ["warning"]
+    assert [finding["level"] for finding in findings if finding["subject"] == "encryption keys"] == ["warning", "ok"]

@@ -176,6 +176,27 @@ def test_an_unwise_setting_is_a_warning_and_not_a_fault(make_app):
         assert findings[name]["level"] == "warning", findings[name]
 
 
+def test_a_public_provider_without_an_allowlist_is_a_warning_in_production(make_app):
+    names = {"client_id": "gatepost", "client_secret": "swordfish"}
+    groups = {"github": names, "oidc__forge": {**names, "issuer": "https://gitlab.com", "label": "Forge"}}
+    given = {f"{group}__{key}": value for group, values in groups.items() for key, value in values.items()}
+    production = {"env": "production", "public_url": "https://id.example.com"}
+    code, findings = _findings(make_app(**production, github__client_id="gatepost", github__client_secret="swordfish"))
+    found = findings["GATEPOST_SIGNUP_ALLOWLIST"]
+    assert (found["level"], found["text"]) == ("warning", "off (default): everyone with an account at GitHub can create one here")
+    assert code == 0
+    found = _findings(make_app(**production, **given))[1]["GATEPOST_SIGNUP_ALLOWLIST"]
+    assert found["text"].endswith("everyone with an account at GitHub or Forge can create one here")
+    own = {"github__url": "https://github.example.com", "oidc__forge__issuer": "https://gitlab.example.com"}
+    for settings in (
+        {**production, **given, "signup_allowlist": "@example.com"},
+        {**production, **given, **own},
+        {**production},
+        given,
+    ):
+        assert _findings(make_app(**settings))[1]["GATEPOST_SIGNUP_ALLOWLIST"]["level"] == "ok"
+
+
 def test_it_says_which_providers_prove_no_fresh_sign_in(make_app):
     names = {"client_id": "gatepost", "client_secret": "swordfish"}
     oidc = {**names, "issuer": "https://sso.example.com"}
@@ -275,9 +296,9 @@ def test_what_will_fail_some_sign_ins_is_a_warning(make_app, op: FakeOidc) -> No
 
 def test_a_providers_clock_is_compared_with_ours(make_app, op: FakeOidc) -> None:
     clock.move(-300)
-    level, told = _of_provider(make_app, op)
-    assert level == "warning"
-    assert re.search(r"; the clocks of this server and of the provider differ, by (299|300|301) s", told)
+    finding = _findings(make_app(**oidc_settings(op, "staff")))[1]["staff"]
+    assert finding["level"] == "warning"
+    assert re.search(r"; the clocks of this server and of the provider differ, by (299|300|301) s", finding["text"])
     clock.move(0)
     assert _of_provider(make_app, op)[0] == "ok"
 

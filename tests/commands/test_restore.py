@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 
+from extensions import db
 from tests import stores
 from tests.stores import APPLICATION_ROLE, PostgresCluster
 
@@ -158,3 +159,23 @@ def test_a_schema_that_the_role_may_not_use_is_no_missing_migration(make_app: Ca
     assert [finding["subject"] for finding in alone] == ["privileges", "keys"]
     _run_what_it_says(url, faults)
     assert _faults(app) == []
+
+
+def test_a_role_that_inherits_the_applications_rights_does_while_its_password_is_changed(
+    make_app: Callable[..., Flask], restore: Callable[..., str]
+) -> None:
+    url = restore(role_first=True)
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE gatepost_b LOGIN IN ROLE {APPLICATION_ROLE}")
+        try:
+            app = make_app(database_url=url.replace("//gatepost@", "//gatepost_b@", 1), database_owner_url=url)
+            code, findings = _doctor(app)
+            found = {(finding["subject"], finding["level"]) for finding in findings if finding["area"] == "database"}
+            assert code == 0
+            assert ("role", "ok") in found
+            assert {level for _, level in found} == {"ok"}, findings
+            assert app.test_client().get("/readyz").status_code == 200
+        finally:
+            with app.app_context():
+                db.engine.dispose()
+            owner.execute("DROP ROLE gatepost_b")

@@ -147,6 +147,23 @@ def test_a_secret_that_drifted_is_a_conflict_and_update_keeps_the_old_one_for_a_
     assert row.version == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"{SECRET}   # of the worker", "contains a comment"),
+        (f"{SECRET}# of the worker", "contains a comment"),
+        (f"'{SECRET}'", "is wrapped in quotes"),
+        (f"{SECRET} ", "starts or ends with a space"),
+    ],
+)
+def test_a_secret_with_a_comment_after_it_is_refused(app, seed, monkeypatch, text, problem):
+    monkeypatch.setenv("WORKER_CLIENT_SECRET", text)
+    result = seed(WORKER)
+    assert (result.exit_code, _clients(app)) == (2, {})
+    assert f"WORKER_CLIENT_SECRET {problem}" in result.stderr.replace("'", "").replace('"', "")
+    assert SECRET not in result.output
+
+
 def test_a_client_that_becomes_public_loses_its_secrets(app, seed):
     seed(WORKER)
     public = WORKER.replace("confidential", "public").replace('secret_env = "WORKER_CLIENT_SECRET"\n', "")

@@ -111,7 +111,7 @@ WHATEVER_THEIR_STATE = {
     "instance.sweeping._family_goes_on": "the same",
     "instance.sweeping._has_live_access_token": "the same",
     "instance.sweeping._has_refresh_token": "the same",
-    "instance.sweeping._told": "when a deleted row expired",
+    "instance.sweeping._told": "the expiry of what was deleted",
     "organizations.members.last_active": "when somebody last used them, also what has ended",
     "tokens.access_tokens._revoke_row": "a token may be revoked after it has ended",
     "tokens.authorization_codes._INSERT": "a new row",

@@ -191,16 +191,16 @@ def test_what_no_key_opens_is_told_and_left_and_the_others_are_done(app, make_ap
     assert kept == {good.id: "new", bad.id: "test", gone.id: "lost"}
 
 
-def test_without_the_key_of_the_signing_keys_nothing_is_signed_and_what_is_signed_stays_good(app, make_app, acme, owner):
-    """docs/operating.md, Health checks."""
+def test_without_the_key_of_the_signing_keys_nothing_is_signed_and_what_was_is_verified(app, make_app, acme, owner):
+    """docs/encryption.md, A new encryption key."""
     with app.app_context():
-        token = signing_keys.sign({}, typ="JWT")
+        token = signing_keys.sign({"sub": "a"}, typ="JWT")
     alone = make_app(encryption_keys=NEW_KEY)
     assert alone.test_client().get("/.well-known/jwks.json").status_code == 200
     with alone.app_context():
-        signing_keys.verify(token, typ="JWT")
         with pytest.raises(Unavailable):
             signing_keys.sign({}, typ="JWT")
+        assert signing_keys.verify(token, typ="JWT")["sub"] == "a"
 
 
 def test_whoever_changes_a_row_meanwhile_wins(app, make_app, acme, owner):
