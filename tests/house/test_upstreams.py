@@ -23,7 +23,6 @@ OPENERS = {
         "infra/health_process.py",
         "infra/metrics_process.py",
         "infra/workers.py",
-        "services/instance/running_processes.py",  # the name of this host
         "infra/web_worker/worker.py",  # the listeners that gunicorn opened
     },
     "urllib.request": set(),
