@@ -28,6 +28,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 RefusalReason = Literal["", "clocks", "personal_account", "unreachable"]
+SIGN_IN_CODES = (  # of /login?error=
+    "access_denied",
+    "account_disabled",
+    "account_exists",
+    "auth_time_missing",
+    "email_is_missing",
+    "email_not_verified",
+    "identity_in_use",
+    "identity_too_new",
+    "provider_refused",
+    "provider_unavailable",
+    "rate_limited",
+    "signup_not_allowed",
+    "state_mismatch",
+)
+LINK_CODES = ("sign_in_link_ended", "confirmation_ended")  # of links that sign in
 ResponseMode = Literal["query", "form_post"]  # how an answer of the authorization endpoint, also a refusal, goes to the client
 
 

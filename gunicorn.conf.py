@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import config as _config  # a plain `config` would be taken for the setting of that name
-from infra import health_listener as _health
+from infra import side_listeners as _side
 from infra.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from infra.server_log import ServerLog
 
@@ -28,6 +28,7 @@ if _settings.database_owner_url is not None:
     os.execve(sys.executable, _command, {**os.environ, "GATEPOST_DATABASE_OWNER_URL": ""})  # noqa: S606 - this very command again
 os.environ["GATEPOST_DATABASE_OWNER_URL"] = ""  # wins over instance/gatepost.toml, in the workers and after a reload
 _health_socket: socket.socket | None = None
+_metrics_socket: socket.socket | None = None
 _redis = EmbeddedRedis(_settings.instance_path) if _settings.redis_url == "embedded" else None
 
 
@@ -57,8 +58,9 @@ control_socket_disable = True  # its default is one path in the home folder for 
 secure_scheme_headers: dict[str, str] = {}  # X-Forwarded-For counts as GATEPOST_TRUSTED_PROXIES says, in the application
 forwarder_headers = ""  # nor does a header of another worker's requests (`-k gthread`) set SCRIPT_NAME or PATH_INFO
 ServerLog.is_for_people = _settings.env == "development"
+ServerLog.trusted_proxies = _settings.trusted_proxies
 logger_class = ServerLog
-access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+access_log_format = "request"  # what there is to say is in fields of the line
 accesslog = None
 errorlog = "-"
 
@@ -124,32 +126,41 @@ def _reload_problem(server: Any) -> str:
 
 
 def on_starting(server: Any) -> None:
-    global _health_socket
+    global _health_socket, _metrics_socket
     _reload_if_it_works(server)
     for warning in _settings.warnings:
         server.log.warning(warning)
     try:
         if _settings.health_bind is not None:
-            _health_socket = _health.bind(_settings.health_bind)
-            _health.prepare()
+            _health_socket = _side.bind(_settings.health_bind, "GATEPOST_HEALTH_BIND")
         if _redis is not None:
             tcp = [address for address in server.address if isinstance(address, tuple)]
             _redis.start(public_url=_settings.public_url, address=tcp[0] if tcp else None)
             _require_free(tcp)
         if _settings.metrics_bind is not None:
-            from infra import metrics
-
-            metrics.prepare_multiprocess(_settings.instance_path)
-            metrics.serve(_settings.metrics_bind)
+            _metrics_socket = _side.bind(_settings.metrics_bind, "GATEPOST_METRICS_BIND")
     except (EmbeddedRedisError, _CannotListen, _config.SettingError) as error:
         on_exit(server)
         sys.exit(str(error))
 
 
 def when_ready(server: Any) -> None:
-    """The port is open: start the health listener, and print what ./run has to say. It comes through a pipe: it holds a one-time link."""
+    """The port is open: start the processes that answer beside it, and print what ./run has to say. It comes through a pipe: it holds a
+    one-time link."""
+    public = server.LISTENERS[0].getsockname() if server.LISTENERS else server.address[0]  # none with --reuse-port
     if _health_socket is not None:
-        _health.serve(_health_socket, server.LISTENERS[0].getsockname(), is_tls=server.cfg.is_ssl)
+        _side.prepare()
+        _side.serve("infra.health_process", _health_socket, public, is_tls=server.cfg.is_ssl)
+    if _metrics_socket is not None:
+        from infra import metrics
+
+        try:
+            metrics.prepare_multiprocess(_settings.instance_path)
+        except _config.SettingError as error:
+            on_exit(server)
+            sys.exit(str(error))
+        _side.prepare()
+        _side.serve("infra.metrics_process", _metrics_socket, public, is_tls=server.cfg.is_ssl)
     descriptor = os.environ.pop("RUN_ANNOUNCE_FD", "")
     if descriptor:
         with os.fdopen(int(descriptor)) as words:
@@ -176,6 +187,8 @@ def post_worker_init(worker: Any) -> None:
 
     bulkhead.resize(worker.cfg.threads)
     worker.trusted_proxies = _settings.trusted_proxies
+    if _settings.metrics_bind is not None:
+        _beat_for_metrics(worker)
     if "sqlalchemy" not in getattr(worker.wsgi, "extensions", {}):
         return  # another application under these settings, such as the benchmarks' plain one
     with worker.wsgi.app_context():
@@ -183,6 +196,20 @@ def post_worker_init(worker: Any) -> None:
         running_processes.begin()
     gc.collect()
     gc.freeze()  # what is loaded by now lives as long as the worker: the collector need not walk it again and again
+
+
+def _beat_for_metrics(worker: Any) -> None:
+    """What tells gunicorn that the worker takes requests tells the metrics so, too."""
+    from infra import metrics
+
+    notify = worker.notify
+
+    def notify_both() -> None:
+        notify()
+        metrics.beat()
+
+    worker.notify = notify_both
+    metrics.beat()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""`/healthz`: this process lives; no store is asked. `/readyz`: its stores answer.
+"""`/healthz`: this process lives; no store is asked. `/readyz`: its stores answer. `/metrics`: gauges, for the metrics listener alone.
 
 With GATEPOST_HEALTH_BIND, the public address returns only the status; version and stores go to the health listener.
 """
@@ -6,7 +6,8 @@ With GATEPOST_HEALTH_BIND, the public address returns only the status; version a
 from flask import Blueprint, Response, json, request
 
 from config import VERSION
-from services.instance import health, readiness
+from errors import NotFound
+from services.instance import gauges, health, readiness
 
 blueprint = Blueprint("health", __name__)
 
@@ -27,8 +28,16 @@ def readyz() -> Response:
     return response
 
 
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """What infra/metrics_process.py adds to the counters.   Raises: NotFound, for everybody else."""
+    if not health.is_one(request.headers.get(health.HEADER, "")):
+        raise NotFound()
+    return Response(json.dumps(gauges.read()), mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
 def _answer(word: str, status: int, more: dict[str, object]) -> Response:
-    tells_all = not health.is_on() or health.is_listener(request.headers.get(health.HEADER, ""))
+    tells_all = not health.is_apart() or health.is_one(request.headers.get(health.HEADER, ""))
     response = Response(json.dumps({"status": word, **(more if tells_all else {})}), status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response

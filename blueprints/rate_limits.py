@@ -23,10 +23,13 @@ from flask_limiter import Limiter
 from blueprints import browser
 from config import Settings, current
 from errors import Forbidden, GatepostError, RateLimited
+from services.instance import metrics
 from services.instance.rate_limits import RateLimits
 
 log = logging.getLogger("gatepost.rate_limits")
 _NAME = "gatepost.rate_limits"
+DOORS = ("token", "revoke", "introspect", "api", "authorize", "start", "callback", "link")
+metrics.expect("rate_limit_refusals", door=DOORS)
 _REFUSED = frozenset({400, 401, 403, 410})
 
 

@@ -8,12 +8,14 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
 
 from config import Settings, current
-from services.instance import metrics
+from services.instance import gauges, metrics
+from services.instance.gauges import Gauges
 
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -32,9 +34,17 @@ def init_app(app: Flask, settings: Settings) -> None:
     logging.setLogRecordFactory(_record)
     app.after_request(_send_id)
     if settings.metrics_bind is not None:
-        metrics.enable(settings.metrics_bind)
+        metrics.enable(settings, _in(app))
         app.before_request(_start_clock)
         app.after_request(_observe)
+
+
+def _in(app: Flask) -> Callable[[], Gauges]:
+    def read() -> Gauges:
+        with app.app_context():
+            return gauges.read()
+
+    return read
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:

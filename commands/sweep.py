@@ -28,3 +28,4 @@ def command(dry_run: bool, batch_size: int, kinds: tuple[str, ...], as_json: boo
     if not dry_run and not kinds:
         click.echo(f"organizations purged: {organizations.unscoped_purge()}", err=True)
         click.echo(f"audit events sealed: {audit_chain.seal()}", err=True)
+        sweeping.note_complete()

@@ -1,67 +1,22 @@
-"""The process that answers at GATEPOST_HEALTH_BIND. infra/health_listener.py starts it."""
+"""The process that answers at GATEPOST_HEALTH_BIND. infra/side_listeners.py starts it."""
 
-import http.client
 import json
-import os
 import socket
-import ssl
-import sys
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from infra.health_listener import HEADER
+from infra.workers import Workers, answer_for
 
 PROBE_SECONDS = 5.0
 DEAD_SECONDS = 30.0
-ANSWER_SECONDS = 2.5
 
 
-class Workers:
-    """The workers as a caller sees them."""
-
-    def __init__(self, public: Any, is_tls: bool, secret: str) -> None:
-        self._public = public if isinstance(public, str) else (_reachable(public[0]), public[1])
-        self._is_tls = is_tls
-        self._headers = {"Host": "localhost", HEADER: secret}
-        self.answered_at = time.monotonic()
-
-    def ask(self, path: str) -> tuple[int, bytes] | None:
-        """Status and body; None when no worker answers."""
-        connection = http.client.HTTPConnection("localhost", timeout=ANSWER_SECONDS)
-        try:
-            connection.sock = self._connect()
-            connection.request("GET", path, headers=self._headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(65_536)
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
-
-    def watch(self) -> None:
-        while True:
-            if self.ask("/healthz") is not None:
-                self.answered_at = time.monotonic()
-            time.sleep(PROBE_SECONDS)
-
-    def _connect(self) -> socket.socket:
-        if isinstance(self._public, str):
-            plain = socket.socket(socket.AF_UNIX)
-            plain.settimeout(ANSWER_SECONDS)
-            plain.connect(self._public)
-        else:
-            plain = socket.create_connection(self._public, timeout=ANSWER_SECONDS)
-        if not self._is_tls:
-            return plain
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of this machine and for another name: it is not checked
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context.wrap_socket(plain)
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is called there, not bound
+def watch(workers: Workers) -> None:
+    while True:
+        if workers.ask("/healthz") is not None:
+            workers.answered_at = time.monotonic()
+        time.sleep(PROBE_SECONDS)
 
 
 def health_of(workers: Workers) -> tuple[int, str]:
@@ -106,19 +61,12 @@ def _json(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-def _main() -> None:
-    parent = os.getppid()
-    known = json.load(sys.stdin)
-    workers = Workers(known["public"], known["is_tls"], known["secret"])
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    server = ThreadingHTTPServer(listener.getsockname()[:2], _answers_of(workers, known["version"]), bind_and_activate=False)
+def _server(listener: socket.socket, workers: Workers, version: str) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(listener.getsockname()[:2], _answers_of(workers, version), bind_and_activate=False)
     server.socket.close()
     server.socket = listener
-    for work in (workers.watch, server.serve_forever):
-        threading.Thread(target=work, daemon=True).start()
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    return server
 
 
 if __name__ == "__main__":
-    _main()
+    answer_for(_server, watch)

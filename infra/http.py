@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from config import LOOPBACK_HOSTS
+from infra import metrics
 from infra.bounded_reader import BoundedReader
 from infra.bulkhead import NoPlace as NoPlace  # callers say http.NoPlace, http.UpstreamFailed
 from infra.bulkhead import UpstreamFailed as UpstreamFailed
@@ -100,7 +101,10 @@ class _Transport(HTTPAdapter):
             raise UpstreamTimedOut from error
         except (requests.RequestException, OSError) as error:
             remaining_seconds()  # urllib3 has several names for a timeout
+            metrics.count("upstream_failures", upstream=origin_of(url), outcome="connection")
             raise UpstreamFailed(type(error).__name__) from error
+        if response.status_code >= 500:
+            metrics.count("upstream_failures", upstream=origin_of(url), outcome="status")
         return response
 
     def _read(self, response: requests.Response) -> None:

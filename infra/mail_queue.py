@@ -11,11 +11,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import get_args
 
 from infra import mailer, metrics
 from infra.mailer import Letter, MailServer, Outcome
 
 log = logging.getLogger("gatepost.mail")
+
+metrics.expect("mail_letters", outcome=("accepted", "dropped", "lost", *get_args(Outcome)))
 
 LETTERS = 500
 THREADS = 2

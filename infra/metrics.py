@@ -1,31 +1,30 @@
 """Counters for Prometheus. Off unless GATEPOST_METRICS_BIND is set; then nothing is imported and nothing is counted.
 
-Several workers count into files of one folder (prometheus-client's multiprocess mode); one small process, started by
-gunicorn's arbiter, reads the folder and answers `/metrics` on its own address, never on the public port. Under another
-server the first request starts that listener in a thread.
+Several workers count into files of one folder (prometheus-client's multiprocess mode). One small process, infra/metrics_process.py, reads
+the folder, asks a worker for the gauges, and answers `/metrics` on its own address, never on the public port. Under another server the
+first request starts that listener in a thread.
 """
 
+import itertools
 import logging
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from config import SettingError
+from config import VERSION, SettingError
+from infra import side_listeners
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _TEMPORARY = "gatepost-metrics-"
-_ROOT = Path(__file__).resolve().parent.parent
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "requests": ("Requests by endpoint, method and class of status.", ("endpoint", "method", "status")),
     "token_grants": ("Responses of the token endpoint by grant type and outcome (ok, or the error).", ("grant_type", "outcome")),
     "refresh_replays": ("Repeats of a just-rotated refresh token that got the first response again.", ()),
@@ -35,39 +34,91 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "states_pushed_out": ("States and notes of sign-ins, and states of connections, deleted early because of their bound.", ("kind",)),
     "upstream_refusals": ("Calls to other servers that were not made: no place was free, or it had just timed out.", ("upstream",)),
     "upstream_timeouts": ("Calls to other servers that were abandoned at their deadline.", ("upstream",)),
+    "upstream_failures": (
+        "Calls to other servers that failed: no connection, or it broke (connection), or status 5xx (status).",
+        ("upstream", "outcome"),
+    ),
+    "connection_refreshes": (
+        "Refreshes of connected accounts by connector and outcome (ok, retrying, needs_reconnecting, not_asked).",
+        ("connector", "outcome"),
+    ),
     "unreadable_values": ("Stored values that did not open, by the ID of their encryption key.", ("encryption_key",)),
     "mail_letters": ("Emails by outcome (accepted, and then sent, refused, failed or lost; or dropped).", ("outcome",)),
 }
 
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "build_info": ("1, with the release and the commit that run.", ("version", "commit")),
+    "workers": ("Workers that take requests.", ()),
+    "up": ("1 if a worker answered when it was asked for what follows, else 0, and the gauges that follow have no value.", ()),
+    "store_ready": ("1 if the store answers, takes writes and has what this version needs, else 0.", ("store",)),
+    "keys_readable": ("1 if the encryption keys open the key that signs, else 0; no value while the database is away.", ()),
+    "oldest_unsealed_event_timestamp_seconds": ("When the audit event happened that has waited longest for its seal.", ()),
+    "oldest_expired_row_timestamp_seconds": ("When the row expired that has waited longest to be swept.", ()),
+    "last_sweep_timestamp_seconds": ("When flask sweep last did all of its work; 0: never.", ()),
+    "expiring_api_keys": ("API keys that work and expire within 7 days, by whose they are (person, agent).", ("owner",)),
+}
+REFRESH_OUTCOMES = ("ok", "retrying", "needs_reconnecting", "not_asked")
+FAILURE_OUTCOMES = ("connection", "status")
+BEAT_SECONDS = 10.0  # a worker that takes requests says so every second
+_BEATS = "gatepost_worker_beats"
+Gauges = dict[str, dict[str, float]]  # name: value of its label, or nothing: number
+
 log = logging.getLogger("gatepost.metrics")
+_expected: list[tuple[str, dict[str, tuple[str, ...]]]] = []
 
 
 class _Meters:
     """The live metrics of this process."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry = CollectorRegistry()
         self.counters = {
-            name: Counter(f"gatepost_{name}", about, labels, registry=self.registry) for name, (about, labels) in _COUNTERS.items()
+            name: Counter(f"gatepost_{name}", about, labels, registry=self.registry) for name, (about, labels) in COUNTERS.items()
         }
         self.seconds = Histogram(
             "gatepost_request_seconds", "Time to answer, by endpoint.", ("endpoint",), buckets=_BUCKETS, registry=self.registry
         )
+        self.beats = Gauge(_BEATS, "Read by the metrics process.", registry=CollectorRegistry(), multiprocess_mode="liveall")
+        for name, labels in _expected:
+            self.begin(name, labels)
+
+    def begin(self, name: str, labels: dict[str, tuple[str, ...]]) -> None:
+        for values in itertools.product(*labels.values()):
+            self.counters[name].labels(**dict(zip(labels, values, strict=True)))
 
 
 _meters: _Meters | None = None
 _listener_bind: tuple[str, int] | None = None
 _listener_lock = threading.Lock()
+_read_gauges: Callable[[], Gauges] = dict
 
 
-def enable(bind: tuple[str, int] | None) -> None:
-    """Begin to count in this process when there is an address to tell it on. Called once, when the application starts."""
-    global _meters, _listener_bind
+def enable(bind: tuple[str, int] | None, read_gauges: Callable[[], Gauges] = dict) -> None:
+    """Begin to count in this process when there is an address to tell it on. Called once, when the application starts.
+
+    read_gauges: what a worker of gunicorn answers at `/metrics`; called here under another server.
+    """
+    global _meters, _listener_bind, _read_gauges
     if bind is not None and _meters is None:
         _meters = _Meters()
         _listener_bind = None if os.environ.get(_FOLDER) else bind
+        _read_gauges = read_gauges
+
+
+def expect(name: str, **labels: Iterable[str]) -> None:
+    """Begin the counter `name` at 0 for each combination of these label values, so that the first event is an increase."""
+    each = {label: tuple(values) for label, values in labels.items()}
+    _expected.append((name, each))
+    if _meters is not None:
+        _meters.begin(name, each)
+
+
+def beat() -> None:
+    """This worker takes requests."""
+    if _meters is not None:
+        _meters.beats.set(time.monotonic())  # the same clock in every process of the machine
 
 
 def is_on() -> bool:
@@ -109,12 +160,6 @@ def prepare_multiprocess(instance_path: str | os.PathLike[str]) -> None:
     os.environ[_FOLDER] = str(folder)
 
 
-def _remove_temporary() -> None:
-    folder = Path(os.environ[_FOLDER])
-    if folder.name.startswith(_TEMPORARY):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def mark_dead(pid: int) -> None:
     """A worker has ended. Its counts stay: they were made."""
     if os.environ.get(_FOLDER):
@@ -123,30 +168,50 @@ def mark_dead(pid: int) -> None:
         multiprocess.mark_process_dead(pid)
 
 
-def serve(bind: tuple[str, int]) -> subprocess.Popen[bytes]:
-    """Start the process that answers `/metrics`. It ends by itself when its parent does.
+def remove_temporary() -> None:
+    """Remove the folder if it is a temporary one."""
+    folder = Path(os.environ[_FOLDER])
+    if folder.name.startswith(_TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
 
-    A process and not a thread: the arbiter goes on forking, and a thread does not survive that well.
+
+# --- what is scraped ------------------------------------------------------------------------------------------------
+
+
+class Scraped:
+    """Everything at `/metrics`, as a collector of prometheus-client.
+
+    counted: the metrics of all workers. ask: the gauges that a worker reads from the stores; None when none answers. workers: how many
+    take requests, where `counted` has no beats. version: of the server, as config.VERSION.
     """
-    try:
-        listener = _listen(bind)
-    except SettingError:
-        _remove_temporary()
-        raise
-    with listener:
-        return subprocess.Popen(
-            [sys.executable, "-m", "infra.metrics", str(listener.fileno())],
-            cwd=_ROOT,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,
-        )
 
+    def __init__(
+        self, counted: Callable[[], Iterable[Any]], ask: Callable[[], Gauges | None], *, workers: int = 0, version: str = VERSION
+    ) -> None:
+        self._counted, self._ask, self._workers, self._version = counted, ask, workers, version
 
-def _listen(bind: tuple[str, int]) -> socket.socket:
-    try:
-        return socket.create_server(bind, family=socket.AF_INET6 if ":" in bind[0] else socket.AF_INET)
-    except OSError as error:
-        raise SettingError("GATEPOST_METRICS_BIND", f"cannot listen there: {error.strerror or error}") from None
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        told, workers = self._ask(), self._workers
+        for family in self._counted():
+            if family.name == _BEATS:
+                workers = sum(time.monotonic() - sample.value < BEAT_SECONDS for sample in family.samples)
+            else:
+                yield family
+        version, _, commit = self._version.partition("+")
+        gauges: dict[str, dict[tuple[str, ...], float]] = {
+            "build_info": {(version, commit): 1},
+            "workers": {(): workers},
+            "up": {(): int(told is not None)},
+        }
+        for name, values in (told or {}).items():
+            gauges[name] = {(label,) if label else (): value for label, value in values.items()}
+        for name, (about, labels) in GAUGES.items():
+            family = GaugeMetricFamily(f"gatepost_{name}", about, labels=labels)
+            for words, value in gauges.get(name, {}).items():
+                family.add_metric(words, value)
+            yield family
 
 
 class _Quiet(WSGIRequestHandler):
@@ -176,7 +241,12 @@ def _answer(registry: Any) -> Any:
     return application
 
 
-def _wsgi_server(listener: socket.socket, registry: Any) -> WSGIServer:
+def server_of(listener: Any, scraped: Scraped) -> WSGIServer:
+    """A server on an address that is taken already."""
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    registry.register(scraped)  # type: ignore[arg-type]
     server = _Server(listener.getsockname()[:2], _Quiet, bind_and_activate=False)
     server.socket.close()
     server.socket = listener
@@ -194,25 +264,9 @@ def _listen_alone() -> None:
     if bind is None or _meters is None:
         return
     try:
-        server = _wsgi_server(_listen(bind), _meters.registry)
+        listener = side_listeners.bind(bind, "GATEPOST_METRICS_BIND", is_shared=False)
     except SettingError as error:
         log.warning("metrics of this process are not served: %s", error)
         return
+    server = server_of(listener, Scraped(_meters.registry.collect, _read_gauges, workers=1))
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-
-
-def _main() -> None:
-    from prometheus_client import CollectorRegistry, multiprocess
-
-    parent = os.getppid()
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
-    server = _wsgi_server(socket.socket(fileno=int(sys.argv[1])), registry)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    _remove_temporary()
-
-
-if __name__ == "__main__":
-    _main()

@@ -32,6 +32,19 @@ class GatepostServer(AuthorizationServer):
         """Nobody listens."""
 
 
+_REFUSALS = (
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "request_too_large",
+    "unauthorized_client",
+)
+_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
+metrics.expect("token_grants", grant_type=_GRANT_TYPES, outcome=("ok", *_REFUSALS))
+metrics.expect("token_grants", grant_type=("other",), outcome=("unsupported_grant_type",))
+
 server = GatepostServer()
 for grant in GRANTS:
     server.register_grant(grant)
@@ -46,9 +59,8 @@ def token_response(actor: Actor, protocol_request: ProtocolRequest) -> Response:
     try:
         return server.create_token_response(protocol_request)
     except OAuthRefused as error:
-        known = {grant.GRANT_TYPE for grant in GRANTS}
         grant_type = protocol_request.form["grant_type"]
-        metrics.count("token_grants", grant_type=grant_type if grant_type in known else "other", outcome=error.code)
+        metrics.count("token_grants", grant_type=grant_type if grant_type in _GRANT_TYPES else "other", outcome=error.code)
         raise
 
 

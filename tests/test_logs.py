@@ -6,14 +6,21 @@ import io
 import json
 import logging
 import secrets
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.config import Config as GunicornConfig
 
 from infra import mailer
 from infra.logging_setup import JsonLines, PlainLines, redact
 from infra.mailer import Letter
+from infra.server_log import ServerLog
 from services.organizations import invitations
 from tests import factories
+from tests.probe_server import wait_for
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 RANDOM = secrets.token_urlsafe(32)
@@ -229,3 +236,61 @@ def test_in_production_no_letter_is_written_to_the_log(make_app):
         mailer.write_to_log([Letter("bob@example.com", "Invitation", url)])
     assert url.rpartition("/")[2] not in log.getvalue()
     assert log.getvalue().count("mail to") == 1, "that of this test"
+
+
+# --- the access log -------------------------------------------------------------------------------------------
+
+
+def _access_line(*, headers=(), trusted_proxies=1, **environ) -> dict:
+    class Log(ServerLog):
+        pass
+
+    Log.trusted_proxies = trusted_proxies
+    settings = GunicornConfig()
+    settings.set("accesslog", "-")
+    settings.set("access_log_format", "request")
+    log = Log(settings)
+    stream = io.StringIO()
+    log.access_log.handlers[0].setStream(stream)
+    environ = {
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/account",
+        "RAW_URI": "/account",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        **environ,
+    }
+    answer = SimpleNamespace(status="200", sent=12, headers=list(headers))
+    log.access(answer, SimpleNamespace(headers=[]), environ, timedelta(milliseconds=7))
+    return json.loads(stream.getvalue())
+
+
+def test_a_line_of_the_access_log_is_flat_and_has_the_clients_address_and_the_request_id():
+    sent = {"HTTP_X_FORWARDED_FOR": "203.0.113.9", "HTTP_X_REQUEST_ID": "from-the-proxy"}
+    line = _access_line(**sent)
+    assert (line["event"], line["client"], line["request_id"]) == ("request", "203.0.113.9", "from-the-proxy")
+    assert (line["method"], line["path"], line["status"], line["bytes"], line["milliseconds"]) == ("GET", "/account", 200, 12, 7)
+    assert _access_line(**sent, headers=[("X-Request-Id", "of-the-answer")])["request_id"] == "of-the-answer"
+    line = _access_line(**sent, trusted_proxies=0)
+    assert line["client"] == "127.0.0.1" and "request_id" not in line
+
+
+@pytest.mark.parametrize("path", ["/login/link/", "/login/confirm/", "/invitations/", "/secure/"])
+def test_the_access_log_has_no_query_and_no_one_time_token(path):
+    secret = "gpi_" + RANDOM
+    query = f"code={secret}&state=xyz789&handoff={secret}"
+    line = _access_line(PATH_INFO=path + secret, RAW_URI=f"{path}{secret}?{query}", QUERY_STRING=query)
+    assert line["path"] == path + "[cut]"
+    assert secret not in json.dumps(line) and "xyz789" not in json.dumps(line)
+
+
+def test_a_server_writes_such_lines(app, live_server):
+    server = live_server(workers=1, env={"GATEPOST_TRUSTED_PROXIES": "1"}, arguments=("--access-logfile", "-"))
+    asked = urllib.request.Request(server.url + "/nothing-here?code=abc123", headers={"X-Forwarded-For": "203.0.113.9"})
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        urllib.request.urlopen(asked, timeout=5)
+    request_id = failure.value.headers["X-Request-Id"]
+    wait_for(lambda: "path=/nothing-here" in server.log)
+    line = next(line for line in server.log.splitlines() if "path=/nothing-here" in line)
+    assert "request client=203.0.113.9 method=GET path=/nothing-here status=404 " in line
+    assert line.endswith(f"request_id={request_id}") and "abc123" not in line

@@ -38,6 +38,7 @@ _MEMORY_WARNING_PERCENT = 80
 _MOST_HOURS = 25  # whoever sweeps daily is not warned
 _CLOCK_WARNING_SECONDS, _CLOCK_FAULT_SECONDS = 5, 60
 _CLOCK_REMEDY = "expiry and fresh sign-ins are judged by it; synchronize both clocks (timedatectl set-ntp true)"
+_LOWEST_POSTGRESQL = 13
 _LOWEST_VERSION = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -186,6 +187,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": False})
         yield Finding("ok", "database", "connection", db.engine.dialect.name)
         if db.engine.dialect.name == "postgresql":
+            yield _postgresql_version(connection)
             yield _clock("database", "PostgreSQL's", lambda: connection.scalar(select(func.clock_timestamp())))
         if _has_pooler(connection):
             yield _POOLER
@@ -202,6 +204,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield from _automatic_invitations(settings)
     yield from _lost_identities(settings)
     yield from _chores()
+
+
+def _postgresql_version(connection: Connection) -> Finding:
+    version = str(connection.scalar(select(func.current_setting("server_version"))))
+    is_new_enough = int(str(connection.scalar(select(func.current_setting("server_version_num"))))) >= _LOWEST_POSTGRESQL * 10_000
+    wanted = "" if is_new_enough else f": PostgreSQL {_LOWEST_POSTGRESQL} or newer is needed"
+    return Finding("ok" if is_new_enough else "fault", "database", "version", f"PostgreSQL {version}{wanted}")
 
 
 def _chores() -> Iterator[Finding]:

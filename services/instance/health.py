@@ -1,5 +1,11 @@
-"""What the health routes may ask of the listener that GATEPOST_HEALTH_BIND starts; it is in infra/health_listener.py."""
+"""What the health routes may ask of the listeners beside the public address; they are in infra/side_listeners.py."""
 
-from infra.health_listener import HEADER, is_listener, is_on
+from config import current
+from infra.side_listeners import HEADER, are_on, is_one
 
-__all__ = ["HEADER", "is_listener", "is_on"]
+__all__ = ["HEADER", "is_apart", "is_one"]
+
+
+def is_apart() -> bool:
+    """Whether health has a listener of its own (GATEPOST_HEALTH_BIND): then the public address tells the status only."""
+    return current().health_bind is not None and are_on()

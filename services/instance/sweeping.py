@@ -6,7 +6,7 @@ one must be recognized; access tokens that still work, whatever became of their 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_
@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 from config import current
 from errors import Invalid
 from extensions import db, redis
-from infra.clock import now
+from infra.clock import now, now_seconds
 from infra.session_store import SessionStore
 from models import (
     AccessToken,
@@ -34,6 +34,7 @@ from models import (
 from services.database.transactions import begin_write
 
 BATCH_SIZE = 1000
+_LAST_COMPLETE = "gatepost:last-sweep"  # in Redis: seconds
 _ORDER_OF_WORK = ("sessions", "access_tokens", "refresh_tokens", "authorization_codes", "device_codes", "invitations", "verifications")
 KINDS = ("sessions", "authorization_codes", "access_tokens", "refresh_tokens", "device_codes", "invitations", "verifications")
 
@@ -142,6 +143,17 @@ def sweep(
             if progress and number:
                 progress(kind, counts[kind])
     return {kind: counts[kind] for kind in KINDS if kind in counts}
+
+
+def note_complete() -> None:
+    """All the work of `flask sweep` has been done, now."""
+    redis.client.set(_LAST_COMPLETE, now_seconds())
+
+
+def last_complete() -> datetime | None:
+    """When it last was; None when it never was, as far as Redis knows.   Raises: redis.RedisError."""
+    seconds = redis.client.get(_LAST_COMPLETE)
+    return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
 
 
 def oldest_expiry() -> datetime | None:

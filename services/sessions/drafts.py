@@ -5,13 +5,14 @@ import secrets
 from dataclasses import asdict, dataclass
 
 from extensions import redis
-from infra import upstream_states
+from infra import metrics, upstream_states
 from infra.records import from_values
 from infra.upstream_states import Bound
 
 MAX_BYTES = 32 * 1024
 _SECONDS = 3600
 _BOUND = Bound("drafts", of_group=20, in_all=2000)  # groups are browsers
+metrics.expect("states_pushed_out", kind=[_BOUND.kind])
 _KIND = "draft"
 
 

@@ -33,6 +33,7 @@ from services.tokens import app_keys, refresh_families
 
 JOINED = "joined"
 BY_LINK = "link"  # the `provider` of a session that began with a one-time link
+metrics.expect("sign_ins", provider=[BY_LINK], outcome=["ok"])
 MAX_SESSIONS = 500  # of one person: every list of them is read whole
 _TOUCH_EVERY_MS = 60_000
 _USER_AGENT_LENGTH = 300

@@ -34,6 +34,7 @@ from services.sign_in.journeys import Journey, address, onward
 from services.users import identities
 
 STATES = Bound("sign-ins", of_group=2000, in_all=20_000)  # groups are networks
+metrics.expect("states_pushed_out", kind=[STATES.kind])
 
 _CODES = {"cancelled": "access_denied", "unavailable": "provider_unavailable", "refused": "provider_refused"}  # of /login?error=
 _HANDOFF = "{handoff}"  # in an outcome that is kept; no address with a handoff has braces

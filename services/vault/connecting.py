@@ -17,7 +17,7 @@ from config import ConnectorSettings, current
 from connectors import Trip, VendorAccount, VendorRefused, VendorTokens, VendorUnavailable
 from errors import Malformed, NotFound, Unauthenticated
 from extensions import redis
-from infra import upstream_states
+from infra import metrics, upstream_states
 from infra.foreign_text import clean_text
 from infra.records import from_values
 from infra.upstream_states import Bound
@@ -32,6 +32,7 @@ from services.vault.credential_scope import Scope, write_scope
 log = logging.getLogger("gatepost.connections")
 
 STATES = Bound("connections", of_group=100, in_all=20_000)  # groups are people
+metrics.expect("states_pushed_out", kind=[STATES.kind])
 Result = Literal["connected", "cancelled", "kept", "unavailable", "refused"]
 
 

@@ -22,7 +22,7 @@ from config import current
 from connectors import Connector, VendorNotAsked, VendorRefused, VendorTokens, VendorUnavailable, VendorUnclear
 from errors import Conflict, NotFound, Unavailable
 from extensions import db, redis
-from infra import bulkhead, locks, pauses, recurrences
+from infra import bulkhead, locks, metrics, pauses, recurrences
 from infra.cipher import CannotDecrypt, key_id_of
 from infra.clock import now
 from infra.hot_statements import HotStatement, HotTransaction, write_transaction
@@ -251,6 +251,7 @@ def _renew(asking: _Asking, stored: _Stored) -> None:
         try:
             tokens = connector.refresh(refresh_token)
         except VendorNotAsked as error:  # says nothing about the vendor, so the row and the pause stay as they are
+            metrics.count("connection_refreshes", connector=stored.connector, outcome="not_asked")
             raise _try_later(error.retry_after_seconds or PAUSE_SECONDS) from error
         except VendorUnavailable as error:
             log.warning("a refresh got no answer", extra={"connector": stored.connector, "code": error.code, "detail": error.detail})
@@ -359,6 +360,8 @@ def _change(asking: _Asking, stored: _Stored, outcome: str, **values: Any) -> bo
             details={"connector": stored.connector, "error": values["last_error"]},
         )
     db.session.commit()
+    if changed is not None:
+        metrics.count("connection_refreshes", connector=stored.connector, outcome=outcome)
     return changed is not None
 
 

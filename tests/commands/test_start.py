@@ -416,7 +416,7 @@ def test_an_access_log_shows_no_secret(starts: list[Start], checkout: Path, url:
         requests.get(url + path, headers=headers, timeout=60)
     starts[0].end()
     lines = log.read_text()
-    assert lines.count(" me\n") == 4, lines
+    assert lines.count(" me client=") == 4, lines
     assert secret not in lines
     assert secret not in starts[0].errors.read_text()
     assert "/login/link/" in lines
@@ -429,6 +429,27 @@ def test_what_is_installed_is_not_installed_again(checkout: Path) -> None:
     again = subprocess.run(install, cwd=checkout, capture_output=True, text=True, check=True)
     assert (again.stdout, again.stderr) == ("", "")
     assert time.monotonic() - began < 1
+
+
+def test_a_production_machine_gets_no_package_of_the_tests(checkout: Path, tmp_path: Path) -> None:
+    """pip is a program that writes down what it is asked for; everything else is `./run` itself."""
+    folder = tmp_path / "production"
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("run", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(checkout / name, folder)
+    python = folder / ".venv/bin/python"
+    python.write_text('#!/bin/sh\ncase "$*" in *--require-hashes*) echo "$*" >>asked ;; esac\n')
+    python.chmod(0o755)
+
+    def installed(*words: str) -> list[str]:
+        (folder / "asked").unlink(missing_ok=True)
+        subprocess.run(["./run", "install", *words], cwd=folder, capture_output=True, check=True, timeout=60)
+        return [line.rpartition(" ")[2] for line in (folder / "asked").read_text().splitlines()]
+
+    assert installed("--production") == ["requirements.txt"]
+    assert installed() == ["requirements-test.txt"]
+    wrong = subprocess.run(["./run", "install", "--prod"], cwd=folder, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "--production" in wrong.stderr
 
 
 def test_help_lists_what_run_can_do(checkout: Path) -> None:

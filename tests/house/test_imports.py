@@ -31,7 +31,7 @@ ALLOWED = {
         "blueprints.oauth": "blueprints.guards blueprints.error_handlers blueprints.html blueprints.csrf blueprints.rate_limits"
         " blueprints.session_cookie oauth services errors config",
         "blueprints.well_known": "oauth services errors config",
-        "blueprints.health": "services config",
+        "blueprints.health": "services errors config",
         "blueprints.fresh_sign_in": "blueprints.session_cookie services errors config",
         "blueprints.guards": "blueprints.fresh_sign_in blueprints.html blueprints.csrf blueprints.own_address blueprints.rate_limits"
         " blueprints.session_cookie blueprints.request_log services errors config",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import config
-from infra import health_listener, health_process
+from infra import health_process, side_listeners, workers
 from tests.live_server import LiveServer, ServerDidNotStart
 from tests.probe_server import wait_for
 from tests.stores import free_port
@@ -41,7 +41,7 @@ def test_details_are_for_the_listener_and_the_public_address_tells_the_status(
     server = live_server(workers=1, env={"GATEPOST_HEALTH_BIND": bind, "GATEPOST_PUBLIC_URL": f"http://127.0.0.1:{port}"}, arguments=words)
     assert _get(f"{server.url}/healthz") == (200, {"status": "ok"})
     assert _get(f"{server.url}/readyz") == (200, {"status": "ok"})
-    assert _get(f"{server.url}/readyz", **{health_listener.HEADER: "guessed"}) == (200, {"status": "ok"})
+    assert _get(f"{server.url}/readyz", **{side_listeners.HEADER: "guessed"}) == (200, {"status": "ok"})
     wait_for(lambda: _get(f"http://{bind}/readyz")[0] == 200)
     version = config.RELEASE  # the server's checkout has no commit
     assert _get(f"http://{bind}/healthz") == (200, {"status": "ok", "version": version})
@@ -76,12 +76,12 @@ def test_it_says_when_a_store_is_away_and_when_no_worker_takes_requests(
 def test_healthz_fails_when_no_worker_has_answered_for_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a public address that accepts and says nothing, and the real handler and clock, but for the thirty seconds."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        workers = health_process.Workers(silent.getsockname(), is_tls=False, secret="s" * 43)
-        monkeypatch.setattr(health_process, "ANSWER_SECONDS", 0.2)
-        assert workers.ask("/healthz") is None
-        assert health_process.health_of(workers) == (200, "ok")
-        workers.answered_at -= health_process.DEAD_SECONDS + 1
-        assert health_process.health_of(workers) == (503, "unavailable")
+        answering = workers.Workers(silent.getsockname(), is_tls=False, secret="s" * 43)
+        monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.2)
+        assert answering.ask("/healthz") is None
+        assert health_process.health_of(answering) == (200, "ok")
+        answering.answered_at -= health_process.DEAD_SECONDS + 1
+        assert health_process.health_of(answering) == (503, "unavailable")
 
 
 def test_an_address_that_is_taken_stops_the_start_with_the_settings_name(app: object, live_server: Callable[..., LiveServer]) -> None:

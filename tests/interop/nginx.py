@@ -1,6 +1,7 @@
 """nginx in a folder of its own, in front of a server of a test."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,15 +17,17 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Nginx:
-    """`location`: more lines of `location / { ... }`, which passes everything on to `upstream_port`."""
+    """`location`: more lines of `location / { ... }`, which passes everything on to `upstream_port`. `page`: a configuration as a page
+    of the docs has it, used instead; its addresses, files and certificate are replaced."""
 
-    def __init__(self, program: str, *, upstream_port: int, location: str) -> None:
+    def __init__(self, program: str, *, upstream_port: int, location: str = "", page: str = "") -> None:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="gatepost-nginx-"))
         self.log_path = self.folder / "error.log"
         self.log_path.touch()
         configuration = self.folder / "nginx.conf"
-        configuration.write_text(self._text(upstream_port, location))
+        site = self._site_of(page, upstream_port) if page else self._site(upstream_port, location)
+        configuration.write_text(self._text(site))
         self.process = subprocess.Popen(
             [program, "-p", str(self.folder), "-c", str(configuration), "-e", str(self.log_path)],
             stdin=subprocess.DEVNULL,
@@ -51,18 +54,9 @@ class Nginx:
         except ConnectionRefusedError:
             return False
 
-    def _text(self, upstream_port: int, location: str) -> str:
-        user = "user root;" if os.geteuid() == 0 else ""  # else its workers could not write into our folder
-        temporary = "\n".join(f"    {name}_temp_path {self.folder}/{name};" for name in _TEMPORARY)
+    def _site(self, upstream_port: int, location: str) -> str:
         return f"""
-daemon off;
-{user}
-pid {self.folder}/pid;
-worker_processes 1;
-events {{ worker_connections 2048; }}
-http {{
     access_log off;
-{temporary}
     upstream gatepost {{ server 127.0.0.1:{upstream_port}; keepalive 16; }}
     server {{
         listen 127.0.0.1:{self.port};
@@ -73,5 +67,30 @@ http {{
             {location}
         }}
     }}
+"""
+
+    def _site_of(self, page: str, upstream_port: int) -> str:
+        page = re.sub(r"^ *ssl_certificate.*\n", "", page, flags=re.MULTILINE)
+        for before, after in {
+            "listen 443 ssl;": f"listen 127.0.0.1:{self.port};",
+            "127.0.0.1:8000": f"127.0.0.1:{upstream_port}",
+            "/var/log/nginx/": f"{self.folder}/",
+        }.items():
+            assert before in page, f"the page has no {before}"
+            page = page.replace(before, after)
+        return page
+
+    def _text(self, site: str) -> str:
+        user = "user root;" if os.geteuid() == 0 else ""  # else its workers could not write into our folder
+        temporary = "\n".join(f"    {name}_temp_path {self.folder}/{name};" for name in _TEMPORARY)
+        return f"""
+daemon off;
+{user}
+pid {self.folder}/pid;
+worker_processes 1;
+events {{ worker_connections 2048; }}
+http {{
+{temporary}
+{site}
 }}
 """

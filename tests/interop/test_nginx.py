@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from tests.conftest import _missing
 from tests.interop.nginx import Nginx
 from tests.probe_server import ProbeServer, wait_for
 from tests.raw_http import connect, is_waiting, read_answer, read_to_end, status_of
+from tests.stores import free_port
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 UNBUFFERED = "client_max_body_size 8m; proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 60s;"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nabcd"
@@ -84,3 +87,36 @@ def test_a_refused_body_spoils_no_connection_of_the_proxy(nginx: Nginx) -> None:
                 connection.sendall(head + b"x" * size)
             answer = read_answer(connection)
         assert status_of(answer) == 200 and b'"PATH_INFO": "/%d"' % number in answer
+
+
+TOKEN = "gpi_0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
+ADDRESSES = {
+    f"/login/link/{TOKEN}": "/login/link/[cut]",
+    f"/login/confirm/{TOKEN}?next=/account": "/login/confirm/[cut]",
+    f"/invitations/{TOKEN}/decline": "/invitations/[cut]",
+    f"/secure/{TOKEN}": "/secure/[cut]",
+    f"/login%2Flink/{TOKEN}": "/login/link/[cut]",
+    f"/login/github/callback?code={TOKEN}&state={TOKEN}": "/login/github/callback",
+    f"/oauth/authorize?handoff={TOKEN}": "/oauth/authorize",
+    "/account/sessions": "/account/sessions",
+}
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["answered", "nobody answers"])
+def test_the_configuration_of_the_readme_keeps_secrets_out_of_the_logs(server: ProbeServer, answers: bool) -> None:
+    program = machine.find_nginx()
+    if program is None:
+        _missing("nginx (Debian: apt-get install nginx-light)")
+    page = (ROOT / "README.md").read_text().split("```nginx\n")[1].split("```")[0]
+    started = Nginx(program, upstream_port=server.port if answers else free_port(), page=page)
+    try:
+        for address in ADDRESSES:
+            request = f"GET {address} HTTP/1.1\r\nHost: id.example.com\r\nReferer: http://a/login/link/{TOKEN}\r\nConnection: close\r\n\r\n"
+            assert status_of(_ask(started.port, request.encode())) == (200 if answers else 502)
+        log = started.folder / "gatepost.log"
+        wait_for(lambda: len(log.read_text().splitlines()) == len(ADDRESSES))
+        assert [line.split('"')[1] for line in log.read_text().splitlines()] == [f"GET {told}" for told in ADDRESSES.values()]
+        for file in started.folder.glob("*.log"):
+            assert TOKEN not in file.read_text(), file.name
+    finally:
+        started.stop()

@@ -156,7 +156,7 @@ class Site:
     def counted(self) -> dict[str, int]:
         with urllib.request.urlopen(f"http://{self.bind}/metrics", timeout=60) as answer:
             found = re.findall(r'gatepost_mail_letters_total{outcome="(\w+)"} (\d+)', answer.read().decode())
-        return {outcome: int(number) for outcome, number in found}
+        return {outcome: int(number) for outcome, number in found if int(number)}
 
     def replace_worker(self) -> None:
         """The worker ends gracefully, at once: the mail server's deadline runs meanwhile. gunicorn starts another."""

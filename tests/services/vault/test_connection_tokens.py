@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from connectors import VendorTokens
 from errors import Conflict, GatepostError, NotFound, Unauthenticated, Unavailable
-from infra import bulkhead, clock
+from infra import bulkhead, clock, metrics
 from models import Connection, Organization, User
 from services.access.actors import Actor, OrganizationInfo
 from services.vault import connection_tokens, connections
@@ -693,3 +693,23 @@ def test_who_leaves_takes_their_own_connections_along_and_the_organizations_stay
         assert owners.get(Connection, own.id) is None
     assert acme.row.connected_by is None
     assert acme.vendor.is_live(acme.token().access_token)
+
+
+# --- counted --------------------------------------------------------------------------------------------------------------
+
+
+def test_refreshes_and_failed_calls_are_counted(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    meters = metrics._Meters()
+    monkeypatch.setattr(metrics, "_meters", meters)
+
+    def counts(name: str) -> dict[str, float]:
+        samples = [sample for family in meters.counters[name].collect() for sample in family.samples]
+        return {sample.labels["outcome"]: sample.value for sample in samples if sample.value and sample.name.endswith("_total")}
+
+    acme.token()
+    assert counts("connection_refreshes") == {"ok": 1}
+    acme.change(expires_at=clock.now())
+    acme.vendor.stop()
+    acme.refusal()
+    assert counts("connection_refreshes") == {"ok": 1, "retrying": 1}
+    assert counts("upstream_failures") == {"connection": 1}

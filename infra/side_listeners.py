@@ -1,8 +1,8 @@
-"""`/healthz` and `/readyz` on an address of their own, for supervisors and load balancers (GATEPOST_HEALTH_BIND).
+"""Addresses beside the public one: GATEPOST_HEALTH_BIND (`/healthz`, `/readyz`) and GATEPOST_METRICS_BIND (`/metrics`).
 
-A small process, started by gunicorn's arbiter, asks the workers through their public address, so it reports what callers see. It
-identifies itself with a secret that the workers inherit; they reveal version and stores to it alone. What that process does is in
-infra/health_process.py.
+At each a small process answers, started by gunicorn's arbiter. It asks the workers through their public address, so it reports what
+callers see. It identifies itself with a secret that the workers inherit; what is not for everybody they reveal to it alone. What the
+processes do is in infra/health_process.py and infra/metrics_process.py; how they ask, in infra/workers.py.
 """
 
 import hmac
@@ -17,37 +17,37 @@ from typing import Any
 
 from config import VERSION, SettingError
 
-HEADER = "X-Gatepost-Health"
+HEADER = "X-Gatepost-Listener"
 _ROOT = Path(__file__).resolve().parent.parent
 _secret: str | None = None
 
 
-def is_on() -> bool:
+def are_on() -> bool:
     """Whether a listener has been started for this process's server."""
     return _secret is not None
 
 
-def is_listener(sent: str) -> bool:
-    """Whether a request with this value of HEADER comes from the listener."""
+def is_one(sent: str) -> bool:
+    """Whether a request with this value of HEADER comes from a listener."""
     return _secret is not None and hmac.compare_digest(sent.encode(), _secret.encode())
 
 
-def bind(address: tuple[str, int]) -> socket.socket:
+def bind(address: tuple[str, int], setting: str, *, is_shared: bool = True) -> socket.socket:
     """Take the address, before a worker exists. An arbiter that replaces another (SIGUSR2) shares it.   Raises: SettingError."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        return socket.create_server(address, family=family, reuse_port=True)
+        return socket.create_server(address, family=family, reuse_port=is_shared)
     except OSError as error:
-        raise SettingError("GATEPOST_HEALTH_BIND", f"cannot listen there: {error.strerror or error}") from None
+        raise SettingError(setting, f"cannot listen there: {error.strerror or error}") from None
 
 
 def prepare() -> None:
     """Make the secret, before the workers are forked."""
     global _secret
-    _secret = secrets.token_urlsafe(32)
+    _secret = _secret or secrets.token_urlsafe(32)
 
 
-def serve(listener: socket.socket, public: Any, *, is_tls: bool) -> subprocess.Popen[bytes]:
+def serve(module: str, listener: socket.socket, public: Any, *, is_tls: bool) -> subprocess.Popen[bytes]:
     """Start the process that answers. It ends by itself when its parent does.
 
     public: the address of a public listener as `getsockname` gives it.
@@ -59,7 +59,7 @@ def serve(listener: socket.socket, public: Any, *, is_tls: bool) -> subprocess.P
     os.close(writing)
     with listener, os.fdopen(reading) as words:
         return subprocess.Popen(
-            [sys.executable, "-m", "infra.health_process", str(listener.fileno())],
+            [sys.executable, "-m", module, str(listener.fileno())],
             cwd=_ROOT,
             env=environment,
             pass_fds=(listener.fileno(),),
