@@ -99,7 +99,7 @@ def test_its_length_is_known_and_head_says_the_same(acme: Acme, reader: FlaskCli
 
 
 def test_an_export_of_nothing_is_empty(reader: FlaskClient) -> None:
-    answer = reader.get(f"{ADDRESSES[0]}&action=nothing.done")
+    answer = reader.get(f"{ADDRESSES[0]}&action=organization.purged")
     assert (answer.status_code, answer.data, answer.headers["Content-Length"]) == (200, b"", "0")
 
 

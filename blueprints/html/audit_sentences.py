@@ -158,7 +158,7 @@ KINDS: dict[str, tuple[LazyString, tuple[str, ...]]] = {
         lazy_gettext("Sign-in"),
         ("sign_in", "sign_in_link", "user_session", "user_sessions", "identity", "email_confirmation", "account"),
     ),
-    "instance": (lazy_gettext("Instance"), ("oauth_client", "resource", "signing_key", "encryption")),
+    "instance": (lazy_gettext("Instance"), ("oauth_client", "resource", "signing_key", "encryption", "database")),
 }
 
 _OUTCOMES = {

@@ -102,7 +102,7 @@ class Filters:
             by_credential = [AuditEvent.credential_id.in_(self.credential_ids)] if self.credential_ids else []
             found.append(or_(AuditEvent.actor_id.in_(self.actors), *by_credential))
         found += [AuditEvent.actor_type.in_(self.actor_types)] if self.actor_types else []
-        found += [or_(*(AuditEvent.action.startswith(f"{kind}.", autoescape=True) for kind in self.kinds))] if self.kinds else []
+        found += [AuditEvent.action.in_([action for action in ACTIONS if action.partition(".")[0] in self.kinds])] if self.kinds else []
         found += [or_(AuditEvent.target_id.in_(self.targets), _is_refused(self.addresses))] if self.targets is not None else []
         found += [AuditEvent.request_id == self.request] if self.request is not None else []
         found += [_is_of_credential(self.credential)] if self.credential is not None else []

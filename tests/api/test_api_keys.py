@@ -345,6 +345,6 @@ def test_minting_leaves_the_key_in_no_event(app, person):
     (event,) = [event for event in owner.events(app) if event.action == "api_key.created"]
     assert (event.target_id, event.actor_id, event.credential_type) == (body["id"], str(person.user.id), "session")
     assert event.request_id
-    assert set(event.details) == {"owner", "name", "scope", "expires_at"}
+    assert set(event.details) == {"owner", "name", "scope", "expires_at", "known_as"}
     assert event.details["expires_at"].endswith("Z")
     assert body["key"].split("_")[2] not in str(event.details)

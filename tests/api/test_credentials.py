@@ -30,8 +30,9 @@ def _agent(organization, owner, *, acts_for_owner=False):
 
 
 def _audit(app, action):
-    """What was written of such events, oldest first: outcome and details, as the tables' owner reads them."""
-    return [(event.outcome, event.details) for event in tables.events(app, AuditEvent.action == action)]
+    """What was written of such events, oldest first: outcome and details but for who the actor was, as the tables' owner reads them."""
+    events = tables.events(app, AuditEvent.action == action)
+    return [(event.outcome, {name: value for name, value in event.details.items() if name != "known_as"}) for event in events]
 
 
 class Person:

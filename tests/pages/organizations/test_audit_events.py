@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from itertools import count as count_up
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,7 +15,7 @@ import pytest
 from flask import Flask
 
 from blueprints.html import audit_sentences
-from infra.ids import uuid7
+from infra.ids import first_uuid7, uuid7
 from models import AuditEvent
 from services.access.actors import Actor
 from services.audit import audit_events
@@ -30,6 +32,7 @@ from tests.statements import counted
 
 LOG = "/orgs/northwind/audit"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_NUMBERS = count_up()
 
 
 def in_words(page: str) -> str:
@@ -59,7 +62,7 @@ class Place:
         """Events, oldest first; their ids."""
         organization = organization or self.organization
         common = {"organization_id": organization.id, "actor_type": "user", "actor_id": str(self.owner.id), "action": "agent.created"}
-        ids = sorted(uuid7() for _ in range(count))
+        ids = [uuid.UUID(int=first_uuid7(at).int + next(_NUMBERS)) for _ in range(count)]  # an event and its id are of one time
         with owner.session(self.app) as owners:
             for event_id in ids:
                 owners.add(AuditEvent(id=event_id, at=at, **{"details": {}, **common, **columns}))
