@@ -55,7 +55,7 @@ def test_an_agents_key_is_shown_once_works_and_is_revoked(open_browser: Open, wo
     tom.sees("prod")
     key = shown(tom)
     assert key.startswith("gpa_")
-    assert f"GATEPOST_API_KEY={key}" in tom.tab.get_by_label("Environment variables").inner_text()
+    assert f"GATEPOST_API_KEY={key}" in tom.tab.locator("pre[aria-label='Environment variables']").inner_text()
     assert who(world, key) == 200
     tom.tab.reload()
     tom.says("You’ve already seen this key. If you didn’t copy it, revoke it and create a new one.")
