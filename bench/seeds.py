@@ -75,7 +75,7 @@ def copy(connection: psycopg.Connection, model: Any, rows: Iterable[dict[str, An
     first = next(rows)
     if unknown := first.keys() - model.__table__.columns.keys():
         raise LookupError(f"{model.__tablename__} has no {', '.join(sorted(unknown))}")
-    columns = columns_of(connection, model)
+    columns = [column for column in columns_of(connection, model) if column.computed is None]
     if not columns:
         return
     defaults = [None if column.name in first else _default_of(column) for column in columns]
