@@ -69,8 +69,8 @@ def delete(actor: Actor, user_id: uuid.UUID) -> None:
     then nothing was done.
 
     Once no token request is under way, the invitations to the person are held, then the person, so that they join nothing meanwhile,
-    then their organizations, so that nobody else joins, leaves or steps down; of two owners who delete themselves at once the second one
-    sees that they are the last.
+    then their organizations, so that nobody else joins, leaves or steps down. If two owners delete their accounts at the same time, the
+    second one is refused as the last owner.
     """
     begin_write()
     grant_deletion.begin(lambda table: table.user_id == user_id)
